@@ -1,0 +1,194 @@
+#include "cpu/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+namespace emulsion::cpu {
+namespace {
+
+constexpr int max_threads = 256;
+constexpr int scratch_slots = 8;
+// Kernels follow each other within microseconds; waking a sleeping thread costs about ten.
+constexpr int spin_rounds = 4000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+thread_local int current_index = 0;
+thread_local bool inside_region = false;
+
+struct ScratchArena {
+  void* blocks[scratch_slots] = {};
+  size_t sizes[scratch_slots] = {};
+  ~ScratchArena() {
+    for (void* block : blocks) std::free(block);
+  }
+};
+thread_local ScratchArena arena;
+
+int default_threads() {
+  if (const char* text = std::getenv("EMULSION_NUM_THREADS")) {
+    const int value = std::atoi(text);
+    if (value >= 1) return std::min(value, max_threads);
+  }
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, max_threads);
+}
+
+class Pool {
+ public:
+  Pool() { resize(default_threads()); }
+  ~Pool() { stop(); }
+
+  int size() const { return size_.load(std::memory_order_relaxed); }
+
+  void set_size(int count) {
+    std::lock_guard region(region_mutex_);
+    stop();
+    resize(std::clamp(count, 1, max_threads));
+  }
+
+  // Runs job(index) on threads 0..participants-1 and waits for all of them.
+  template <class Job>
+  void run(int participants, Job& job) {
+    std::lock_guard region(region_mutex_);  // two addon instances may share the pool
+    participants = std::min(participants, size());
+    job_ = [](void* context, int index) { (*static_cast<Job*>(context))(index); };
+    context_ = &job;
+    error_ = nullptr;
+    pending_.store(participants - 1, std::memory_order_relaxed);
+    announce(participants);
+    wake_.notify_all();
+    run_as(0);
+    for (int round = 0; pending_.load(std::memory_order_acquire) != 0; ++round)
+      if (round < spin_rounds) pause();
+      else std::this_thread::yield();
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  void run_as(int index) {
+    current_index = index;
+    inside_region = true;
+    try {
+      job_(context_, index);
+    } catch (...) {
+      std::lock_guard lock(error_mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+    inside_region = false;
+    current_index = 0;
+  }
+
+  // The announcement packs a generation and the number of participants into one word: a worker that
+  // does not take part never looks at a job that may already be the next one.
+  void announce(int participants) {
+    {
+      std::lock_guard lock(wake_mutex_);
+      const uint64_t generation = (announcement_.load(std::memory_order_relaxed) >> 16) + 1;
+      announcement_.store(generation << 16 | static_cast<uint64_t>(participants), std::memory_order_release);
+    }
+    wake_.notify_all();
+  }
+
+  void work(int index, uint64_t seen) {
+    for (;;) {
+      for (int round = 0; announcement_.load(std::memory_order_acquire) == seen && round < spin_rounds; ++round)
+        pause();
+      if (announcement_.load(std::memory_order_acquire) == seen) {
+        std::unique_lock lock(wake_mutex_);
+        wake_.wait(lock, [&] { return announcement_.load(std::memory_order_acquire) != seen; });
+      }
+      seen = announcement_.load(std::memory_order_acquire);
+      const uint64_t participants = seen & 0xffff;
+      if (participants == 0) return;  // the pool stops
+      if (index < static_cast<int>(participants)) {
+        run_as(index);
+        pending_.fetch_sub(1, std::memory_order_release);
+      }
+    }
+  }
+
+  void resize(int count) {
+    const uint64_t seen = announcement_.load();
+    for (int index = 1; index < count; ++index) workers_.emplace_back([this, index, seen] { work(index, seen); });
+    size_.store(count);
+  }
+
+  void stop() {
+    announce(0);
+    for (std::thread& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  std::mutex region_mutex_, wake_mutex_, error_mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+  std::atomic<uint64_t> announcement_{0};
+  std::atomic<int> pending_{0}, size_{1};
+  void (*job_)(void*, int) = nullptr;
+  void* context_ = nullptr;
+  std::exception_ptr error_;
+};
+
+Pool& pool() {
+  static Pool instance;
+  return instance;
+}
+
+}  // namespace
+
+int num_threads() { return pool().size(); }
+void set_num_threads(int count) { pool().set_size(count); }
+int thread_index() { return current_index; }
+
+namespace detail {
+
+void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* context) {
+  if (count <= 0) return;
+  const int64_t ranges = std::min<int64_t>(num_threads(), std::max<int64_t>(1, count / std::max<int64_t>(grain, 1)));
+  if (ranges == 1 || inside_region) return function(context, 0, count);
+  auto job = [&](int index) {
+    const int64_t begin = count * index / ranges;
+    const int64_t end = count * (index + 1) / ranges;
+    if (begin < end) function(context, begin, end);
+  };
+  pool().run(static_cast<int>(ranges), job);
+}
+
+void run_tasks(int64_t count, RangeFunction function, void* context) {
+  if (count <= 0) return;
+  const int64_t participants = std::min<int64_t>(num_threads(), count);
+  if (participants == 1 || inside_region) return function(context, 0, count);
+  std::atomic<int64_t> next{0};
+  auto job = [&](int) {
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) function(context, i, i + 1);
+  };
+  pool().run(static_cast<int>(participants), job);
+}
+
+void* scratch_bytes(int slot, size_t bytes) {
+  if (arena.sizes[slot] < bytes) {
+    std::free(arena.blocks[slot]);
+    arena.sizes[slot] = 0;
+    const size_t rounded = (bytes + bytes / 4 + 4095) / 4096 * 4096;
+    arena.blocks[slot] = std::aligned_alloc(4096, rounded);
+    if (!arena.blocks[slot]) throw std::bad_alloc();
+    arena.sizes[slot] = rounded;
+  }
+  return arena.blocks[slot];
+}
+
+}  // namespace detail
+}  // namespace emulsion::cpu
