@@ -32,7 +32,7 @@ void pause() {
 class CpuDevice final : public Device, private MemorySource {
  public:
   CpuDevice() : synchronous_(is_set("EMULSION_SYNC")) {
-    allocator_ = std::make_unique<CachingAllocator>(*this);
+    allocator_.reset(new CachingAllocator(*this));
     if (!synchronous_) thread_ = std::thread([this] { run(); });
   }
 
