@@ -2,6 +2,7 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/matmul.h"
 #include "ops/measure.h"
 
 #if defined(EMULSION_HAS_baseline)
@@ -40,6 +41,7 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(matmul_forward),
       OP(measure_bandwidth),
       OP(measure_flops),
   };
