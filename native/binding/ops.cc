@@ -3,7 +3,10 @@
 #include "binding/ops.h"
 
 #include "ops/matmul.h"
+#include "ops/binary.h"
+#include "ops/cast.h"
 #include "ops/measure.h"
+#include "ops/reduce.h"
 
 #if defined(EMULSION_HAS_baseline)
 #define BODY_baseline(name) case Level::baseline: return reinterpret_cast<void*>(&cpu::baseline::name);
@@ -42,6 +45,7 @@ namespace emulsion::binding {
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
       OP(matmul_forward),
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
   };
