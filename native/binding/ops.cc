@@ -2,6 +2,7 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/conv2d.h"
 #include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
@@ -44,6 +45,7 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
       OP(matmul_forward),
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
