@@ -3,6 +3,7 @@
 #include "binding/ops.h"
 
 #include "ops/conv2d.h"
+#include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
@@ -46,7 +47,7 @@ namespace emulsion::binding {
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
       OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
-      OP(matmul_forward),
+      OP(activation_backward), OP(linear_forward), OP(matmul_forward),
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
