@@ -44,3 +44,18 @@ export {
   type Rule,
 } from './autograd/index.js';
 export * from './ops/index.js';
+export {
+  Generator,
+  defaultGenerator,
+  manualSeed,
+  noise,
+  rand,
+  randint,
+  randn,
+  type GeneratorState,
+  type NoiseOptions,
+  type RandomOptions,
+  type SourceOptions,
+} from './random.js';
+export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
+export * from './optim/index.js';

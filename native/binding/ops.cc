@@ -2,7 +2,7 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
-#include "ops/index.h"
+#include "ops/indexing.h"
 #include "ops/layout.h"
 #include "ops/measure.h"
 #include "ops/optimizer.h"

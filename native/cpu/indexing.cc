@@ -1,6 +1,6 @@
 // Indexing on the CPU. Indices are checked in one pass before any copy. Additions are split over everything but
 // the indexed axis, so two threads never meet in one element and the order of the sums is that of the indices.
-#include "ops/index.h"
+#include "ops/indexing.h"
 
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
