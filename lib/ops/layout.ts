@@ -27,6 +27,14 @@ function strided(x: Tensor, shape: readonly number[], strides: readonly number[]
   return y;
 }
 
+function checkList(name: string, tensors: readonly Tensor[]): void {
+  const given: unknown = tensors;
+  check(Array.isArray(given) && given.length > 0, () => `${name}: expected an array of at least one tensor`);
+  const named = Object.fromEntries(tensors.map((x, i) => [`tensors[${i}]`, x]));
+  checkTensors(name, named);
+  checkSameDType(name, named);
+}
+
 /**
  * Reorders the axes: axis k of the result is axis `axes[k]` of x. `permute(x, [0, 3, 1, 2])` is NHWC → NCHW.
  * @param axes every axis once; negative ones count from the end.
@@ -58,10 +66,7 @@ export function transpose(x: Tensor, a = -2, b = -1): Tensor {
  * @param tensors at least one; equal dtypes, and equal shapes but for the axis.
  */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
-  check(Array.isArray(tensors) && tensors.length > 0, () => 'concat: expected an array of at least one tensor');
-  const named = Object.fromEntries(tensors.map((x, i) => [`tensors[${i}]`, x]));
-  checkTensors('concat', named);
-  checkSameDType('concat', named);
+  checkList('concat', tensors);
   const [first] = tensors;
   const along = normalizeAxis('concat', axis, first.rank);
   for (const x of tensors)
@@ -89,8 +94,7 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 
 /** Tensors of one shape along a new axis, which is placed at `axis` of the result. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  check(Array.isArray(tensors) && tensors.length > 0, () => 'stack: expected an array of at least one tensor');
-  checkTensors('stack', Object.fromEntries(tensors.map((x, i) => [`tensors[${i}]`, x])));
+  checkList('stack', tensors);
   const [first] = tensors;
   for (const x of tensors)
     checkShape(
