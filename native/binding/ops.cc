@@ -2,11 +2,14 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/binary.h"
+#include "ops/cast.h"
 #include "ops/indexing.h"
 #include "ops/layout.h"
 #include "ops/measure.h"
 #include "ops/optimizer.h"
 #include "ops/random.h"
+#include "ops/reduce.h"
 
 #if defined(EMULSION_HAS_baseline)
 #define BODY_baseline(name) case Level::baseline: return reinterpret_cast<void*>(&cpu::baseline::name);
@@ -44,29 +47,15 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
-      OP(strided_copy),
-      OP(concat),
-      OP(pad_forward),
-      OP(pad_backward),
-      OP(gather_forward),
-      OP(scatter_add_forward),
-      OP(index_select_forward),
-      OP(index_add_forward),
+      OP(strided_copy), OP(concat), OP(pad_forward), OP(pad_backward),
+      OP(gather_forward), OP(scatter_add_forward), OP(index_select_forward), OP(index_add_forward),
       OP(one_hot_forward),
-      OP(random_normal),
-      OP(random_uniform),
-      OP(random_integers),
-      OP(random_bernoulli),
-      OP(dropout),
+      OP(random_normal), OP(random_uniform), OP(random_integers), OP(random_bernoulli), OP(dropout),
       OP(random_permutation),
-      OP(adam_step),
-      OP(sgd_step),
-      OP(ema_update),
-      OP(global_norm),
-      OP(clip_by_norm),
-      OP(scale_tensors),
+      OP(adam_step), OP(sgd_step), OP(ema_update), OP(global_norm), OP(clip_by_norm), OP(scale_tensors),
   };
   return table;
 }
