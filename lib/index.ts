@@ -59,3 +59,4 @@ export {
 } from './random.js';
 export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
 export * from './optim/index.js';
+export * from './io/index.js';
