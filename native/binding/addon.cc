@@ -86,6 +86,11 @@ napi_value release(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), found != nullptr);
 }
 
+// isShared(id) -> whether another live tensor is a view of the same memory.
+napi_value is_shared(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), slot(info, 0, "isShared").storage->references > 1);
+}
+
 struct Bytes {
   Napi::TypedArray array;
   char* data;
@@ -217,6 +222,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<empty>(env, exports, "empty");
   define<view>(env, exports, "view");
   define<release>(env, exports, "release");
+  define<is_shared>(env, exports, "isShared");
   define<write>(env, exports, "write");
   define<read>(env, exports, "read");
   define<read_sync>(env, exports, "readSync");
