@@ -2,7 +2,10 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/binary.h"
+#include "ops/cast.h"
 #include "ops/measure.h"
+#include "ops/reduce.h"
 
 #if defined(EMULSION_HAS_baseline)
 #define BODY_baseline(name) case Level::baseline: return reinterpret_cast<void*>(&cpu::baseline::name);
@@ -40,6 +43,7 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
   };
