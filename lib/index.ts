@@ -44,3 +44,4 @@ export {
   type Rule,
 } from './autograd/index.js';
 export * from './ops/index.js';
+export * from './io/index.js';

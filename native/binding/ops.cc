@@ -2,6 +2,7 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/measure.h"
@@ -43,6 +44,7 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(matmul_forward),
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
