@@ -5,7 +5,11 @@
 #include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
+#include "ops/indexing.h"
+#include "ops/layout.h"
 #include "ops/measure.h"
+#include "ops/optimizer.h"
+#include "ops/random.h"
 #include "ops/reduce.h"
 
 #if defined(EMULSION_HAS_baseline)
@@ -48,6 +52,12 @@ const std::vector<Kernel>& kernels(Level level) {
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
+      OP(strided_copy), OP(concat), OP(pad_forward), OP(pad_backward),
+      OP(gather_forward), OP(scatter_add_forward), OP(index_select_forward), OP(index_add_forward),
+      OP(one_hot_forward),
+      OP(random_normal), OP(random_uniform), OP(random_integers), OP(random_bernoulli), OP(dropout),
+      OP(random_permutation),
+      OP(adam_step), OP(sgd_step), OP(ema_update), OP(global_norm), OP(clip_by_norm), OP(scale_tensors),
   };
   return table;
 }
