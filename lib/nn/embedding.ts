@@ -1,4 +1,4 @@
-import { embedding } from '../ops/index.js';
+import { indexSelect } from '../ops/index.js';
 import { empty, type Tensor } from '../tensor.js';
 import { parameter } from './fields.js';
 import { normal_, type InitOptions } from './init.js';
@@ -18,7 +18,7 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
   }
 
   forward(ids: Tensor): Tensor {
-    return embedding(ids, this.weight);
+    return indexSelect(this.weight, 0, ids);
   }
 
   override facts(): string {

@@ -5,12 +5,5 @@ export { oihw, pointwise, channelVector, type FileLayout } from './file_layout.j
 export type { LoadOptions, LoadReport } from './state.js';
 export * from './init.js';
 export { Sequential, ModuleList } from './containers.js';
-export { Identity, SiLU, GELU, ReLU, LeakyReLU, Tanh } from './activations.js';
 export { Dropout } from './dropout.js';
-export { Linear, type LinearOptions } from './linear.js';
-export { Conv2d, type Conv2dOptions, type Conv2dFusion } from './conv.js';
-export { GroupNorm, LayerNorm, BatchNorm2d } from './norm.js';
-export { type GroupNormOptions, type BatchNorm2dOptions } from './norm.js';
 export { Embedding } from './embedding.js';
-export { UpsampleNearest2x, AvgPool2d, MaxPool2d } from './resize.js';
-export { mseLoss, l1Loss, huberLoss, type LossOptions } from './loss.js';
