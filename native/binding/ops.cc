@@ -5,6 +5,7 @@
 #include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
+#include "ops/elementwise.h"
 #include "ops/indexing.h"
 #include "ops/layout.h"
 #include "ops/measure.h"
@@ -44,12 +45,20 @@
     }(level)                                                                      \
   }
 
+// Rows of ops/elementwise.h's lists.
+#define OP_UNARY(name, functor) OP(name##_forward), OP(name##_backward),
+#define OP_BINARY(name, functor) OP(name##_forward),
+
 namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
+      EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
+      EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
       OP(matmul_forward),
-      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(reduce_sum), OP(reduce_mean), OP(reduce_prod), OP(reduce_square), OP(reduce_max),
+      OP(reduce_min), OP(reduce_any), OP(reduce_all), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
       OP(strided_copy), OP(concat), OP(pad_forward), OP(pad_backward),
