@@ -1,12 +1,14 @@
 // Runs the cases of tests/ops/: every op, on every device, in every dtype it supports.
-import { readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import * as lib from '../lib/index.js';
 import * as ops from '../lib/ops/index.js';
+import { usedKernels } from '../lib/native.js';
+import '../bench/machine.js'; // the user of the kernels that measure
 import { DisposedError, EmulsionError, type Device, type DType } from '../lib/index.js';
-import type { CaseFile, OpCase, OpCases } from './ops/cases.js';
+import type { OpCase, OpCases } from './ops/cases.js';
 import { availableDevices } from './support/devices.js';
 import { expectClose, type Closeness } from './support/expect_close.js';
+import { loadOpCases } from './support/load_cases.js';
 import { nd, type NdArray } from './support/oracle.js';
 import { normals } from './support/random.js';
 import {
@@ -21,14 +23,7 @@ import {
   type CaseRun,
 } from './support/run_case.js';
 
-const folder = new URL('./ops/', import.meta.url);
-const files = readdirSync(folder).filter((name) => name.endsWith('.ts') && name !== 'cases.ts');
-const allCases: OpCases[] = [];
-for (const file of files) {
-  const module = (await import(new URL(file, folder).href)) as { default: CaseFile };
-  allCases.push(...asList(module.default as OpCases | OpCases[]));
-}
-
+const allCases = await loadOpCases();
 const floatingDTypes: readonly DType[] = ['float64', 'float32', 'bfloat16', 'float16'];
 
 for (const opCases of allCases) {
@@ -37,7 +32,7 @@ for (const opCases of allCases) {
       if (opCase.bench === 'only') continue;
       for (const device of availableDevices) {
         for (const dtype of opCase.dtypes ?? opCases.dtypes ?? floatingDTypes) {
-          if (dtype === 'float64' && device.type !== 'cpu') continue; // the oracle lives on the CPU
+          if (dtype === 'float64' && device.name !== 'cpu') continue; // the oracle lives on the CPU
           test(`${opCase.name} (${dtype}, ${device})`, () =>
             checkCase(opCases.op, opCase, dtype, device));
         }
@@ -61,7 +56,12 @@ async function checkCase(name: string, opCase: OpCase, dtype: DType, device: Dev
   const oracle =
     opCase.verify || (opCase.reference && !grad)
       ? null
-      : await runCase(opCase, run.inputs, { dtype: 'float64', device: cpu() }, grad);
+      : await runCase(
+          opCase,
+          run.inputs,
+          { dtype: 'float64', device: cpu() },
+          grad && run.upstream,
+        );
 
   if (opCase.verify) opCase.verify(run.outputs, run.inputs);
   else {
@@ -128,9 +128,9 @@ async function checkFiniteDifferences(name: string, opCase: OpCase) {
 
 function references(opCase: OpCase, run: CaseRun): NdArray[] {
   const result = opCase.reference!(run.inputs);
-  if (!Array.isArray(result)) return [result as NdArray];
-  if (result.length > 0 && typeof result[0] === 'object') return result as NdArray[];
-  return [nd(result as number[], run.outputs[0].shape)];
+  if ('shape' in result) return [result];
+  const isList = (list: typeof result): list is NdArray[] => typeof list[0] === 'object';
+  return isList(result) ? result : [nd(result, run.outputs[0].shape)];
 }
 
 function closeness(opCase: OpCase, output: { shape: readonly number[]; dtype: DType }): Closeness {
@@ -145,7 +145,7 @@ function gradientOf(run: CaseRun, input: string) {
 }
 
 function cpu(): Device {
-  return availableDevices.find((device) => device.type === 'cpu')!;
+  return availableDevices.find((device) => device.name === 'cpu')!;
 }
 
 /** What no op may accept, tried on each tensor of the op's first case. */
@@ -221,6 +221,11 @@ describe('completeness', () => {
   for (const name of Object.keys(ops))
     if (typeof ops[name as keyof typeof ops] === 'function')
       test(`${name} has cases`, () => expect(covered.has(name)).toBe(true));
+
+  test('every kernel has a user and every user a kernel', () => {
+    // native() refuses names that the engine lacks, so a missing row fails earlier, by name.
+    expect(lib.engineInfo().kernels.filter((name) => !usedKernels.has(name))).toEqual([]);
+  });
 
   for (const name of covered)
     test(`the cases of ${name} belong to an exported op`, () =>

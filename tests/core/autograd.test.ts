@@ -81,14 +81,18 @@ describe('backward', () => {
   });
 
   test('requiresGrad is for floating leaves', () => {
-    expect(() => (tensor([1], { dtype: 'int32' }).requiresGrad = true)).toThrow(/floating dtype, got int32/);
+    expect(() => (tensor([1], { dtype: 'int32' }).requiresGrad = true)).toThrow(
+      /floating dtype, got int32/,
+    );
     expect(() => (leaf(1).mul(2).requiresGrad = false)).toThrow(/leaves only/);
   });
 
   test('a wrong rule is named', () => {
     const x = leaf(1, 2);
     const bad = op({ name: 'bad', inputs: [x], output: zerosLike(x), backward: () => [ones([3])] });
-    expect(() => bad.sum().backward()).toThrow(/backward of bad: the gradient of input 0 has shape \[3\]/);
+    expect(() => bad.sum().backward()).toThrow(
+      /backward of bad: the gradient of input 0 has shape \[3\]/,
+    );
   });
 
   test('an output without a gradient counts as zeros', () => {

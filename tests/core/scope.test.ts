@@ -39,7 +39,11 @@ describe('scopes', () => {
   });
 
   test('tidy keeps tensors in arrays, maps and plain objects', () => {
-    const result = tidy(() => ({ list: [ones([1])], map: new Map([['a', ones([1])]]), lost: ones([2]).shape }));
+    const result = tidy(() => ({
+      list: [ones([1])],
+      map: new Map([['a', ones([1])]]),
+      lost: ones([2]).shape,
+    }));
     expect(result.list[0].disposed).toBe(false);
     expect(result.map.get('a')!.disposed).toBe(false);
     result.list[0].dispose();

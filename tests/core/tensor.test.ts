@@ -76,7 +76,9 @@ describe('creation', () => {
   test('mistakes are named', () => {
     expect(() => tensor([1, 2, 3], { shape: [2, 2] })).toThrow(/needs 4 values, got 3/);
     expect(() => tensor([[1, 2], [3]])).toThrow(ShapeError);
-    expect(() => tensor([1], { dtype: 'float8' as DType })).toThrow(/unknown dtype 'float8'; one of/);
+    expect(() => tensor([1], { dtype: 'float8' as DType })).toThrow(
+      /unknown dtype 'float8'; one of/,
+    );
     expect(() => zeros([2], { device: 'cuda:7' })).toThrow(DeviceError);
     expect(() => zeros([-1])).toThrow(/negative/);
     expect(() => zeros([2 ** 40, 2 ** 40])).toThrow(/too many elements/);

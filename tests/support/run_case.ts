@@ -1,7 +1,15 @@
 // Runs one op case: builds its inputs in a dtype, runs it, reads values and gradients back as float64.
-import { op, tensor, tidy, type Device, type DType, type Tensor } from '../../lib/index.js';
+import {
+  backward,
+  op,
+  tensor,
+  tidy,
+  type Device,
+  type DType,
+  type Tensor,
+} from '../../lib/index.js';
 import type { InputArrays, InputSpec, InputTensors, OpCase } from '../ops/cases.js';
-import { nd, type NdArray } from './oracle.js';
+import { nd, size, type NdArray } from './oracle.js';
 import { inputValues, isInteger, normals } from './random.js';
 
 export interface Output extends NdArray {
@@ -13,6 +21,8 @@ export interface CaseRun {
   outputs: Output[];
   /** By input name; only where a gradient arrived. */
   gradients: Record<string, Output>;
+  /** The gradients that backward started from, by output, as the dtype rounded them. */
+  upstream: (NdArray | null)[];
 }
 
 export function inputSpec(input: OpCase['inputs'][string]): InputSpec {
@@ -49,30 +59,38 @@ export function inputTensors(
 ): InputTensors {
   return mapValues(values, ({ data, shape }, name) => {
     const own = inputDType(inputSpec(opCase.inputs[name]), dtype);
-    // Float64 is the one dtype that carries all the values; the engine rounds them to the input's own.
-    const wide = tensor(data, { shape, dtype: 'float64', device });
-    const input = own === 'float64' ? wide : wide.to(own);
-    input.requiresGrad = requiresGrad.includes(name);
-    return input;
+    return tensor(data, { shape, dtype: own, device, requiresGrad: requiresGrad.includes(name) });
   });
 }
 
-/** Runs the case; with `gradients`, backward too, from fixed random upstream gradients. */
+/**
+ * Runs the case; with `gradients`, backward too, from fixed random upstream gradients or, to compare with
+ * another run, from that run's own.
+ */
 export function runCase(
   opCase: OpCase,
   values: InputArrays,
   on: { dtype: DType; device: Device },
-  gradients = false,
+  gradients: boolean | CaseRun['upstream'] = false,
 ): Promise<CaseRun> {
   return tidy(async () => {
     const wanted = gradients ? differentiableInputs(opCase) : [];
     const inputs = inputTensors(opCase, values, on.dtype, on.device, wanted);
     const outputs = asList(opCase.run(inputs, on));
-    if (wanted.length > 0) innerProduct(outputs, upstream(outputs, opCase.name)).backward();
-    const run: CaseRun = { inputs: {}, outputs: [], gradients: {} };
+    const run: CaseRun = { inputs: {}, outputs: [], gradients: {}, upstream: [] };
+    if (wanted.length > 0) {
+      const arrays = Array.isArray(gradients) ? gradients : upstream(outputs, opCase.name);
+      const seeds = arrays.map(
+        (array, i) => array && tensor(array.data, { shape: array.shape, ...kind(outputs[i]) }),
+      );
+      backward(innerProduct(outputs, seeds));
+      for (const seed of seeds) run.upstream.push(seed && (await read(seed)));
+    }
     for (const [name, input] of Object.entries(inputs)) {
       run.inputs[name] = await read(input);
-      if (input.grad) run.gradients[name] = await read(input.grad);
+      if (!input.grad) continue;
+      run.gradients[name] = await read(input.grad);
+      input.grad.dispose(); // a leaf's gradient outlives its scope
     }
     for (const output of outputs) run.outputs.push(await read(output));
     return run;
@@ -84,7 +102,7 @@ export function project(outputs: readonly Output[], caseName: string): number {
   const directions = upstream(outputs, caseName);
   return outputs.reduce((sum, { data }, i) => {
     const direction = directions[i];
-    return direction ? sum + data.reduce((s, value, j) => s + value * direction[j], 0) : sum;
+    return direction ? sum + data.reduce((s, value, j) => s + value * direction.data[j], 0) : sum;
   }, 0);
 }
 
@@ -99,29 +117,19 @@ export const asList = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value 
 function upstream(
   outputs: readonly { shape: readonly number[]; dtype: DType }[],
   caseName: string,
-): (Float64Array | null)[] {
-  return outputs.map(({ shape, dtype }, i) => {
-    const count = shape.reduce((product, extent) => product * extent, 1);
-    return isInteger(dtype) ? null : normals(count, `${caseName}/upstream/${i}`);
-  });
+): (NdArray | null)[] {
+  return outputs.map(({ shape, dtype }, i) =>
+    isInteger(dtype) ? null : nd(normals(size(shape), `${caseName}/upstream/${i}`), shape),
+  );
 }
+
+const kind = ({ dtype, device }: Tensor) => ({ dtype, device });
 
 // A scalar whose gradients are the upstream directions themselves, so that no other op's backward takes
 // part in the check. Its value is never read.
-function innerProduct(outputs: Tensor[], directions: (Float64Array | null)[]): Tensor {
-  const gradients = outputs.map((output, i) => {
-    const direction = directions[i];
-    if (!direction) return null;
-    const { shape, device, dtype } = output;
-    return tensor(direction, { shape, device, dtype: 'float64' }).to(dtype);
-  });
-  const scalar = tensor([0], { shape: [1], dtype: 'float32', device: outputs[0].device });
-  return op({
-    name: 'innerProduct',
-    inputs: outputs,
-    output: scalar,
-    backward: () => gradients,
-  });
+function innerProduct(outputs: Tensor[], seeds: (Tensor | null)[]): Tensor {
+  const output = tensor([0], { device: outputs[0].device });
+  return op({ name: 'innerProduct', inputs: outputs, output, backward: () => [...seeds] });
 }
 
 function mapValues<V, R>(
