@@ -87,3 +87,6 @@ import './layout_methods.js';
 export { pad, type PadOptions } from './pad.js';
 export { gather, scatterAdd, indexSelect, indexAdd, oneHot } from './indexing.js';
 export { dropout, type DropoutOptions } from './random.js';
+export { matmul, type MatmulOptions } from './matmul.js';
+export { linear, type LinearOptions, type FusedActivation } from './linear.js';
+export { conv2d, type Conv2dOptions } from './conv2d.js';
