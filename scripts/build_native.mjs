@@ -10,6 +10,14 @@ const definitions = Object.entries({
 }).map(([name, value]) => `--CD${name}=${value}`);
 
 const out = process.env.EMULSION_BUILD_DIR ?? 'build';
-const args = ['cmake-js', 'compile', '--out', out, '--parallel', String(availableParallelism()), ...definitions];
+const args = [
+  'cmake-js',
+  'compile',
+  '--out',
+  out,
+  '--parallel',
+  String(availableParallelism()),
+  ...definitions,
+];
 const result = spawnSync('npx', ['--no-install', ...args], { stdio: 'inherit' });
 process.exit(result.status ?? 1);

@@ -54,7 +54,8 @@ struct Vec {
 
   Vec() = default;
   EMULSION_INLINE Vec(Native native) : lanes(native) {}
-  EMULSION_INLINE explicit Vec(T value) : lanes(Native{} + value) {}
+  // x - 0 is x for every x, -0 and NaN included, so that the compiler sees a plain broadcast.
+  EMULSION_INLINE explicit Vec(T value) : lanes(value - Native{}) {}
 
   EMULSION_INLINE static Vec zero() { return Vec(Native{}); }
 
@@ -121,7 +122,7 @@ EMULSION_INLINE Vec<T> sqrt(Vec<T> a) {
   return result;
 }
 #if defined(__AVX512F__)
-EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm512_sqrt_ps((__m512)a.lanes); }
+EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a.lanes); }
 #elif defined(__AVX2__)
 EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm256_sqrt_ps((__m256)a.lanes); }
 #endif
@@ -190,7 +191,8 @@ EMULSION_INLINE Vec<T> Vec<T>::load(const Stored* from) {
   } else {
 #if defined(__AVX512F__)
     if constexpr (__is_same(Stored, float16) && __is_same(T, float))
-      return Vec((Native)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+      return Vec((Native)_mm512_maskz_cvtph_ps(
+          static_cast<__mmask16>(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 #elif defined(__AVX2__)
     if constexpr (__is_same(Stored, float16) && __is_same(T, float))
       return Vec((Native)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));

@@ -1,0 +1,59 @@
+// What this machine can do, measured: the roofs that the benchmarks are held against.
+import { execFileSync } from 'node:child_process';
+import { cpus } from 'node:os';
+import { empty, engineInfo, tidy, type Tensor } from '../lib/index.js';
+import { native, type Id } from '../lib/native.js';
+
+const kernels = native<{
+  measure_flops(seconds: number, y: Id): void;
+  measure_bandwidth(bytes: number, repeats: number, y: Id): void;
+}>('measure_flops', 'measure_bandwidth');
+
+export interface Machine {
+  processor: string;
+  threads: number;
+  level: string;
+  node: string;
+  commit: string;
+  date: string;
+  /** Fused multiply-adds of all threads, float32: operations per second. */
+  peakFlops: number;
+  /** Copy of 256 MiB: bytes read and written per second. */
+  bandwidth: number;
+}
+
+export async function measureMachine(): Promise<Machine> {
+  const measured = (run: (y: Tensor) => void): Promise<number> =>
+    tidy(() => {
+      const y = empty([1], { dtype: 'float64', device: 'cpu' });
+      run(y);
+      return y.item();
+    });
+  const { threads, level } = engineInfo();
+  return {
+    processor: cpus()[0].model.trim(),
+    threads,
+    level,
+    node: process.version,
+    commit: commit(),
+    date: new Date().toISOString().slice(0, 10),
+    peakFlops: await measured((y) => kernels.measure_flops(1, y.id)),
+    bandwidth: await measured((y) => kernels.measure_bandwidth(256 * 2 ** 20, 8, y.id)),
+  };
+}
+
+function commit(): string {
+  try {
+    const changed = git('status', '--porcelain') !== '';
+    return git('rev-parse', '--short', 'HEAD') + (changed ? ' with local changes' : '');
+  } catch {
+    return 'unknown'; // a tarball without history
+  }
+}
+
+function git(...args: string[]): string {
+  return execFileSync('git', args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  }).trim();
+}

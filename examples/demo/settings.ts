@@ -1,0 +1,57 @@
+// Sizes of the two runs. Chosen so that two cores without a GPU finish the default run within a quarter
+// of an hour and the quick one within three minutes.
+
+export interface StageSettings {
+  batch: number;
+  steps: number;
+  /** Peak learning rate; it warms up, then falls along a cosine to a twentieth. */
+  learningRate: number;
+  warmup: number;
+  emaDecay: number;
+}
+
+export interface Settings {
+  /** Pictures used, spread evenly over the set. */
+  pictures: number;
+  autoencoder: StageSettings & { channels: number; multipliers: number[]; latentChannels: number };
+  diffusion: StageSettings & { channels: number; blocks: number };
+  sampling: { steps: number; guidance: number; perCategory: number };
+}
+
+export const defaultSettings: Settings = {
+  pictures: Infinity,
+  autoencoder: {
+    batch: 16,
+    steps: 800,
+    learningRate: 2e-3,
+    warmup: 50,
+    emaDecay: 0.995,
+    channels: 24,
+    multipliers: [1, 2, 4, 4],
+    latentChannels: 8,
+  },
+  diffusion: {
+    batch: 64,
+    steps: 1300,
+    learningRate: 1e-3,
+    warmup: 100,
+    emaDecay: 0.998,
+    channels: 128,
+    blocks: 2,
+  },
+  sampling: { steps: 50, guidance: 3, perCategory: 10 },
+};
+
+export const quickSettings: Settings = {
+  pictures: 400,
+  autoencoder: { ...defaultSettings.autoencoder, steps: 120, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, batch: 32, steps: 150, warmup: 20, emaDecay: 0.97, channels: 64, blocks: 1 },
+  sampling: { steps: 20, guidance: 3, perCategory: 6 },
+};
+
+/** Learning rate of a step, as a share of the peak: linear warm-up, then a cosine down to 0.05. */
+export function rateAt(step: number, { steps, warmup }: StageSettings): number {
+  if (step < warmup) return (step + 1) / warmup;
+  const progress = (step - warmup) / Math.max(1, steps - warmup);
+  return 0.05 + 0.475 * (1 + Math.cos(Math.PI * progress));
+}

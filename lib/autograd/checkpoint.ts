@@ -1,0 +1,56 @@
+import type { Tensor } from '../tensor.js';
+import type { Rule } from './node.js';
+import { walkRegion } from './backward.js';
+import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
+
+/** State that a recomputation must find as the first computation did: random generators. */
+export interface Replayable {
+  /** Remembers the state now; the returned function brings it back. */
+  snapshot(): () => void;
+}
+
+const replayables = new Set<Replayable>();
+
+/** @internal Lets a source of state take part in recomputation. */
+export function registerReplayable(source: Replayable): void {
+  replayables.add(source);
+}
+
+const snapshotAll = (): (() => void) => {
+  const restores = [...replayables].map((source) => source.snapshot());
+  return () => restores.forEach((restore) => restore());
+};
+
+/**
+ * Runs fn without keeping its intermediate results; backward runs it again, with the same random numbers.
+ * Trades a second forward pass for memory (Chen et al., "Training deep nets with sublinear memory cost").
+ *
+ * `backward()` reaches the inputs and every parameter that fn uses; `grad()` sees the region's inputs
+ * only. fn must be synchronous and give the same result for the same inputs.
+ */
+export function checkpoint<T extends Tensor | Tensor[]>(
+  fn: (...inputs: Tensor[]) => T,
+  ...inputs: Tensor[]
+): T {
+  if (!isGradEnabled()) return fn(...inputs);
+  const restore = snapshotAll();
+  const output = noGrad(() => fn(...inputs));
+  const rule: Rule = (grads, saved, needs) => {
+    const after = snapshotAll();
+    restore();
+    const copies = saved.map((x, i) => {
+      const copy = x.alias();
+      if (needs[i]) copy.requiresGrad = true;
+      return copy;
+    });
+    try {
+      const again = enableGrad(() => fn(...copies));
+      const outputs: Tensor[] = Array.isArray(again) ? again : [again as Tensor];
+      return walkRegion(outputs, grads, copies);
+    } finally {
+      after();
+    }
+  };
+  attach('checkpoint', inputs, output, inputs, rule, true);
+  return output;
+}

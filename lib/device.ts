@@ -1,0 +1,82 @@
+import { addon, type EngineInfo, type MemoryStats } from './native.js';
+import { check, DeviceError } from './errors.js';
+
+/** A place where tensors live and operations run: an in-order queue with a caching allocator. */
+export class Device {
+  /** @internal */
+  constructor(
+    readonly name: string,
+    /** @internal Position in the engine's list. */
+    readonly index: number,
+  ) {}
+
+  /**
+   * Resolves when everything enqueued so far has run. Rejects with the first fault that an operation met
+   * since the last read; the message names the operation.
+   */
+  async synchronize(): Promise<void> {
+    await addon.synchronize(this.index);
+  }
+
+  /** As {@link synchronize}, blocking the event loop: for scripts. */
+  synchronizeSync(): void {
+    addon.synchronizeSync(this.index);
+  }
+
+  /** Live, peak and cached bytes of this device. */
+  memoryStats(): MemoryStats {
+    return addon.memoryStats(this.index);
+  }
+
+  /** Starts a new measurement of `peakBytes`. */
+  resetPeak(): void {
+    addon.resetPeak(this.index);
+  }
+
+  /** Returns the cached free blocks to the system. */
+  emptyCache(): void {
+    addon.emptyCache(this.index);
+  }
+
+  toString(): string {
+    return this.name;
+  }
+}
+
+const all = addon.engine().devices.map((name, index) => new Device(name, index));
+let standard = all[all.length - 1];
+
+/** Every device of this machine that the engine can use; the first is the CPU. */
+export const devices = (): readonly Device[] => all;
+
+/**
+ * A device by name, or the given device. Throws a DeviceError that lists the available ones.
+ * @param name `'cpu'`, or the name of a GPU such as `'cuda:0'`.
+ */
+export function device(name: string | Device): Device {
+  if (name instanceof Device) return name;
+  const found = all.find((each) => each.name === name);
+  if (!found) throw new DeviceError(`no device '${String(name)}'; available: ${all.map((d) => d.name).join(', ')}`);
+  return found;
+}
+
+/** Where tensors are made when no device is given: a GPU if there is one, else the CPU. */
+export const defaultDevice = (): Device => standard;
+
+/** Changes {@link defaultDevice} and returns it. */
+export function setDefaultDevice(name: string | Device): Device {
+  standard = device(name);
+  return standard;
+}
+
+/** The engine's instruction-set levels, threads and devices. */
+export const engineInfo = (): EngineInfo => addon.engine();
+
+/**
+ * Threads of the CPU engine, 1 to 256. Default: `EMULSION_NUM_THREADS`, else the number of cores. Waits
+ * for running work.
+ */
+export function setNumThreads(count: number): void {
+  check(Number.isInteger(count) && count >= 1 && count <= 256, () => `setNumThreads: expected 1 to 256, got ${count}`);
+  addon.setNumThreads(count);
+}

@@ -1,0 +1,47 @@
+// The public surface of emulsion.
+export * from './errors.js';
+export { dtypes, isFloating, type DType, type TypedArray } from './dtype.js';
+export {
+  Device,
+  device,
+  devices,
+  defaultDevice,
+  setDefaultDevice,
+  engineInfo,
+  setNumThreads,
+} from './device.js';
+export type { EngineInfo, MemoryStats } from './native.js';
+export { Tensor, empty, type TensorOptions } from './tensor.js';
+export {
+  tensor,
+  full,
+  zeros,
+  ones,
+  zerosLike,
+  onesLike,
+  arange,
+  linspace,
+  eye,
+  type CreationOptions,
+  type FromDataOptions,
+  type Nested,
+} from './creation.js';
+export { scope, tidy, keep, type ScopeHandle } from './scope.js';
+export { leakReport, type Leak } from './leaks.js';
+export {
+  op,
+  noGrad,
+  enableGrad,
+  isGradEnabled,
+  backward,
+  grad,
+  registerHook,
+  checkpoint,
+  type BackwardOptions,
+  type GradOptions,
+  type Hook,
+  type Recording,
+  type Rule,
+} from './autograd/index.js';
+export * from './ops/index.js';
+export * from './io/index.js';

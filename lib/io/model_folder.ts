@@ -1,0 +1,92 @@
+// A saved model: a folder with config.json, the weights and, beside them, their moving average.
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FileError } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import { writeFileAtomic } from './atomic.js';
+import { fileError } from './file_error.js';
+import { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import type { TensorSource } from './state.js';
+
+const configFile = 'config.json';
+const weightsFile = 'model.safetensors';
+const emaFile = 'model_ema.safetensors';
+
+// Configurations are a few kilobytes; a larger file is a mistake, or meant to exhaust the memory.
+const largestConfig = 16 * 1024 * 1024;
+
+/** Plain data: what JSON can hold. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+type State = ReadonlyMap<string, Tensor | TensorSource>;
+
+/**
+ * Saves a model as a folder that {@link openModel} reads and whose weights PyTorch opens directly.
+ * Each file is replaced atomically and the configuration comes last: a folder with a configuration
+ * is complete.
+ *
+ * @param model.config everything needed to build the network again
+ * @param model.weights in PyTorch's layout, usually `module.exportState()`
+ * @param model.ema the moving average under the same names
+ */
+export async function saveModel(
+  folder: string,
+  model: { config: unknown; weights: State; ema?: State },
+): Promise<void> {
+  // Serialised first: a configuration that is no plain data must not leave a folder half written.
+  const config = JSON.stringify(model.config, null, 2) + '\n';
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw fileError(folder, 'cannot be created', error);
+  }
+  const metadata = { format: 'pt' }; // tells PyTorch's readers whose layout this is
+  await writeSafetensors(join(folder, weightsFile), model.weights, metadata);
+  if (model.ema) await writeSafetensors(join(folder, emaFile), model.ema, metadata);
+  else await rm(join(folder, emaFile), { force: true }); // an average of other weights
+  await writeFileAtomic(join(folder, configFile), config);
+}
+
+/** Opens a folder written by {@link saveModel}: its configuration, and its weights unread. */
+export async function openModel(
+  folder: string,
+): Promise<{ config: Json; weights: SafetensorsFile; ema: SafetensorsFile | null }> {
+  const config = await loadConfig(folder);
+  const weights = await readSafetensors(join(folder, weightsFile));
+  const ema = (await exists(join(folder, emaFile)))
+    ? await readSafetensors(join(folder, emaFile))
+    : null;
+  return { config, weights, ema };
+}
+
+/** Reads `config.json` of a model folder. Its content comes from outside: check it before use. */
+export async function loadConfig(folder: string): Promise<Json> {
+  const path = join(folder, configFile);
+  let text: string;
+  try {
+    const { size } = await stat(path);
+    if (size > largestConfig)
+      throw new FileError(`${size} bytes are too many for a configuration.`, path);
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    throw fileError(path, 'cannot be read', error);
+  }
+  try {
+    return JSON.parse(text, refusePrototype) as Json;
+  } catch (error) {
+    throw new FileError(`not a valid configuration: ${(error as Error).message}`, path);
+  }
+}
+
+// A later merge of two configurations must not be able to reach a prototype.
+function refusePrototype(key: string, value: unknown): unknown {
+  if (key === '__proto__') throw new SyntaxError('the key "__proto__" is not allowed');
+  return value;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,169 @@
+// Reading and writing safetensors files: a checked JSON header, then the tensors' raw bytes.
+import { open, type FileHandle } from 'node:fs/promises';
+import { check, FileError } from '../errors.js';
+import type { DType } from '../dtype.js';
+import type { Tensor } from '../tensor.js';
+import { writeFileAtomic } from './atomic.js';
+import { fileError } from './file_error.js';
+import {
+  dtypeOf,
+  encodeHeader,
+  headerLength,
+  prefixBytes,
+  type Header,
+} from './safetensors_format.js';
+import { parseHeader } from './safetensors_header.js';
+import type { StateReader, TensorSource } from './state.js';
+import { bytesOf, tensorOf } from './tensor_bytes.js';
+
+// Reads above 2 GiB fail on some systems.
+const largestRead = 1024 ** 3;
+
+/**
+ * Opens a safetensors file: reads and verifies its header, but none of its tensors.
+ *
+ * ```ts
+ * const file = await readSafetensors('model.safetensors');
+ * console.log(file.keys, file.metadata.get('format'));
+ * const weight = await file.get('decoder.conv_in.weight');
+ * ```
+ *
+ * Tensors come as the file holds them, that is for PyTorch's files in PyTorch's layout.
+ *
+ * @throws FileError with the byte offset when the file breaks the format in any way
+ */
+export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+  return withFile(path, async (file) => {
+    const { size } = await file.stat();
+    if (size < prefixBytes) {
+      throw new FileError(`${size} bytes are too few for a safetensors file.`, path, 0);
+    }
+    const length = headerLength(path, await readBytes(path, file, 0, prefixBytes), size);
+    const bytes = await readBytes(path, file, prefixBytes, length);
+    const header = parseHeader(path, bytes, prefixBytes + length, size);
+    return new SafetensorsFile(path, header, await identity(file));
+  });
+}
+
+/** A verified safetensors file. It holds nothing open: each `get` opens the file for its own bytes. */
+export class SafetensorsFile implements StateReader {
+  readonly keys: readonly string[];
+  /** The strings stored beside the tensors. */
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #tensors: Header['tensors'];
+  readonly #identity: string;
+
+  /** @internal use {@link readSafetensors} */
+  constructor(
+    readonly origin: string,
+    header: Header,
+    fileIdentity: string,
+  ) {
+    this.keys = [...header.tensors.keys()];
+    this.metadata = header.metadata;
+    this.#tensors = header.tensors;
+    this.#identity = fileIdentity;
+  }
+
+  has(key: string): boolean {
+    return this.#tensors.has(key);
+  }
+
+  info(key: string): { readonly shape: readonly number[]; readonly dtype: DType } {
+    const info = this.#find(key);
+    return { shape: info.shape, dtype: dtypeOf(this.origin, key, info) };
+  }
+
+  async get(key: string): Promise<Tensor> {
+    const { begin, end } = this.#find(key);
+    const { shape, dtype } = this.info(key);
+    return withFile(this.origin, async (file) => {
+      // The offsets belong to the file whose header was read, not to one that took its name since.
+      if ((await identity(file)) !== this.#identity) {
+        const text = 'the file was replaced or changed after its header was read; open it again.';
+        throw new FileError(text, this.origin);
+      }
+      return tensorOf(await readBytes(this.origin, file, begin, end - begin), shape, dtype);
+    });
+  }
+
+  #find(key: string) {
+    const info = this.#tensors.get(key);
+    check(info, () => {
+      const names = this.keys.slice(0, 5).join(', ') + (this.keys.length > 5 ? ', ...' : '');
+      return `readSafetensors: ${this.origin} has no tensor ${JSON.stringify(key)}. It has ${names}.`;
+    });
+    return info;
+  }
+}
+
+/**
+ * Writes tensors as a safetensors file, atomically: `path` holds the old file or the complete new one.
+ * Tensors are read and written one after the other, so that one of them is in memory twice at most.
+ * The same tensors give the same bytes, in whatever order they come.
+ *
+ * @param tensors by name; a source instead of a tensor is made when its turn comes, then disposed
+ * @param metadata strings to keep beside the tensors
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors:
+    ReadonlyMap<string, Tensor | TensorSource> | Readonly<Record<string, Tensor | TensorSource>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const byName = tensors instanceof Map ? tensors : new Map(Object.entries(tensors));
+  for (const name of byName.keys()) {
+    check(name !== '__metadata__', () => 'writeSafetensors: the name "__metadata__" is reserved.');
+  }
+  const { header, order } = encodeHeader(byName, metadata);
+  await writeFileAtomic(path, async (append) => {
+    await append(header);
+    for (const name of order) await append(await contents(byName.get(name)!));
+  });
+}
+
+async function contents(source: Tensor | TensorSource): Promise<Uint8Array> {
+  if (!('read' in source)) return bytesOf(source);
+  const made = await source.read();
+  try {
+    return await bytesOf(made);
+  } finally {
+    made.dispose();
+  }
+}
+
+async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, 'r');
+    return await use(file);
+  } catch (error) {
+    throw fileError(path, 'cannot be read', error);
+  } finally {
+    await file?.close();
+  }
+}
+
+// What tells a file from another of the same name: where it lies, its size and when it was written.
+async function identity(file: FileHandle): Promise<string> {
+  const { dev, ino, size, mtimeNs } = await file.stat({ bigint: true });
+  return [dev, ino, size, mtimeNs].join(':');
+}
+
+// Exactly `length` bytes; the caller has checked that the file holds them.
+async function readBytes(
+  path: string,
+  file: FileHandle,
+  begin: number,
+  length: number,
+): Promise<Buffer> {
+  const bytes = Buffer.from(new ArrayBuffer(length)); // its own block, aligned for every element type
+  for (let done = 0; done < length;) {
+    const wanted = Math.min(length - done, largestRead);
+    const { bytesRead } = await file.read(bytes, done, wanted, begin + done);
+    if (bytesRead === 0)
+      throw new FileError('the file became shorter while read.', path, begin + done);
+    done += bytesRead;
+  }
+  return bytes;
+}

@@ -1,0 +1,1 @@
+export { reshape, detach } from './view.js';

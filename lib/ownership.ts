@@ -1,0 +1,121 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+/** A recorded operation as far as ownership needs to know it; see autograd/node.ts. */
+export interface History {
+  parents(): Iterable<History>;
+  /** Gives up what the operation saved for backward. */
+  release(): void;
+}
+
+/** What a scope owns. Implemented by Tensor. */
+export interface Owned {
+  scope: Scope | null;
+  scopeIndex: number;
+  readonly node: History | null;
+  dispose(): void;
+}
+
+/**
+ * Owns the tensors made while it is open and disposes them when it closes. Operations recorded inside
+ * whose results nobody kept give up what they had saved.
+ */
+export class Scope {
+  // Tensors know their index, so that disposing one early is a swap and no search.
+  private owned: Owned[] = [];
+  private kept: History[] = [];
+
+  add(tensor: Owned): void {
+    tensor.scope = this;
+    tensor.scopeIndex = this.owned.push(tensor) - 1;
+  }
+
+  remove(tensor: Owned): void {
+    const last = this.owned.pop()!;
+    if (last !== tensor) {
+      this.owned[tensor.scopeIndex] = last;
+      last.scopeIndex = tensor.scopeIndex;
+    }
+    tensor.scope = null;
+  }
+
+  /** Hands a tensor and its history to another scope, or to nobody. */
+  give(tensor: Owned, to: Scope | null): void {
+    if (tensor.scope !== this) return;
+    if (tensor.node) this.kept.push(tensor.node);
+    this.remove(tensor);
+    to?.add(tensor);
+  }
+
+  close(): void {
+    const owned = this.owned;
+    this.owned = [];
+    const histories: History[] = [];
+    for (const tensor of owned) {
+      if (tensor.node) histories.push(tensor.node);
+      tensor.scope = null;
+      tensor.dispose();
+    }
+    if (histories.length > 0) releaseUnreachable(histories, this.kept);
+    this.kept = [];
+  }
+}
+
+function releaseUnreachable(histories: History[], roots: History[]): void {
+  const reachable = new Set<History>();
+  const pending = [...roots];
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (reachable.has(node)) continue;
+    reachable.add(node);
+    pending.push(...node.parents());
+  }
+  for (const node of histories) if (!reachable.has(node)) node.release();
+}
+
+/** What surrounds the code that runs now; follows `await`. */
+export interface Context {
+  /** Owner of the tensors made now; null: nobody but the garbage collector. */
+  readonly scope: Scope | null;
+  /** Whether operations are recorded for backward. */
+  readonly grad: boolean;
+}
+
+const root: Context = { scope: null, grad: true };
+const storage = new AsyncLocalStorage<Context>();
+
+export const currentContext = (): Context => storage.getStore() ?? root;
+
+/** Runs body in the current context with some parts replaced; asynchronous continuations keep it. */
+export function withContext<T>(change: Partial<Context>, body: () => T): T {
+  return storage.run({ ...currentContext(), scope: currentScope(), ...change }, body);
+}
+
+/** A `using` scope of the synchronous code that runs now. */
+export interface OpenScope {
+  readonly scope: Scope;
+  readonly context: Context;
+  readonly outer: OpenScope | null;
+}
+
+let innermost: OpenScope | null = null;
+
+/** Opens a scope for synchronous code. */
+export function pushScope(): OpenScope {
+  innermost = { scope: new Scope(), context: currentContext(), outer: innermost };
+  return innermost;
+}
+
+/** Removes an open scope, and those opened inside it and never closed. Returns whether it was open. */
+export function popScope(entry: OpenScope): boolean {
+  for (let top = innermost; top; top = top.outer)
+    if (top === entry) {
+      innermost = entry.outer;
+      return true;
+    }
+  return false;
+}
+
+/** The owner of a tensor made now, or null. */
+export function currentScope(): Scope | null {
+  const context = currentContext();
+  return innermost !== null && innermost.context === context ? innermost.scope : context.scope;
+}

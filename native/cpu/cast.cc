@@ -1,0 +1,93 @@
+#include "ops/cast.h"
+
+#include <limits>
+
+#include "cpu/loops.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+template <class T>
+constexpr bool is_integer = __is_same(T, int32_t) || __is_same(T, int64_t) || __is_same(T, uint8_t);
+
+// A float beyond an integer's range is undefined behaviour in C++; here it saturates, and NaN is 0.
+template <class To, class From>
+EMULSION_INLINE To saturate(From value) {
+  constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
+  // The largest value may round up to 2^k, which is out of range: compare before converting.
+  constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
+  if (!(value > low)) return value == value ? std::numeric_limits<To>::min() : To(0);
+  return value >= high ? std::numeric_limits<To>::max() : static_cast<To>(value);
+}
+
+template <class To, class From>
+EMULSION_INLINE To cast_value(From value) {
+  if constexpr (__is_same(From, bfloat16) || __is_same(From, float16)) {
+    return cast_value<To>(to_float(value));
+  } else if constexpr (is_integer<To> && (__is_same(From, float) || __is_same(From, double))) {
+    return saturate<To>(value);
+  } else if constexpr (is_integer<To> && is_integer<From>) {
+    if (value < From(0) && std::numeric_limits<To>::min() == 0) return To(0);
+    if (static_cast<int64_t>(value) > static_cast<int64_t>(std::numeric_limits<To>::max()))
+      return std::numeric_limits<To>::max();
+    if (static_cast<int64_t>(value) < static_cast<int64_t>(std::numeric_limits<To>::min()))
+      return std::numeric_limits<To>::min();
+    return static_cast<To>(value);
+  } else {
+    return convert<To>(value);
+  }
+}
+
+// Types whose values fit a float exactly or round to one: these travel through Vec<float>.
+template <class T>
+constexpr bool is_short_float = __is_same(T, float) || __is_same(T, bfloat16) || __is_same(T, float16);
+
+template <class To, class From>
+void cast_range(const From* x, To* y, int64_t begin, int64_t end) {
+  if constexpr (is_short_float<From> && is_short_float<To>) {
+    using V = Vec<float>;
+    for_vectors<V>(begin, end, [&](int64_t i, auto extent)
+                                   EMULSION_STEP { store(load<V>(x + i, extent), y + i, extent); });
+  } else {
+    for (int64_t i = begin; i < end; ++i) y[i] = cast_value<To>(x[i]);
+  }
+}
+
+}  // namespace
+
+void fill(double value, View& y) {
+  EMULSION_CHECK(y, "fill: y is missing");
+  dispatch_all(y.dtype, [&]<class T>() {
+    const T filling = cast_value<T>(value);
+    T* to = y.as<T>();
+    parallel_for(y.numel(), stream_grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = filling;
+    });
+  });
+}
+
+void copy(const View& x, View& y) {
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ", dtype_name(x.dtype), ' ', x.shape,
+                 " and y ", dtype_name(y.dtype), ' ', y.shape, " must have the same dtype and element count");
+  const char* from = x.as<char>();
+  char* to = y.as<char>();
+  parallel_for(x.bytes(), 4 * stream_grain, [&](int64_t begin, int64_t end) {
+    std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
+  });
+}
+
+void cast(const View& x, View& y) {
+  EMULSION_CHECK(x && y && x.numel() == y.numel(), "cast: x ", x.shape, " and y ", y.shape,
+                 " must have the same element count");
+  if (x.dtype == y.dtype) return copy(x, y);
+  dispatch_all(x.dtype, [&]<class From>() {
+    dispatch_all(y.dtype, [&]<class To>() {
+      const From* from = x.as<From>();
+      To* to = y.as<To>();
+      parallel_for(x.numel(), stream_grain,
+                   [&](int64_t begin, int64_t end) { cast_range(from, to, begin, end); });
+    });
+  });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

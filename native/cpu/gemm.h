@@ -1,0 +1,196 @@
+// Matrix products on the CPU: the loops around the micro-kernels, written once for plain matrices, linear
+// layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
+//   A  is a source: it names, for each row and each segment of the reduction, the memory that holds it. A
+//      matrix has one segment; a convolution has one per tap, so that no im2col buffer ever exists.
+//   B  is packed whole into panels beforehand: it is the weights, or the smaller operand.
+//   C  reaches memory through an epilogue that gets finished tiles: bias, activation and conversion to
+//      16-bit floats cost no pass of their own.
+//
+// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of about 256, so
+// that a 14-row slice of A (14 KiB) stays in L1 while 512 columns of B (512 KiB) pass from L2; the sums of a
+// block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum depends on `depth` alone,
+// never on threads or on the position of the element.
+//
+// Measured on a 2-core Zen 4 VM (peak 236 GFLOP/s): the kernels alone reach 98 %; 1024^3 90 %, 256^3 83 %,
+// [4096, 64] x [64, 64] 80 %.
+#pragma once
+
+#include "cpu/gemm_pack.h"
+#include "cpu/parallel.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+
+// How the reduction is cut: blocks of several whole segments, or pieces of one long segment.
+struct DepthPlan {
+  int64_t segments, length;  // depth = segments · length
+  int64_t group, pieces;     // segments per block; blocks per segment. One of the two is 1.
+
+  static constexpr int64_t target = 256, max_group = 32;
+
+  EMULSION_INLINE DepthPlan(int64_t segments, int64_t length) : segments(segments), length(length) {
+    pieces = length > target + target / 2 ? (length + target - 1) / target : 1;
+    group = 1;
+    if (pieces == 1 && length > 0) group = (target + length / 2) / length;
+    group = group < 1 ? 1 : group > max_group ? max_group : group;
+  }
+  EMULSION_INLINE int64_t blocks() const {
+    return length == 0 ? 0 : pieces > 1 ? segments * pieces : (segments + group - 1) / group;
+  }
+
+  struct Block {
+    int64_t segment, segments, offset, length;
+    int64_t start;  // position in the packed reduction
+  };
+  EMULSION_INLINE Block block(int64_t index) const {
+    if (pieces > 1) {
+      const int64_t segment = index / pieces, piece = index % pieces;
+      const int64_t offset = length * piece / pieces, end = length * (piece + 1) / pieces;
+      return {segment, 1, offset, end - offset, segment * length + offset};
+    }
+    const int64_t segment = index * group;
+    const int64_t rest = segments - segment;
+    return {segment, rest < group ? rest : group, 0, length, segment * length};
+  }
+  // The longest block, for the size of a packed slice of A.
+  EMULSION_INLINE int64_t longest() const {
+    return pieces > 1 ? (length + pieces - 1) / pieces : (group < segments ? group : segments) * length;
+  }
+};
+
+// A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
+// `MatrixRows` is a plain matrix; a convolution has its own (conv2d_gather.h).
+template <class T, class Stored>
+struct MatrixRows {
+  using Element = Stored;
+  const Stored* data;
+  int64_t ld;
+  bool transposed;  // stored as [depth][ld]
+  int64_t segments, length;
+
+  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth)
+      : data(data), ld(ld), transposed(transposed), segments(1), length(depth) {}
+
+  // Rows a multiple of 2 KiB apart fall into two sets of an 8-way L1: those are packed.
+  EMULSION_INLINE bool in_place() const {
+    return !transposed && (ld * static_cast<int64_t>(sizeof(T))) % 2048 != 0;
+  }
+  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block, const Stored** table) const {
+    for (int i = 0; i < count; ++i) table[i] = data + (row + i) * ld + block.offset;
+  }
+  EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
+    if (transposed) return pack_straight(data + block.start * ld + row, ld, count, block.length, panel, count);
+    const Stored* rows[Tile<T>::rows];
+    pointers(row, count, block, rows);
+    pack_transposed(rows, count, block.length, panel, count);
+  }
+};
+
+// Part of C: rows [row, row_end) and panels [panel, panel_end).
+struct Part {
+  int64_t row, row_end, panel, panel_end;
+};
+
+// Computes a part on the calling thread. Uses scratch slots 1 and 2.
+// epilogue(tile, row, rows, column, columns): tile is [rows][Tile::columns].
+template <class T, class Source, class Epilogue>
+void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part, Epilogue&& epilogue) {
+  using Stored = typename Source::Element;
+  const DepthPlan plan(a.segments, a.length);
+  const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
+  if (rows <= 0 || panels <= 0) return;
+  const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
+  const bool in_place = __is_same(Stored, T) && a.in_place();
+  T* const slice = in_place ? nullptr : scratch<T>(1, plan.longest() * Tile<T>::rows + Tile<T>::columns);
+  T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);
+  const Stored* table[DepthPlan::max_group * Tile<T>::rows];
+  if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
+
+  for (int64_t index = 0; index < (blocks > 0 ? blocks : 1); ++index) {
+    const DepthPlan::Block block = blocks > 0 ? plan.block(index) : DepthPlan::Block{};
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = part.row + rows * t / tiles;
+      const int count = static_cast<int>(part.row + rows * (t + 1) / tiles - row);
+      if (in_place) a.pointers(row, count, block, table);
+      else if (blocks > 0) a.pack(row, count, block, slice);
+      for (int64_t panel = part.panel; panel < part.panel_end; ++panel) {
+        T* const tile = sums + (blocks > 1 ? t * panels + panel - part.panel : 0) * Tile<T>::size;
+        const int vectors = layout.vectors(panel);
+        const T* const from = b + layout.offset(panel) + block.start * vectors * Vec<T>::size;
+        if constexpr (__is_same(Stored, T)) {
+          if (in_place && blocks > 0)
+            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, tile, index > 0);
+        }
+        if (!in_place && blocks > 0)
+          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, tile, index > 0);
+        if (index + 1 >= blocks) epilogue(tile, row, count, panel * Tile<T>::columns, layout.valid(panel));
+      }
+    }
+  }
+}
+
+// Cuts C into parts that fit the caches and are enough for all threads, and computes them in parallel.
+template <class T, class Source, class Epilogue>
+void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows, Epilogue&& epilogue) {
+  const int64_t panels = layout.count(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
+  if (panels == 0 || tiles == 0) return;
+  int64_t width = 512 * 4 / static_cast<int64_t>(sizeof(T)) / Tile<T>::columns;  // panels per part
+  width = panels < width ? panels : width;
+  int64_t height = 128 / width;  // tiles per part
+  // Parts shrink until each thread has four, but not below some ten microseconds of work.
+  const int64_t least = 1 + (int64_t{1} << 19) / (Tile<T>::size * (layout.depth + 16));
+  const auto parts = [&] { return ((tiles + height - 1) / height) * ((panels + width - 1) / width); };
+  height = tiles < height ? tiles : height;
+  while (parts() < 4 * num_threads() && height * width > least && height * width > 1)
+    if (height > 1) height = (height + 1) / 2;
+    else width = (width + 1) / 2;
+  const int64_t down = (tiles + height - 1) / height, across = (panels + width - 1) / width;
+  parallel_tasks(down * across, [&](int64_t index) {
+    const int64_t i = index / across, j = index % across;
+    multiply_part<T>(a, layout, b,
+                     Part{rows * i / down, rows * (i + 1) / down, panels * j / across, panels * (j + 1) / across},
+                     epilogue);
+  });
+}
+
+// Packs B with the whole pool: pack(panel, to) fills one panel. The memory is the calling thread's slot 0.
+template <class T, class Pack>
+const T* pack_panels(const PanelLayout<T>& layout, Pack&& pack) {
+  T* const to = scratch<T>(0, layout.size());
+  const int64_t work = layout.depth * Tile<T>::columns;
+  parallel_for(layout.count(), 1 + 32768 / (work + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) pack(panel, to + layout.offset(panel));
+  });
+  return to;
+}
+
+// C = alpha · A · B (+ C), the plain product on the calling thread, for kernels that are parallel
+// themselves (attention, batches). a is [rows][lda] or, transposed, [depth][lda]; b is [depth][ldb] or,
+// transposed, [columns][ldb]; c is [rows][ldc]. T is float, double or a 16-bit float; sums are
+// Accumulator<T>. Uses scratch slots 0 to 2 of the thread. Deterministic.
+template <class In, class Out>
+void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda, bool transpose_a, const In* b,
+          int64_t ldb, bool transpose_b, Out* c, int64_t ldc, Accumulator<In> alpha = 1, bool accumulate = false) {
+  using T = Accumulator<In>;
+  const PanelLayout<T> layout{depth, columns};
+  T* const panels = scratch<T>(0, layout.size());
+  for (int64_t panel = 0; panel < layout.count(); ++panel)
+    pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
+  // Parts of at most 128 tiles, as in multiply_parallel.
+  const int64_t height = Tile<T>::rows * (1 + 128 / (layout.count() + 1));
+  const MatrixRows<T, In> source(a, lda, transpose_a, depth);
+  for (int64_t row = 0; row < rows; row += height)
+    multiply_part<T>(source, layout, panels,
+                     Part{row, row + height < rows ? row + height : rows, 0, layout.count()},
+                     [&](const T* tile, int64_t first, int count, int64_t column, int valid) {
+                       for (int i = 0; i < count; ++i) {
+                         Out* const to = c + (first + i) * ldc + column;
+                         for (int j = 0; j < valid; j += Vec<T>::size) {
+                           Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j) * Vec<T>(alpha);
+                           if (accumulate) value += load_up_to<T>(to + j, valid - j);
+                           store_up_to(value, to + j, valid - j);
+                         }
+                       }
+                     });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

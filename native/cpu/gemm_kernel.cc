@@ -1,0 +1,113 @@
+// One instance per tile height and width, so that edges cost what they are worth: a height of 32 runs as
+// 11 + 11 + 10 rows, not as three times 14.
+#include "cpu/gemm_kernel.h"
+
+#include <utility>
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+// The accumulators. All loops over it are unrolled completely: one that is not would put it on the stack.
+template <class T, int rows, int vectors>
+struct Accumulators {
+  Vec<T> sums[rows][vectors];
+
+  EMULSION_INLINE void clear() {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sums[i][j] = Vec<T>::zero();
+  }
+
+  template <class Element>
+  EMULSION_INLINE void update(Element&& element, const T* b) {
+    Vec<T> columns[vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) columns[j] = Vec<T>::load(b + j * Vec<T>::size);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const Vec<T> value(element(i));
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sums[i][j] = fma(value, columns[j], sums[i][j]);
+    }
+  }
+
+  EMULSION_INLINE void finish(T* tile, bool accumulate) {
+    if (accumulate) {
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; ++j)
+          sums[i][j] += Vec<T>::load(tile + i * Tile<T>::columns + j * Vec<T>::size);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sums[i][j].store(tile + i * Tile<T>::columns + j * Vec<T>::size);
+  }
+};
+
+template <class T, int rows, int vectors>
+void multiply_packed(int64_t depth, const T* a, const T* b, T* tile, bool accumulate) {
+  Accumulators<T, rows, vectors> c;
+  c.clear();
+#pragma GCC unroll 4
+  for (int64_t p = 0; p < depth; ++p) {
+    c.update([&](int i) __attribute__((always_inline)) { return a[i]; }, b);
+    a += rows;
+    b += vectors * Vec<T>::size;
+  }
+  c.finish(tile, accumulate);
+}
+
+// Four steps per round: what pointers the general registers cannot hold are reloaded once per round.
+template <class T, int rows, int vectors>
+void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile, bool accumulate) {
+  Accumulators<T, rows, vectors> c;
+  c.clear();
+  for (int64_t segment = 0; segment < segments; ++segment) {
+    const T* row[rows];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) row[i] = a[i];
+#pragma GCC unroll 4
+    for (int64_t p = 0; p < length; ++p) {
+      c.update([&](int i) __attribute__((always_inline)) { return row[i][p]; }, b);
+      b += vectors * Vec<T>::size;
+    }
+    a += Tile<T>::rows;
+  }
+  c.finish(tile, accumulate);
+}
+
+template <class T, int... heights>
+PackedKernel<T> pick_packed(int rows, int vectors, std::integer_sequence<int, heights...>) {
+  static constexpr PackedKernel<T> table[][2] = {
+      {multiply_packed<T, heights + 1, 1>, multiply_packed<T, heights + 1, 2>}...};
+  return table[rows - 1][vectors - 1];
+}
+
+template <class T, int... heights>
+RowsKernel<T> pick_rows(int rows, int vectors, std::integer_sequence<int, heights...>) {
+  static constexpr RowsKernel<T> table[][2] = {
+      {multiply_rows<T, heights + 1, 1>, multiply_rows<T, heights + 1, 2>}...};
+  return table[rows - 1][vectors - 1];
+}
+
+}  // namespace
+
+template <class T>
+PackedKernel<T> packed_kernel(int rows, int vectors) {
+  return pick_packed<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+}
+
+template <class T>
+RowsKernel<T> rows_kernel(int rows, int vectors) {
+  return pick_rows<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+}
+
+template PackedKernel<float> packed_kernel<float>(int, int);
+template PackedKernel<double> packed_kernel<double>(int, int);
+template RowsKernel<float> rows_kernel<float>(int, int);
+template RowsKernel<double> rows_kernel<double>(int, int);
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

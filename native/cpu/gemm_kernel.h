@@ -1,0 +1,42 @@
+// The innermost kernels of every product on the CPU: a tile of C in registers, one rank-1 update per step
+// of the reduction. The tile is as large as the register file allows: 14 x 2 vectors of 32 registers, 6 x 2
+// of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
+//
+// B is always a panel [depth][vectors·Vec::size]. A comes in two forms:
+//   packed  a panel [depth][rows], from a packer that gathers, transposes or widens on its way;
+//   rows    pointers to rows that are contiguous along the reduction, read in place: no packing at all. A
+//           convolution lists one pointer per tap and pixel, a plain matrix one per row.
+// Both sum in the same order, so results do not depend on which of them ran.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+
+template <class T>
+struct Tile {
+  static constexpr int vector = Vec<T>::size;
+#if defined(__AVX512F__) || defined(__aarch64__)
+  static constexpr int rows = 14;
+#else
+  static constexpr int rows = 6;
+#endif
+  static constexpr int columns = 2 * vector;
+  static constexpr int size = rows * columns;
+};
+
+// Adds to tile[i][j] (row length Tile::columns, 64-byte aligned) or, if not `accumulate`, sets it.
+// rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors` are left alone.
+template <class T>
+using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, T* tile, bool accumulate);
+template <class T>
+PackedKernel<T> packed_kernel(int rows, int vectors);
+
+// a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments · length.
+template <class T>
+using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile,
+                            bool accumulate);
+template <class T>
+RowsKernel<T> rows_kernel(int rows, int vectors);
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -1,0 +1,119 @@
+// Packing: the copy that lays an operand out in the order in which the micro-kernels read it, and that
+// transposes and widens 16-bit floats on its way. Transposes run through registers, one square of
+// Vec::size rows at a time; reading a column element by element would cost five times as much.
+#pragma once
+
+#include <utility>
+
+#include "cpu/gemm_kernel.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+
+namespace detail {
+
+template <class T, int... lane>
+EMULSION_INLINE Vec<T> interleave_low(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
+  constexpr int size = Vec<T>::size;
+  return Vec<T>(__builtin_shufflevector(a.lanes, b.lanes, (lane % 2 ? size + lane / 2 : lane / 2)...));
+}
+template <class T, int... lane>
+EMULSION_INLINE Vec<T> interleave_high(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
+  constexpr int size = Vec<T>::size;
+  return Vec<T>(__builtin_shufflevector(
+      a.lanes, b.lanes, (size / 2 + (lane % 2 ? size + lane / 2 : lane / 2))...));
+}
+
+}  // namespace detail
+
+// Transposes a square in place: log2(size) perfect shuffles of the row list.
+template <class T>
+EMULSION_INLINE void transpose(Vec<T> (&rows)[Vec<T>::size]) {
+  constexpr int size = Vec<T>::size;
+  using Sequence = std::make_integer_sequence<int, size>;
+#pragma GCC unroll 4
+  for (int stage = 1; stage < size; stage *= 2) {
+    Vec<T> shuffled[size];
+#pragma GCC unroll 8
+    for (int i = 0; i < size / 2; ++i) {
+      shuffled[2 * i] = detail::interleave_low(rows[i], rows[i + size / 2], Sequence{});
+      shuffled[2 * i + 1] = detail::interleave_high(rows[i], rows[i + size / 2], Sequence{});
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < size; ++i) rows[i] = shuffled[i];
+  }
+}
+
+// A whole or partial vector. Only the second form is safe at the end of a row.
+template <class T, class Stored>
+EMULSION_INLINE Vec<T> load_up_to(const Stored* from, int64_t count) {
+  return count >= Vec<T>::size ? Vec<T>::load(from) : Vec<T>::load_partial(from, count);
+}
+template <class T, class Stored>
+EMULSION_INLINE void store_up_to(Vec<T> value, Stored* to, int64_t count) {
+  if (count >= Vec<T>::size) value.store(to);
+  else value.store_partial(to, count);
+}
+
+// panel[p][i] = rows[i][p] for i < count, p < depth; 0 for i in [count, width). Writes up to Vec::size
+// elements past the panel's end.
+template <class T, class Stored>
+void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* panel, int width) {
+  constexpr int size = Vec<T>::size;
+  for (int first = 0; first < width; first += size) {
+    const bool last = first + size >= width;
+    for (int64_t p = 0; p < depth; p += size) {
+      Vec<T> square[size];
+#pragma GCC unroll 16
+      for (int i = 0; i < size; ++i)
+        square[i] = first + i < count ? load_up_to<T>(rows[first + i] + p, depth - p) : Vec<T>::zero();
+      transpose<T>(square);
+      const int64_t steps = depth - p < size ? depth - p : size;
+      T* to = panel + p * width + first;
+      // Whole stores overrun into the next step, which is written later, except where an earlier
+      // pass has filled it already.
+      if (last && first > 0 && width % size != 0)
+        for (int64_t k = 0; k < steps; ++k) square[k].store_partial(to + k * width, width - first);
+      else
+        for (int64_t k = 0; k < steps; ++k) square[k].store(to + k * width);
+    }
+  }
+}
+
+// panel[p][i] = from[p·stride + i] for i < count, p < depth; 0 for i in [count, width). Writes up to
+// Vec::size elements past the panel's end.
+template <class T, class Stored>
+void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth, T* panel, int width) {
+  constexpr int size = Vec<T>::size;
+  for (int64_t p = 0; p < depth; ++p, from += stride, panel += width)
+    for (int i = 0; i < width; i += size) load_up_to<T>(from + i, count - i).store(panel + i);
+}
+
+// The packed form of B [depth, columns]: panels of Tile::columns columns, each [depth][Tile::columns];
+// the last has one vector's width if that holds its columns.
+template <class T>
+struct PanelLayout {
+  int64_t depth, columns;
+
+  EMULSION_INLINE int64_t count() const { return (columns + Tile<T>::columns - 1) / Tile<T>::columns; }
+  EMULSION_INLINE int64_t offset(int64_t panel) const { return panel * depth * Tile<T>::columns; }
+  EMULSION_INLINE int valid(int64_t panel) const {
+    const int64_t rest = columns - panel * Tile<T>::columns;
+    return static_cast<int>(rest < Tile<T>::columns ? rest : Tile<T>::columns);
+  }
+  EMULSION_INLINE int vectors(int64_t panel) const { return valid(panel) > Vec<T>::size ? 2 : 1; }
+  // Elements to allocate, with room for what the packers write past the end.
+  EMULSION_INLINE int64_t size() const { return count() * depth * Tile<T>::columns + Tile<T>::columns; }
+};
+
+// One panel of B: b is [depth][ld] or, transposed, [columns][ld].
+template <class T, class Stored>
+void pack_panel(const Stored* b, int64_t ld, bool transposed, const PanelLayout<T>& layout, int64_t panel, T* to) {
+  const int64_t column = panel * Tile<T>::columns;
+  const int width = layout.vectors(panel) * Vec<T>::size, count = layout.valid(panel);
+  if (!transposed) return pack_straight(b + column, ld, count, layout.depth, to, width);
+  const Stored* rows[Tile<T>::columns];
+  for (int i = 0; i < count; ++i) rows[i] = b + (column + i) * ld;
+  pack_transposed(rows, count, layout.depth, to, width);
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

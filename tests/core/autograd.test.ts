@@ -1,0 +1,232 @@
+import { describe, expect, test } from 'vitest';
+import {
+  checkpoint,
+  defaultDevice,
+  enableGrad,
+  grad,
+  isGradEnabled,
+  noGrad,
+  ones,
+  op,
+  registerHook,
+  scope,
+  tensor,
+  tidy,
+  zerosLike,
+  type Tensor,
+} from '../../lib/index.js';
+
+const leaf = (...values: number[]): Tensor => tensor(values, { requiresGrad: true });
+const values = (x: Tensor | null): number[] => Array.from(x!.dataSync(), Number);
+
+describe('backward', () => {
+  test('sums over every path and over calls', () => {
+    const x = leaf(1, 2, 3);
+    x.mul(x).add(x).sum().backward(); // d(x² + x) = 2x + 1
+    expect(values(x.grad)).toEqual([3, 5, 7]);
+    x.mul(2).sum().backward();
+    expect(values(x.grad)).toEqual([5, 7, 9]);
+  });
+
+  test('undoes broadcasting once', () => {
+    const a = tensor([[1], [2]], { requiresGrad: true }); // [2, 1]
+    const b = leaf(10, 20, 30); // [3]
+    a.mul(b).sum().backward();
+    expect(a.grad!.shape).toEqual([2, 1]);
+    expect(values(a.grad)).toEqual([60, 60]);
+    expect(values(b.grad)).toEqual([3, 3, 3]);
+  });
+
+  test('gradients of two leaves never share memory', () => {
+    const [a, b] = [leaf(1, 2), leaf(3, 4)];
+    a.add(b).sum().backward();
+    a.grad!.dispose();
+    a.grad = null;
+    a.mul(3).sum().backward();
+    a.mul(3).sum().backward();
+    expect(values(a.grad)).toEqual([6, 6]);
+    expect(values(b.grad)).toEqual([1, 1]);
+  });
+
+  test('a gradient that fans out through views is not overwritten by a sum', () => {
+    const x = leaf(1, 2, 3, 4);
+    const y = x.mul(2);
+    // The gradient of each sum is one block under two shapes, and y receives both.
+    const z = y.reshape([2, 2]).reshape([4]).add(y);
+    z.add(y).sum().backward();
+    expect(values(x.grad)).toEqual([6, 6, 6, 6]);
+  });
+
+  test('needs one value or a gradient', () => {
+    const x = leaf(1, 2);
+    expect(() => x.mul(2).backward()).toThrow(/shape \[2\] needs a gradient/);
+    x.mul(2).backward(tensor([1, 10]));
+    expect(values(x.grad)).toEqual([2, 20]);
+    expect(() => x.mul(2).backward(tensor([1, 10, 100]))).toThrow(/gradient is Tensor/);
+  });
+
+  test('a second walk needs retainGraph', () => {
+    const x = leaf(3);
+    const y = x.mul(x).sum();
+    y.backward(undefined, { retainGraph: true });
+    y.backward();
+    expect(values(x.grad)).toEqual([12]);
+    expect(() => y.backward()).toThrow(/retainGraph: true/);
+  });
+
+  test('without history it says why', () => {
+    const x = leaf(1);
+    expect(() => noGrad(() => x.mul(2).sum()).backward()).toThrow(/has no history/);
+    expect(() => x.mul(2).detach().sum().backward()).toThrow(/has no history/);
+  });
+
+  test('requiresGrad is for floating leaves', () => {
+    expect(() => (tensor([1], { dtype: 'int32' }).requiresGrad = true)).toThrow(
+      /floating dtype, got int32/,
+    );
+    expect(() => (leaf(1).mul(2).requiresGrad = false)).toThrow(/leaves only/);
+  });
+
+  test('a wrong rule is named', () => {
+    const x = leaf(1, 2);
+    const bad = op({ name: 'bad', inputs: [x], output: zerosLike(x), backward: () => [ones([3])] });
+    expect(() => bad.sum().backward()).toThrow(
+      /backward of bad: the gradient of input 0 has shape \[3\]/,
+    );
+  });
+
+  test('an output without a gradient counts as zeros', () => {
+    const x = leaf(1, 2);
+    const both = op({
+      name: 'two',
+      inputs: [x],
+      output: [zerosLike(x), zerosLike(x)],
+      backward: ([da, db]) => [da.add(db.mul(10))],
+    });
+    both[1].sum().backward();
+    expect(values(x.grad)).toEqual([10, 10]);
+  });
+});
+
+describe('grad', () => {
+  test('gives partial gradients and touches no leaf', () => {
+    const [x, w] = [leaf(2), leaf(5)];
+    const h = x.mul(w);
+    const y = h.mul(h).sum();
+    const [dh, dw] = grad(y, [h, w], { retainGraph: true });
+    expect(values(dh)).toEqual([20]);
+    expect(values(dw)).toEqual([40]);
+    expect(x.grad).toBe(null);
+    expect(w.grad).toBe(null);
+    y.backward();
+    expect(values(x.grad)).toEqual([100]);
+  });
+
+  test('an input that does not matter gets zeros', () => {
+    const [x, w] = [leaf(2), leaf(5)];
+    expect(values(grad(x.mul(3).sum(), [w])[0])).toEqual([0]);
+  });
+});
+
+describe('modes', () => {
+  test('noGrad follows await and does not leak out', async () => {
+    const seen: boolean[] = [];
+    const inner = noGrad(async () => {
+      await Promise.resolve();
+      seen.push(isGradEnabled());
+      enableGrad(() => seen.push(isGradEnabled()));
+    });
+    seen.push(isGradEnabled());
+    await inner;
+    expect(seen).toEqual([true, false, true]);
+  });
+});
+
+describe('hooks', () => {
+  test('see and replace gradients of leaves and of results', () => {
+    const x = leaf(1, 2);
+    const y = x.mul(3);
+    const seen: number[][] = [];
+    registerHook(y, (g) => void seen.push(values(g)));
+    const remove = registerHook(x, (g) => g.mul(10));
+    y.sum().backward();
+    expect(seen).toEqual([[1, 1]]);
+    expect(values(x.grad)).toEqual([30, 30]);
+    remove();
+    x.mul(1).sum().backward();
+    expect(values(x.grad)).toEqual([31, 31]);
+  });
+});
+
+describe('memory', () => {
+  const live = (): number => defaultDevice().memoryStats().tensors;
+
+  test('a step in a scope leaves nothing but gradients', () => {
+    const x = leaf(1, 2, 3);
+    const before = live();
+    for (let i = 0; i < 3; ++i) {
+      using _s = scope();
+      x.mul(x).exp().sum().backward();
+    }
+    expect(live()).toBe(before + 1);
+  });
+
+  test('a forward pass whose history nobody kept gives up what it saved', () => {
+    const x = leaf(1, 2, 3);
+    const before = live();
+    tidy(() => void x.mul(x).exp().sum());
+    expect(live()).toBe(before);
+  });
+
+  test('a kept result keeps its history', () => {
+    const x = leaf(2);
+    const y = tidy(() => x.mul(x).sum());
+    y.backward();
+    expect(values(x.grad)).toEqual([4]);
+  });
+
+  test('saved tensors are free while backward proceeds', () => {
+    const x = ones([1 << 18], { requiresGrad: true }); // 1 MiB
+    const { liveBytes } = defaultDevice().memoryStats();
+    using _s = scope();
+    let y: Tensor = x;
+    for (let i = 0; i < 8; ++i) y = tidy(() => y.exp());
+    const total = y.sum();
+    y.dispose();
+    defaultDevice().resetPeak();
+    const start = defaultDevice().memoryStats().liveBytes;
+    total.backward();
+    const { peakBytes } = defaultDevice().memoryStats();
+    expect(start - liveBytes).toBeGreaterThan(7 << 20);
+    expect(peakBytes - start).toBeLessThan(5 << 20);
+  });
+});
+
+describe('checkpoint', () => {
+  test('gives the gradients of the plain computation, to inputs and to parameters', () => {
+    const run = (wrap: boolean): number[][] => {
+      const [x, w] = [leaf(1, 2), leaf(3, 4)];
+      const fn = (a: Tensor): Tensor => a.mul(w).exp().mul(a);
+      (wrap ? checkpoint(fn, x) : fn(x)).sum().backward();
+      return [values(x.grad), values(w.grad)];
+    };
+    expect(run(true)).toEqual(run(false));
+  });
+
+  test('reaches parameters when no input requires a gradient', () => {
+    const [x, w] = [tensor([1, 2]), leaf(3, 4)];
+    checkpoint((a) => a.mul(w), x)
+      .sum()
+      .backward();
+    expect(values(w.grad)).toEqual([1, 2]);
+  });
+
+  test('keeps no intermediate results', () => {
+    const x = ones([1 << 16], { requiresGrad: true });
+    const before = defaultDevice().memoryStats().liveBytes;
+    const y = checkpoint((a) => tidy(() => a.exp().exp().exp().sum()), x);
+    expect(defaultDevice().memoryStats().liveBytes - before).toBeLessThan(1024);
+    y.backward();
+    expect(x.grad!.shape).toEqual([1 << 16]);
+  });
+});
