@@ -96,8 +96,8 @@ void group_moments(const T* x, const Extents& e, double* moments) {
     const int64_t before = chunk * step;
     const int64_t rows = e.pixels - before < step ? e.pixels - before : step;
     const double* from = partial + chunk * 2 * e.groups;
-    merge_moments(static_cast<double>(before), static_cast<double>(rows), e.groups, from, from + e.groups, moments,
-                  moments + e.groups);
+    merge_moments(static_cast<double>(before * e.group_channels()), static_cast<double>(rows * e.group_channels()),
+                  e.groups, from, from + e.groups, moments, moments + e.groups);
   }
 }
 
