@@ -43,9 +43,9 @@ export interface BatchNormOptions {
 }
 
 /**
- * Batch norm (Ioffe and Szegedy, 2015): each channel is normalised over all samples and positions. In training
- * the biased variance normalises, and the running statistics, where given, move in place towards the mean and
- * the unbiased variance, as in PyTorch.
+ * Batch norm (Ioffe and Szegedy, 2015): each channel is normalised over all samples and positions. In
+ * training the biased variance normalises, and the running statistics, where given, move in place
+ * towards the mean and the unbiased variance, as in PyTorch.
  *
  * @param x [N, ..., C], channels last.
  * @param weight [C]. Default ones. It may be float32 for an x of a 16-bit dtype, as may the others.
@@ -85,7 +85,8 @@ export function batchNorm(
   checkShape(
     !training || x.numel !== channels,
     () =>
-      `batchNorm: training needs more than one value per channel, got x of shape [${x.shape.join(', ')}]`,
+      'batchNorm: training needs more than one value per channel, ' +
+      `got x of shape [${x.shape.join(', ')}]`,
   );
 
   const y = empty(x.shape, x);

@@ -43,11 +43,12 @@ export interface CrossEntropyOptions {
 /**
  * -log softmax(logits)[target], fused: neither pass stores the log-probabilities.
  *
- * The class axis is the **last** one (PyTorch's is axis 1): logits [N, H, W, C] go with a target [N, H, W].
+ * The class axis is the **last** one (PyTorch's is axis 1): logits [N, H, W, C] go with a target
+ * [N, H, W]; `permute` logits that come otherwise.
  *
  * @param logits [..., C].
- * @param target [...] of int64 or int32, each in [0, C) or `ignoreIndex`. Any other index is an error that the
- *   next read throws, because targets are looked at when the device gets there.
+ * @param target [...] of int64 or int32, each in [0, C) or `ignoreIndex`. Any other index is an error
+ *   that the next read throws, because targets are looked at when the device gets there.
  * @returns a scalar, or with reduction `none` the shape of target; the dtype of logits.
  */
 export function crossEntropy(

@@ -49,8 +49,9 @@ export interface GroupNormOptions {
 }
 
 /**
- * Group norm (Wu and He, 2018): each sample's groups of neighbouring channels are normalised to mean 0 and
- * variance 1 (biased), then scaled per channel. Exact for means far larger than the deviation.
+ * Group norm (Wu and He, 2018): each sample's groups of neighbouring channels are normalised to mean
+ * 0 and variance 1 (biased), then scaled per channel. Keeps its digits when the mean is far larger
+ * than the deviation.
  *
  * @param x [N, ..., C], channels last: images [N, H, W, C], sequences [N, T, C].
  * @param groups divides C; any number of channels per group.

@@ -34,8 +34,8 @@ export interface LayerNormOptions {
 }
 
 /**
- * Layer norm (Ba et al., 2016) over the last axis: every row is normalised to mean 0 and variance 1 (biased),
- * then scaled per channel.
+ * Layer norm (Ba et al., 2016) over the last axis: every row is normalised to mean 0 and variance 1
+ * (biased), then scaled per channel.
  *
  * @param x [..., C].
  * @param weight [C]. Default ones. It may be float32 for an x of a 16-bit dtype, as may the bias.

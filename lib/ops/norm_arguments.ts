@@ -10,7 +10,7 @@ export type Optional = Tensor | null | undefined;
 export const statisticsDType = (x: Tensor): DType =>
   x.dtype === 'float64' ? 'float64' : 'float32';
 
-/** Tensors on one device, x floating, every parameter floating of `shape` (the channels of x by default). */
+/** Floating tensors on one device, every parameter of `shape`: the channels of x by default. */
 export function checkNorm(
   op: string,
   x: Tensor,
@@ -25,8 +25,8 @@ export function checkNorm(
     checkShape(
       !parameter || parameter.shape.join() === shape.join(),
       () =>
-        `${op}: ${name} must have shape [${shape.join(', ')}] for x of shape [${x.shape.join(', ')}], ` +
-        `got [${parameter!.shape.join(', ')}]`,
+        `${op}: ${name} must have shape [${shape.join(', ')}] ` +
+        `for x of shape [${x.shape.join(', ')}], got [${parameter!.shape.join(', ')}]`,
     );
 }
 

@@ -88,7 +88,7 @@ export default {
       tolerance: 'norm',
       reduction: 1600,
       grad: false,
-      dtypes: ['float32'], // the plain sums of the definition lose these digits in float64 themselves
+      dtypes: ['float32'], // in float64 the definition's plain sums are less exact than the kernel
     },
     {
       name: 'float32 parameters beside a 16-bit x',

@@ -63,7 +63,7 @@ export default {
       tolerance: 'norm',
       reduction: 320,
       grad: false,
-      dtypes: ['float32'], // the plain sums of the definition lose these digits in float64 themselves
+      dtypes: ['float32'], // in float64 the definition's plain sums are less exact than the kernel
     },
     {
       name: 'no rows',
