@@ -8,4 +8,5 @@ export { Sequential, ModuleList } from './containers.js';
 export { Identity, SiLU, GELU, ReLU, LeakyReLU, Tanh } from './activations.js';
 export { Dropout } from './dropout.js';
 export { Embedding } from './embedding.js';
+export { UpsampleNearest2x, AvgPool2d, MaxPool2d } from './resize.js';
 export { mseLoss, l1Loss, huberLoss, type LossOptions } from './loss.js';

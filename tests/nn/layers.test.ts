@@ -1,4 +1,7 @@
 import {
+  AvgPool2d,
+  MaxPool2d,
+  UpsampleNearest2x,
   Dropout,
   Embedding,
   GELU,
@@ -51,3 +54,30 @@ for (const activation of activations) {
     parameters: 0,
   });
 }
+
+testModule({
+  name: 'UpsampleNearest2x',
+  make: () => new UpsampleNearest2x(),
+  inputs: normal([1, 3, 2, 5]),
+  output: [1, 6, 4, 5],
+  keys: {},
+  parameters: 0,
+});
+
+testModule({
+  name: 'AvgPool2d',
+  make: () => new AvgPool2d(),
+  inputs: normal([1, 5, 4, 3]),
+  output: [1, 2, 2, 3],
+  keys: {},
+  parameters: 0,
+});
+
+testModule({
+  name: 'MaxPool2d',
+  make: () => new MaxPool2d(),
+  inputs: normal([1, 5, 4, 3]),
+  output: [1, 2, 2, 3],
+  keys: {},
+  parameters: 0,
+});
