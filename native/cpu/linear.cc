@@ -22,7 +22,7 @@ EMULSION_INLINE Vec<T> activate_derivative(Vec<T> x, Activation activation) {
   return activation == Activation::silu ? silu_derivative(x) : gelu_derivative(x);
 }
 
-// turned[j][i] = tile[i][j], both with rows of Tile::columns.
+// turned[j][i] = tile[i][j] for at most Tile::columns rows; both have rows of that length.
 template <class T>
 void turn_tile(const T* tile, int rows, int columns, T* turned) {
   constexpr int size = Vec<T>::size;
@@ -70,9 +70,14 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
     });
     multiply_parallel<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
                          [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-                           alignas(64) T turned[Tile<T>::columns * Tile<T>::columns];
-                           turn_tile(tile, count, columns, turned);
-                           finish(turned, column, columns, row, count);
+                           // A tile may be taller than wide: it turns in squares.
+                           constexpr int side = Tile<T>::columns;
+                           alignas(64) T turned[side * side];
+                           for (int first = 0; first < count; first += side) {
+                             const int rows = count - first < side ? count - first : side;
+                             turn_tile(tile + first * side, rows, columns, turned);
+                             finish(turned, column, columns, row + first, rows);
+                           }
                          });
     return;
   }
