@@ -115,41 +115,49 @@ const junk = fc.oneof(
 );
 
 const smallIntegers = fc.integer({ min: -2, max: 9 });
-const tensorOrNone = fc.oneof({ weight: 20, arbitrary: anyId }, fc.constant(null));
-/** What the addon's messages say that an argument must be, and values of that kind. */
-const kinds: [RegExp, fc.Arbitrary<unknown>][] = [
-  [/tensor's id/, tensorOrNone],
-  [/boolean/, fc.boolean()],
-  [
-    /array/,
-    fc.oneof(
-      fc.array(fc.oneof({ weight: 9, arbitrary: smallIntegers }, numbers), { maxLength: 6 }),
-      fc.array(anyId, { maxLength: 4 }),
-    ),
-  ],
-  [/integer/, fc.oneof({ weight: 3, arbitrary: smallIntegers }, numbers)],
-  [/number/, fc.oneof({ weight: 3, arbitrary: smallIntegers }, numbers)],
+type Kind = 'tensor' | 'boolean' | 'array' | 'integer' | 'number';
+/** What the addon's messages say that an argument must be, and a value that passes as one. */
+const kinds: [RegExp, Kind, unknown][] = [
+  [/tensor's id/, 'tensor', pool[0].id],
+  [/boolean/, 'boolean', true],
+  [/array/, 'array', []],
+  [/integer/, 'integer', 1],
+  [/number/, 'number', 1],
 ];
 
+/** Arguments of the right kinds. Tensors are mostly of one shape and dtype, so that some calls run. */
+function typedArguments(parameters: readonly Kind[]): fc.Arbitrary<unknown[]> {
+  return anyId.chain((theme) => {
+    const id = fc.oneof({ weight: 3, arbitrary: fc.constant(theme) }, anyId);
+    const number = fc.oneof({ weight: 3, arbitrary: smallIntegers }, numbers);
+    const values: Record<Kind, fc.Arbitrary<unknown>> = {
+      tensor: fc.oneof({ weight: 20, arbitrary: id }, fc.constant(null)),
+      boolean: fc.boolean(),
+      array: fc.oneof(fc.array(number, { maxLength: 6 }), fc.array(id, { maxLength: 4 })),
+      integer: number,
+      number,
+    };
+    return fc.tuple(...parameters.map((kind) => values[kind]));
+  });
+}
+
 /** Learns a kernel's parameters from its refusals, one position at a time. */
-async function signature(name: string, kernel: (...args: unknown[]) => unknown) {
-  const parameters: fc.Arbitrary<unknown>[] = [];
+async function signature(name: string, kernel: (...args: unknown[]) => unknown): Promise<Kind[]> {
+  const parameters: Kind[] = [];
   const args: unknown[] = [];
   for (let tries = 0; tries < 64; tries++) {
     const call = `${name}(${args.map(show).join(', ')}) to learn`;
     const message = (await attempt(call, () => kernel(...args)))?.message ?? '';
     if (/expected at least \d+ arguments/.test(message)) {
-      parameters.push(tensorOrNone); // until the kernel says otherwise
+      parameters.push('tensor'); // until the kernel says otherwise
       args.push(pool[0].id);
       continue;
     }
     const found = /argument (\d+): expected an? (.*)/.exec(message);
     const kind = found && kinds.find(([pattern]) => pattern.test(found[2]));
-    if (!kind || Number(found[1]) >= args.length) break;
-    const position = Number(found[1]);
-    if (parameters[position] === kind[1]) break;
-    parameters[position] = kind[1];
-    args[position] = kind[1] === kinds[1][1] ? true : kind[1] === kinds[2][1] ? [] : 1;
+    const position = Number(found?.[1]);
+    if (!kind || !(position < args.length) || parameters[position] === kind[1]) break;
+    [, parameters[position], args[position]] = kind;
   }
   return parameters;
 }
@@ -167,7 +175,8 @@ async function fuzzNative(): Promise<void> {
     const lists = fc.sample(fc.array(junk, { maxLength: 12 }), { seed, numRuns: runs });
     // Measuring takes as long as it is told to; junk is enough there.
     const typed = name.startsWith('measure_') ? [] : await signature(name, body);
-    if (typed.length > 0) lists.push(...fc.sample(fc.tuple(...typed), { seed, numRuns: 2 * runs }));
+    if (typed.length > 0)
+      lists.push(...fc.sample(typedArguments(typed), { seed, numRuns: 2 * runs }));
     for (const args of lists) {
       if (name === 'release' && args.some((arg) => pool.some((x) => x.id === arg))) continue;
       await attempt(`${name}(${args.map(show).join(', ')})`, () => {
