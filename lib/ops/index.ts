@@ -92,3 +92,8 @@ import './layout_methods.js';
 export { pad, type PadOptions } from './pad.js';
 export { gather, scatterAdd, indexSelect, indexAdd, oneHot } from './indexing.js';
 export { dropout, type DropoutOptions } from './random.js';
+export { groupNorm, type GroupNormOptions } from './group_norm.js';
+export { layerNorm, type LayerNormOptions } from './layer_norm.js';
+export { batchNorm, type BatchNormOptions } from './batch_norm.js';
+export { softmax, logSoftmax } from './softmax.js';
+export { crossEntropy, type CrossEntropyOptions } from './cross_entropy.js';
