@@ -2,6 +2,8 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/conv2d.h"
+#include "ops/linear.h"
 #include "ops/batch_norm.h"
 #include "ops/cross_entropy.h"
 #include "ops/group_norm.h"
@@ -63,6 +65,9 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
+      OP(activation_backward), OP(linear_forward), OP(matmul_forward),
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(attention_forward), OP(attention_backward),
       OP(avg_pool2d_forward), OP(avg_pool2d_backward), OP(max_pool2d_forward), OP(max_pool2d_backward),
       OP(embedding_forward), OP(embedding_backward),
