@@ -5,12 +5,13 @@
 // of s leaves s·s classes of input pixels, each with its own subset of the taps; one product per
 // class multiplies no zeros.
 //
-// Share of the FMA peak, f32, one thread of a 2-core Zen 4 VM (118 GFLOP/s), forward / input
-// gradient:
-//   3x3, 128 to 256 channels at 4x4 to 64x64   90-95 % / 88-94 %
-//   3x3, 64 channels 64x64 85 / 85 %, stride 2 84 / 80 %; 32 channels 80 / 80 %; 512 channels 86 /
-//   85 % 1x1, 256 channels 92 / 91 %; 3 to 32 channels 50 / 14 %; 32 to 3 14 / 50 % (3 of 16 lanes
-//   work)
+// Forward / input gradient, share of the FMA peak, f32, one thread of a 2-core Zen 4 VM (118
+// GFLOP/s):
+//   3x3, 128 to 256 channels, 4x4 to 64x64 pixels   90-95 / 88-94 %
+//   3x3, 32, 64, 512 channels                       80 / 80 %, 85 / 85 %, 86 / 85 %
+//   3x3 with stride 2, 64 channels                  84 / 80 %
+//   1x1, 256 channels                               92 / 91 %
+//   3x3, 3 to 32 and 32 to 3 channels               50 / 14 %, 14 / 50 %: 3 of 16 lanes work
 #include "ops/conv2d.h"
 
 #include "cpu/activation.h"

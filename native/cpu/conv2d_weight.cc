@@ -8,8 +8,8 @@
 // depend on the number of threads.
 //
 // Share of the FMA peak, f32, one thread of a 2-core Zen 4 VM: 82-85 % for 3x3 with 128 to 256
-// channels at 4x4 to 32x32, 60-73 % with 32 to 128 at 64x64, 86 % for 1x1 with 256, 30 % with 3
-// channels on one side.
+// channels at 4x4 to 32x32, 60-73 % with 32 to 128 at 64x64, 86 % for 1x1 with 256, 23-30 % with
+// 3 channels on one side.
 #include "ops/conv2d.h"
 
 #include "cpu/conv2d_geometry.h"

@@ -1,20 +1,18 @@
 // Matrix products on the CPU: the loops around the micro-kernels, written once for plain matrices,
 // linear layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
-//   A  is a source: it names, for each row and each segment of the reduction, the memory that holds
-//   it. A
-//      matrix has one segment; a convolution has one per tap, so that no im2col buffer ever exists.
+//   A  is a source: it names the memory that holds a row's segment of the reduction. A matrix has
+//      one segment; a convolution one per tap, so that no im2col buffer ever exists.
 //   B  is packed whole into panels beforehand: it is the weights, or the smaller operand.
-//   C  reaches memory through an epilogue that gets finished tiles: bias, activation and conversion
-//   to
-//      16-bit floats cost no pass of their own.
+//   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
+//      conversion to 16-bit floats cost no pass of their own.
 //
 // Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of about
 // 256, so that a 14-row slice of A (14 KiB) stays in L1 while 512 columns of B (512 KiB) pass from
 // L2; the sums of a block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum
 // depends on `depth` alone, never on threads or on the position of the element.
 //
-// Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone 98 %; 1024^3 90
-// %, A transposed 84 %; 256^3 90 % on one thread, 83 % on two; [1024, 256] x [256, 256] 93 %.
+// Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
+// 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
 #pragma once
 
 #include "cpu/gemm_pack.h"

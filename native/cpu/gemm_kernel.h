@@ -4,9 +4,8 @@
 //
 // B is always a panel [depth][vectors·Vec::size]. A comes in two forms:
 //   packed  a panel [depth][rows], from a packer that gathers, transposes or widens on its way;
-//   rows    pointers to rows that are contiguous along the reduction, read in place: no packing at
-//   all. A
-//           convolution lists one pointer per tap and pixel, a plain matrix one per row.
+//   rows    pointers to rows that are contiguous along the reduction, read in place without any
+//           packing: one pointer per tap and pixel of a convolution, one per row of a matrix.
 // Both sum in the same order, so results do not depend on which of them ran.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Packing: the copy that lays an operand out in the order in which the micro-kernels read it, and
 // that transposes and widens 16-bit floats on its way. Transposes run through registers, one square
-// of Vec::size rows at a time; reading a column element by element would cost five times as much.
+// of Vec::size rows at a time.
 #pragma once
 
 #include <utility>
