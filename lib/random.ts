@@ -2,6 +2,7 @@ import type { Device } from './device.js';
 import type { DType } from './dtype.js';
 import { check } from './errors.js';
 import { native, type Id } from './native.js';
+import { registerReplayable } from './replay.js';
 import { empty, upload, type Tensor } from './tensor.js';
 
 type Rows = [
@@ -99,16 +100,17 @@ const forget = new FinalizationRegistry<WeakRef<Generator>>((reference) =>
   living.delete(reference),
 );
 
-/** @internal Remembers the state of every generator; the returned function brings it back. */
-export function snapshotGenerators(): () => void {
-  const states = [...living].map((reference) => {
-    const generator = reference.deref();
-    return { generator, state: generator?.state() };
-  });
-  return () => {
-    for (const { generator, state } of states) if (state) generator?.setState(state);
-  };
-}
+registerReplayable({
+  snapshot() {
+    const states = [...living].map((reference) => {
+      const generator = reference.deref();
+      return { generator, state: generator?.state() };
+    });
+    return () => {
+      for (const { generator, state } of states) if (state) generator?.setState(state);
+    };
+  },
+});
 
 /**
  * A sequence of random tensors. Numbers come from Philox 4x32-10, keyed by (seed, stream, step, sample, element);

@@ -1,4 +1,9 @@
 export { reshape, detach } from './view.js';
+export { attention, type AttentionOptions } from './attention.js';
+export { avgPool2d, maxPool2d, type Pool2dOptions } from './pool.js';
+export { embedding } from './embedding.js';
+export { resize, upsampleNearest2x, type ResizeOptions } from './resize.js';
+export { timestepEmbedding, type TimestepEmbeddingOptions } from './timestep_embedding.js';
 export { cast } from './cast.js';
 export {
   neg,
@@ -60,6 +65,7 @@ export {
   norm,
   any,
   all,
+  type Axes,
   type ReduceOptions,
   type VarianceOptions,
 } from './reduce.js';
@@ -86,3 +92,11 @@ import './layout_methods.js';
 export { pad, type PadOptions } from './pad.js';
 export { gather, scatterAdd, indexSelect, indexAdd, oneHot } from './indexing.js';
 export { dropout, type DropoutOptions } from './random.js';
+export { matmul, type MatmulOptions } from './matmul.js';
+export { linear, type LinearOptions, type FusedActivation } from './linear.js';
+export { conv2d, type Conv2dOptions } from './conv2d.js';
+export { groupNorm, type GroupNormOptions } from './group_norm.js';
+export { layerNorm, type LayerNormOptions } from './layer_norm.js';
+export { batchNorm, type BatchNormOptions } from './batch_norm.js';
+export { softmax, logSoftmax } from './softmax.js';
+export { crossEntropy, type CrossEntropyOptions } from './cross_entropy.js';

@@ -1,16 +1,13 @@
-import { op, registerReplayable } from '../autograd/index.js';
+import { op } from '../autograd/index.js';
 import { checkFloating, checkTensors } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
-import { defaultGenerator, snapshotGenerators, type Generator } from '../random.js';
+import { defaultGenerator, type Generator } from '../random.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const kernels = native<{
   dropout(seed: number, stream: number, step: number, p: number, x: Id, y: Id): void;
 }>('dropout');
-
-// A recomputed region draws the numbers that it drew the first time.
-registerReplayable({ snapshot: snapshotGenerators });
 
 export interface DropoutOptions {
   /** false returns x itself. Default true. */
