@@ -44,4 +44,19 @@ export {
   type Rule,
 } from './autograd/index.js';
 export * from './ops/index.js';
+export {
+  Generator,
+  defaultGenerator,
+  manualSeed,
+  noise,
+  rand,
+  randint,
+  randn,
+  type GeneratorState,
+  type NoiseOptions,
+  type RandomOptions,
+  type SourceOptions,
+} from './random.js';
+export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
+export * from './optim/index.js';
 export * from './io/index.js';

@@ -1,23 +1,38 @@
-// Builds the native addon through cmake-js into build/Release/emulsion.node. Incremental: a second run
-// compiles only what changed. EMULSION_CPU_LEVELS=avx512 builds one level alone, for a quick edit loop.
+// Builds the native addon into build/Release/emulsion.node: through cmake-js, or with node-gyp (the CPU
+// engine alone) where CMake is missing. Incremental: a second run compiles only what changed.
+//   EMULSION_CPU_LEVELS=avx512       one instruction-set level alone, for a quick edit loop
+//   EMULSION_SANITIZE=address,undefined, EMULSION_BUILD_DIR=build-asan, EMULSION_CUDA=AUTO|ON|OFF
 import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { addonFile, buildFolder, buildOptions, markNativeCurrent } from './native_stamp.mjs';
+import { hasCMake } from './prerequisites.mjs';
 
-const definitions = Object.entries({
-  EMULSION_CUDA: process.env.EMULSION_CUDA ?? 'AUTO',
-  EMULSION_CPU_LEVELS: process.env.EMULSION_CPU_LEVELS ?? '',
-  EMULSION_SANITIZE: process.env.EMULSION_SANITIZE ?? '',
-}).map(([name, value]) => `--CD${name}=${value}`);
+const jobs = String(availableParallelism());
 
-const out = process.env.EMULSION_BUILD_DIR ?? 'build';
-const args = [
-  'cmake-js',
-  'compile',
-  '--out',
-  out,
-  '--parallel',
-  String(availableParallelism()),
-  ...definitions,
-];
-const result = spawnSync('npx', ['--no-install', ...args], { stdio: 'inherit' });
-process.exit(result.status ?? 1);
+function withCMake() {
+  const cmakeJs = (command, ...args) =>
+    spawnSync('npx', ['--no-install', 'cmake-js', command, '--out', buildFolder(), ...args], {
+      stdio: 'inherit',
+    });
+  // Options may have changed since the folder was configured; doing it again takes a second.
+  const definitions = Object.entries(buildOptions()).map(([name, value]) => `--CD${name}=${value}`);
+  const configured = cmakeJs('configure', ...definitions);
+  return configured.status === 0 ? cmakeJs('build', '--parallel', jobs) : configured;
+}
+
+// npm carries node-gyp and names it to its scripts.
+function withNodeGyp() {
+  console.log('CMake is missing: building the CPU engine with node-gyp.');
+  const args = ['rebuild', '--jobs', jobs];
+  const gyp = process.env.npm_config_node_gyp;
+  return gyp
+    ? spawnSync(process.execPath, [gyp, ...args], { stdio: 'inherit' })
+    : spawnSync('npx', ['node-gyp', ...args], { stdio: 'inherit' });
+}
+
+const result = hasCMake() ? withCMake() : withNodeGyp();
+if (result.status !== 0) {
+  console.error(`${addonFile()} was not built; the compiler's messages are above.`);
+  process.exit(result.status ?? 1);
+}
+markNativeCurrent();

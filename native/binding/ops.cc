@@ -5,7 +5,12 @@
 #include "ops/matmul.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
+#include "ops/elementwise.h"
+#include "ops/indexing.h"
+#include "ops/layout.h"
 #include "ops/measure.h"
+#include "ops/optimizer.h"
+#include "ops/random.h"
 #include "ops/reduce.h"
 
 #if defined(EMULSION_HAS_baseline)
@@ -40,14 +45,28 @@
     }(level)                                                                      \
   }
 
+// Rows of ops/elementwise.h's lists.
+#define OP_UNARY(name, functor) OP(name##_forward), OP(name##_backward),
+#define OP_BINARY(name, functor) OP(name##_forward),
+
 namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
+      EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
+      EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
       OP(matmul_forward),
-      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(reduce_sum), OP(reduce_mean), OP(reduce_prod), OP(reduce_square), OP(reduce_max),
+      OP(reduce_min), OP(reduce_any), OP(reduce_all), OP(sum_to),
       OP(measure_bandwidth),
       OP(measure_flops),
+      OP(strided_copy), OP(concat), OP(pad_forward), OP(pad_backward),
+      OP(gather_forward), OP(scatter_add_forward), OP(index_select_forward), OP(index_add_forward),
+      OP(one_hot_forward),
+      OP(random_normal), OP(random_uniform), OP(random_integers), OP(random_bernoulli), OP(dropout),
+      OP(random_permutation),
+      OP(adam_step), OP(sgd_step), OP(ema_update), OP(global_norm), OP(clip_by_norm), OP(scale_tensors),
   };
   return table;
 }

@@ -29,9 +29,9 @@ EMULSION_INLINE PhiloxBlock philox(uint64_t seed, uint32_t stream, uint32_t samp
   return {{c0, c1, c2, c3}};
 }
 
-// Uniform in (0, 1): 24 bits, never 0 or 1.
+// Uniform in [0, 1): the multiples of 2^-24, all exact in float32.
 EMULSION_INLINE float philox_uniform(uint32_t word) {
-  return (static_cast<float>(word >> 8) + 0.5f) * (1.0f / 16777216.0f);
+  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
 }
 
 }  // namespace emulsion

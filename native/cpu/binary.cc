@@ -1,22 +1,133 @@
+// Elementwise ops of two operands and `where`: one broadcast loop, a row per functor of ops/elementwise.h.
 #include "ops/binary.h"
 
-#include "cpu/loops.h"
+#include "cpu/broadcast.h"
+#include "cpu/math.h"
+#include "ops/elementwise.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+using namespace elementwise;
+
+// A whole vector or a part of one; a single element fills all lanes when its operand repeats.
+template <class V, class T, class Extent>
+EMULSION_INLINE V fetch(const T* from, int64_t i, bool repeats, V repeated, Extent extent) {
+  return repeats ? repeated : load<V>(from + i, extent);
+}
+
+template <class V, class T>
+EMULSION_INLINE V repeat(const T* from) {
+  return V(convert<std::decay_t<decltype(V()[0])>>(*from));
+}
+
+template <class Functor, class T>
+void combine(const char* op, const View& a, const View& b, View& y) {
+  using V = Number<T>;
+  const Broadcast<2> plan(op, y.shape, {&a, &b});
+  if (y.numel() == 0) return;
+  const bool a_repeats = plan.repeats(0), b_repeats = plan.repeats(1);
+  T* to = y.as<T>();
+  plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[2], int64_t length) {
+    const T* from_a = a.as<T>() + offsets[0];
+    const T* from_b = b.as<T>() + offsets[1];
+    const V fixed_a = repeat<V>(from_a), fixed_b = repeat<V>(from_b);
+    for_vectors<V>(0, length, [&](int64_t i, auto extent) EMULSION_STEP {
+      const V left = fetch<V>(from_a, i, a_repeats, fixed_a, extent);
+      const V right = fetch<V>(from_b, i, b_repeats, fixed_b, extent);
+      store(Functor::value(left, right), to + first + i, extent);
+    });
+  });
+}
+
+void check_binary(const char* op, const View& a, const View& b, const View& y) {
+  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op, ": operands must have the same dtype");
+}
+
+template <class Functor>
+void run_numeric(const char* op, const View& a, const View& b, View& y) {
+  switch (a.dtype) {
+    case DType::int32: return combine<Functor, int32_t>(op, a, b, y);
+    case DType::int64: return combine<Functor, int64_t>(op, a, b, y);
+    case DType::uint8: return combine<Functor, uint8_t>(op, a, b, y);
+    default: return dispatch_floating(a.dtype, op, [&]<class T>() { combine<Functor, T>(op, a, b, y); });
+  }
+}
+
+// Element by element: the result is a byte whatever the operands are.
+template <class T, class Relation>
+void relate(const char* op, const View& a, const View& b, View& y, Relation relation) {
+  const Broadcast<2> plan(op, y.shape, {&a, &b});
+  if (y.numel() == 0) return;
+  const int64_t step_a = plan.repeats(0) ? 0 : 1, step_b = plan.repeats(1) ? 0 : 1;
+  bool* to = y.as<bool>();
+  plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[2], int64_t length) {
+    const T* from_a = a.as<T>() + offsets[0];
+    const T* from_b = b.as<T>() + offsets[1];
+    for (int64_t i = 0; i < length; ++i)
+      to[first + i] = relation(from_a[i * step_a], from_b[i * step_b]);
+  });
+}
+
+template <class T>
+EMULSION_INLINE auto comparable(T value) {
+  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) return to_float(value);
+  else return value;
+}
+
+}  // namespace
 
 void accumulate(View& into, const View& add) {
   EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape, "accumulate: into ",
                  dtype_name(into.dtype), ' ', into.shape, " and add ", dtype_name(add.dtype), ' ', add.shape,
                  " must have the same shape and dtype");
   EMULSION_CHECK(into.dtype != DType::boolean, "accumulate: bool has no addition");
-  dispatch_all(into.dtype, [&]<class T>() {
-    using V = Number<T>;
-    T* y = into.as<T>();
-    const T* x = add.as<T>();
-    parallel_for(into.numel(), stream_grain, [&](int64_t begin, int64_t end) {
-      for_vectors<V>(begin, end, [&](int64_t i, auto extent) EMULSION_STEP {
-        store(load<V>(y + i, extent) + load<V>(x + i, extent), y + i, extent);
-      });
+  run_numeric<Add>("accumulate", into, add, into);
+}
+
+#define EMULSION_DEFINE_FLOATING(name, functor)                                                        \
+  void name##_forward(const View& a, const View& b, View& y) {                                         \
+    check_binary(#name, a, b, y);                                                                      \
+    dispatch_floating(a.dtype, #name, [&]<class T>() { combine<functor, T>(#name, a, b, y); });        \
+  }
+#define EMULSION_DEFINE_NUMERIC(name, functor)                                                         \
+  void name##_forward(const View& a, const View& b, View& y) {                                         \
+    check_binary(#name, a, b, y);                                                                      \
+    run_numeric<functor>(#name, a, b, y);                                                              \
+  }
+#define EMULSION_DEFINE_COMPARE(name, symbol)                                                          \
+  void name##_forward(const View& a, const View& b, View& y) {                                         \
+    EMULSION_CHECK(a && b && y && a.dtype == b.dtype && y.dtype == DType::boolean, #name,              \
+                   ": operands must have the same dtype and the result must be bool");                 \
+    dispatch_all(a.dtype, [&]<class T>() {                                                             \
+      relate<T>(#name, a, b, y, [](T left, T right) { return comparable(left) symbol comparable(right); }); \
+    });                                                                                                \
+  }
+#define EMULSION_DEFINE_LOGICAL(name, symbol)                                                          \
+  void name##_forward(const View& a, const View& b, View& y) {                                         \
+    EMULSION_CHECK(a && b && y && a.dtype == DType::boolean && b.dtype == DType::boolean &&            \
+                       y.dtype == DType::boolean, #name, ": operands and result must be bool");        \
+    relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; });      \
+  }
+
+EMULSION_BINARY_FLOATING(EMULSION_DEFINE_FLOATING)
+EMULSION_BINARY_NUMERIC(EMULSION_DEFINE_NUMERIC)
+EMULSION_COMPARE(EMULSION_DEFINE_COMPARE)
+EMULSION_LOGICAL(EMULSION_DEFINE_LOGICAL)
+
+void where_forward(const View& condition, const View& a, const View& b, View& y) {
+  EMULSION_CHECK(condition && condition.dtype == DType::boolean, "where: the condition must be bool");
+  check_binary("where", a, b, y);
+  const Broadcast<3> plan("where", y.shape, {&condition, &a, &b});
+  if (y.numel() == 0) return;
+  dispatch_all(y.dtype, [&]<class T>() {
+    const int64_t step_c = plan.repeats(0) ? 0 : 1, step_a = plan.repeats(1) ? 0 : 1, step_b = plan.repeats(2) ? 0 : 1;
+    T* to = y.as<T>();
+    plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[3], int64_t length) {
+      const bool* mask = condition.as<bool>() + offsets[0];
+      const T* yes = a.as<T>() + offsets[1];
+      const T* no = b.as<T>() + offsets[2];
+      for (int64_t i = 0; i < length; ++i) to[first + i] = mask[i * step_c] ? yes[i * step_a] : no[i * step_b];
     });
   });
 }

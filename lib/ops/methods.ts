@@ -1,0 +1,63 @@
+// Tensor's methods for arithmetic, comparison and reduction: each is the function of the same name with the
+// tensor as its first argument.
+import { Tensor } from '../tensor.js';
+import * as elementwise from './elementwise.js';
+import * as reduce from './reduce.js';
+import type { Operand } from './elementwise.js';
+import type { ReduceOptions, VarianceOptions } from './reduce.js';
+
+declare module '../tensor.js' {
+  interface Tensor {
+    add(other: Operand): Tensor;
+    sub(other: Operand): Tensor;
+    mul(other: Operand): Tensor;
+    div(other: Operand): Tensor;
+    pow(exponent: Operand): Tensor;
+    maximum(other: Operand): Tensor;
+    minimum(other: Operand): Tensor;
+    clamp(min?: number, max?: number): Tensor;
+    neg(): Tensor;
+    abs(): Tensor;
+    square(): Tensor;
+    sqrt(): Tensor;
+    exp(): Tensor;
+    log(): Tensor;
+    tanh(): Tensor;
+    sigmoid(): Tensor;
+    eq(other: Operand): Tensor;
+    ne(other: Operand): Tensor;
+    lt(other: Operand): Tensor;
+    le(other: Operand): Tensor;
+    gt(other: Operand): Tensor;
+    ge(other: Operand): Tensor;
+    sum(options?: ReduceOptions): Tensor;
+    mean(options?: ReduceOptions): Tensor;
+    prod(options?: ReduceOptions): Tensor;
+    max(options?: ReduceOptions): Tensor;
+    min(options?: ReduceOptions): Tensor;
+    variance(options?: VarianceOptions): Tensor;
+    std(options?: VarianceOptions): Tensor;
+    norm(options?: ReduceOptions): Tensor;
+    any(options?: ReduceOptions): Tensor;
+    all(options?: ReduceOptions): Tensor;
+  }
+}
+
+const { add, sub, mul, div, pow, maximum, minimum, clamp } = elementwise;
+const { neg, abs, square, sqrt, exp, log, tanh, sigmoid, eq, ne, lt, le, gt, ge } = elementwise;
+const { sum, mean, prod, max, min, variance, std, norm, any, all } = reduce;
+
+type Method = (x: Tensor, ...args: never[]) => Tensor;
+const methods: Record<string, Method> = {
+  ...{ add, sub, mul, div, pow, maximum, minimum, clamp },
+  ...{ neg, abs, square, sqrt, exp, log, tanh, sigmoid, eq, ne, lt, le, gt, ge },
+  ...{ sum, mean, prod, max, min, variance, std, norm, any, all },
+};
+for (const [name, method] of Object.entries(methods))
+  Object.defineProperty(Tensor.prototype, name, {
+    value: function (this: Tensor, ...args: never[]): Tensor {
+      return method(this, ...args);
+    },
+    writable: true,
+    configurable: true,
+  });

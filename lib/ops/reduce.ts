@@ -1,0 +1,171 @@
+import { noGrad, op } from '../autograd/index.js';
+import { checkFloating, checkTensors, normalizeAxis } from '../checks.js';
+import { check } from '../errors.js';
+import { native, type Id } from '../native.js';
+import { isFloating, type DType } from '../dtype.js';
+import { empty, type Tensor } from '../tensor.js';
+import { div, eq, gt, mul, sqrt, square, sub, where } from './elementwise.js';
+import { cast } from './cast.js';
+import { expand } from './layout.js';
+import { reshape } from './view.js';
+
+type Reduce = (x: Id, axes: number[], y: Id) => void;
+const kernels = native<Record<string, Reduce>>(
+  'reduce_sum',
+  'reduce_mean',
+  'reduce_prod',
+  'reduce_square',
+  'reduce_max',
+  'reduce_min',
+  'reduce_any',
+  'reduce_all',
+);
+
+export interface ReduceOptions {
+  /** One axis or several, counted from either end. Default: all of them. */
+  axis?: number | readonly number[];
+  /** Keep the reduced axes with extent 1. Default false. */
+  keepDims?: boolean;
+}
+
+interface Plan {
+  axes: number[];
+  /** Result shape with the reduced axes as 1: broadcasts against x. */
+  kept: number[];
+  shape: number[];
+  /** Elements per result. */
+  count: number;
+}
+
+function plan(name: string, x: Tensor, { axis, keepDims = false }: ReduceOptions): Plan {
+  const given = axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
+  const axes = given.map((each) => normalizeAxis(name, each, x.rank)).sort((a, b) => a - b);
+  check(new Set(axes).size === axes.length, () => `${name}: axis [${given.join(', ')}] names one axis twice`);
+  const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
+  const shape = keepDims ? kept : x.shape.filter((_, i) => !axes.includes(i));
+  return { axes, kept, shape, count: axes.reduce((product, i) => product * x.shape[i], 1) };
+}
+
+function run(kernel: Reduce, x: Tensor, { axes, shape }: Plan, dtype: DType): Tensor {
+  const y = empty(shape, { dtype, device: x.device });
+  kernel(x.id, axes, y.id);
+  return y;
+}
+
+const sumDType = (x: Tensor): DType => (isFloating(x.dtype) ? x.dtype : 'int64');
+
+// A gradient of the result's shape, repeated over the axes that were reduced.
+const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor => expand(reshape(dy, kept), shape);
+
+/** Sum over axes. Integers and bool sum to int64. The sum of nothing is 0. */
+export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensors('sum', { x });
+  const p = plan('sum', x, options);
+  const { shape } = x;
+  return op({
+    name: 'sum',
+    inputs: [x],
+    output: run(kernels.reduce_sum, x, p, sumDType(x)),
+    backward: ([dy]) => [spread(dy, p, shape)],
+  });
+}
+
+/** Mean over axes, of a floating dtype. The mean of nothing is NaN. */
+export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensors('mean', { x });
+  checkFloating('mean', { x });
+  const p = plan('mean', x, options);
+  const { shape } = x;
+  return op({
+    name: 'mean',
+    inputs: [x],
+    output: run(kernels.reduce_mean, x, p, x.dtype),
+    backward: ([dy]) => [spread(mul(dy, 1 / p.count), p, shape)],
+  });
+}
+
+/** Product over axes. Its gradient is the product divided by the element: elements must not be 0 there. */
+export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensors('prod', { x });
+  const p = plan('prod', x, options);
+  const y = run(kernels.reduce_prod, x, p, sumDType(x));
+  return op({
+    name: 'prod',
+    inputs: [x],
+    output: y,
+    save: [x, y],
+    backward: ([dy], [x, y]) => [div(spread(mul(dy, y), p, x.shape), x)],
+  });
+}
+
+function extreme(name: 'max' | 'min', x: Tensor, options: ReduceOptions): Tensor {
+  checkTensors(name, { x });
+  const p = plan(name, x, options);
+  const y = run(name === 'max' ? kernels.reduce_max : kernels.reduce_min, x, p, x.dtype);
+  return op({
+    name,
+    inputs: [x],
+    output: y,
+    save: [x, y],
+    backward: ([dy], [x, y]) => {
+      const hit = cast(eq(x, spread(y, p, x.shape)), dy.dtype);
+      const share = div(dy, sum(hit, { axis: p.axes, keepDims: dy.rank === x.rank }));
+      return [mul(hit, spread(share, p, x.shape))];
+    },
+  });
+}
+
+/** Largest element over axes; NaN wins. Equal largest elements share the gradient. */
+export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => extreme('max', x, options);
+
+/** Smallest element over axes; NaN wins. Equal smallest elements share the gradient. */
+export const min = (x: Tensor, options: ReduceOptions = {}): Tensor => extreme('min', x, options);
+
+export interface VarianceOptions extends ReduceOptions {
+  /** Subtracted from the count in the divisor. Default 1: the unbiased estimate. */
+  correction?: number;
+}
+
+/** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
+export function variance(x: Tensor, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+  checkTensors('variance', { x });
+  checkFloating('variance', { x });
+  const { count } = plan('variance', x, options);
+  const centred = sub(x, mean(x, { ...options, keepDims: true }));
+  return mul(sum(square(centred), options), 1 / Math.max(0, count - correction));
+}
+
+/** Standard deviation over axes; see {@link variance}. */
+export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => sqrt(variance(x, options));
+
+/** Euclidean norm over axes. Its gradient at 0 is 0. */
+export function norm(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkTensors('norm', { x });
+  checkFloating('norm', { x });
+  const p = plan('norm', x, options);
+  const squares = run(kernels.reduce_square, x, p, x.dtype);
+  const y = noGrad(() => sqrt(squares));
+  return op({
+    name: 'norm',
+    inputs: [x],
+    output: y,
+    save: [x, y],
+    backward: ([dy], [x, y]) => {
+      const scale = where(gt(y, 0), div(dy, y), 0);
+      return [mul(x, spread(scale, p, x.shape))];
+    },
+  });
+}
+
+function truth(name: 'any' | 'all', x: Tensor, options: ReduceOptions): Tensor {
+  checkTensors(name, { x });
+  const kernel = name === 'any' ? kernels.reduce_any : kernels.reduce_all;
+  const output = run(kernel, x, plan(name, x, options), 'bool');
+  return op({ name, inputs: [x], output, backward: 'not differentiable' });
+}
+
+/** Whether some element over the axes differs from 0, as bool. */
+export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => truth('any', x, options);
+
+/** Whether every element over the axes differs from 0, as bool. */
+export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => truth('all', x, options);

@@ -1,0 +1,14 @@
+export { Optimizer, type OptimizerState, type ParamGroup, type Parameters, type StepOptions } from './optimizer.js';
+export { Adam, AdamW, type AdamOptions } from './adam.js';
+export { SGD, type SGDOptions } from './sgd.js';
+export { clipGradNorm, gradNorm, scaleGradients } from './gradients.js';
+export { Ema, type EmaOptions } from './ema.js';
+export {
+  LambdaLR,
+  LambdaLinearScheduler,
+  LambdaWarmUpCosineScheduler,
+  LambdaWarmUpCosineScheduler2,
+  type CycleOptions,
+  type Schedule,
+  type WarmUpCosineOptions,
+} from './schedule.js';
