@@ -60,3 +60,4 @@ export {
 export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
 export * from './optim/index.js';
 export * from './io/index.js';
+export * from './nn/index.js';

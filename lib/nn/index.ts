@@ -1,0 +1,9 @@
+// Networks: modules, layers, the start of their weights, losses.
+export { Module } from './module.js';
+export { parameter, buffer } from './fields.js';
+export { oihw, pointwise, channelVector, type FileLayout } from './file_layout.js';
+export type { LoadOptions, LoadReport } from './state.js';
+export * from './init.js';
+export { Sequential, ModuleList } from './containers.js';
+export { Dropout } from './dropout.js';
+export { Embedding } from './embedding.js';
