@@ -1,0 +1,118 @@
+// The three walks over rows of channels that group norm and batch norm are made of, one fused multiply-add
+// chain per element and optionally SiLU:
+//
+//   normalize_rows   v = (x - center)·scale + offset, y = v or v·σ(v)
+//   gradient_sums    per channel Σ dv and Σ dv·(x - center), where dv = dy or dy·silu'(v)
+//   gradient_rows    dx = dv·p + (x - center)·q + r
+//
+// Subtracting the centre first, instead of folding it into the offset, keeps the digits of a small deviation
+// about a large mean. All coefficients are per channel and padded to whole vectors.
+#pragma once
+
+#include "cpu/norm.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+
+template <class A>
+struct Coefficients {
+  A *center, *scale, *offset;  // of v
+  A *p, *q, *r;                // of dx
+
+  // In a scratch slot of the calling thread; padding is zero.
+  Coefficients(int slot, int64_t channels) {
+    const int64_t width = padded(channels);
+    A* block = scratch<A>(slot, 6 * width);
+    for (int64_t i = 0; i < 6 * width; ++i) block[i] = 0;
+    A** fields[] = {&center, &scale, &offset, &p, &q, &r};
+    for (int i = 0; i < 6; ++i) *fields[i] = block + i * width;
+  }
+};
+
+template <class A>
+EMULSION_INLINE Vec<A> sigmoid(Vec<A> v) {
+  const Vec<A> one(A(1));
+  return one / (one + exp(-v));
+}
+
+// silu(v) = v·σ(v), and its derivative σ(v)·(1 + v·(1 - σ(v))).
+template <bool silu, class A>
+EMULSION_INLINE Vec<A> activate(Vec<A> v) {
+  if constexpr (silu) return v / (Vec<A>(A(1)) + exp(-v));
+  return v;
+}
+template <bool silu, class A>
+EMULSION_INLINE Vec<A> activation_gradient(Vec<A> dy, Vec<A> v) {
+  if constexpr (silu) {
+    const Vec<A> one(A(1));
+    const Vec<A> s = sigmoid(v);
+    return dy * s * fma(v, one - s, one);
+  }
+  return dy;
+}
+
+template <bool silu, class T, class A>
+void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* y) {
+  using V = Vec<A>;
+  for_row_blocks(rows, [&](int64_t row, auto count) {
+    const int64_t at = row * channels;
+    for_columns<A>(channels, [&](int64_t c, auto column) {
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      for (int i = 0; i < count.value; ++i) {
+        const int64_t here = at + i * channels + c;
+        const V v = fma(column.load(x + here) - center, scale, offset);
+        column.store(activate<silu>(v), y + here);
+      }
+    });
+  });
+}
+
+// sums: [2][channels], Σ dv and Σ dv·(x - center).
+template <bool silu, class T, class A>
+void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k,
+                   double* sums) {
+  using V = Vec<A>;
+  const int64_t width = padded(channels);
+  A* first = scratch<A>(7, 2 * width);
+  A* second = first + width;
+  for (int64_t c = 0; c < 2 * width; ++c) first[c] = 0;
+  for_row_blocks(rows, [&](int64_t row, auto count) {
+    const int64_t at = row * channels;
+    for_columns<A>(channels, [&](int64_t c, auto column) {
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      V sum = V::zero(), product = V::zero();
+      for (int i = 0; i < count.value; ++i) {
+        const int64_t here = at + i * channels + c;
+        const V deviation = column.load(x + here) - center;
+        const V dv = activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
+        sum += dv;
+        product = fma(dv, deviation, product);
+      }
+      (V::load(first + c) + sum).store(first + c);
+      (V::load(second + c) + product).store(second + c);
+    });
+  });
+  for (int64_t c = 0; c < channels; ++c) {
+    sums[c] = static_cast<double>(first[c]);
+    sums[channels + c] = static_cast<double>(second[c]);
+  }
+}
+
+template <bool silu, class T, class A>
+void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* dx) {
+  using V = Vec<A>;
+  for_row_blocks(rows, [&](int64_t row, auto count) {
+    const int64_t at = row * channels;
+    for_columns<A>(channels, [&](int64_t c, auto column) {
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      const V p = V::load(k.p + c), q = V::load(k.q + c), r = V::load(k.r + c);
+      for (int i = 0; i < count.value; ++i) {
+        const int64_t here = at + i * channels + c;
+        const V deviation = column.load(x + here) - center;
+        const V dv = activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
+        column.store(fma(dv, p, fma(deviation, q, r)), dx + here);
+      }
+    });
+  });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL
