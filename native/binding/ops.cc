@@ -2,7 +2,12 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/attention.h"
+#include "ops/embedding.h"
 #include "ops/matmul.h"
+#include "ops/pool.h"
+#include "ops/resize.h"
+#include "ops/timestep_embedding.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/elementwise.h"
@@ -53,6 +58,11 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(attention_forward), OP(attention_backward),
+      OP(avg_pool2d_forward), OP(avg_pool2d_backward), OP(max_pool2d_forward), OP(max_pool2d_backward),
+      OP(embedding_forward), OP(embedding_backward),
+      OP(resize_forward), OP(resize_backward),
+      OP(timestep_embedding),
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
       EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
       EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),

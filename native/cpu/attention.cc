@@ -1,0 +1,334 @@
+// Attention by tiles with online softmax (FlashAttention-2, Dao 2023), rearranged for a CPU.
+//
+// Queries live in the vector lanes. A task owns up to four panels of 2 vectors of queries, stored
+// [D][lanes], and walks the keys in tiles of 64 rows. Then
+//   - the scores of a tile are S[key][lane] = k[key]·Q[:][lane], and the output is
+//     O[d][lane] += Σkey v[key][d]·P[key][lane]: two products with the same register tile, which
+//     read keys and values as they lie in memory (broadcasts), so nothing is packed per tile;
+//   - maximum, exponential and sum over keys are vertical: no shuffles, no horizontal reductions.
+// This is why it does not go through the general GEMM: that would pack every tile of K, V and P.
+//
+// Backward: one pass with queries in the lanes gives dQ, one with keys in the lanes gives dK and dV
+// (seven products where five would do), so that no two tasks write the same memory.
+// Bound by FMA throughput for D >= 64, by the exponentials below that.
+#include "ops/attention.h"
+
+#include <cmath>
+
+#include "cpu/attention_tile.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+using namespace attention_tile;
+
+template <class T>
+constexpr T lowest =
+    __is_same(T, double) ? static_cast<T>(-__DBL_MAX__) : static_cast<T>(-__FLT_MAX__);
+
+// Scores of further keys become weights relative to the running maximum; what was summed before is
+// scaled down where the maximum rose.
+template <class T>
+void online_softmax(T* scores, int64_t rows, T* maximum, T* total, T* output, int64_t D) {
+  using V = Vec<T>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  V top[2], shrink[2], added[2] = {V::zero(), V::zero()};
+  T rise = 0;
+  for (int half = 0; half < 2; ++half) top[half] = V::load(maximum + half * V::size);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int half = 0; half < 2; ++half)
+      top[half] = max(top[half], V::load(scores + row * lanes + half * V::size));
+  for (int half = 0; half < 2; ++half) {
+    const V difference = V::load(maximum + half * V::size) - top[half];
+    shrink[half] = exp(difference);
+    rise = __builtin_fmax(rise, max_lane(-difference));
+    top[half].store(maximum + half * V::size);
+  }
+  for (int64_t row = 0; row < rows; ++row)
+    for (int half = 0; half < 2; ++half) {
+      T* at = scores + row * lanes + half * V::size;
+      const V weight = exp(V::load(at) - top[half]);
+      weight.store(at);
+      added[half] += weight;
+    }
+  for (int half = 0; half < 2; ++half)
+    fma(V::load(total + half * V::size), shrink[half], added[half]).store(total + half * V::size);
+  if (rise != 0) scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
+}
+
+template <class Stored>
+void forward(const View& q, const View& k, const View& v, const Sizes& sizes, const Rows& rows,
+             double scale, View& y, View& lse) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  const int64_t D = sizes.D, area = D * lanes;
+  for_each_block(sizes, sizes.T, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
+    const Head<const Stored> queries(q, n, head), keys(k, n, head), values(v, n, head);
+    const Head<Stored> outputs(y, n, head);
+    const RowList kept = rows.keys(n);
+    const int32_t* index = rows.queries().index + begin;
+    const int64_t count = end - begin, panels = (count + lanes - 1) / lanes;
+
+    Workspace<T> memory(2 * panels * (area + lanes) + block_rows * (2 * D + lanes));
+    T* query = memory.take(panels * area);   // [panels, D, lanes]
+    T* output = memory.take(panels * area);  // [panels, D, lanes]
+    T* maximum = memory.take(panels * lanes);
+    T* total = memory.take(panels * lanes);
+    T* weights = memory.take(block_rows * lanes);
+    T* key_tile = memory.take(block_rows * D);
+    T* value_tile = memory.take(block_rows * D);
+
+    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
+    for (int64_t p = 0; p < panels; ++p)
+      pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, factor,
+                 query + p * area);
+    clear(output, panels * area);
+    clear(total, panels * lanes);
+    for (int64_t i = 0; i < panels * lanes; ++i) maximum[i] = lowest<T>;
+
+    for (int64_t s = 0; s < kept.count; s += block_rows) {
+      const int64_t tile = at_most(kept.count - s, block_rows);
+      gather_rows(keys, kept.index + s, tile, D, key_tile);
+      gather_rows(values, kept.index + s, tile, D, value_tile);
+      for (int64_t p = 0; p < panels; ++p) {
+        dot_rows(tile, key_tile, D, query + p * area, weights);
+        online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
+        add_weighted_rows(tile, value_tile, D, weights, output + p * area);
+      }
+    }
+
+    T* logs = lse.as<T>() + (n * sizes.K + head) * sizes.T + begin;
+    for (int64_t i = 0; i < count; ++i) logs[i] = maximum[i] + std::log(total[i]);
+    for (int64_t p = 0; p < panels; ++p) {
+      const T* sums = total + p * lanes;
+      scale_lanes(output + p * area, D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
+      unpack_lanes(output + p * area, outputs, index + p * lanes, at_most(count - p * lanes, lanes),
+                   D);
+    }
+  });
+}
+
+// delta[n][k][t] = dy·y, what the softmax's gradient subtracts.
+template <class Stored>
+void row_products(const View& dy, const View& y, const Sizes& sizes, Accumulator<Stored>* delta) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  parallel_for(sizes.N * sizes.T, 1 + 16384 / (1 + sizes.K * sizes.D),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i)
+                   for (int64_t head = 0; head < sizes.K; ++head) {
+                     const Stored* a = dy.as<Stored>() + (i * sizes.K + head) * sizes.D;
+                     const Stored* b = y.as<Stored>() + (i * sizes.K + head) * sizes.D;
+                     V products = V::zero();
+                     int64_t d = 0;
+                     for (; d + V::size <= sizes.D; d += V::size)
+                       products = fma(V::load(a + d), V::load(b + d), products);
+                     T result = sum(products);
+                     for (; d < sizes.D; ++d) result += convert<T>(a[d]) * convert<T>(b[d]);
+                     delta[(i / sizes.T * sizes.K + head) * sizes.T + i % sizes.T] = result;
+                   }
+               });
+}
+
+// dq: queries in the lanes, as in the forward pass.
+template <class Stored>
+void backward_queries(const View& dy, const View& q, const View& k, const View& v,
+                      const Sizes& sizes, const Rows& rows, const Accumulator<Stored>* lse,
+                      const Accumulator<Stored>* delta, double scale, View& dq) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  const int64_t D = sizes.D, area = D * lanes;
+  for_each_block(sizes, sizes.T, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
+    const Head<const Stored> queries(q, n, head), grads(dy, n, head), keys(k, n, head),
+        values(v, n, head);
+    const RowList kept = rows.keys(n);
+    const int32_t* index = rows.queries().index + begin;
+    const int64_t count = end - begin, panels = (count + lanes - 1) / lanes;
+
+    Workspace<T> memory(panels * (3 * area + 2 * lanes) + 2 * block_rows * (D + lanes));
+    T* query = memory.take(panels * area);       // [panels, D, lanes]
+    T* grad = memory.take(panels * area);        // [panels, D, lanes]
+    T* query_grad = memory.take(panels * area);  // [panels, D, lanes]
+    T* logs = memory.take(panels * lanes);
+    T* deltas = memory.take(panels * lanes);
+    T* scores = memory.take(block_rows * lanes);
+    T* score_grads = memory.take(block_rows * lanes);
+    T* key_tile = memory.take(block_rows * D);
+    T* value_tile = memory.take(block_rows * D);
+
+    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
+    const int64_t first = (n * sizes.K + head) * sizes.T + begin;
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t used = at_most(count - p * lanes, lanes);
+      pack_lanes(queries, index + p * lanes, used, D, factor, query + p * area);
+      pack_lanes(grads, index + p * lanes, used, D, T(1), grad + p * area);
+    }
+    for (int64_t i = 0; i < panels * lanes; ++i) {
+      logs[i] = i < count ? lse[first + i] : T(0);
+      deltas[i] = i < count ? delta[first + i] : T(0);
+    }
+    clear(query_grad, panels * area);
+
+    for (int64_t s = 0; s < kept.count; s += block_rows) {
+      const int64_t tile = at_most(kept.count - s, block_rows);
+      gather_rows(keys, kept.index + s, tile, D, key_tile);
+      gather_rows(values, kept.index + s, tile, D, value_tile);
+      for (int64_t p = 0; p < panels; ++p) {
+        dot_rows(tile, key_tile, D, query + p * area, scores);
+        dot_rows(tile, value_tile, D, grad + p * area, score_grads);
+        for (int64_t half = 0; half < lanes; half += V::size) {
+          const V log = V::load(logs + p * lanes + half), mean = V::load(deltas + p * lanes + half);
+          for (int64_t at = half; at < tile * lanes; at += lanes) {
+            const V weight = exp(V::load(scores + at) - log);
+            (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
+          }
+        }
+        add_weighted_rows(tile, key_tile, D, score_grads, query_grad + p * area);
+      }
+    }
+
+    const Head<Stored> results(dq, n, head);
+    for (int64_t p = 0; p < panels; ++p) {
+      scale_lanes(query_grad + p * area, D, V(factor), V(factor));
+      unpack_lanes(query_grad + p * area, results, index + p * lanes,
+                   at_most(count - p * lanes, lanes), D);
+    }
+  });
+}
+
+// dk and dv: keys in the lanes, queries in tiles.
+template <class Stored>
+void backward_keys(const View& dy, const View& q, const View& k, const View& v, const Sizes& sizes,
+                   const Rows& rows, const Accumulator<Stored>* lse,
+                   const Accumulator<Stored>* delta, double scale, View& dk, View& dv) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  const int64_t D = sizes.D, area = D * lanes;
+  for_each_block(sizes, sizes.S, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
+    const Head<const Stored> queries(q, n, head), grads(dy, n, head), keys(k, n, head),
+        values(v, n, head);
+    const RowList kept = rows.keys(n), all = rows.queries();
+    const int32_t* index = kept.index + begin;
+    const int64_t count = at_most(kept.count, end) - begin, panels = (count + lanes - 1) / lanes;
+    if (count <= 0) return;
+
+    Workspace<T> memory(4 * panels * area + 2 * block_rows * (D + lanes));
+    T* key = memory.take(panels * area);         // [panels, D, lanes]
+    T* value = memory.take(panels * area);       // [panels, D, lanes]
+    T* key_grad = memory.take(panels * area);    // [panels, D, lanes]
+    T* value_grad = memory.take(panels * area);  // [panels, D, lanes]
+    T* weights = memory.take(block_rows * lanes);
+    T* score_grads = memory.take(block_rows * lanes);
+    T* query_tile = memory.take(block_rows * D);
+    T* grad_tile = memory.take(block_rows * D);
+
+    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t used = at_most(count - p * lanes, lanes);
+      pack_lanes(keys, index + p * lanes, used, D, factor, key + p * area);
+      pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
+    }
+    clear(key_grad, panels * area);
+    clear(value_grad, panels * area);
+
+    const int64_t first = (n * sizes.K + head) * sizes.T;
+    for (int64_t t = 0; t < sizes.T; t += block_rows) {
+      const int64_t tile = at_most(sizes.T - t, block_rows);
+      gather_rows(queries, all.index + t, tile, D, query_tile);
+      gather_rows(grads, all.index + t, tile, D, grad_tile);
+      for (int64_t p = 0; p < panels; ++p) {
+        dot_rows(tile, query_tile, D, key + p * area, weights);
+        dot_rows(tile, grad_tile, D, value + p * area, score_grads);
+        for (int64_t row = 0; row < tile; ++row) {
+          const V log(lse[first + t + row]), mean(delta[first + t + row]);
+          for (int64_t at = row * lanes; at < (row + 1) * lanes; at += V::size) {
+            const V weight = exp(V::load(weights + at) - log);
+            weight.store(weights + at);
+            (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
+          }
+        }
+        add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area);
+        add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area);
+      }
+    }
+
+    for (int64_t p = 0; p < panels; ++p) {
+      const int64_t used = at_most(count - p * lanes, lanes);
+      scale_lanes(key_grad + p * area, D, V(factor), V(factor));
+      if (dk)
+        unpack_lanes(key_grad + p * area, Head<Stored>(dk, n, head), index + p * lanes, used, D);
+      if (dv)
+        unpack_lanes(value_grad + p * area, Head<Stored>(dv, n, head), index + p * lanes, used, D);
+    }
+  });
+}
+
+Sizes checked_sizes(const View& q, const View& k, const View& v, const View& mask, const View& y,
+                    const View& lse) {
+  EMULSION_CHECK(q && k && v && y && lse, "attention: q, k, v, y and lse are required");
+  EMULSION_CHECK(q.rank() == 4 && k.rank() == 4,
+                 "attention: q and k must be [N, T, K, D] and [N, S, K, D], got ", q.shape, " and ",
+                 k.shape);
+  const Sizes sizes{q.dim(0), q.dim(1), k.dim(1), q.dim(2), q.dim(3)};
+  EMULSION_CHECK(k.shape == Shape({sizes.N, sizes.S, sizes.K, sizes.D}) && v.shape == k.shape,
+                 "attention: k and v must be [N, S, K, D] like q ", q.shape, ", got ", k.shape,
+                 " and ", v.shape);
+  EMULSION_CHECK(y.shape == q.shape && lse.shape == Shape({sizes.N, sizes.K, sizes.T}),
+                 "attention: y and lse have shapes ", y.shape, " and ", lse.shape);
+  EMULSION_CHECK(k.dtype == q.dtype && v.dtype == q.dtype && y.dtype == q.dtype,
+                 "attention: q, k, v and y must have one dtype");
+  EMULSION_CHECK(lse.dtype == (q.dtype == DType::float64 ? DType::float64 : DType::float32),
+                 "attention: lse has dtype ", dtype_name(lse.dtype));
+  EMULSION_CHECK(sizes.S >= 1, "attention: there must be at least one key");
+  EMULSION_CHECK(sizes.T <= INT32_MAX && sizes.S <= INT32_MAX, "attention: a sequence is too long");
+  if (mask)
+    EMULSION_CHECK(mask.shape == Shape({sizes.N, sizes.S}) &&
+                       (mask.dtype == DType::boolean || mask.dtype == DType::uint8),
+                   "attention: mask must be bool or uint8 [N, S], got ", dtype_name(mask.dtype),
+                   " ", mask.shape);
+  return sizes;
+}
+
+// Masked keys have no part in the passes above.
+void clear_gradient(View& gradient) {
+  std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+}
+
+}  // namespace
+
+void attention_forward(const View& q, const View& k, const View& v, const View& mask, double scale,
+                       View& y, View& lse) {
+  const Sizes sizes = checked_sizes(q, k, v, mask, y, lse);
+  const Rows rows(mask, sizes);
+  dispatch_floating(q.dtype, "attention",
+                    [&]<class Stored>() { forward<Stored>(q, k, v, sizes, rows, scale, y, lse); });
+}
+
+void attention_backward(const View& dy, const View& q, const View& k, const View& v,
+                        const View& mask, const View& y, const View& lse, double scale, View& dq,
+                        View& dk, View& dv) {
+  const Sizes sizes = checked_sizes(q, k, v, mask, y, lse);
+  EMULSION_CHECK(dy && dy.shape == q.shape && dy.dtype == q.dtype, "attention: dy must be like q");
+  EMULSION_CHECK(!dq || (dq.shape == q.shape && dq.dtype == q.dtype),
+                 "attention: dq must be like q");
+  EMULSION_CHECK(!dk || (dk.shape == k.shape && dk.dtype == k.dtype),
+                 "attention: dk must be like k");
+  EMULSION_CHECK(!dv || (dv.shape == v.shape && dv.dtype == v.dtype),
+                 "attention: dv must be like v");
+  const Rows rows(mask, sizes);
+  if (mask && dk) clear_gradient(dk);
+  if (mask && dv) clear_gradient(dv);
+  dispatch_floating(q.dtype, "attention", [&]<class Stored>() {
+    using T = Accumulator<Stored>;
+    T* delta = scratch<T>(6, sizes.N * sizes.K * sizes.T);
+    const T* logs = lse.as<const T>();
+    row_products<Stored>(dy, y, sizes, delta);
+    if (dq) backward_queries<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, dq);
+    if (dk || dv) backward_keys<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, dk, dv);
+  });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

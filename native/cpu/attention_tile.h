@@ -1,0 +1,241 @@
+// The pieces attention's passes are made of: rows of a head, panels with one row per vector lane,
+// and the register tile that multiplies them. A panel holds 2 vectors of rows as [D][lanes].
+#pragma once
+
+#include "core/view.h"
+#include "cpu/parallel.h"
+#include "cpu/simd.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace attention_tile {
+
+// Rows of the register tile, two vectors wide: 16 accumulators of 32 registers, or 12 of 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int tile_rows = 8;
+#else
+constexpr int tile_rows = 6;
+#endif
+constexpr int64_t block_rows = 64;
+constexpr int64_t max_panels = 4;
+
+template <class T>
+constexpr int64_t panel_lanes = 2 * Vec<T>::size;
+
+struct Sizes {
+  int64_t N, T, S, K, D;
+};
+
+// Which rows of a sequence take part, in order.
+struct RowList {
+  const int32_t* index;
+  int64_t count;
+};
+
+// One head of a [N, length, K, D] tensor.
+template <class Stored>
+struct Head {
+  Stored* data;
+  int64_t stride;
+
+  Head(const View& view, int64_t n, int64_t head)
+      : data(view.as<Stored>() + (n * view.dim(1) * view.dim(2) + head) * view.dim(3)),
+        stride(view.dim(2) * view.dim(3)) {}
+  Stored* row(int64_t i) const { return data + i * stride; }
+};
+
+// Rows that take part on either side. Dropping masked keys here keeps every loop below free of
+// masks.
+class Rows {
+ public:
+  Rows(const View& mask, const Sizes& sizes) : sizes_(sizes), masked_(mask.present) {
+    const int64_t longest = sizes.T > sizes.S ? sizes.T : sizes.S;
+    identity_ = scratch<int32_t>(7, longest + (masked_ ? sizes.N * (sizes.S + 1) : 0));
+    for (int64_t i = 0; i < longest; ++i) identity_[i] = static_cast<int32_t>(i);
+    if (!masked_) return;
+    counts_ = identity_ + longest;
+    kept_ = counts_ + sizes.N;
+    for (int64_t n = 0; n < sizes.N; ++n) {
+      int32_t count = 0;
+      for (int64_t s = 0; s < sizes.S; ++s)
+        if (mask.as<uint8_t>()[n * sizes.S + s])
+          kept_[n * sizes.S + count++] = static_cast<int32_t>(s);
+      counts_[n] = count;
+    }
+  }
+
+  RowList queries() const { return {identity_, sizes_.T}; }
+  // All keys masked: all of them count alike, which a scale of zero expresses.
+  bool uniform(int64_t n) const { return masked_ && counts_[n] == 0; }
+  RowList keys(int64_t n) const {
+    if (!masked_ || uniform(n)) return {identity_, sizes_.S};
+    return {kept_ + n * sizes_.S, counts_[n]};
+  }
+
+ private:
+  Sizes sizes_;
+  bool masked_;
+  int32_t* identity_;
+  int32_t* counts_ = nullptr;
+  int32_t* kept_ = nullptr;
+};
+
+// A task's memory, handed out piece by piece.
+template <class T>
+class Workspace {
+ public:
+  explicit Workspace(int64_t count) : next_(scratch<T>(3, count)) {}
+  T* take(int64_t count) {
+    T* piece = next_;
+    next_ += count;
+    return piece;
+  }
+
+ private:
+  T* next_;
+};
+
+// c[i][lane] (+)= Σk A(i,k)·b[k][lane] with A(i,k) = a[i·stride + k], transposed a[k·stride + i].
+template <int rows, bool transposed, bool accumulate, class T>
+EMULSION_INLINE void multiply_tile(const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
+  using V = Vec<T>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  V sum[rows][2];
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+    sum[i][0] = accumulate ? V::load(c + i * lanes) : V::zero();
+    sum[i][1] = accumulate ? V::load(c + i * lanes + V::size) : V::zero();
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    const V left = V::load(b + k * lanes);
+    const V right = V::load(b + k * lanes + V::size);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) {
+      const V factor(transposed ? a[k * stride + i] : a[i * stride + k]);
+      sum[i][0] = fma(factor, left, sum[i][0]);
+      sum[i][1] = fma(factor, right, sum[i][1]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i) {
+    sum[i][0].store(c + i * lanes);
+    sum[i][1].store(c + i * lanes + V::size);
+  }
+}
+
+template <int rows, bool transposed, bool accumulate, class T>
+void multiply_rest(int64_t count, const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
+  if constexpr (rows > 0) {
+    if (count == rows)
+      multiply_tile<rows, transposed, accumulate>(a, stride, b, depth, c);
+    else
+      multiply_rest<rows - 1, transposed, accumulate>(count, a, stride, b, depth, c);
+  }
+}
+
+template <bool transposed, bool accumulate, class T>
+void multiply(int64_t rows, const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
+  constexpr int64_t lanes = panel_lanes<T>;
+  const int64_t step = transposed ? 1 : stride;
+  int64_t i = 0;
+  for (; i + tile_rows <= rows; i += tile_rows)
+    multiply_tile<tile_rows, transposed, accumulate>(a + i * step, stride, b, depth, c + i * lanes);
+  multiply_rest<tile_rows - 1, transposed, accumulate>(rows - i, a + i * step, stride, b, depth,
+                                                       c + i * lanes);
+}
+
+// c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes].
+template <class T>
+void dot_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
+  multiply<false, false>(rows, a, D, b, D, c);
+}
+
+// c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes].
+template <class T>
+void add_weighted_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
+  multiply<true, true>(D, a, D, b, rows, c);
+}
+
+// Copies rows to [count][D] in the arithmetic type.
+template <class T, class Stored>
+void gather_rows(const Head<const Stored>& from, const int32_t* index, int64_t count, int64_t D,
+                 T* to) {
+  constexpr int64_t width = Vec<T>::size;
+  for (int64_t i = 0; i < count; ++i, to += D) {
+    const Stored* row = from.row(index[i]);
+    int64_t d = 0;
+    for (; d + width <= D; d += width) Vec<T>::load(row + d).store(to + d);
+    for (; d < D; ++d) to[d] = convert<T>(row[d]);
+  }
+}
+
+// Turns up to panel_lanes rows into lanes, [D][lanes], times factor. Lanes without a row become
+// zero.
+template <class T, class Stored>
+void pack_lanes(const Head<const Stored>& from, const int32_t* index, int64_t count, int64_t D,
+                T factor, T* to) {
+  constexpr int64_t lanes = panel_lanes<T>;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const Stored* row = lane < count ? from.row(index[lane]) : nullptr;
+    for (int64_t d = 0; d < D; ++d) to[d * lanes + lane] = row ? convert<T>(row[d]) * factor : T(0);
+  }
+}
+
+template <class T, class Stored>
+void unpack_lanes(const T* from, const Head<Stored>& to, const int32_t* index, int64_t count,
+                  int64_t D) {
+  constexpr int64_t lanes = panel_lanes<T>;
+  for (int64_t lane = 0; lane < count; ++lane) {
+    Stored* row = to.row(index[lane]);
+    for (int64_t d = 0; d < D; ++d) row[d] = convert<Stored>(from[d * lanes + lane]);
+  }
+}
+
+// Multiplies every row of a panel by one factor per lane.
+template <class T>
+void scale_lanes(T* data, int64_t rows, Vec<T> left, Vec<T> right) {
+  constexpr int64_t width = Vec<T>::size;
+  for (int64_t row = 0; row < rows; ++row, data += 2 * width) {
+    (Vec<T>::load(data) * left).store(data);
+    (Vec<T>::load(data + width) * right).store(data + width);
+  }
+}
+
+template <class T>
+void clear(T* data, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) data[i] = T(0);
+}
+
+// How a sequence is cut into tasks: fewer panels each where there are few heads. The cut does not
+// change any sum, so it may depend on the number of threads.
+struct Tasks {
+  int64_t rows, blocks, count;
+
+  Tasks(const Sizes& sizes, int64_t length, int64_t lanes) {
+    int64_t panels = max_panels;
+    do {
+      rows = panels * lanes;
+      blocks = (length + rows - 1) / rows;
+      count = sizes.N * sizes.K * blocks;
+      panels /= 2;
+    } while (panels > 0 && count < 4 * num_threads());
+  }
+};
+
+// Calls body(n, head, begin, end) for every block of every head's rows.
+template <class Body>
+void for_each_block(const Sizes& sizes, int64_t length, int64_t lanes, Body&& body) {
+  const Tasks tasks(sizes, length, lanes);
+  parallel_tasks(tasks.count, [&](int64_t task) {
+    const int64_t head = task / tasks.blocks % sizes.K, n = task / tasks.blocks / sizes.K;
+    const int64_t begin = task % tasks.blocks * tasks.rows;
+    const int64_t end = begin + tasks.rows < length ? begin + tasks.rows : length;
+    body(n, head, begin, end);
+  });
+}
+
+EMULSION_INLINE int64_t at_most(int64_t value, int64_t limit) {
+  return value < limit ? value : limit;
+}
+
+}  // namespace attention_tile
+}  // namespace emulsion::cpu::EMULSION_LEVEL
