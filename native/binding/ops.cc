@@ -4,6 +4,7 @@
 
 #include "ops/attention.h"
 #include "ops/embedding.h"
+#include "ops/conv2d.h"
 #include "ops/matmul.h"
 #include "ops/pool.h"
 #include "ops/resize.h"
@@ -66,6 +67,7 @@ const std::vector<Kernel>& kernels(Level level) {
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
       EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
       EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
+      OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
       OP(matmul_forward),
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(reduce_sum), OP(reduce_mean), OP(reduce_prod), OP(reduce_square), OP(reduce_max),
       OP(reduce_min), OP(reduce_any), OP(reduce_all), OP(sum_to),

@@ -1,0 +1,134 @@
+// Convolution as an implicit product: rows of A are the pixels that an output pixel reads, named by
+// pointers; weights are packed into panels [taps][channels][columns]. See gemm.h for the blocking.
+//
+// The gradient of the input is the same product on dy with the weights' roles exchanged. A stride of s
+// leaves s·s classes of input pixels, each with its own subset of the taps; one product per class
+// multiplies no zeros.
+//
+// Measured on a 2-core Zen 4 VM, f32: see conv2d_weight.cc.
+#include "ops/conv2d.h"
+
+#include "cpu/activation.h"
+#include "cpu/conv2d_geometry.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+struct Finish {
+  const View &bias, &channel_add, &residual;
+  bool silu;
+};
+
+// bias, channel_add, activation and residual on a finished tile.
+template <class T, class Stored>
+void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int64_t channel, int columns,
+                 int64_t pixels, int64_t K, Stored* y, Stored* preactivation) {
+  for (int i = 0; i < rows; ++i) {
+    const int64_t n = (pixel + i) / pixels, at = (pixel + i) * K + channel;
+    for (int j = 0; j < columns; j += Vec<T>::size) {
+      const int64_t rest = columns - j;
+      Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j);
+      if (with.bias) value += load_up_to<T>(with.bias.as<Stored>() + channel + j, rest);
+      if (with.channel_add) value += load_up_to<T>(with.channel_add.as<Stored>() + n * K + channel + j, rest);
+      if (preactivation) store_up_to(value, preactivation + at + j, rest);
+      if (with.silu) value = silu(value);
+      if (with.residual) value += load_up_to<T>(with.residual.as<Stored>() + at + j, rest);
+      store_up_to(value, y + at + j, rest);
+    }
+  }
+}
+
+template <class Stored>
+void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
+             View& preactivation) {
+  using T = Accumulator<Stored>;
+  const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
+  for (int64_t group = 0; group < g.groups; ++group) {
+    TapList taps(g.taps);
+    const auto rows = forward_rows<T>(g, x.as<Stored>(), group, taps);
+    const Stored* const filters = weight.as<Stored>() + group * g.group_K * layout.depth;
+    const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+      pack_panel(filters, layout.depth, true, layout, panel, to);
+    });
+    multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q,
+                         [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
+                           finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
+                                       y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr);
+                         });
+  }
+}
+
+// One class of input pixels: h = stride_h · i + phase_h, w alike.
+template <class Stored>
+void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weight, int64_t group, int64_t phase_h,
+                    int64_t phase_w, Stored* dx) {
+  using T = Accumulator<Stored>;
+  const int64_t grid_h = (g.H - phase_h + g.stride_h - 1) / g.stride_h;
+  const int64_t grid_w = (g.W - phase_w + g.stride_w - 1) / g.stride_w;
+  TapList taps(g.taps), places(g.taps);  // where a tap reads dy; its place in the weights
+  for (int64_t r = 0; r < g.R; ++r)
+    for (int64_t s = 0; s < g.S; ++s) {
+      const int64_t h = phase_h + g.top - r * g.dilation_h, w = phase_w + g.left - s * g.dilation_w;
+      if (h % g.stride_h != 0 || w % g.stride_w != 0) continue;
+      taps.add({h / g.stride_h, w / g.stride_w});
+      places.add({r, s});
+    }
+  const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
+  const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+    const int width = layout.vectors(panel) * Vec<T>::size;
+    for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
+      const int64_t place = places.data()[tap].h * g.S + places.data()[tap].w;
+      const Stored* const from =
+          weight + (group * g.group_K * g.taps + place) * g.group_C + panel * Tile<T>::columns;
+      pack_straight(from, g.taps * g.group_C, layout.valid(panel), g.group_K, to, width);
+    }
+  });
+  const PixelRows<T, Stored> rows{dy + group * g.group_K, g.P, g.Q, g.K,         grid_h,      grid_w,
+                                  1,                      1,   taps.data(), taps.size(), g.group_K};
+  multiply_parallel<T>(rows, layout, panels, g.N * grid_h * grid_w,
+                       [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
+                         for (int i = 0; i < count; ++i) {
+                           const int64_t n = (row + i) / (grid_h * grid_w), rest = (row + i) % (grid_h * grid_w);
+                           const int64_t h = rest / grid_w * g.stride_h + phase_h;
+                           const int64_t w = rest % grid_w * g.stride_w + phase_w;
+                           Stored* const to = dx + ((n * g.H + h) * g.W + w) * g.C + group * g.group_C + column;
+                           for (int j = 0; j < columns; j += Vec<T>::size)
+                             store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
+                         }
+                       });
+}
+
+void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
+  EMULSION_CHECK(!tensor || (tensor.shape == shape && tensor.dtype == dtype), "conv2d_forward: ", name, " must be ",
+                 dtype_name(dtype), " ", shape, ", got ", dtype_name(tensor.dtype), " ", tensor.shape);
+}
+
+}  // namespace
+
+void conv2d_forward(const View& x, const View& weight, const View& bias, const View& channel_add,
+                    const View& residual, const Shape& stride, const Shape& padding, const Shape& dilation,
+                    int64_t groups, bool silu, View& y, View& preactivation) {
+  const ConvGeometry g = conv_geometry("conv2d_forward", x, weight, y, stride, padding, dilation, groups);
+  check_like(bias, Shape{g.K}, x.dtype, "bias");
+  check_like(channel_add, Shape{g.N, g.K}, x.dtype, "channel_add");
+  check_like(residual, y.shape, x.dtype, "residual");
+  check_like(preactivation, y.shape, x.dtype, "preactivation");
+  if (y.numel() == 0) return;
+  dispatch_floating(x.dtype, "conv2d_forward", [&]<class Stored>() {
+    forward<Stored>(g, x, weight, Finish{bias, channel_add, residual, silu}, y, preactivation);
+  });
+}
+
+void conv2d_backward_input(const View& dy, const View& weight, const Shape& stride, const Shape& padding,
+                           const Shape& dilation, int64_t groups, View& dx) {
+  const ConvGeometry g = conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
+  if (dx.numel() == 0) return;
+  dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
+    for (int64_t group = 0; group < g.groups; ++group)
+      for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
+        for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
+          backward_phase(g, dy.as<Stored>(), weight.as<Stored>(), group, h, w, dx.as<Stored>());
+  });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL
