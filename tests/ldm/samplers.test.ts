@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   ddim,
+  defaultDevice,
   full,
   GaussianDiffusion,
   guided,
@@ -115,7 +116,7 @@ describe('samplers', () => {
   });
 
   it('frees every tensor of a run but the latent', async () => {
-    const before = diffusion.logvar.device.memoryStats().liveBytes;
+    const before = defaultDevice().memoryStats().liveBytes;
     const latent = await sampleDdim(exact, schedule, { steps: 5, eta: 1, shape, seed: 1 });
     latent.dispose();
     expect(latent.device.memoryStats().liveBytes - before).toBeLessThanOrEqual(0);

@@ -4,6 +4,7 @@
  */
 import { full } from '../../creation.js';
 import { checkShape } from '../../errors.js';
+import { parameter } from '../../nn/index.js';
 import { exp, indexSelect } from '../../ops/index.js';
 import { type Tensor } from '../../tensor.js';
 import { ScheduleTables } from './schedule_tables.js';
@@ -44,8 +45,8 @@ export interface DiffusionLoss {
 export class GaussianDiffusion {
   readonly schedule: NoiseSchedule;
   readonly parameterization: Parameterization;
-  /** log-variance of the loss per timestep [T]; requires a gradient if it is learned */
-  readonly logvar: Tensor;
+  /** log-variance of the loss per timestep [T], a parameter; null if it is not learned */
+  readonly logvar: Tensor | null;
   readonly #tables: ScheduleTables;
   readonly #config: DiffusionConfig;
 
@@ -54,9 +55,8 @@ export class GaussianDiffusion {
     this.parameterization = config.parameterization ?? 'eps';
     this.schedule = new NoiseSchedule(config);
     this.#tables = new ScheduleTables(this.schedule, this.parameterization);
-    this.logvar = full([this.schedule.timesteps], config.logvarInit ?? 0, {
-      requiresGrad: config.learnLogvar ?? false,
-    });
+    const { learnLogvar = false, logvarInit = 0 } = config;
+    this.logvar = learnLogvar ? parameter(full([this.schedule.timesteps], logvarInit)) : null;
   }
 
   /** x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε */
@@ -126,17 +126,28 @@ export class GaussianDiffusion {
     const error = target.sub(prediction);
     const each = perSample(lossType === 'l1' ? error.abs() : error.square()); // [N]
 
-    const logvar = indexSelect(this.logvar, 0, t); // [N]
-    const lossGamma = each.div(exp(logvar)).add(logvar).mean();
+    const lossSimple = each.mean();
+    const lossGamma = this.#weighByVariance(each, lossSimple, t);
     const lossVlb = this.#tables.lvlbWeights(x0, t).mul(each).mean();
-    const loss = lossGamma.mul(lSimpleWeight).add(lossVlb.mul(originalElboWeight));
-    return { loss, lossSimple: each.mean(), lossVlb, lossGamma };
+    const simple = lSimpleWeight === 1 ? lossGamma : lossGamma.mul(lSimpleWeight);
+    const loss = originalElboWeight === 0 ? simple : simple.add(lossVlb.mul(originalElboWeight));
+    return { loss, lossSimple, lossVlb, lossGamma };
   }
 
   /** Frees the tables on the devices. */
   dispose(): void {
     this.#tables.dispose();
-    this.logvar.dispose();
+    this.logvar?.dispose();
+  }
+
+  // mean of ℓ / exp(logvar_t) + logvar_t
+  #weighByVariance(each: Tensor, lossSimple: Tensor, t: Tensor): Tensor {
+    if (this.logvar) {
+      const logvar = indexSelect(this.logvar, 0, t); // [N]
+      return each.div(exp(logvar)).add(logvar).mean();
+    }
+    const { logvarInit = 0 } = this.#config;
+    return logvarInit === 0 ? lossSimple : lossSimple.div(Math.exp(logvarInit)).add(logvarInit);
   }
 }
 

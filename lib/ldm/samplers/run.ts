@@ -33,10 +33,13 @@ export async function* runSteps(
       options.signal?.throwIfAborted();
       const made = tidy(() => noGrad(() => advance(current.latent, step, noise)));
       disposeStep(current);
-      keep(made.latent);
-      keep(made.predX0);
-      current = { ...current, ...made, step, timestep: descending[step] };
       finished = step === descending.length - 1;
+      if (!finished) {
+        // the run's own; the last step's go to the scope of whoever iterates
+        keep(made.latent);
+        keep(made.predX0);
+      }
+      current = { ...current, ...made, step, timestep: descending[step] };
       yield current;
       await breathe();
     }

@@ -174,13 +174,15 @@ const trainingLoss: Adapter = {
       'log.loss_simple': losses.lossSimple,
       'log.loss_vlb': losses.lossVlb,
       'log.loss_gamma': losses.lossGamma,
-      'log.logvar': diffusion.logvar.mean(),
       x_noisy: seen!.noisy,
       model_output: seen!.output,
     };
     for (const [name, x] of Object.entries(outputs)) results.set(`out.${name}`, await fromTensor(x));
     await readParameterGradients(network, results);
-    if (diffusion.logvar.grad) results.set('grad.logvar', await fromTensor(diffusion.logvar.grad));
+    if (diffusion.logvar) {
+      results.set('out.log.logvar', await fromTensor(diffusion.logvar.mean()));
+      results.set('grad.logvar', await fromTensor(diffusion.logvar.grad!));
+    }
     return results;
   },
 };

@@ -33,7 +33,6 @@ const activations: Record<string, (x: Tensor) => Tensor> = {
   quick_gelu: quickGelu,
   leaky_relu_02: (x) => leakyRelu(x, 0.2),
   relu,
-  resize,
   tanh,
   sigmoid,
   softplus,
