@@ -18,7 +18,8 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
   }
 
   forward(ids: Tensor): Tensor {
-    return indexSelect(this.weight, 0, ids);
+    const rows = indexSelect(this.weight, 0, ids.reshape([-1]));
+    return rows.reshape([...ids.shape, this.features]);
   }
 
   override facts(): string {

@@ -65,6 +65,7 @@ export {
   norm,
   any,
   all,
+  type Axes,
   type ReduceOptions,
   type VarianceOptions,
 } from './reduce.js';

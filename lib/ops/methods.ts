@@ -4,7 +4,7 @@ import { Tensor } from '../tensor.js';
 import * as elementwise from './elementwise.js';
 import * as reduce from './reduce.js';
 import type { Operand } from './elementwise.js';
-import type { ReduceOptions, VarianceOptions } from './reduce.js';
+import type { Axes, ReduceOptions, VarianceOptions } from './reduce.js';
 
 declare module '../tensor.js' {
   interface Tensor {
@@ -30,16 +30,16 @@ declare module '../tensor.js' {
     le(other: Operand): Tensor;
     gt(other: Operand): Tensor;
     ge(other: Operand): Tensor;
-    sum(options?: ReduceOptions): Tensor;
-    mean(options?: ReduceOptions): Tensor;
-    prod(options?: ReduceOptions): Tensor;
-    max(options?: ReduceOptions): Tensor;
-    min(options?: ReduceOptions): Tensor;
-    variance(options?: VarianceOptions): Tensor;
-    std(options?: VarianceOptions): Tensor;
-    norm(options?: ReduceOptions): Tensor;
-    any(options?: ReduceOptions): Tensor;
-    all(options?: ReduceOptions): Tensor;
+    sum(axis?: Axes, options?: ReduceOptions): Tensor;
+    mean(axis?: Axes, options?: ReduceOptions): Tensor;
+    prod(axis?: Axes, options?: ReduceOptions): Tensor;
+    max(axis?: Axes, options?: ReduceOptions): Tensor;
+    min(axis?: Axes, options?: ReduceOptions): Tensor;
+    variance(axis?: Axes, options?: VarianceOptions): Tensor;
+    std(axis?: Axes, options?: VarianceOptions): Tensor;
+    norm(axis?: Axes, options?: ReduceOptions): Tensor;
+    any(axis?: Axes, options?: ReduceOptions): Tensor;
+    all(axis?: Axes, options?: ReduceOptions): Tensor;
   }
 }
 

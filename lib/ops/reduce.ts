@@ -21,9 +21,10 @@ const kernels = native<Record<string, Reduce>>(
   'reduce_all',
 );
 
+/** One axis or several, counted from either end. Default: all of them. */
+export type Axes = number | readonly number[];
+
 export interface ReduceOptions {
-  /** One axis or several, counted from either end. Default: all of them. */
-  axis?: number | readonly number[];
   /** Keep the reduced axes with extent 1. Default false. */
   keepDims?: boolean;
 }
@@ -37,7 +38,7 @@ interface Plan {
   count: number;
 }
 
-function plan(name: string, x: Tensor, { axis, keepDims = false }: ReduceOptions): Plan {
+function plan(name: string, x: Tensor, axis: Axes | undefined, { keepDims = false }: ReduceOptions): Plan {
   const given = axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
   const axes = given.map((each) => normalizeAxis(name, each, x.rank)).sort((a, b) => a - b);
   check(new Set(axes).size === axes.length, () => `${name}: axis [${given.join(', ')}] names one axis twice`);
@@ -58,9 +59,9 @@ const sumDType = (x: Tensor): DType => (isFloating(x.dtype) ? x.dtype : 'int64')
 const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor => expand(reshape(dy, kept), shape);
 
 /** Sum over axes. Integers and bool sum to int64. The sum of nothing is 0. */
-export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function sum(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('sum', { x });
-  const p = plan('sum', x, options);
+  const p = plan('sum', x, axis, options);
   const { shape } = x;
   return op({
     name: 'sum',
@@ -71,10 +72,10 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 }
 
 /** Mean over axes, of a floating dtype. The mean of nothing is NaN. */
-export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function mean(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('mean', { x });
   checkFloating('mean', { x });
-  const p = plan('mean', x, options);
+  const p = plan('mean', x, axis, options);
   const { shape } = x;
   return op({
     name: 'mean',
@@ -85,9 +86,9 @@ export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
 }
 
 /** Product over axes. Its gradient is the product divided by the element: elements must not be 0 there. */
-export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('prod', { x });
-  const p = plan('prod', x, options);
+  const p = plan('prod', x, axis, options);
   const y = run(kernels.reduce_prod, x, p, sumDType(x));
   return op({
     name: 'prod',
@@ -98,9 +99,9 @@ export function prod(x: Tensor, options: ReduceOptions = {}): Tensor {
   });
 }
 
-function extreme(name: 'max' | 'min', x: Tensor, options: ReduceOptions): Tensor {
+function extreme(name: 'max' | 'min', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
   checkTensors(name, { x });
-  const p = plan(name, x, options);
+  const p = plan(name, x, axis, options);
   const y = run(name === 'max' ? kernels.reduce_max : kernels.reduce_min, x, p, x.dtype);
   return op({
     name,
@@ -109,17 +110,17 @@ function extreme(name: 'max' | 'min', x: Tensor, options: ReduceOptions): Tensor
     save: [x, y],
     backward: ([dy], [x, y]) => {
       const hit = cast(eq(x, spread(y, p, x.shape)), dy.dtype);
-      const share = div(dy, sum(hit, { axis: p.axes, keepDims: dy.rank === x.rank }));
+      const share = div(dy, sum(hit, p.axes, { keepDims: dy.rank === x.rank }));
       return [mul(hit, spread(share, p, x.shape))];
     },
   });
 }
 
 /** Largest element over axes; NaN wins. Equal largest elements share the gradient. */
-export const max = (x: Tensor, options: ReduceOptions = {}): Tensor => extreme('max', x, options);
+export const max = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('max', x, axis, options);
 
 /** Smallest element over axes; NaN wins. Equal smallest elements share the gradient. */
-export const min = (x: Tensor, options: ReduceOptions = {}): Tensor => extreme('min', x, options);
+export const min = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('min', x, axis, options);
 
 export interface VarianceOptions extends ReduceOptions {
   /** Subtracted from the count in the divisor. Default 1: the unbiased estimate. */
@@ -127,22 +128,24 @@ export interface VarianceOptions extends ReduceOptions {
 }
 
 /** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
-export function variance(x: Tensor, { correction = 1, ...options }: VarianceOptions = {}): Tensor {
+export function variance(x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor {
   checkTensors('variance', { x });
   checkFloating('variance', { x });
-  const { count } = plan('variance', x, options);
-  const centred = sub(x, mean(x, { ...options, keepDims: true }));
-  return mul(sum(square(centred), options), 1 / Math.max(0, count - correction));
+  const { correction = 1, ...shape } = options;
+  const { count } = plan('variance', x, axis, shape);
+  const centred = sub(x, mean(x, axis, { keepDims: true }));
+  return mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction));
 }
 
 /** Standard deviation over axes; see {@link variance}. */
-export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => sqrt(variance(x, options));
+export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
+  sqrt(variance(x, axis, options));
 
 /** Euclidean norm over axes. Its gradient at 0 is 0. */
-export function norm(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('norm', { x });
   checkFloating('norm', { x });
-  const p = plan('norm', x, options);
+  const p = plan('norm', x, axis, options);
   const squares = run(kernels.reduce_square, x, p, x.dtype);
   const y = noGrad(() => sqrt(squares));
   return op({
@@ -157,15 +160,15 @@ export function norm(x: Tensor, options: ReduceOptions = {}): Tensor {
   });
 }
 
-function truth(name: 'any' | 'all', x: Tensor, options: ReduceOptions): Tensor {
+function truth(name: 'any' | 'all', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
   checkTensors(name, { x });
   const kernel = name === 'any' ? kernels.reduce_any : kernels.reduce_all;
-  const output = run(kernel, x, plan(name, x, options), 'bool');
+  const output = run(kernel, x, plan(name, x, axis, options), 'bool');
   return op({ name, inputs: [x], output, backward: 'not differentiable' });
 }
 
 /** Whether some element over the axes differs from 0, as bool. */
-export const any = (x: Tensor, options: ReduceOptions = {}): Tensor => truth('any', x, options);
+export const any = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('any', x, axis, options);
 
 /** Whether every element over the axes differs from 0, as bool. */
-export const all = (x: Tensor, options: ReduceOptions = {}): Tensor => truth('all', x, options);
+export const all = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('all', x, axis, options);

@@ -80,7 +80,12 @@ export function testModule(contract: ModuleContract): void {
     test('switches between training and evaluation', () => {
       const module = make(new Generator(0));
       expect(module.modules().every((each) => each.training)).toBe(true);
-      expect(module.eval().modules().some((each) => each.training)).toBe(false);
+      expect(
+        module
+          .eval()
+          .modules()
+          .some((each) => each.training),
+      ).toBe(false);
     });
 
     if (parameters === 0) return;
