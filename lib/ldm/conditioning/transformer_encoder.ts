@@ -60,7 +60,7 @@ class TokenAttention extends Module<[Tensor, Tensor?], Tensor> {
     if (mask) {
       // a masked token sees nothing, which in the original means everything equally
       const used = mask.to(x.dtype).reshape([N, T, 1, 1]);
-      const uniform = v.mean({ axis: 1, keepDims: true }); // [N, 1, K, D]
+      const uniform = v.mean(1, { keepDims: true }); // [N, 1, K, D]
       mixed = mixed.mul(used).add(uniform.mul(used.neg().add(1)));
     }
     return this.to_out.forward(mixed.reshape([N, T, K * D]));

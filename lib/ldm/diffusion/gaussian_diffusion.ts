@@ -153,5 +153,5 @@ export class GaussianDiffusion {
 
 // mean over all axes but the first
 function perSample(x: Tensor): Tensor {
-  return x.mean({ axis: x.shape.map((_, axis) => axis).slice(1) });
+  return x.mean(x.shape.map((_, axis) => axis).slice(1));
 }

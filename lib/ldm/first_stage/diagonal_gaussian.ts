@@ -67,5 +67,5 @@ export class DiagonalGaussian {
 }
 
 function perImage(x: Tensor): Tensor {
-  return x.sum({ axis: x.shape.map((_, axis) => axis).slice(1) });
+  return x.sum(x.shape.map((_, axis) => axis).slice(1));
 }

@@ -64,7 +64,7 @@ export class VectorQuantizer extends Module<[Tensor], Quantized> {
       const vectors = z.reshape([-1, this.dim]); // [N·h·w, dim]
       const codes = this.embedding.weight; // [codes, dim]
       const products = matmul(vectors, codes, { transposeB: true }); // [N·h·w, codes]
-      const lengths = codes.square().sum({ axis: 1 }); // [codes]
+      const lengths = codes.square().sum(1); // [codes]
       // |z|² is the same for every code of a vector: it decides nothing
       return argmin(lengths.sub(products.mul(2)), 1);
     });
