@@ -92,7 +92,7 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
    */
   forward(x: Tensor, t: Tensor, { context, y }: UNetConditioning = {}): Tensor {
     this.#check(x, t, context, y);
-    const time = timestepEmbedding(t, this.#config.modelChannels); // [N, M]
+    const time = timestepEmbedding(t, this.#config.modelChannels).to(x.dtype); // [N, M]
     let emb = this.time_embed[2].forward(silu(this.time_embed[0].forward(time))); // [N, 4M]
     if (this.label_emb && y) emb = emb.add(this.label_emb.forward(y));
 
