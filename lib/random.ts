@@ -1,4 +1,4 @@
-import { registerReplayable } from './autograd/index.js';
+import { registerReplayable } from './replay.js';
 import type { Device } from './device.js';
 import type { DType } from './dtype.js';
 import { check } from './errors.js';

@@ -1,10 +1,10 @@
 // Which pictures a step sees, and how: a function of seed and step alone, so that an interrupted run goes
 // on with the very batch it would have seen.
-import { Generator, tensor, type Tensor } from '../../lib/index.js';
+import { tensor, type Tensor } from '../../lib/index.js';
 import { side, type EmojiSet } from './emoji.js';
 
 // Streams keep the numbers of different purposes apart under one seed.
-export const streams = { autoencoder: 1, diffusion: 2, posterior: 3, times: 4, noise: 5, dropout: 6, sampling: 7 } as const;
+export const streams = { autoencoder: 1, diffusion: 2, posterior: 3, noise: 4 } as const;
 
 /** Walks through `members` in a fresh order each epoch. */
 export class Order {
@@ -26,11 +26,20 @@ export class Order {
     const epoch = Math.floor(position / this.members.length);
     if (epoch !== this.epoch) {
       this.epoch = epoch;
-      const generator = new Generator(this.seed, { stream: 1000 * this.stream + epoch });
-      this.order = generator.permutation(this.members.length);
+      this.order = shuffled(this.members.length, random(this.seed, this.stream + 100, epoch));
     }
     return this.members[this.order[position % this.members.length]];
   }
+}
+
+// Fisher and Yates.
+function shuffled(count: number, draw: () => number): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; --i) {
+    const j = Math.floor(draw() * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
 }
 
 /** How a picture is shown: mirrored, and shifted by whole pixels over the white border. */
@@ -64,3 +73,14 @@ export function pictureBatch(set: EmojiSet, placements: readonly Placement[]): T
 /** Pictures as they are. */
 export const plainBatch = (set: EmojiSet, indices: readonly number[]): Tensor =>
   pictureBatch(set, indices.map((index) => ({ index, mirrored: false, shiftX: 0, shiftY: 0 })));
+
+/** Uniform numbers in [0, 1) that depend on seed, stream and step alone (SplitMix32). */
+export function random(seed: number, stream: number, step: number): () => number {
+  let state = (Math.imul(seed, 0x9e3779b1) ^ Math.imul(stream, 0x85ebca6b) ^ Math.imul(step, 0xc2b2ae35)) | 0;
+  return () => {
+    state = (state + 0x9e3779b9) | 0;
+    let x = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
+    x = Math.imul(x ^ (x >>> 15), 0x735a2d97);
+    return ((x ^ (x >>> 15)) >>> 0) / 4294967296;
+  };
+}

@@ -1,25 +1,8 @@
+import { snapshotAll } from '../replay.js';
 import type { Tensor } from '../tensor.js';
 import type { Rule } from './node.js';
 import { walkRegion } from './backward.js';
 import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
-
-/** State that a recomputation must find as the first computation did: random generators. */
-export interface Replayable {
-  /** Remembers the state now; the returned function brings it back. */
-  snapshot(): () => void;
-}
-
-const replayables = new Set<Replayable>();
-
-/** @internal Lets a source of state take part in recomputation. */
-export function registerReplayable(source: Replayable): void {
-  replayables.add(source);
-}
-
-const snapshotAll = (): (() => void) => {
-  const restores = [...replayables].map((source) => source.snapshot());
-  return () => restores.forEach((restore) => restore());
-};
 
 /**
  * Runs fn without keeping its intermediate results; backward runs it again, with the same random numbers.

@@ -1,4 +1,4 @@
-import { indexSelect } from '../ops/index.js';
+import { embedding } from '../ops/index.js';
 import { empty, type Tensor } from '../tensor.js';
 import { parameter } from './fields.js';
 import { normal_, type InitOptions } from './init.js';
@@ -18,8 +18,7 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
   }
 
   forward(ids: Tensor): Tensor {
-    const rows = indexSelect(this.weight, 0, ids.reshape([-1]));
-    return rows.reshape([...ids.shape, this.features]);
+    return embedding(this.weight, ids);
   }
 
   override facts(): string {

@@ -34,12 +34,7 @@ export interface AttentionOptions {
  * @throws ShapeError when k or v do not fit q, or the mask is not [N, S]; DTypeError when dtypes differ.
  * @see Vaswani et al. 2017, equation 1; Dao 2023 (FlashAttention-2).
  */
-export function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  options: AttentionOptions = {},
-): Tensor {
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const mask = options.mask ?? null;
   checkTensors('attention', { q, k, v, mask });
   checkFloating('attention', { q, k, v });

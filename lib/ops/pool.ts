@@ -27,7 +27,9 @@ export interface Pool2dOptions {
 export function pair(op: string, name: string, value: number | Pair, least: number): Pair {
   const both = typeof value === 'number' ? ([value, value] as const) : value;
   check(
-    Array.isArray(both) && both.length === 2 && both.every((n) => Number.isInteger(n) && n >= least),
+    Array.isArray(both) &&
+      both.length === 2 &&
+      both.every((n) => Number.isInteger(n) && n >= least),
     () => `${op}: ${name} must be integers >= ${least}, got ${String(value)}`,
   );
   return both;
@@ -42,7 +44,8 @@ function windows(name: string, x: Tensor, options: Pool2dOptions) {
   const padding = pair(name, 'padding', options.padding ?? 0, 0);
   check(
     2 * padding[0] <= kernel[0] && 2 * padding[1] <= kernel[1],
-    () => `${name}: padding (${padding.join(', ')}) must be at most half the kernel (${kernel.join(', ')})`,
+    () =>
+      `${name}: padding (${padding.join(', ')}) must be at most half the kernel (${kernel.join(', ')})`,
   );
   const extent = (axis: 0 | 1) =>
     Math.floor((x.shape[axis + 1] + 2 * padding[axis] - kernel[axis]) / stride[axis]) + 1;

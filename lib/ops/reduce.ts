@@ -127,19 +127,22 @@ export interface VarianceOptions extends ReduceOptions {
   correction?: number;
 }
 
-/** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
-export function variance(x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor {
-  checkTensors('variance', { x });
-  checkFloating('variance', { x });
+function varianceOf(name: string, x: Tensor, axis: Axes | undefined, options: VarianceOptions): Tensor {
+  checkTensors(name, { x });
+  checkFloating(name, { x });
   const { correction = 1, ...shape } = options;
-  const { count } = plan('variance', x, axis, shape);
+  const { count } = plan(name, x, axis, shape);
   const centred = sub(x, mean(x, axis, { keepDims: true }));
   return mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction));
 }
 
+/** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
+export const variance = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
+  varianceOf('variance', x, axis, options);
+
 /** Standard deviation over axes; see {@link variance}. */
 export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  sqrt(variance(x, axis, options));
+  sqrt(varianceOf('std', x, axis, options));
 
 /** Euclidean norm over axes. Its gradient at 0 is 0. */
 export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {

@@ -74,11 +74,12 @@ export function resize(x: Tensor, options: ResizeOptions): Tensor {
     );
     extents = [Math.floor(H * scale[0]), Math.floor(W * scale[1])];
   } else {
-    extents = pair('resize', 'size', size, 0);
+    extents = pair('resize', 'size', size!, 0);
   }
   checkShape(
     H > 0 && W > 0 && extents[0] > 0 && extents[1] > 0,
-    () => `resize: cannot resize ${x.describe()} to ${extents.join(' x ')} pixels; both need pixels`,
+    () =>
+      `resize: cannot resize ${x.describe()} to ${extents.join(' x ')} pixels; both need pixels`,
   );
 
   const y = empty([N, extents[0], extents[1], C], x);

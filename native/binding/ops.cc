@@ -2,9 +2,14 @@
 // does not link; a row without a user in lib/, or a user without a row, fails a test.
 #include "binding/ops.h"
 
+#include "ops/conv2d.h"
+#include "ops/linear.h"
+#include "ops/batch_norm.h"
+#include "ops/cross_entropy.h"
+#include "ops/group_norm.h"
+#include "ops/layer_norm.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
-#include "ops/conv2d.h"
 #include "ops/matmul.h"
 #include "ops/pool.h"
 #include "ops/resize.h"
@@ -18,6 +23,7 @@
 #include "ops/optimizer.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
+#include "ops/softmax.h"
 
 #if defined(EMULSION_HAS_baseline)
 #define BODY_baseline(name) case Level::baseline: return reinterpret_cast<void*>(&cpu::baseline::name);
@@ -59,6 +65,9 @@ namespace emulsion::binding {
 
 const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
+      OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
+      OP(activation_backward), OP(linear_forward), OP(matmul_forward),
+      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(attention_forward), OP(attention_backward),
       OP(avg_pool2d_forward), OP(avg_pool2d_backward), OP(max_pool2d_forward), OP(max_pool2d_backward),
       OP(embedding_forward), OP(embedding_backward),
@@ -67,8 +76,10 @@ const std::vector<Kernel>& kernels(Level level) {
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
       EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
       EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
-      OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
       OP(matmul_forward),
+      OP(group_norm_forward), OP(group_norm_backward), OP(layer_norm_forward), OP(layer_norm_backward),
+      OP(batch_norm_forward), OP(batch_norm_backward), OP(softmax_forward), OP(softmax_backward),
+      OP(log_softmax_forward), OP(log_softmax_backward), OP(cross_entropy_forward), OP(cross_entropy_backward),
       OP(accumulate), OP(cast), OP(copy), OP(fill), OP(reduce_sum), OP(reduce_mean), OP(reduce_prod), OP(reduce_square), OP(reduce_max),
       OP(reduce_min), OP(reduce_any), OP(reduce_all), OP(sum_to),
       OP(measure_bandwidth),

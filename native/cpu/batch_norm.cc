@@ -1,5 +1,5 @@
-// Batch norm on the CPU: a group norm whose groups are single channels and whose one image is the whole batch,
-// plus running statistics.
+// Batch norm on the CPU: a group norm whose groups are single channels and whose one image is the
+// whole batch, plus running statistics.
 #include "ops/batch_norm.h"
 
 #include "cpu/norm_rows.h"
@@ -7,12 +7,15 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-int64_t check(const char* op, const View& x, const View& weight, const View& mean, const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2 && x.dim(-1) > 0, op, ": x must be floating [N, ..., C]");
+int64_t check(const char* op, const View& x, const View& weight, const View& mean,
+              const View& rstd) {
+  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2 && x.dim(-1) > 0, op,
+                 ": x must be floating [N, ..., C]");
   const int64_t channels = x.dim(-1);
   EMULSION_CHECK(absent_or_values(weight, channels), op, ": weight must be [C]");
-  EMULSION_CHECK(mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == channels && alike(mean, rstd), op,
-                 ": mean and rstd must be float32 [C]");
+  EMULSION_CHECK(
+      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == channels && alike(mean, rstd), op,
+      ": mean and rstd must be float32 [C]");
   return channels;
 }
 
@@ -31,8 +34,8 @@ void batch_moments(const T* x, int64_t rows, int64_t channels, double* moments) 
     const int64_t before = chunk * step;
     const int64_t count = rows - before < step ? rows - before : step;
     const double* from = partial + chunk * 2 * channels;
-    merge_moments(static_cast<double>(before), static_cast<double>(count), channels, from, from + channels, moments,
-                  moments + channels);
+    merge_moments(static_cast<double>(before), static_cast<double>(count), channels, from,
+                  from + channels, moments, moments + channels);
   }
 }
 
@@ -47,20 +50,22 @@ void update_running(View& running, const double* value, int64_t channels, double
 
 }  // namespace
 
-void batch_norm_forward(const View& x, const View& weight, const View& bias, bool training, double momentum,
-                        double eps, View& running_mean, View& running_var, View& y, View& mean, View& rstd) {
+void batch_norm_forward(const View& x, const View& weight, const View& bias, bool training,
+                        double momentum, double eps, View& running_mean, View& running_var, View& y,
+                        View& mean, View& rstd) {
   const int64_t channels = check("batch_norm_forward", x, weight, mean, rstd);
   const int64_t rows = x.numel() / channels;
   EMULSION_CHECK(alike(x, y), "batch_norm_forward: y must be like x");
   EMULSION_CHECK(absent_or_values(bias, channels) && absent_or_values(running_mean, channels) &&
                      absent_or_values(running_var, channels),
                  "batch_norm_forward: bias and running statistics must be [C]");
-  EMULSION_CHECK(training ? rows != 1 : running_mean.present && running_var.present,
-                 "batch_norm_forward: training needs more than one value per channel, evaluation the running "
-                 "statistics");
+  EMULSION_CHECK(
+      training ? rows != 1 : running_mean.present && running_var.present,
+      "batch_norm_forward: training needs more than one value per channel, evaluation the running "
+      "statistics");
   double* center = scratch<double>(0, 5 * channels);
-  double *variance = center + channels, *unbiased = variance + channels, *gain = unbiased + channels,
-         *offset = gain + channels;
+  double *variance = center + channels, *unbiased = variance + channels,
+         *gain = unbiased + channels, *offset = gain + channels;
   read_values(weight, 0, channels, 1.0, gain);
   read_values(bias, 0, channels, 0.0, offset);
   dispatch_floating(x.dtype, "batch_norm_forward", [&]<class T>() {
@@ -83,7 +88,8 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
       mean.as<A>()[c] = k.center[c] = static_cast<A>(center[c]);
       rstd.as<A>()[c] = static_cast<A>(r);
       k.scale[c] = static_cast<A>(r * gain[c]);
-      k.offset[c] = static_cast<A>(offset[c] - (center[c] - static_cast<double>(k.center[c])) * r * gain[c]);
+      k.offset[c] =
+          static_cast<A>(offset[c] - (center[c] - static_cast<double>(k.center[c])) * r * gain[c]);
     }
     for_chunks(rows, channels, true, [&](int64_t, int64_t first, int64_t count) {
       const int64_t at = first * channels;
@@ -92,11 +98,12 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
   });
 }
 
-void batch_norm_backward(const View& dy, const View& x, const View& weight, const View& mean, const View& rstd,
-                         bool training, View& dx, View& dweight, View& dbias) {
+void batch_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
+                         const View& rstd, bool training, View& dx, View& dweight, View& dbias) {
   const int64_t channels = check("batch_norm_backward", x, weight, mean, rstd);
   const int64_t rows = x.numel() / channels;
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), "batch_norm_backward: dy and dx must be like x");
+  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
+                 "batch_norm_backward: dy and dx must be like x");
   EMULSION_CHECK(absent_or_values(dweight, channels) && absent_or_values(dbias, channels),
                  "batch_norm_backward: dweight and dbias must be [C]");
   dispatch_floating(x.dtype, "batch_norm_backward", [&]<class T>() {
@@ -107,7 +114,8 @@ void batch_norm_backward(const View& dy, const View& x, const View& weight, cons
     double* partial = scratch<double>(1, chunks * 2 * channels);
     for_chunks(rows, channels, false, [&](int64_t chunk, int64_t first, int64_t count) {
       const int64_t at = first * channels;
-      gradient_sums<false>(dy.as<T>() + at, x.as<T>() + at, count, channels, k, partial + chunk * 2 * channels);
+      gradient_sums<false>(dy.as<T>() + at, x.as<T>() + at, count, channels, k,
+                           partial + chunk * 2 * channels);
     });
     double* sums = scratch<double>(0, 3 * channels);  // Σ dy, Σ dy·x̂
     double* gain = sums + 2 * channels;

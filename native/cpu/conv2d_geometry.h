@@ -59,9 +59,8 @@ struct PixelRows {
   const Tap* taps;
   int64_t segments, length;
 
-  // Pixels a multiple of 2 KiB apart fall into two sets of an 8-way L1: those are packed.
-  EMULSION_INLINE bool in_place() const {
-    return (step_w * stride * static_cast<int64_t>(sizeof(T))) % 2048 != 0;
+  EMULSION_INLINE bool in_place(int64_t panels) const {
+    return read_in_place(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
   }
 
   // Pointers to channel `offset` of what pixels row, row + 1, ... read at one tap.

@@ -1,5 +1,6 @@
-// Cross-entropy on the CPU: one read of the logits from memory forward, one read and one write backward; the
-// probabilities never exist in the forward pass. Rows are spread over the threads, their losses summed in order.
+// Cross-entropy on the CPU: one read of the logits from memory forward, one read and one write
+// backward; the probabilities never exist in the forward pass. Rows are spread over the threads,
+// their losses summed in order.
 #include "ops/cross_entropy.h"
 
 #include "cpu/norm.h"
@@ -13,18 +14,20 @@ struct Extents {
   int64_t rows, classes;
 };
 
-Extents check(const char* op, const View& logits, const View& target, const View& loss, const View& max,
-              const View& sum, int64_t reduction) {
+Extents check(const char* op, const View& logits, const View& target, const View& loss,
+              const View& max, const View& sum, int64_t reduction) {
   EMULSION_CHECK(is_floating(logits.dtype) && logits.rank() >= 1 && logits.dim(-1) > 0, op,
                  ": logits must be floating [..., C]");
   const Extents e{logits.shape.product(0, logits.rank() - 1), logits.dim(-1)};
-  EMULSION_CHECK((target.dtype == DType::int32 || target.dtype == DType::int64) && target.numel() == e.rows, op,
-                 ": target must be int32 or int64, one index per row");
+  EMULSION_CHECK(
+      (target.dtype == DType::int32 || target.dtype == DType::int64) && target.numel() == e.rows,
+      op, ": target must be int32 or int64, one index per row");
   EMULSION_CHECK(reduction >= none && reduction <= mean, op, ": reduction must be 0, 1 or 2");
   EMULSION_CHECK(loss.dtype == logits.dtype && loss.numel() == (reduction == none ? e.rows : 1), op,
                  ": loss must be one value, or one per row, of the dtype of the logits");
-  EMULSION_CHECK(max.dtype == accumulator_dtype(logits.dtype) && max.numel() == e.rows && alike(max, sum), op,
-                 ": max and sum must be float32, one value per row");
+  EMULSION_CHECK(
+      max.dtype == accumulator_dtype(logits.dtype) && max.numel() == e.rows && alike(max, sum), op,
+      ": max and sum must be float32, one value per row");
   return e;
 }
 
@@ -39,8 +42,8 @@ int64_t count_valid(const View& target, const Extents& e, int64_t ignore_index) 
     const int64_t index = class_of(target, row);
     if (index == ignore_index) continue;
     if (index < 0 || index >= e.classes)
-      fail(ErrorCode::index_out_of_range, "crossEntropy: target must be in [0, ", e.classes, ") or ignoreIndex (",
-           ignore_index, "). Got ", index, " at position ", row, ".");
+      fail(ErrorCode::index_out_of_range, "crossEntropy: target must be in [0, ", e.classes,
+           ") or ignoreIndex (", ignore_index, "). Got ", index, " at position ", row, ".");
     ++valid;
   }
   return valid;
@@ -75,8 +78,9 @@ EMULSION_INLINE int64_t row_grain(int64_t classes) { return 16384 / classes + 1;
 
 }  // namespace
 
-void cross_entropy_forward(const View& logits, const View& target, int64_t ignore_index, double label_smoothing,
-                           int64_t reduction, View& loss, View& max, View& sum) {
+void cross_entropy_forward(const View& logits, const View& target, int64_t ignore_index,
+                           double label_smoothing, int64_t reduction, View& loss, View& max,
+                           View& sum) {
   const Extents e = check("cross_entropy_forward", logits, target, loss, max, sum, reduction);
   const int64_t valid = count_valid(target, e, ignore_index);
   double* losses = scratch<double>(0, e.rows + 1);
@@ -92,7 +96,8 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
         const RowSums<A> sums = row_sums(x, e.classes);
         max.as<A>()[row] = sums.max;
         sum.as<A>()[row] = static_cast<A>(sums.exponentials);
-        const double correct = static_cast<double>(convert<A>(x[index])) - static_cast<double>(sums.max);
+        const double correct =
+            static_cast<double>(convert<A>(x[index])) - static_cast<double>(sums.max);
         losses[row] = std::log(sums.exponentials) - (1 - label_smoothing) * correct;
         // Without smoothing a class masked by -∞ must not meet a factor of zero.
         if (label_smoothing != 0) losses[row] -= smoothing * sums.deviations;
@@ -109,9 +114,9 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
   });
 }
 
-void cross_entropy_backward(const View& dloss, const View& logits, const View& target, const View& max,
-                            const View& sum, int64_t ignore_index, double label_smoothing, int64_t reduction,
-                            View& dlogits) {
+void cross_entropy_backward(const View& dloss, const View& logits, const View& target,
+                            const View& max, const View& sum, int64_t ignore_index,
+                            double label_smoothing, int64_t reduction, View& dlogits) {
   const Extents e = check("cross_entropy_backward", logits, target, dloss, max, sum, reduction);
   EMULSION_CHECK(alike(logits, dlogits), "cross_entropy_backward: dlogits must be like logits");
   const int64_t valid = count_valid(target, e, ignore_index);
@@ -126,7 +131,8 @@ void cross_entropy_backward(const View& dloss, const View& logits, const View& t
         T* dx = dlogits.as<T>() + row * e.classes;
         const int64_t index = class_of(target, row);
         if (index == ignore_index) {
-          for_columns<A>(e.classes, [&](int64_t c, auto column) { column.store(V::zero(), dx + c); });
+          for_columns<A>(e.classes,
+                         [&](int64_t c, auto column) { column.store(V::zero(), dx + c); });
           continue;
         }
         const A g = convert<A>(dloss.as<T>()[reduction == Reduction::none ? row : 0]) / divisor;

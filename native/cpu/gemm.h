@@ -57,6 +57,13 @@ struct DepthPlan {
   }
 };
 
+// Whether rows `stride` bytes apart are better read where they are than packed. A multiple of 4 KiB puts all
+// rows of a tile into one set of an 8-way L1, of 2 KiB into two, which only pays if few panels share the
+// cost of packing.
+EMULSION_INLINE bool read_in_place(int64_t stride, int64_t panels) {
+  return stride % 4096 != 0 && (stride % 2048 != 0 || panels <= 4);
+}
+
 // A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
 // `MatrixRows` is a plain matrix; a convolution has its own (conv2d_gather.h).
 template <class T, class Stored>
@@ -70,9 +77,8 @@ struct MatrixRows {
   EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth)
       : data(data), ld(ld), transposed(transposed), segments(1), length(depth) {}
 
-  // Rows a multiple of 2 KiB apart fall into two sets of an 8-way L1: those are packed.
-  EMULSION_INLINE bool in_place() const {
-    return !transposed && (ld * static_cast<int64_t>(sizeof(T))) % 2048 != 0;
+  EMULSION_INLINE bool in_place(int64_t panels) const {
+    return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
   }
   EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block, const Stored** table) const {
     for (int i = 0; i < count; ++i) table[i] = data + (row + i) * ld + block.offset;
@@ -99,7 +105,7 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
   if (rows <= 0 || panels <= 0) return;
   const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
-  const bool in_place = __is_same(Stored, T) && a.in_place();
+  const bool in_place = __is_same(Stored, T) && a.in_place(layout.count());
   T* const slice = in_place ? nullptr : scratch<T>(1, plan.longest() * Tile<T>::rows + Tile<T>::columns);
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);
   const Stored* table[DepthPlan::max_group * Tile<T>::rows];

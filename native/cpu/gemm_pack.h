@@ -79,13 +79,17 @@ void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* pan
   }
 }
 
-// panel[p][i] = from[p·stride + i] for i < count, p < depth; 0 for i in [count, width). Writes up to
-// Vec::size elements past the panel's end.
+// panel[p][i] = from[p·stride + i] for i < count, p < depth; what it holds at i in [count, width) is
+// undefined. Writes up to Vec::size elements past the panel's end.
 template <class T, class Stored>
 void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth, T* panel, int width) {
   constexpr int size = Vec<T>::size;
   for (int64_t p = 0; p < depth; ++p, from += stride, panel += width)
-    for (int i = 0; i < width; i += size) load_up_to<T>(from + i, count - i).store(panel + i);
+    for (int i = 0; i < width; i += size) {
+      // A whole load may run into the next row, which is there except at the end.
+      const bool whole = count - i >= size || (p + 1 < depth && i + size <= stride + count);
+      (whole ? Vec<T>::load(from + i) : Vec<T>::load_partial(from + i, count - i)).store(panel + i);
+    }
 }
 
 // The packed form of B [depth, columns]: panels of Tile::columns columns, each [depth][Tile::columns];

@@ -1,6 +1,7 @@
-// Group norm on the CPU: two walks over an image forward (statistics, apply) and two backward (sums, dx), the
-// second one mostly from cache. Statistics are gathered per channel, whatever the size of a group, and folded.
-// Small images are spread over the threads; a large one is shared by them, chunk by chunk.
+// Group norm on the CPU: two walks over an image forward (statistics, apply) and two backward
+// (sums, dx), the second one mostly from cache. Statistics are gathered per channel, whatever the
+// size of a group, and folded. Small images are spread over the threads; a large one is shared by
+// them, chunk by chunk.
 #include "ops/group_norm.h"
 
 #include "cpu/norm_rows.h"
@@ -13,8 +14,8 @@ struct Extents {
   int64_t group_channels() const { return channels / groups; }
 };
 
-Extents check(const char* op, const View& x, const View& weight, const View& bias, const View& scale,
-              const View& shift, const View& mean, const View& rstd) {
+Extents check(const char* op, const View& x, const View& weight, const View& bias,
+              const View& scale, const View& shift, const View& mean, const View& rstd) {
   EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2, op, ": x must be floating [N, ..., C]");
   EMULSION_CHECK(mean.rank() == 2 && mean.dim(0) == x.dim(0) && alike(mean, rstd), op,
                  ": mean and rstd must be [N, groups]");
@@ -30,8 +31,8 @@ Extents check(const char* op, const View& x, const View& weight, const View& bia
   return e;
 }
 
-// Calls body(n) for every image: each on a thread of its own if it fits a core's cache, else one after the
-// other, so that all threads share the work and the cache on one image.
+// Calls body(n) for every image: each on a thread of its own if it fits a core's cache, else one
+// after the other, so that all threads share the work and the cache on one image.
 template <class Body>
 void for_images(const Extents& e, int64_t value_bytes, Body&& body) {
   constexpr int64_t core_cache = 1 << 20;
@@ -63,8 +64,8 @@ struct Affine {
 };
 
 // Moments of groups from those of their channels, each over `rows` values.
-void fold_channels(const Extents& e, double rows, const double* mean, const double* square, double* group_mean,
-                   double* group_square) {
+void fold_channels(const Extents& e, double rows, const double* mean, const double* square,
+                   double* group_mean, double* group_square) {
   const int64_t per_group = e.group_channels();
   for (int64_t g = 0; g < e.groups; ++g) {
     const double* means = mean + g * per_group;
@@ -96,15 +97,16 @@ void group_moments(const T* x, const Extents& e, double* moments) {
     const int64_t before = chunk * step;
     const int64_t rows = e.pixels - before < step ? e.pixels - before : step;
     const double* from = partial + chunk * 2 * e.groups;
-    merge_moments(static_cast<double>(before), static_cast<double>(rows), e.groups, from, from + e.groups, moments,
-                  moments + e.groups);
+    merge_moments(static_cast<double>(before * e.group_channels()),
+                  static_cast<double>(rows * e.group_channels()), e.groups, from, from + e.groups,
+                  moments, moments + e.groups);
   }
 }
 
 // Coefficients of v from statistics in double.
 template <class A>
-void set_coefficients(const Extents& e, const Affine& affine, const double* mean, const double* rstd,
-                      Coefficients<A>& k) {
+void set_coefficients(const Extents& e, const Affine& affine, const double* mean,
+                      const double* rstd, Coefficients<A>& k) {
   const int64_t per_group = e.group_channels();
   for (int64_t c = 0; c < e.channels; ++c) {
     const int64_t g = c / per_group;
@@ -140,8 +142,8 @@ void forward_image(int64_t n, const Extents& e, const T* x, const Affine& affine
 
 // sums: [2][channels], Σ dv and Σ dv·x̂ of one image; dx: null if not wanted.
 template <bool silu, class T>
-void backward_image(const Extents& e, const T* dy, const T* x, const Affine& affine, const Accumulator<T>* mean,
-                    const Accumulator<T>* rstd, double* sums, T* dx) {
+void backward_image(const Extents& e, const T* dy, const T* x, const Affine& affine,
+                    const Accumulator<T>* mean, const Accumulator<T>* rstd, double* sums, T* dx) {
   using A = Accumulator<T>;
   double* statistics = scratch<double>(3, 2 * e.groups);
   for (int64_t g = 0; g < e.groups; ++g) {
@@ -161,7 +163,8 @@ void backward_image(const Extents& e, const T* dy, const T* x, const Affine& aff
   for (int64_t chunk = 0; chunk < chunks; ++chunk)
     for (int64_t i = 0; i < 2 * e.channels; ++i) sums[i] += partial[chunk * 2 * e.channels + i];
 
-  // dx = rstd·(γ·dv - (s1 + x̂·s2) / M), with γ = weight·factor, s1 = Σ γ·dv and s2 = Σ γ·dv·x̂ over the group.
+  // dx = rstd·(γ·dv - (s1 + x̂·s2) / M), with γ = weight·factor, s1 = Σ γ·dv and s2 = Σ γ·dv·x̂ over
+  // the group.
   const int64_t per_group = e.group_channels();
   const double count = static_cast<double>(e.pixels * per_group);
   for (int64_t g = 0; g < e.groups; ++g) {
@@ -188,8 +191,8 @@ void backward_image(const Extents& e, const T* dy, const T* x, const Affine& aff
 
 }  // namespace
 
-void group_norm_forward(const View& x, const View& weight, const View& bias, const View& scale, const View& shift,
-                        double eps, bool silu, View& y, View& mean, View& rstd) {
+void group_norm_forward(const View& x, const View& weight, const View& bias, const View& scale,
+                        const View& shift, double eps, bool silu, View& y, View& mean, View& rstd) {
   const Extents e = check("group_norm_forward", x, weight, bias, scale, shift, mean, rstd);
   EMULSION_CHECK(alike(x, y), "group_norm_forward: y must be like x");
   dispatch_floating(x.dtype, "group_norm_forward", [&]<class T>() {
@@ -203,17 +206,21 @@ void group_norm_forward(const View& x, const View& weight, const View& bias, con
   });
 }
 
-void group_norm_backward(const View& dy, const View& x, const View& weight, const View& bias, const View& scale,
-                         const View& shift, const View& mean, const View& rstd, bool silu, View& dx,
-                         View& dweight, View& dbias, View& dscale, View& dshift) {
+void group_norm_backward(const View& dy, const View& x, const View& weight, const View& bias,
+                         const View& scale, const View& shift, const View& mean, const View& rstd,
+                         bool silu, View& dx, View& dweight, View& dbias, View& dscale,
+                         View& dshift) {
   const Extents e = check("group_norm_backward", x, weight, bias, scale, shift, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), "group_norm_backward: dy and dx must be like x");
+  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
+                 "group_norm_backward: dy and dx must be like x");
   EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels),
                  "group_norm_backward: dweight and dbias must be [C]");
-  EMULSION_CHECK(absent_or_values(dscale, e.images * e.channels) && absent_or_values(dshift, e.images * e.channels),
+  EMULSION_CHECK(absent_or_values(dscale, e.images * e.channels) &&
+                     absent_or_values(dshift, e.images * e.channels),
                  "group_norm_backward: dscale and dshift must be [N, C]");
   const int64_t channels = e.channels;
-  double* dparameters = scratch<double>(0, (e.images + 1) * 2 * channels);  // of each image, then their sum
+  double* dparameters =
+      scratch<double>(0, (e.images + 1) * 2 * channels);  // of each image, then their sum
   dispatch_floating(x.dtype, "group_norm_backward", [&]<class T>() {
     using A = Accumulator<T>;
     for_images(e, 2 * sizeof(T), [&](int64_t n) {
@@ -221,9 +228,10 @@ void group_norm_backward(const View& dy, const View& x, const View& weight, cons
       const int64_t at = n * e.pixels * channels;
       double* sums = dparameters + n * 2 * channels;
       const auto image = silu ? backward_image<true, T> : backward_image<false, T>;
-      image(e, dy.as<T>() + at, x.as<T>() + at, affine, mean.as<A>() + n * e.groups, rstd.as<A>() + n * e.groups,
-            sums, dx ? dx.as<T>() + at : nullptr);
-      // From gradients with respect to v to those of scale and shift, then to those of weight and bias.
+      image(e, dy.as<T>() + at, x.as<T>() + at, affine, mean.as<A>() + n * e.groups,
+            rstd.as<A>() + n * e.groups, sums, dx ? dx.as<T>() + at : nullptr);
+      // From gradients with respect to v to those of scale and shift, then to those of weight and
+      // bias.
       double* dshift_values = sums;
       double* dscale_values = scratch<double>(6, channels);
       for (int64_t c = 0; c < channels; ++c)

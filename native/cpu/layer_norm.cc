@@ -1,5 +1,6 @@
-// Layer norm on the CPU: a row is read from memory once and walked from the first-level cache, forward for its
-// centre, its deviations and the result. Backward gathers dweight and dbias per chunk of rows on the way.
+// Layer norm on the CPU: a row is read from memory once and walked from the first-level cache,
+// forward for its centre, its deviations and the result. Backward gathers dweight and dbias per
+// chunk of rows on the way.
 #include "ops/layer_norm.h"
 
 #include "cpu/norm.h"
@@ -11,12 +12,15 @@ struct Extents {
   int64_t rows, channels;
 };
 
-Extents check(const char* op, const View& x, const View& weight, const View& mean, const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 1 && x.dim(-1) > 0, op, ": x must be floating [..., C]");
+Extents check(const char* op, const View& x, const View& weight, const View& mean,
+              const View& rstd) {
+  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 1 && x.dim(-1) > 0, op,
+                 ": x must be floating [..., C]");
   const Extents e{x.shape.product(0, x.rank() - 1), x.dim(-1)};
   EMULSION_CHECK(absent_or_values(weight, e.channels), op, ": weight must be [C]");
-  EMULSION_CHECK(mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == e.rows && alike(mean, rstd), op,
-                 ": mean and rstd must be float32, one value per row");
+  EMULSION_CHECK(
+      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == e.rows && alike(mean, rstd), op,
+      ": mean and rstd must be float32, one value per row");
   return e;
 }
 
@@ -46,7 +50,8 @@ RowStatistics<A> row_statistics(const T* x, int64_t channels, double eps) {
 }
 
 template <class T, class A = Accumulator<T>>
-void forward_row(const T* x, int64_t channels, const A* weight, const A* bias, const RowStatistics<A>& s, T* y) {
+void forward_row(const T* x, int64_t channels, const A* weight, const A* bias,
+                 const RowStatistics<A>& s, T* y) {
   using V = Vec<A>;
   const V center(s.center), rstd(static_cast<A>(s.rstd)), shift(static_cast<A>(-s.rest * s.rstd));
   for_columns<A>(channels, [&](int64_t c, auto column) {
@@ -57,8 +62,8 @@ void forward_row(const T* x, int64_t channels, const A* weight, const A* bias, c
 
 // dweight, dbias: accumulators of this chunk; dx: null if not wanted.
 template <class T, class A = Accumulator<T>>
-void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A mean, A rstd, A* dweight, A* dbias,
-                  T* dx) {
+void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A mean, A rstd,
+                  A* dweight, A* dbias, T* dx) {
   using V = Vec<A>;
   const V center(mean), r(rstd);
   V s1 = V::zero(), s2 = V::zero();  // Σ g, Σ g·x̂ with g = dy·weight
@@ -81,8 +86,8 @@ void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A 
 
 }  // namespace
 
-void layer_norm_forward(const View& x, const View& weight, const View& bias, double eps, View& y, View& mean,
-                        View& rstd) {
+void layer_norm_forward(const View& x, const View& weight, const View& bias, double eps, View& y,
+                        View& mean, View& rstd) {
   const Extents e = check("layer_norm_forward", x, weight, mean, rstd);
   EMULSION_CHECK(alike(x, y), "layer_norm_forward: y must be like x");
   EMULSION_CHECK(absent_or_values(bias, e.channels), "layer_norm_forward: bias must be [C]");
@@ -97,18 +102,21 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
       for (int64_t row = first; row < first + rows; ++row) {
         const T* from = x.as<T>() + row * e.channels;
         const auto statistics = row_statistics(from, e.channels, eps);
-        mean.as<A>()[row] = static_cast<A>(static_cast<double>(statistics.center) + statistics.rest);
+        mean.as<A>()[row] =
+            static_cast<A>(static_cast<double>(statistics.center) + statistics.rest);
         rstd.as<A>()[row] = static_cast<A>(statistics.rstd);
-        forward_row(from, e.channels, parameters, parameters + width, statistics, y.as<T>() + row * e.channels);
+        forward_row(from, e.channels, parameters, parameters + width, statistics,
+                    y.as<T>() + row * e.channels);
       }
     });
   });
 }
 
-void layer_norm_backward(const View& dy, const View& x, const View& weight, const View& mean, const View& rstd,
-                         View& dx, View& dweight, View& dbias) {
+void layer_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
+                         const View& rstd, View& dx, View& dweight, View& dbias) {
   const Extents e = check("layer_norm_backward", x, weight, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), "layer_norm_backward: dy and dx must be like x");
+  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
+                 "layer_norm_backward: dy and dx must be like x");
   EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels),
                  "layer_norm_backward: dweight and dbias must be [C]");
   dispatch_floating(x.dtype, "layer_norm_backward", [&]<class T>() {
@@ -123,15 +131,16 @@ void layer_norm_backward(const View& dy, const View& x, const View& weight, cons
       for (int64_t i = 0; i < 2 * width; ++i) sums[i] = 0;
       for (int64_t row = first; row < first + rows; ++row) {
         const int64_t at = row * e.channels;
-        backward_row(dy.as<T>() + at, x.as<T>() + at, e.channels, gain, mean.as<A>()[row], rstd.as<A>()[row], sums,
-                     sums + width, dx ? dx.as<T>() + at : nullptr);
+        backward_row(dy.as<T>() + at, x.as<T>() + at, e.channels, gain, mean.as<A>()[row],
+                     rstd.as<A>()[row], sums, sums + width, dx ? dx.as<T>() + at : nullptr);
       }
     });
     if (!dweight && !dbias) return;
     double* total = scratch<double>(2, 2 * width);
     for (int64_t i = 0; i < 2 * width; ++i) total[i] = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
-      for (int64_t i = 0; i < 2 * width; ++i) total[i] += static_cast<double>(partial[chunk * 2 * width + i]);
+      for (int64_t i = 0; i < 2 * width; ++i)
+        total[i] += static_cast<double>(partial[chunk * 2 * width + i]);
     write_values(total, 0, e.channels, dweight);
     write_values(total + width, 0, e.channels, dbias);
   });

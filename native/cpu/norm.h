@@ -1,9 +1,10 @@
-// What the normalisations share: parameters of any dtype, walking rows of channels by vectors, and moments
-// that keep their digits when the mean is large against the deviation.
+// What the normalisations share: parameters of any dtype, walking rows of channels by vectors, and
+// moments that keep their digits when the mean is large against the deviation.
 //
-// A tensor is seen as rows of `channels` contiguous values and cut into chunks of rows whose size depends on
-// the number of channels only: results do not depend on the number of threads. A chunk stays in the cache
-// between the two walks that its moments need. Chunks are merged in double, in order.
+// A tensor is seen as rows of `channels` contiguous values and cut into chunks of rows whose size
+// depends on the number of channels only: results do not depend on the number of threads. A chunk
+// stays in the cache between the two walks that its moments need. Chunks are merged in double, in
+// order.
 #pragma once
 
 #include "cpu/parallel.h"
@@ -18,7 +19,9 @@ EMULSION_INLINE DType accumulator_dtype(DType dtype) {
   return dtype == DType::float64 ? DType::float64 : DType::float32;
 }
 
-EMULSION_INLINE bool alike(const View& a, const View& b) { return a.dtype == b.dtype && a.shape == b.shape; }
+EMULSION_INLINE bool alike(const View& a, const View& b) {
+  return a.dtype == b.dtype && a.shape == b.shape;
+}
 
 // An absent tensor, or a floating one of that many values.
 EMULSION_INLINE bool absent_or_values(const View& view, int64_t count) {
@@ -48,8 +51,8 @@ void write_values(const A* from, int64_t offset, int64_t count, View& view) {
   });
 }
 
-// A vector column of a row: whole, or the last one with fewer channels than lanes. `only` replaces what is
-// beyond the row, which loads as zero.
+// A vector column of a row: whole, or the last one with fewer channels than lanes. `only` replaces
+// what is beyond the row, which loads as zero.
 template <class A>
 struct WholeColumn {
   EMULSION_INLINE Vec<A> only(Vec<A> value, Vec<A>) const { return value; }
@@ -88,8 +91,9 @@ EMULSION_INLINE void for_columns(int64_t channels, Body&& body) {
   if (c < channels) body(c, PartColumn<A>{channels - c});
 }
 
-// Calls body(row, count) for blocks of rows, where count is a constant: 4, then 1 for what is left. Working
-// on four rows at once loads coefficients and accumulators a quarter as often and overlaps latencies.
+// Calls body(row, count) for blocks of rows, where count is a constant: 4, then 1 for what is left.
+// Working on four rows at once loads coefficients and accumulators a quarter as often and overlaps
+// latencies.
 template <int n>
 struct Count {
   static constexpr int value = n;
@@ -110,8 +114,9 @@ EMULSION_INLINE int64_t rows_per_chunk(int64_t channels) {
 // A chunk is worth a few microseconds.
 inline constexpr int64_t chunk_grain = 2;
 
-// Calls body(chunk, first_row, rows) for the chunks of a tensor, spread over the threads. `backwards` makes each
-// thread start with the rows that it saw last in the walk before: they are still in its cache.
+// Calls body(chunk, first_row, rows) for the chunks of a tensor, spread over the threads.
+// `backwards` makes each thread start with the rows that it saw last in the walk before: they are
+// still in its cache.
 template <class Body>
 void for_chunks(int64_t rows, int64_t channels, bool backwards, Body&& body) {
   const int64_t step = rows_per_chunk(channels);
@@ -129,8 +134,9 @@ EMULSION_INLINE int64_t chunk_count(int64_t rows, int64_t channels) {
   return (rows + step - 1) / step;
 }
 
-// Mean and Σ(x - mean)² of each channel over a chunk's rows. The first walk finds a centre, rounded; the second
-// sums deviations from it, which are small and nearly exact, and their sum corrects the centre.
+// Mean and Σ(x - mean)² of each channel over a chunk's rows. The first walk finds a centre,
+// rounded; the second sums deviations from it, which are small and nearly exact, and their sum
+// corrects the centre.
 template <class T>
 void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, double* square) {
   using A = Accumulator<T>;

@@ -1,14 +1,15 @@
-// The three walks over rows of channels that group norm and batch norm are made of, one fused multiply-add
-// chain per element and optionally SiLU:
+// The three walks over rows of channels that group norm and batch norm are made of, one fused
+// multiply-add chain per element and optionally SiLU:
 //
 //   normalize_rows   v = (x - center)·scale + offset, y = v or v·σ(v)
 //   gradient_sums    per channel Σ dv and Σ dv·(x - center), where dv = dy or dy·silu'(v)
 //   gradient_rows    dx = dv·p + (x - center)·q + r
 //
-// Subtracting the centre first, instead of folding it into the offset, keeps the digits of a small deviation
-// about a large mean. All coefficients are per channel and padded to whole vectors.
+// Subtracting the centre first, instead of folding it into the offset, keeps the digits of a small
+// deviation about a large mean. All coefficients are per channel and padded to whole vectors.
 #pragma once
 
+#include "cpu/math.h"
 #include "cpu/norm.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -27,12 +28,6 @@ struct Coefficients {
     for (int i = 0; i < 6; ++i) *fields[i] = block + i * width;
   }
 };
-
-template <class A>
-EMULSION_INLINE Vec<A> sigmoid(Vec<A> v) {
-  const Vec<A> one(A(1));
-  return one / (one + exp(-v));
-}
 
 // silu(v) = v·σ(v), and its derivative σ(v)·(1 + v·(1 - σ(v))).
 template <bool silu, class A>
@@ -56,7 +51,8 @@ void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficien
   for_row_blocks(rows, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
-      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c),
+              offset = V::load(k.offset + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
         const V v = fma(column.load(x + here) - center, scale, offset);
@@ -68,8 +64,8 @@ void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficien
 
 // sums: [2][channels], Σ dv and Σ dv·(x - center).
 template <bool silu, class T, class A>
-void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k,
-                   double* sums) {
+void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels,
+                   const Coefficients<A>& k, double* sums) {
   using V = Vec<A>;
   const int64_t width = padded(channels);
   A* first = scratch<A>(7, 2 * width);
@@ -78,12 +74,14 @@ void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels, cons
   for_row_blocks(rows, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
-      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c),
+              offset = V::load(k.offset + c);
       V sum = V::zero(), product = V::zero();
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
         const V deviation = column.load(x + here) - center;
-        const V dv = activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
+        const V dv =
+            activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
         sum += dv;
         product = fma(dv, deviation, product);
       }
@@ -98,17 +96,20 @@ void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels, cons
 }
 
 template <bool silu, class T, class A>
-void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* dx) {
+void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels,
+                   const Coefficients<A>& k, T* dx) {
   using V = Vec<A>;
   for_row_blocks(rows, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
-      const V center = V::load(k.center + c), scale = V::load(k.scale + c), offset = V::load(k.offset + c);
+      const V center = V::load(k.center + c), scale = V::load(k.scale + c),
+              offset = V::load(k.offset + c);
       const V p = V::load(k.p + c), q = V::load(k.q + c), r = V::load(k.r + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
         const V deviation = column.load(x + here) - center;
-        const V dv = activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
+        const V dv =
+            activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
         column.store(fma(dv, p, fma(deviation, q, r)), dx + here);
       }
     });

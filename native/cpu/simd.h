@@ -122,7 +122,9 @@ EMULSION_INLINE Vec<T> sqrt(Vec<T> a) {
   return result;
 }
 #if defined(__AVX512F__)
-EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a.lanes); }
+EMULSION_INLINE Vec<float> sqrt(Vec<float> a) {
+  return (Vec<float>::Native)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a.lanes);
+}
 #elif defined(__AVX2__)
 EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm256_sqrt_ps((__m256)a.lanes); }
 #endif
@@ -175,6 +177,13 @@ EMULSION_INLINE Vec<double> exp(Vec<double> x) {
   return result;
 }
 
+#if defined(__AVX512F__)
+// A mask register for the first `count` of `size` lanes.
+EMULSION_INLINE uint16_t first_lanes(int64_t count, int size) {
+  return static_cast<uint16_t>(count <= 0 ? 0 : (1u << (count < size ? count : size)) - 1);
+}
+#endif
+
 template <class T>
 template <class Stored>
 EMULSION_INLINE Vec<T> Vec<T>::load(const Stored* from) {
@@ -206,6 +215,12 @@ EMULSION_INLINE Vec<T> Vec<T>::load(const Stored* from) {
 template <class T>
 template <class Stored>
 EMULSION_INLINE Vec<T> Vec<T>::load_partial(const Stored* from, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (__is_same(Stored, float) && __is_same(T, float))
+    return Vec((Native)_mm512_maskz_loadu_ps(first_lanes(count, size), from));
+  if constexpr (__is_same(Stored, double) && __is_same(T, double))
+    return Vec((Native)_mm512_maskz_loadu_pd(first_lanes(count, size), from));
+#endif
   Stored padded[size] = {};
   if (count > 0) std::memcpy(padded, from, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
   return load(padded);
@@ -224,6 +239,12 @@ EMULSION_INLINE void Vec<T>::store(Stored* to) const {
 template <class T>
 template <class Stored>
 EMULSION_INLINE void Vec<T>::store_partial(Stored* to, int64_t count) const {
+#if defined(__AVX512F__)
+  if constexpr (__is_same(Stored, float) && __is_same(T, float))
+    return _mm512_mask_storeu_ps(to, first_lanes(count, size), (__m512)lanes);
+  if constexpr (__is_same(Stored, double) && __is_same(T, double))
+    return _mm512_mask_storeu_pd(to, first_lanes(count, size), (__m512d)lanes);
+#endif
   Stored padded[size];
   store(padded);
   if (count > 0) std::memcpy(to, padded, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));

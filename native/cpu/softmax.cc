@@ -1,8 +1,10 @@
-// Softmax on the CPU. A tensor is [outer, n, inner] around its axis. For inner = 1 vectors run along the axis
-// and end in a sum over their lanes; else a vector holds neighbouring series and its lanes never meet. Both are
-// the same algorithm over a series of vectors, which stay in cache between its walks.
+// Softmax on the CPU. A tensor is [outer, n, inner] around its axis. For inner = 1 vectors run
+// along the axis and end in a sum over their lanes; else a vector holds neighbouring series and its
+// lanes never meet. Both are the same algorithm over a series of vectors, which stay in cache
+// between its walks.
 #include "ops/softmax.h"
 
+#include "cpu/math.h"
 #include "cpu/norm.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -50,9 +52,12 @@ void for_series(const Shape& shape, int64_t axis, Body&& body) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / columns * n * inner + item % columns * lanes;
       const int64_t left = inner - item % columns * lanes;
-      if (inner == 1) body(at, Along<A>{n});
-      else if (left >= lanes) body(at, Across<A, WholeColumn<A>>{n, inner, {}});
-      else body(at, Across<A, PartColumn<A>>{n, inner, {left}});
+      if (inner == 1)
+        body(at, Along<A>{n});
+      else if (left >= lanes)
+        body(at, Across<A, WholeColumn<A>>{n, inner, {}});
+      else
+        body(at, Across<A, PartColumn<A>>{n, inner, {left}});
     }
   });
 }
@@ -61,7 +66,9 @@ template <class A, class T, class Series>
 EMULSION_INLINE Vec<A> maximum(const T* x, const Series& series) {
   const Vec<A> lowest(-__builtin_inf());
   Vec<A> m = lowest;
-  series.each([&](int64_t i, int64_t, auto column) { m = max(m, column.only(column.load(x + i), lowest)); });
+  series.each([&](int64_t i, int64_t, auto column) {
+    m = max(m, column.only(column.load(x + i), lowest));
+  });
   return series.all_max(m);
 }
 
@@ -130,8 +137,7 @@ void log_softmax_forward(const View& x, int64_t axis, View& y) {
       series.each([&](int64_t i, int64_t, auto column) {
         total += column.only(exp(column.load(from + i) - m), zero);
       });
-      V log_sum = series.all_sum(total);
-      for (int lane = 0; lane < V::size; ++lane) log_sum.lanes[lane] = std::log(log_sum.lanes[lane]);
+      const V log_sum = log(series.all_sum(total));
       series.each([&](int64_t i, int64_t, auto column) {
         column.store(column.load(from + i) - m - log_sum, to + i);
       });

@@ -66,7 +66,7 @@ describe('scopes', () => {
         throw new Error('later');
       }),
     ).rejects.toThrow('later');
-    expect(made.disposed).toBe(true);
+    expect(made!.disposed).toBe(true);
   });
 
   test('concurrent async tidies never free each other’s tensors', async () => {

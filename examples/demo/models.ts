@@ -1,0 +1,141 @@
+// The two models: an autoencoder at f = 8, and a latent diffusion model conditioned on a category and on a
+// caption. Both save as folders that examples/sample.ts loads.
+import { Embedding, Module, tensor, type Tensor } from '../../lib/index.js';
+import { openModel, saveModel, type Json } from '../../lib/io/index.js';
+import {
+  AutoencoderKL,
+  TransformerEncoder,
+  UNetModel,
+  type AutoencoderConfig,
+  type DiffusionConfig,
+  type TransformerEncoderConfig,
+  type UNetConfig,
+} from '../../lib/ldm/index.js';
+import type { Settings } from './settings.js';
+import { captionLength, WordTokenizer } from './words.js';
+
+export function autoencoderConfig({ autoencoder }: Settings): AutoencoderConfig {
+  const { channels, multipliers, latentChannels } = autoencoder;
+  return {
+    ddconfig: {
+      ch: channels,
+      outCh: 3,
+      chMult: multipliers,
+      numResBlocks: 1,
+      inChannels: 3,
+      resolution: 64,
+      zChannels: latentChannels,
+      normGroups: 8,
+    },
+    embedDim: latentChannels,
+  };
+}
+
+/** Everything that rebuilds the diffusion model. */
+export interface EmojiDiffusionConfig {
+  unet: UNetConfig;
+  text: TransformerEncoderConfig;
+  diffusion: DiffusionConfig;
+  /** Multiplies latents so that they have unit deviation. */
+  scaleFactor: number;
+  /** Names of the classes; one more stands for "any". */
+  categories: string[];
+  /** The words of the tokenizer, in order. */
+  words: string[];
+}
+
+export function diffusionConfig(settings: Settings, categories: readonly string[], words: readonly string[]): EmojiDiffusionConfig {
+  const { channels, blocks } = settings.diffusion;
+  const { latentChannels } = settings.autoencoder;
+  return {
+    unet: {
+      imageSize: 8,
+      inChannels: latentChannels,
+      outChannels: latentChannels,
+      modelChannels: channels,
+      numResBlocks: blocks,
+      attentionResolutions: [1, 2],
+      channelMult: [1, 2],
+      numHeadChannels: 32,
+      numClasses: categories.length + 1,
+      useSpatialTransformer: true,
+      contextDim: channels,
+    },
+    text: {
+      numTokens: words.length + 2,
+      maxSeqLen: captionLength,
+      dim: channels,
+      depth: 1,
+      heads: 4,
+      attnDimHead: 32,
+      ffMult: 2,
+      tieEmbedding: true,
+    },
+    diffusion: { betaSchedule: 'linear', linearStart: 0.0015, linearEnd: 0.0195 },
+    scaleFactor: 1,
+    categories: [...categories],
+    words: [...words],
+  };
+}
+
+/** Class and caption of a batch as the network takes them. */
+export type EmojiConditioning = { y: Tensor; ids: Tensor };
+
+/** Predicts the noise of latents [N, 8, 8, C], given a category and a caption. */
+export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], Tensor> {
+  readonly unet: UNetModel;
+  readonly text: TransformerEncoder;
+  readonly #tokenizer: WordTokenizer;
+
+  constructor(readonly config: EmojiDiffusionConfig) {
+    super();
+    this.unet = new UNetModel(config.unet);
+    this.text = new TransformerEncoder(config.text);
+    this.#tokenizer = new WordTokenizer(config.words);
+  }
+
+  forward(x: Tensor, t: Tensor, { y, ids }: EmojiConditioning): Tensor {
+    return this.unet.forward(x, t, { y, context: this.text.forward(ids) });
+  }
+
+  /** Id of a category; an unknown or missing one means "any". */
+  classOf(category?: string): number {
+    const index = this.config.categories.indexOf(category ?? '');
+    return index < 0 ? this.config.categories.length : index;
+  }
+
+  /** Conditioning from ids of categories and captions. */
+  condition(classes: readonly number[], captions: readonly string[]): EmojiConditioning {
+    const ids = captions.flatMap((caption) => this.#tokenizer.encode(caption));
+    return {
+      y: tensor(Int32Array.from(classes)),
+      ids: tensor(Int32Array.from(ids), { shape: [captions.length, captionLength] }),
+    };
+  }
+
+  /** Nothing known: what guidance leads away from. */
+  unconditional(count: number): EmojiConditioning {
+    return this.condition(new Array<number>(count).fill(this.classOf()), new Array<string>(count).fill(''));
+  }
+}
+
+const asJson = (config: object): Json => JSON.parse(JSON.stringify(config)) as Json;
+
+/** Saves a model with its weights as they are now. */
+export async function save(folder: string, model: Module & { config: object }): Promise<void> {
+  await saveModel(folder, { config: asJson(model.config), weights: model.exportState() });
+}
+
+export async function loadAutoencoder(folder: string): Promise<AutoencoderKL> {
+  const { config, weights } = await openModel(folder);
+  const model = new AutoencoderKL(config as unknown as AutoencoderConfig);
+  await model.importState(weights);
+  return model.eval();
+}
+
+export async function loadDiffusion(folder: string): Promise<EmojiDiffusion> {
+  const { config, weights } = await openModel(folder);
+  const model = new EmojiDiffusion(config as unknown as EmojiDiffusionConfig);
+  await model.importState(weights);
+  return model.eval();
+}

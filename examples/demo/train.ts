@@ -1,0 +1,80 @@
+// The loop both stages share: steps, the schedule of the learning rate, the average of the weights,
+// progress, and saving often enough that an interruption costs a minute.
+import { clipGradNorm, tidy, type Tensor } from '../../lib/index.js';
+import { MetricsFile, Progress } from './progress.js';
+import { rateAt, type StageSettings } from './settings.js';
+import { loadState, saveState, type Trainee } from './state.js';
+
+const secondsBetweenSaves = 60;
+const stepsBetweenMetrics = 10;
+
+export interface Stage {
+  name: string;
+  settings: StageSettings;
+  trainee: Trainee;
+  /** Where the state is kept. */
+  path: string;
+  metrics: MetricsFile;
+  signal: AbortSignal;
+  /** Computes the loss of a step, one number. */
+  loss: (step: number) => Tensor;
+}
+
+/** Trains to the last step, from wherever an earlier run stopped. Returns the seconds this run spent. */
+export async function train(stage: Stage): Promise<number> {
+  const { name, settings, trainee, path, metrics, signal } = stage;
+  const { model, optimizer, ema } = trainee;
+  const first = await loadState(path, trainee);
+  if (first >= settings.steps) return 0;
+  metrics.rewind(name, first);
+  if (first > 0) console.log(`${name}: going on after step ${first}`);
+
+  const start = performance.now();
+  const progress = new Progress(name, settings.steps, first, settings.batch);
+  const parameters = model.parameters();
+  let saved = performance.now();
+  // Reading a loss waits for its step: read the previous one while the next is computed.
+  let pending: { step: number; value: Promise<number> } | null = null;
+  const report = async (): Promise<void> => {
+    if (!pending) return;
+    const { step, value } = pending;
+    const loss = await value;
+    if (!Number.isFinite(loss)) throw new Error(`${name}: the loss of step ${step} is ${loss}`);
+    progress.step(step + 1, loss);
+    if ((step + 1) % stepsBetweenMetrics === 0) {
+      const images = (step + 1) * settings.batch;
+      metrics.append({ stage: name, step: step + 1, images, loss, seconds: (performance.now() - start) / 1000 });
+    }
+  };
+
+  try {
+    for (let step = first; step < settings.steps; ++step) {
+      signal.throwIfAborted();
+      for (const group of optimizer.groups) group.lr = settings.learningRate * rateAt(step, settings);
+      const value = tidy(() => {
+        const loss = stage.loss(step);
+        loss.backward();
+        clipGradNorm(parameters, 1);
+        optimizer.step();
+        optimizer.zeroGrad();
+        ema.update();
+        return loss.item();
+      });
+      await report();
+      pending = { step, value };
+      if (performance.now() - saved > 1000 * secondsBetweenSaves) {
+        await saveState(path, trainee, step + 1);
+        saved = performance.now();
+      }
+    }
+    await report();
+    await saveState(path, trainee, settings.steps);
+  } catch (error) {
+    // What the finished steps have learnt is kept; the interrupted one is done again.
+    if (signal.aborted && pending) await saveState(path, trainee, pending.step + 1);
+    throw error;
+  } finally {
+    progress.stop();
+  }
+  return (performance.now() - start) / 1000;
+}

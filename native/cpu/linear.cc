@@ -1,0 +1,185 @@
+// Linear layers: one product with bias, activation and residual in its epilogue.
+//
+// Few rows of x (a time embedding has one per sample) would pay more for packing the weights than for
+// multiplying. There the roles change: the weights are A, read in place, the rows of x are packed, and
+// tiles are turned on their way out.
+#include "ops/linear.h"
+
+#include "cpu/activation.h"
+#include "cpu/gemm.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace {
+
+constexpr int64_t few_rows = 3 * Tile<float>::columns;
+
+template <class T>
+EMULSION_INLINE Vec<T> activate(Vec<T> x, Activation activation) {
+  return activation == Activation::silu ? silu(x) : activation == Activation::gelu ? gelu(x) : x;
+}
+template <class T>
+EMULSION_INLINE Vec<T> activate_derivative(Vec<T> x, Activation activation) {
+  return activation == Activation::silu ? silu_derivative(x) : gelu_derivative(x);
+}
+
+// turned[j][i] = tile[i][j], both with rows of Tile::columns.
+template <class T>
+void turn_tile(const T* tile, int rows, int columns, T* turned) {
+  constexpr int size = Vec<T>::size;
+  for (int i = 0; i < rows; i += size)
+    for (int j = 0; j < columns; j += size) {
+      Vec<T> square[size];
+#pragma GCC unroll 16
+      for (int k = 0; k < size; ++k)
+        square[k] = i + k < rows ? Vec<T>::load(tile + (i + k) * Tile<T>::columns + j) : Vec<T>::zero();
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < size; ++k) square[k].store(turned + (j + k) * Tile<T>::columns + i);
+    }
+}
+
+template <class Stored>
+void forward(const View& x, const View& weight, const View& bias, const View& residual, Activation activation,
+             View& y, View& preactivation) {
+  using T = Accumulator<Stored>;
+  const int64_t K = weight.dim(0), C = weight.dim(1), rows = x.shape.product(0, x.rank() - 1);
+  const Stored* const offset = bias ? bias.as<Stored>() : nullptr;
+  const Stored* const add = residual ? residual.as<Stored>() : nullptr;
+  Stored* const keep = preactivation ? preactivation.as<Stored>() : nullptr;
+  Stored* const to = activation == Activation::geglu ? nullptr : y.as<Stored>();
+  const auto finish = [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
+    for (int i = 0; i < count; ++i) {
+      const int64_t at = (row + i) * K + column;
+      for (int j = 0; j < columns; j += Vec<T>::size) {
+        const int64_t rest = columns - j;
+        Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j);
+        if (offset) value += load_up_to<T>(offset + column + j, rest);
+        if (keep) store_up_to(value, keep + at + j, rest);
+        if (!to) continue;
+        value = activate(value, activation);
+        if (add) value += load_up_to<T>(add + at + j, rest);
+        store_up_to(value, to + at + j, rest);
+      }
+    }
+  };
+  if (rows <= few_rows && __is_same(Stored, T)) {
+    const PanelLayout<T> layout{C, rows};
+    const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
+      pack_panel(x.as<Stored>(), C, true, layout, panel, packed);
+    });
+    multiply_parallel<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
+                         [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
+                           alignas(64) T turned[Tile<T>::columns * Tile<T>::columns];
+                           turn_tile(tile, count, columns, turned);
+                           finish(turned, column, columns, row, count);
+                         });
+    return;
+  }
+  const PanelLayout<T> layout{C, K};
+  const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
+    pack_panel(weight.as<Stored>(), C, true, layout, panel, packed);
+  });
+  multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, panels, rows, finish);
+}
+
+constexpr int64_t elementwise_grain = 8192;
+
+// y = a · gelu(g) + residual
+template <class Stored>
+void gate(const View& x, const View& residual, View& y) {
+  using T = Accumulator<Stored>;
+  const int64_t K = y.dim(-1), rows = y.numel() / K;
+  parallel_for(rows, 1 + elementwise_grain / K, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Stored* const a = x.as<Stored>() + row * 2 * K;
+      for (int64_t k = 0; k < K; k += Vec<T>::size) {
+        Vec<T> value = load_up_to<T>(a + k, K - k) * gelu(load_up_to<T>(a + K + k, K - k));
+        if (residual) value += load_up_to<T>(residual.as<Stored>() + row * K + k, K - k);
+        store_up_to(value, y.as<Stored>() + row * K + k, K - k);
+      }
+    }
+  });
+}
+
+// da = dy · gelu(g), dg = dy · a · gelu'(g)
+template <class Stored>
+void gate_backward(const View& dy, const View& x, View& dx) {
+  using T = Accumulator<Stored>;
+  const int64_t K = dy.dim(-1), rows = dy.numel() / K;
+  parallel_for(rows, 1 + elementwise_grain / K, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Stored* const a = x.as<Stored>() + row * 2 * K;
+      Stored* const da = dx.as<Stored>() + row * 2 * K;
+      for (int64_t k = 0; k < K; k += Vec<T>::size) {
+        const Vec<T> d = load_up_to<T>(dy.as<Stored>() + row * K + k, K - k);
+        const Vec<T> g = load_up_to<T>(a + K + k, K - k);
+        store_up_to(d * gelu(g), da + k, K - k);
+        store_up_to(d * load_up_to<T>(a + k, K - k) * gelu_derivative(g), da + K + k, K - k);
+      }
+    }
+  });
+}
+
+template <class Stored>
+void derivative(const View& dy, const View& x, Activation activation, View& dx) {
+  using T = Accumulator<Stored>;
+  constexpr int64_t size = Vec<T>::size;
+  const int64_t count = dx.numel();
+  parallel_for((count + size - 1) / size, elementwise_grain / size, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin * size; at < end * size; at += size) {
+      const Vec<T> d = load_up_to<T>(dy.as<Stored>() + at, count - at);
+      const Vec<T> slope = activate_derivative(load_up_to<T>(x.as<Stored>() + at, count - at), activation);
+      store_up_to(d * slope, dx.as<Stored>() + at, count - at);
+    }
+  });
+}
+
+Shape with_last(const Shape& shape, int64_t extent) {
+  Shape result = shape;
+  result[shape.rank() - 1] = extent;
+  return result;
+}
+
+void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
+  EMULSION_CHECK(tensor.shape == shape && tensor.dtype == dtype, "linear: ", name, " must be ", dtype_name(dtype), " ",
+                 shape, ", got ", dtype_name(tensor.dtype), " ", tensor.shape);
+}
+
+}  // namespace
+
+void linear_forward(const View& x, const View& weight, const View& bias, const View& residual, int64_t activation,
+                    View& y, View& preactivation) {
+  EMULSION_CHECK(x && weight && y, "linear_forward: x, weight and y must be given");
+  EMULSION_CHECK(x.rank() >= 1 && weight.rank() == 2 && weight.dtype == x.dtype && x.dim(-1) == weight.dim(1),
+                 "linear_forward: x ", x.shape, " does not fit weight ", weight.shape);
+  EMULSION_CHECK(activation >= 0 && activation <= 3, "linear_forward: no activation ", activation);
+  const Activation act = static_cast<Activation>(activation);
+  const int64_t K = weight.dim(0);
+  EMULSION_CHECK(act != Activation::geglu || (K % 2 == 0 && preactivation),
+                 "linear_forward: geglu needs an even number of outputs and room for the preactivation");
+  check_like(y, with_last(x.shape, act == Activation::geglu ? K / 2 : K), x.dtype, "y");
+  if (bias) check_like(bias, Shape{K}, x.dtype, "bias");
+  if (residual) check_like(residual, y.shape, x.dtype, "residual");
+  if (preactivation) check_like(preactivation, with_last(x.shape, K), x.dtype, "preactivation");
+  if (y.numel() == 0) return;
+  dispatch_floating(x.dtype, "linear_forward", [&]<class Stored>() {
+    forward<Stored>(x, weight, bias, residual, act, y, preactivation);
+    if (act == Activation::geglu) gate<Stored>(preactivation, residual, y);
+  });
+}
+
+void activation_backward(const View& dy, const View& x, int64_t activation, View& dx) {
+  EMULSION_CHECK(dy && x && dx && dx.rank() >= 1, "activation_backward: dy, x and dx must be given");
+  EMULSION_CHECK(activation >= 1 && activation <= 3, "activation_backward: no activation ", activation);
+  const Activation act = static_cast<Activation>(activation);
+  EMULSION_CHECK(act != Activation::geglu || dx.dim(-1) % 2 == 0, "activation_backward: geglu needs an even last axis");
+  check_like(x, dx.shape, dx.dtype, "x");
+  check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape, dx.dtype, "dy");
+  if (dx.numel() == 0) return;
+  dispatch_floating(dx.dtype, "activation_backward", [&]<class Stored>() {
+    if (act == Activation::geglu) gate_backward<Stored>(dy, x, dx);
+    else derivative<Stored>(dy, x, act, dx);
+  });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL

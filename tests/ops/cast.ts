@@ -1,0 +1,50 @@
+import { cast, ones, type DType } from '../../lib/index.js';
+import { map } from '../support/oracle.js';
+import type { CaseFile, OpCase } from './cases.js';
+
+const to = (dtype: DType, formula: (x: number) => number, values: number[]): OpCase => ({
+  name: `to ${dtype}`,
+  inputs: { x: { shape: [values.length], values, grad: false } },
+  run: ({ x }) => cast(x, dtype),
+  reference: ({ x }) => map(formula, x),
+  tolerance: 'exact',
+  dtypes: ['float32', 'float64'],
+});
+
+export default {
+  op: 'cast',
+  cases: [
+    to('int32', Math.trunc, [-2.7, -0.5, 0, 0.5, 2.7, 1000]),
+    to('int64', Math.trunc, [-2.7, 0, 2.7, 4096]),
+    to('uint8', (x) => Math.min(255, Math.max(0, Math.trunc(x))), [-3, 0.9, 254.6, 300]),
+    to('bool', (x) => Number(x !== 0), [0, -0, 0.5, -2]),
+    {
+      name: 'to float64 and back, with a gradient',
+      inputs: { x: [3, 5] },
+      run: ({ x }) => cast(cast(x, 'float64'), x.dtype),
+      reference: ({ x }) => x,
+    },
+    {
+      name: 'to bfloat16 rounds to nearest even',
+      inputs: { x: { shape: [4], values: [1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -9], grad: false } },
+      run: ({ x }) => cast(x, 'bfloat16'),
+      reference: () => [1, 1, 1 + 2 ** -6, -1],
+      tolerance: 'exact',
+      dtypes: ['float32', 'float64'],
+    },
+    {
+      name: 'nothing',
+      inputs: { x: [0, 2] },
+      run: ({ x }) => cast(x, 'int32'),
+      reference: ({ x }) => x,
+      grad: false,
+    },
+  ],
+  errors: [
+    {
+      name: 'an unknown dtype',
+      run: () => cast(ones([1]), 'float8' as DType),
+      message: /cast: unknown dtype 'float8'; one of float32/,
+    },
+  ],
+} satisfies CaseFile;

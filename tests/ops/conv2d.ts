@@ -1,0 +1,185 @@
+import { conv2d, ones, type Conv2dOptions } from '../../lib/index.js';
+import { generate, type NdArray } from '../support/oracle.js';
+import type { InputArrays, OpCase, OpCases } from './cases.js';
+
+interface Geometry {
+  stride?: [number, number];
+  padding?: { top?: number; bottom?: number; left?: number; right?: number };
+  dilation?: [number, number];
+  groups?: number;
+}
+
+function sizes(x: readonly number[], weight: readonly number[], geometry: Geometry): number[] {
+  const { stride = [1, 1], padding = {}, dilation = [1, 1] } = geometry;
+  const { top = 0, bottom = 0, left = 0, right = 0 } = padding;
+  const free = [
+    x[1] + top + bottom - dilation[0] * (weight[1] - 1) - 1,
+    x[2] + left + right - dilation[1] * (weight[2] - 1) - 1,
+  ];
+  return [x[0], ...free.map((size, axis) => Math.floor(size / stride[axis]) + 1), weight[0]];
+}
+
+// The definition, tap by tap.
+function reference(inputs: InputArrays, geometry: Geometry, silu = false): NdArray {
+  const { x, weight, bias, channelAdd, residual } = inputs;
+  const { stride = [1, 1], padding = {}, dilation = [1, 1], groups = 1 } = geometry;
+  const [, H, W, C] = x.shape;
+  const [K, R, S, groupC] = weight.shape;
+  let flat = 0;
+  return generate(sizes(x.shape, weight.shape, geometry), (n, p, q, k) => {
+    let sum = (bias?.data[k] ?? 0) + (channelAdd?.data[n * K + k] ?? 0);
+    const first = Math.floor(k / (K / groups)) * groupC;
+    for (let r = 0; r < R; r++)
+      for (let s = 0; s < S; s++) {
+        const h = p * stride[0] - (padding.top ?? 0) + r * dilation[0];
+        const w = q * stride[1] - (padding.left ?? 0) + s * dilation[1];
+        if (h < 0 || h >= H || w < 0 || w >= W) continue;
+        for (let c = 0; c < groupC; c++)
+          sum +=
+            x.data[((n * H + h) * W + w) * C + first + c] *
+            weight.data[((k * R + r) * S + s) * groupC + c];
+      }
+    const value = silu ? sum / (1 + Math.exp(-sum)) : sum;
+    return value + (residual ? residual.data[flat++] : 0);
+  });
+}
+
+const spread = (weight: number[]): { shape: number[]; values: 'uniform'; low: number; high: number } => {
+  const bound = 1 / Math.sqrt(weight[1] * weight[2] * weight[3]);
+  return { shape: weight, values: 'uniform', low: -bound, high: bound };
+};
+
+function plain(name: string, x: number[], weight: number[], geometry: Geometry = {}): OpCase {
+  const [N, P, Q] = sizes(x, weight, geometry);
+  return {
+    name,
+    inputs: { x, weight: spread(weight), bias: [weight[0]] },
+    run: ({ x, weight, bias }) => conv2d(x, weight, bias, geometry),
+    reference: (inputs) => reference(inputs, geometry),
+    tolerance: 'matmul',
+    reduction: Math.max(weight[1] * weight[2] * weight[3], N * P * Q),
+  };
+}
+
+const same = { top: 1, bottom: 1, left: 1, right: 1 };
+
+function timed(N: number, size: number, C: number, K: number, kernel = 3, options: Conv2dOptions = {}): OpCase {
+  const padding = Math.floor(kernel / 2);
+  const out = typeof options.stride === 'number' ? size / options.stride : size;
+  return {
+    name: `${N} x ${size}x${size}, ${C} to ${K}, ${kernel}x${kernel}${out < size ? ', stride 2' : ''}`,
+    inputs: { x: [N, size, size, C], weight: [K, kernel, kernel, C], bias: [K] },
+    run: ({ x, weight, bias }) => conv2d(x, weight, bias, { padding, ...options }),
+    tolerance: 'matmul',
+    reduction: C * kernel * kernel,
+    bench: 'only',
+    flops: 2 * N * out * out * C * K * kernel * kernel,
+  };
+}
+
+export default {
+  op: 'conv2d',
+  cases: [
+    plain('3x3 over an odd image', [2, 5, 7, 6], [9, 3, 3, 6], { padding: same }),
+    plain('three channels in', [1, 6, 5, 3], [20, 3, 3, 3], { padding: same }),
+    plain('three channels out', [2, 4, 4, 33], [3, 3, 3, 33], { padding: same }),
+    plain('1x1', [2, 3, 4, 18], [17, 1, 1, 18]),
+    plain('downsampling pads bottom and right', [1, 8, 6, 4], [5, 3, 3, 4], {
+      stride: [2, 2],
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('4x4 with stride 2', [1, 8, 10, 7], [8, 4, 4, 7], { stride: [2, 2], padding: same }),
+    plain('stride larger than the kernel', [1, 7, 8, 5], [4, 1, 2, 5], { stride: [2, 3] }),
+    plain('dilation', [1, 9, 8, 3], [4, 3, 2, 3], { dilation: [2, 3], padding: { top: 2, left: 1, right: 3 } }),
+    plain('three groups', [2, 5, 4, 9], [6, 3, 3, 3], { groups: 3, padding: same }),
+    plain('depthwise with stride', [1, 6, 6, 5], [10, 3, 3, 1], { groups: 5, stride: [2, 1], padding: same }),
+    plain('7x7 on a small image', [1, 4, 4, 2], [3, 7, 7, 2], {
+      padding: { top: 3, bottom: 3, left: 3, right: 3 },
+    }),
+    plain('one pixel, one channel', [1, 1, 1, 1], [1, 1, 1, 1]),
+    plain('a reduction of several blocks', [1, 3, 4, 420], [18, 3, 3, 420], { padding: same }),
+    {
+      name: 'bias, channelAdd, SiLU and residual',
+      inputs: {
+        x: [2, 4, 3, 8],
+        weight: spread([18, 3, 3, 8]),
+        bias: [18],
+        channelAdd: [2, 18],
+        residual: [2, 4, 3, 18],
+      },
+      run: ({ x, weight, bias, channelAdd, residual }) =>
+        conv2d(x, weight, bias, { padding: 1, channelAdd, residual, activation: 'silu' }),
+      reference: (inputs) => reference(inputs, { padding: same }, true),
+      tolerance: 'matmul',
+      reduction: 72,
+    },
+    {
+      name: 'residual and channelAdd alone',
+      inputs: { x: [2, 3, 3, 4], weight: spread([6, 1, 1, 4]), channelAdd: [2, 6], residual: [2, 3, 3, 6] },
+      run: ({ x, weight, channelAdd, residual }) => conv2d(x, weight, null, { channelAdd, residual }),
+      reference: (inputs) => reference(inputs, {}),
+      tolerance: 'matmul',
+      reduction: 18,
+    },
+    {
+      name: 'an empty batch',
+      inputs: { x: [0, 4, 4, 3], weight: [5, 3, 3, 3] },
+      run: ({ x, weight }) => conv2d(x, weight, null, { padding: 1 }),
+      reference: () => ({ data: new Float64Array(0), shape: [0, 4, 4, 5] }),
+      grad: false,
+    },
+    timed(16, 8, 256, 256),
+    timed(16, 16, 64, 64),
+    timed(16, 64, 32, 32),
+    timed(16, 64, 64, 64, 3, { stride: 2 }),
+    timed(16, 64, 3, 32),
+    timed(16, 8, 256, 256, 1),
+  ],
+  errors: [
+    {
+      name: 'channels do not fit',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 4])),
+      message: /conv2d: weight .*\[6, 3, 3, 4\] in 1 group\(s\) takes 4 channels\. Got x .*\[1, 8, 8, 3\] with 3/,
+    },
+    {
+      name: 'groups do not divide',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { groups: 2 }),
+      message: /conv2d: groups \(2\) must divide the channels of x \[1, 8, 8, 3\]/,
+    },
+    {
+      name: 'kernel larger than the image',
+      run: () => conv2d(ones([1, 2, 2, 3]), ones([6, 5, 5, 3]), null, { padding: 1 }),
+      message: /conv2d: a 5x5 kernel .* does not fit into x \[1, 2, 2, 3\] with padding 1, 1, 1, 1/,
+    },
+    {
+      name: 'three axes',
+      run: () => conv2d(ones([8, 8, 3]), ones([6, 3, 3, 3])),
+      message: /conv2d: x must have 4 dimensions, got shape \[8, 8, 3\]/,
+    },
+    {
+      name: 'stride zero',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { stride: 0 }),
+      message: /conv2d: stride must be integers >= 1, got 0, 0/,
+    },
+    {
+      name: 'negative padding',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { padding: { bottom: -1 } }),
+      message: /conv2d: padding must be integers >= 0/,
+    },
+    {
+      name: 'channelAdd of the wrong batch',
+      run: () => conv2d(ones([2, 8, 8, 3]), ones([6, 1, 1, 3]), null, { channelAdd: ones([1, 6]) }),
+      message: /conv2d: channelAdd must have shape \[batch, outputs\] \[2, 6\], got \[1, 6\]/,
+    },
+    {
+      name: 'residual of the wrong size',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { residual: ones([1, 8, 8, 6]) }),
+      message: /conv2d: residual must have the result's shape \[1, 6, 6, 6\], got \[1, 8, 8, 6\]/,
+    },
+    {
+      name: 'unknown activation',
+      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { activation: 'gelu' as never }),
+      message: /conv2d: activation must be 'silu' or missing, got 'gelu'/,
+    },
+  ],
+} satisfies OpCases;

@@ -1,0 +1,126 @@
+import * as lib from '../../lib/index.js';
+import { ones, type Axes, type ReduceOptions, type Tensor } from '../../lib/index.js';
+import { average, reduce, total, type NdArray } from '../support/oracle.js';
+import type { CaseFile, InputSpec, OpCase, OpCases } from './cases.js';
+
+type Reduction = (x: Tensor, axis?: Axes, options?: ReduceOptions) => Tensor;
+type Fold = (values: number[]) => number;
+
+// All axes, the last, the first, one in the middle, two apart, one element, long rows.
+const plans: { shape: number[]; axis?: number | number[]; keepDims?: boolean }[] = [
+  { shape: [3, 5, 7] },
+  { shape: [4, 37], axis: -1 },
+  { shape: [37, 4], axis: 0, keepDims: true },
+  { shape: [2, 5, 3], axis: 1 },
+  { shape: [2, 3, 4, 5], axis: [0, 2] },
+  { shape: [2, 3, 4], axis: [1, 2], keepDims: true },
+  { shape: [1] },
+  { shape: [] },
+];
+
+const axesOf = (shape: number[], axis?: number | number[]): number[] =>
+  axis === undefined ? shape.map((_, i) => i) : [axis].flat();
+
+function reduction(
+  name: string,
+  run: Reduction,
+  fold: Fold,
+  spec: Partial<InputSpec> & Partial<Pick<OpCase, 'tolerance'>> = {},
+): OpCases {
+  const { tolerance, ...values } = spec;
+  return {
+    op: name,
+    cases: plans.map(({ shape, axis, keepDims }) => ({
+      name: `[${shape.join(', ')}] over ${axis === undefined ? 'all' : `[${[axis].flat().join(', ')}]`}`,
+      inputs: { x: { shape, ...values } },
+      run: ({ x }) => run(x, axis, { keepDims }),
+      reference: ({ x }: Record<string, NdArray>) => reduce(x, axesOf(shape, axis), fold, keepDims),
+      reduction: shape.reduce((a, b) => a * b, 1),
+      tolerance,
+    })),
+    errors: [
+      {
+        name: 'an axis that does not exist',
+        run: () => run(ones([2, 3]), 2),
+        message: new RegExp(`${name}: axis 2 does not exist in 2 dimensions`),
+        error: lib.ShapeError,
+      },
+      {
+        name: 'an axis twice',
+        run: () => run(ones([2, 3]), [0, -2]),
+        message: new RegExp(`${name}: axis \\[0, -2\\] names one axis twice`),
+      },
+    ],
+  };
+}
+
+const only = (name: string, inputs: OpCase['inputs'], run: OpCase['run'], reference: OpCase['reference']): OpCase => ({
+  name,
+  inputs,
+  run,
+  reference,
+});
+const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({ ...base, cases: [...base.cases, ...cases] });
+
+const spread = (values: number[], correction: number): number => {
+  const centre = average(values);
+  return total(values.map((v) => (v - centre) ** 2)) / Math.max(0, values.length - correction);
+};
+// One element has no unbiased variance: those plans are left out.
+const several = (base: OpCases): OpCases => ({ ...base, cases: base.cases.slice(0, 6) });
+
+export default [
+  also(
+    reduction('sum', lib.sum, total),
+    only('of nothing is 0', { x: [0, 3] }, ({ x }) => lib.sum(x, 0), () => [0, 0, 0]),
+    {
+      name: 'of bool counts',
+      inputs: { x: { shape: [3, 50], dtype: 'bool' } },
+      run: ({ x }) => lib.sum(x, 1),
+      reference: ({ x }) => reduce(x, [1], total),
+      tolerance: 'exact',
+    },
+    {
+      name: 'of many equal numbers stays exact enough',
+      inputs: { x: { shape: [1 << 18], values: 'uniform', low: 0.9, high: 1.1, grad: false } },
+      run: ({ x }) => lib.sum(x),
+      reference: ({ x }) => [total(Array.from(x.data))],
+      dtypes: ['float32'],
+      bench: true,
+      bytes: 4 << 18,
+    },
+  ),
+  also(
+    reduction('mean', lib.mean, average),
+    {
+      name: 'of nothing is NaN',
+      inputs: { x: { shape: [0, 2], grad: false } },
+      run: ({ x }) => lib.mean(x, 0),
+      reference: () => [NaN, NaN],
+    },
+  ),
+  reduction('prod', lib.prod, (values) => values.reduce((a, b) => a * b, 1), { values: 'uniform', low: 0.7, high: 1.4 }),
+  also(
+    reduction('max', lib.max, (values) => Math.max(...values)),
+    {
+      name: 'NaN wins',
+      inputs: { x: { shape: [2, 3], values: [1, NaN, 2, 3, 4, 5], grad: false } },
+      run: ({ x }) => lib.max(x, 1),
+      reference: () => [NaN, 5],
+    },
+  ),
+  reduction('min', lib.min, (values) => Math.min(...values)),
+  several(reduction('variance', lib.variance, (values) => spread(values, 1))),
+  also(
+    several(reduction('std', lib.std, (values) => Math.sqrt(spread(values, 1)))),
+    only(
+      'biased',
+      { x: [4, 9] },
+      ({ x }) => lib.std(x, 1, { correction: 0 }),
+      ({ x }) => reduce(x, [1], (values) => Math.sqrt(spread(values, 0))),
+    ),
+  ),
+  reduction('norm', lib.norm, (values) => Math.hypot(...values)),
+  reduction('any', lib.any, (values) => Number(values.some(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
+  reduction('all', lib.all, (values) => Number(values.every(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
+] satisfies CaseFile;
