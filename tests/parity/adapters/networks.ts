@@ -112,7 +112,7 @@ const diagonalGaussian: Adapter = computation({
         var: posterior.variance,
         logvar: posterior.logvar,
         kl: posterior.kl(),
-        kl_other: tame(moments).kl(tame(other)),
+        kl_other: tame(moments).kl(new DiagonalGaussian(other)),
         nll: tame(moments).nll(sample),
       };
     },
