@@ -20,7 +20,19 @@ function axesOf(rank: number, layout: Layout): number[] {
   return axes;
 }
 
-/** A tensor of our layout. Floats become float32. */
+/** What floating tensors become. */
+export type Precision = 'float32' | 'float64';
+
+let precision: Precision = 'float32';
+
+/** The engine's float64 follows the original to 1e-6 everywhere, float32 as far as rounding allows. */
+export function setPrecision(dtype: Precision): void {
+  precision = dtype;
+}
+
+export const currentPrecision = (): Precision => precision;
+
+/** A tensor of our layout. Floats get the current precision. */
 export function toTensor(
   values: Values,
   layout: Layout = usualLayout(values.shape),
@@ -29,11 +41,11 @@ export function toTensor(
   const axes = axesOf(values.shape.length, layout);
   const data = permuted(values.data, values.shape, axes);
   const shape = axes.map((axis) => values.shape[axis]);
-  const dtype = isFloating(values.dtype) ? 'float32' : values.dtype;
-  return tensor(dtype === 'float32' ? Float32Array.from(data) : Float64Array.from(data), {
+  const floating = isFloating(values.dtype);
+  return tensor(Float64Array.from(data), {
     shape,
-    dtype,
-    requiresGrad: requiresGrad && dtype === 'float32',
+    dtype: floating ? precision : values.dtype,
+    requiresGrad: requiresGrad && floating,
   });
 }
 
