@@ -8,7 +8,9 @@ const verbose = process.argv.includes('--verbose');
 if (process.argv.includes('--float64')) setPrecision('float64');
 
 if (paths.length === 0) {
-  console.error('usage: npm run parity -- DIR [--verbose] [--float64]\nDIR: a folder of golden files, or one file.');
+  console.error(
+    'usage: npm run parity -- DIR [--verbose] [--float64]\nDIR: a folder of golden files, or one file.',
+  );
   process.exit(2);
 }
 

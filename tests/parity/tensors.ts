@@ -10,7 +10,8 @@ import type { Values } from './golden.js';
 export type Layout = 'channels' | 'heads' | 'same';
 
 /** Images and kernels have four axes in these files; sequences and embeddings have fewer. */
-export const usualLayout = (shape: readonly number[]): Layout => (shape.length === 4 ? 'channels' : 'same');
+export const usualLayout = (shape: readonly number[]): Layout =>
+  shape.length === 4 ? 'channels' : 'same';
 
 /** Position of our axes among PyTorch's. */
 function axesOf(rank: number, layout: Layout): number[] {
@@ -50,7 +51,10 @@ export function toTensor(
 }
 
 /** Values of a tensor in PyTorch's layout. */
-export async function fromTensor(x: Tensor, layout: Layout = usualLayout(x.shape)): Promise<Computed> {
+export async function fromTensor(
+  x: Tensor,
+  layout: Layout = usualLayout(x.shape),
+): Promise<Computed> {
   const raw = await x.data();
   const data = raw instanceof BigInt64Array ? Float64Array.from(raw, Number) : raw;
   const axes = axesOf(x.rank, layout);

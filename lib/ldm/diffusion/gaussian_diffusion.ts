@@ -107,7 +107,9 @@ export class GaussianDiffusion {
     const logVariance = this.schedule.logOneMinusAlphasCumprod[last];
     // One number for all elements. Its terms nearly cancel: float32 arithmetic, as in the original, for
     // the original's numbers.
-    const constant = Math.fround(Math.fround(-1 - logVariance) + Math.fround(Math.exp(logVariance)));
+    const constant = Math.fround(
+      Math.fround(-1 - logVariance) + Math.fround(Math.exp(logVariance)),
+    );
     const mean = x0.mul(this.schedule.sqrtAlphasCumprod[last]);
     const nats = perSample(mean.square().add(constant)).mul(0.5);
     return nats.div(Math.LN2);
