@@ -165,6 +165,10 @@ struct MulScalar {  // x · p
   EMULSION_FUNCTOR value(V x, P p, P) { return x * V(p); }
   EMULSION_FUNCTOR slope(V, P p, P) { return V(p); }
 };
+struct SubScalar {  // x − p
+  EMULSION_FUNCTOR value(V x, P p, P) { return x - V(p); }
+  EMULSION_FUNCTOR slope(V, P, P) { return V(P(1)); }
+};
 struct ScalarSub {  // p − x
   EMULSION_FUNCTOR value(V x, P p, P) { return V(p) - x; }
   EMULSION_FUNCTOR slope(V, P, P) { return V(P(-1)); }
@@ -229,7 +233,7 @@ struct Minimum {
   ROW(pow_scalar, PowScalar)
 #define EMULSION_UNARY_NUMERIC(ROW)                                                                       \
   ROW(neg, Neg) ROW(abs, Abs) ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp)       \
-  ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(scalar_sub, ScalarSub)
+  ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
 #define EMULSION_BINARY_FLOATING(ROW) ROW(div, Div) ROW(pow, Pow)
 #define EMULSION_BINARY_NUMERIC(ROW) \
   ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(maximum, Maximum) ROW(minimum, Minimum)

@@ -1,6 +1,6 @@
 import * as lib from '../../lib/index.js';
 import { ones, type Tensor } from '../../lib/index.js';
-import { map } from '../support/oracle.js';
+import { at, generate, map } from '../support/oracle.js';
 import type { CaseFile, InputSpec, OpCases } from './cases.js';
 
 type Unary = (x: Tensor) => Tensor;
@@ -58,6 +58,8 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
 const gelu = (x: number): number => 0.5 * x * (1 + erf(x / Math.SQRT2));
+const geluTanh = (x: number): number =>
+  0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 const halfToEven = (x: number): number => {
   const low = Math.floor(x);
   if (x - low !== 0.5) return Math.round(x);
@@ -87,9 +89,7 @@ const unary: OpCases[] = [
   unaryCases('softplus', lib.softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))),
   unaryCases('silu', lib.silu, (x) => x * sigmoid(x)),
   unaryCases('gelu', lib.gelu, gelu),
-  unaryCases('geluTanh', lib.geluTanh, (x) => {
-    return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
-  }),
+  unaryCases('geluTanh', lib.geluTanh, geluTanh),
   unaryCases('quickGelu', lib.quickGelu, (x) => x * sigmoid(1.702 * x)),
   unaryCases('relu', lib.relu, (x) => Math.max(x, 0)),
   unaryCases('leakyRelu', (x) => lib.leakyRelu(x, 0.2), (x) => (x > 0 ? x : 0.2 * x)),
@@ -117,6 +117,12 @@ const steady: [string, Unary, (x: number) => number][] = [
   ['silu', lib.silu, (x) => x * sigmoid(x)],
   ['softplus', lib.softplus, (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)))],
   ['erf', lib.erf, erf],
+  ['gelu', lib.gelu, gelu],
+  ['geluTanh', lib.geluTanh, geluTanh],
+  ['quickGelu', lib.quickGelu, (x) => x * sigmoid(1.702 * x)],
+  ['expm1', lib.expm1, Math.expm1],
+  ['sin', lib.sin, Math.sin],
+  ['cos', lib.cos, Math.cos],
 ];
 for (const [name, run, formula] of steady) {
   const index = unary.findIndex((each) => each.op === name);
@@ -134,6 +140,8 @@ const pairs: [number[], number[]][] = [
   [[1], [2, 3]],
   [[2, 3, 4, 1, 2], [3, 1, 5, 1]],
   [[0, 3], [3]],
+  [[301, 3], [3]], // rows too short for a vector, over several tiles
+  [[2, 150, 3], [2, 150, 1]],
 ];
 
 function binaryCases(
@@ -204,11 +212,19 @@ const binary: OpCases[] = [
     scalarCase('number on the right', (x) => lib.sub(x, 2.5), (x) => x - 2.5),
     scalarCase('number on the left', (x) => lib.sub(2.5, x), (x) => 2.5 - x),
     ...integerCase('difference', lib.sub, (a, b) => a - b),
+    {
+      name: 'number from the smallest integers',
+      inputs: { x: { shape: [3], dtype: 'uint8', values: [7, 8, 255] } },
+      run: ({ x }) => lib.sub(x, 7),
+      reference: () => [0, 1, 248],
+      tolerance: 'exact',
+    },
   ]),
   withCases(binaryCases('mul', lib.mul, (a, b) => a * b), [
     scalarCase('number', (x) => lib.mul(x, -1.5), (x) => -1.5 * x),
     ...integerCase('product', lib.mul, (a, b) => a * b),
   ]),
+
   withCases(binaryCases('div', lib.div, (a, b) => a / b, {}, clear), [
     scalarCase('number below', (x) => lib.div(x, 4), (x) => x / 4),
     scalarCase('number above', (x) => lib.div(4, x), (x) => 4 / x, clear),
@@ -217,9 +233,20 @@ const binary: OpCases[] = [
     scalarCase('square', (x) => lib.pow(x, 2), (x) => x * x),
     scalarCase('root', (x) => lib.pow(x, 0.5), Math.sqrt, clear),
     scalarCase('of a number', (x) => lib.pow(2, x), (x) => 2 ** x),
+    scalarCase('zero', (x) => lib.pow(x, 0), () => 1),
   ]),
   withCases(binaryCases('maximum', lib.maximum, Math.max), [
     scalarCase('number', (x) => lib.maximum(x, 0.25), (x) => Math.max(x, 0.25)),
+    scalarCase('number on the left', (x) => lib.maximum(0.25, x), (x) => Math.max(x, 0.25)),
+    {
+      name: 'NaN wins on either side',
+      inputs: {
+        a: { shape: [3], values: [NaN, 1, NaN], grad: false },
+        b: { shape: [3], values: [2, NaN, NaN], grad: false },
+      },
+      run: ({ a, b }) => lib.maximum(a, b),
+      reference: () => [NaN, NaN, NaN],
+    },
   ]),
   withCases(binaryCases('minimum', lib.minimum, Math.min), [
     scalarCase('number', (x) => lib.minimum(x, 0.25), (x) => Math.min(x, 0.25)),
@@ -280,6 +307,49 @@ export default [
     ],
   },
   ...binary,
+  {
+    op: 'lerp',
+    cases: [
+      {
+        name: 'a weight per row',
+        inputs: { a: [4, 5], b: [4, 5], weight: [4, 1] },
+        run: ({ a, b, weight }) => lib.lerp(a, b, weight),
+        reference: ({ a, b, weight }) => map((p, q, w) => p + w * (q - p), a, b, weight),
+      },
+      {
+        name: 'a number',
+        inputs: { a: [7], b: [7] },
+        run: ({ a, b }) => lib.lerp(a, b, 0.25),
+        reference: ({ a, b }) => map((p, q) => 0.75 * p + 0.25 * q, a, b),
+      },
+    ],
+  },
+  {
+    op: 'geglu',
+    cases: [
+      {
+        name: 'odd halves',
+        inputs: { x: [3, 2, 74] },
+        run: ({ x }) => lib.geglu(x),
+        reference: ({ x }) =>
+          generate([3, 2, 37], (i, j, c) => at(x, i, j, c) * gelu(at(x, i, j, 37 + c))),
+      },
+      {
+        name: 'nothing',
+        inputs: { x: [0, 4] },
+        run: ({ x }) => lib.geglu(x),
+        reference: () => ({ data: new Float64Array(0), shape: [0, 2] }),
+      },
+    ],
+    errors: [
+      {
+        name: 'an odd last axis',
+        run: () => lib.geglu(ones([2, 5])),
+        message: /geglu: the last axis must be even.*\[2, 5\]/,
+        error: lib.ShapeError,
+      },
+    ],
+  },
   compare('eq', lib.eq, (a, b) => a === b),
   compare('ne', lib.ne, (a, b) => a !== b),
   compare('lt', lib.lt, (a, b) => a < b),
@@ -314,8 +384,26 @@ export default [
     ],
   },
   {
+    op: 'isFinite',
+    cases: [
+      {
+        name: 'tells infinities and NaN',
+        inputs: { x: { shape: [5], values: [NaN, 0, Infinity, -1, -Infinity], grad: false } },
+        run: ({ x }) => lib.isFinite(x),
+        reference: ({ x }) => map((v) => Number(Number.isFinite(v)), x),
+        tolerance: 'exact',
+      },
+    ],
+  },
+  {
     op: 'where',
     cases: [
+      {
+        name: 'a mask per pixel of three channels',
+        inputs: { c: { shape: [2, 101, 1], dtype: 'bool' }, a: [2, 101, 3], b: [3] },
+        run: ({ c, a, b }) => lib.where(c, a, b),
+        reference: ({ c, a, b }) => map((p, q, r) => (p ? q : r), c, a, b),
+      },
       {
         name: 'all three broadcast',
         inputs: { c: { shape: [4, 1, 3], dtype: 'bool' }, a: [5, 1], b: [4, 5, 3] },
