@@ -23,6 +23,7 @@
 #include "ops/layout.h"
 #include "ops/measure.h"
 #include "ops/optimizer.h"
+#include "ops/pad.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
