@@ -40,7 +40,9 @@ const integerRange: Partial<Record<DType, [low: number, high: number]>> = {
 function checkNumber(name: string, x: Tensor, value: number): void {
   const range = integerRange[x.dtype];
   if (!range || (Number.isInteger(value) && value >= range[0] && value <= range[1])) return;
-  throw new DTypeError(`${name}: ${value} is no ${x.dtype}; convert the tensor with .to('float32')`);
+  throw new DTypeError(
+    `${name}: ${value} is no ${x.dtype}; convert the tensor with .to('float32')`,
+  );
 }
 
 // An op of one operand and up to two numbers, from the kernels `stem_forward` and `stem_backward`.
@@ -49,13 +51,17 @@ function unary(
   stem: string,
   integers: 'floating only' | 'integers too' = 'floating only',
 ): (x: Tensor, p?: number, q?: number) => Tensor {
-  const kernels = native<Record<string, UnaryForward & UnaryBackward>>(`${stem}_forward`, `${stem}_backward`);
+  const kernels = native<Record<string, UnaryForward & UnaryBackward>>(
+    `${stem}_forward`,
+    `${stem}_backward`,
+  );
   const forward: UnaryForward = kernels[`${stem}_forward`];
   const backward: UnaryBackward = kernels[`${stem}_backward`];
   return (x, p = 0, q = 0) => {
     checkTensors(name, { x });
     if (integers === 'floating only') checkFloating(name, { x });
-    else if (x.dtype === 'bool') throw new DTypeError(`${name}: x is bool; convert it with .to('float32')`);
+    else if (x.dtype === 'bool')
+      throw new DTypeError(`${name}: x is bool; convert it with .to('float32')`);
     checkNumber(name, x, p);
     checkNumber(name, x, q);
     const y = empty(x.shape, x);
@@ -157,7 +163,8 @@ interface Combination {
 function combine(name: string, a: Tensor, b: Tensor, { forward, backward }: Combination): Tensor {
   checkTensors(name, { a, b });
   checkSameDType(name, { a, b });
-  if (a.dtype === 'bool') throw new DTypeError(`${name}: operands are bool; convert them with .to('float32')`);
+  if (a.dtype === 'bool')
+    throw new DTypeError(`${name}: operands are bool; convert them with .to('float32')`);
   const y = empty(broadcastShape(name, a.shape, b.shape), a);
   forward(a.id, b.id, y.id);
   return op({
@@ -244,7 +251,12 @@ export function pow(a: Operand, b: Operand): Tensor {
   });
 }
 
-function extreme(name: 'maximum' | 'minimum', a: Tensor, b: Tensor, wins: (a: Tensor, b: Tensor) => Tensor): Tensor {
+function extreme(
+  name: 'maximum' | 'minimum',
+  a: Tensor,
+  b: Tensor,
+  wins: (a: Tensor, b: Tensor) => Tensor,
+): Tensor {
   return combine(name, a, b, {
     forward: name === 'maximum' ? kernels.maximum_forward : kernels.minimum_forward,
     backward: (dy, a, b, needs) => {
@@ -333,7 +345,9 @@ export function isFinite(x: Tensor): Tensor {
   return isFloating(x.dtype) ? tidy(() => lt(abs(x.detach()), Infinity)) : eq(x, x);
 }
 
-const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id): void }>('where_forward');
+const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id): void }>(
+  'where_forward',
+);
 
 /**
  * a where the condition holds, b elsewhere, with broadcasting.
