@@ -1,22 +1,52 @@
 import {
   AvgPool2d,
-  MaxPool2d,
-  UpsampleNearest2x,
+  BatchNorm2d,
   Dropout,
   Embedding,
   GELU,
+  GroupNorm,
   Identity,
+  LayerNorm,
   LeakyReLU,
+  MaxPool2d,
   ReLU,
   SiLU,
   Tanh,
   tensor,
+  UpsampleNearest2x,
   type Generator,
 } from '../../lib/index.js';
 import { testModule } from './module_contract.js';
 
 /** Normal input of one shape. */
 const normal = (shape: number[]) => (generator: Generator) => [generator.normal(shape)];
+
+testModule({
+  name: 'GroupNorm',
+  make: () => new GroupNorm(2, 6, { activation: 'silu' }),
+  inputs: normal([2, 3, 5, 6]),
+  output: [2, 3, 5, 6],
+  keys: { weight: [6], bias: [6] },
+  parameters: 12,
+});
+
+testModule({
+  name: 'LayerNorm',
+  make: () => new LayerNorm(6),
+  inputs: normal([2, 3, 6]),
+  output: [2, 3, 6],
+  keys: { weight: [6], bias: [6] },
+  parameters: 12,
+});
+
+testModule({
+  name: 'BatchNorm2d',
+  make: () => new BatchNorm2d(4),
+  inputs: normal([2, 3, 5, 4]),
+  output: [2, 3, 5, 4],
+  keys: { weight: [4], bias: [4], running_mean: [4], running_var: [4], num_batches_tracked: [] },
+  parameters: 8,
+});
 
 testModule({
   name: 'Embedding',
@@ -35,25 +65,6 @@ testModule({
   keys: {},
   parameters: 0,
 });
-
-const activations = [
-  new Identity(),
-  new SiLU(),
-  new GELU(),
-  new ReLU(),
-  new LeakyReLU(0.2),
-  new Tanh(),
-];
-for (const activation of activations) {
-  testModule({
-    name: activation.constructor.name,
-    make: () => activation.train(),
-    inputs: normal([2, 3]),
-    output: [2, 3],
-    keys: {},
-    parameters: 0,
-  });
-}
 
 testModule({
   name: 'UpsampleNearest2x',
@@ -81,3 +92,22 @@ testModule({
   keys: {},
   parameters: 0,
 });
+
+const activations = [
+  new Identity(),
+  new SiLU(),
+  new GELU(),
+  new ReLU(),
+  new LeakyReLU(0.2),
+  new Tanh(),
+];
+for (const activation of activations) {
+  testModule({
+    name: activation.constructor.name,
+    make: () => activation.train(),
+    inputs: normal([2, 3]),
+    output: [2, 3],
+    keys: {},
+    parameters: 0,
+  });
+}
