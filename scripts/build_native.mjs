@@ -3,7 +3,9 @@
 //   EMULSION_CPU_LEVELS=avx512       one instruction-set level alone, for a quick edit loop
 //   EMULSION_SANITIZE=address,undefined, EMULSION_BUILD_DIR=build-asan, EMULSION_CUDA=AUTO|ON|OFF
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
 import { addonFile, buildFolder, buildOptions, markNativeCurrent } from './native_stamp.mjs';
 import { hasCMake } from './prerequisites.mjs';
 
@@ -24,6 +26,9 @@ function withCMake() {
 function withNodeGyp() {
   console.log('CMake is missing: building the CPU engine with node-gyp.');
   const args = ['rebuild', '--jobs', jobs];
+  // Node's own headers, where the installation has them: then nothing is downloaded.
+  const prefix = dirname(dirname(process.execPath));
+  if (existsSync(join(prefix, 'include/node/common.gypi'))) args.push(`--nodedir=${prefix}`);
   const gyp = process.env.npm_config_node_gyp;
   return gyp
     ? spawnSync(process.execPath, [gyp, ...args], { stdio: 'inherit' })

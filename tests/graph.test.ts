@@ -13,6 +13,7 @@ const layers: readonly (readonly string[])[] = [
   ['native'],
   ['tensor'],
   ['autograd'],
+  ['random'],
   ['ops', 'io'],
   ['nn', 'optim'],
   ['ldm', 'metrics', 'data'],
@@ -20,16 +21,19 @@ const layers: readonly (readonly string[])[] = [
   ['cli'],
   ['index'],
 ];
-/** Files of lib/ itself that are below tensors; the others there are the tensor layer. */
-const nativeLayer = ['errors', 'dtype', 'native', 'device'];
+/** Files of lib/ itself by layer; those not named here make up the tensor layer. */
+const rootFiles: Record<string, readonly string[]> = {
+  native: ['errors', 'dtype', 'native', 'device'],
+  random: ['random', 'torch_random'],
+  index: ['index'],
+};
 /** Brothers that may use each other all the same. */
 const allowedBrothers = ['ldm -> metrics'];
 
 function layerOf(file: string): string {
   const [, first, second] = file.replace(/\.ts$/, '').split('/');
   if (second !== undefined) return first;
-  if (first === 'index') return 'index';
-  return nativeLayer.includes(first) ? 'native' : 'tensor';
+  return Object.keys(rootFiles).find((layer) => rootFiles[layer].includes(first)) ?? 'tensor';
 }
 
 describe('TypeScript', () => {
