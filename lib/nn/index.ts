@@ -7,6 +7,8 @@ export * from './init.js';
 export { Sequential, ModuleList } from './containers.js';
 export { Identity, SiLU, GELU, ReLU, LeakyReLU, Tanh } from './activations.js';
 export { Dropout } from './dropout.js';
+export { Linear, type LinearLayerOptions } from './linear.js';
+export { Conv2d, type Conv2dLayerOptions, type Conv2dFusion } from './conv.js';
 export { GroupNorm, LayerNorm, BatchNorm2d } from './norm.js';
 export { type GroupNormLayerOptions, type BatchNorm2dLayerOptions } from './norm.js';
 export { Embedding } from './embedding.js';

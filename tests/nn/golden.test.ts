@@ -2,8 +2,10 @@
 import { describe, expect, test } from 'vitest';
 import {
   BatchNorm2d,
+  Conv2d,
   GroupNorm,
   LayerNorm,
+  Linear,
   permute,
   readSafetensors,
   withPrefix,
@@ -81,11 +83,28 @@ async function testFile(
   });
 }
 
+const makeConv: Make = ({ stride, pad }, weight, bias) => {
+  const [outChannels, inChannels, ...kernelSize] = weight;
+  if (kernelSize.length === 1)
+    return new Linear(inChannels, outChannels, { bias, storedAs: 'conv1d' });
+  const [left, right, top, bottom] = pad;
+  return new Conv2d(inChannels, outChannels, {
+    kernelSize: kernelSize as [number, number],
+    stride,
+    padding: { left, right, top, bottom },
+    bias,
+  });
+};
+
 const makeGroupNorm: Make = ({ num_groups, eps, silu }, [channels]) =>
   new GroupNorm(num_groups, channels, { eps, activation: silu ? 'silu' : undefined });
 
+await testFile('conv2d', makeConv, { channelsFirst: true });
 // A large mean with a tiny deviation is the operator's own test, with a tolerance of its own.
 await testFile('group_norm', makeGroupNorm, { channelsFirst: true, skip: ['g32_c32_offset'] });
+await testFile('linear', (_, [out, inputs], bias) => new Linear(inputs, out, { bias }), {
+  channelsFirst: false,
+});
 await testFile('layer_norm', ({ eps }, [features]) => new LayerNorm(features, { eps }), {
   channelsFirst: false,
 });

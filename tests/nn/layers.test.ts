@@ -1,6 +1,7 @@
 import {
   AvgPool2d,
   BatchNorm2d,
+  Conv2d,
   Dropout,
   Embedding,
   GELU,
@@ -8,8 +9,10 @@ import {
   Identity,
   LayerNorm,
   LeakyReLU,
+  Linear,
   MaxPool2d,
   ReLU,
+  Sequential,
   SiLU,
   Tanh,
   tensor,
@@ -20,6 +23,43 @@ import { testModule } from './module_contract.js';
 
 /** Normal input of one shape. */
 const normal = (shape: number[]) => (generator: Generator) => [generator.normal(shape)];
+
+testModule({
+  name: 'Linear',
+  make: (generator) => new Linear(5, 3, { generator }),
+  inputs: normal([2, 4, 5]),
+  output: [2, 4, 3],
+  keys: { weight: [3, 5], bias: [3] },
+  parameters: 18,
+});
+
+testModule({
+  name: 'Linear without bias, stored as a convolution',
+  make: (generator) => new Linear(5, 3, { generator, bias: false, storedAs: 'conv1d' }),
+  inputs: normal([1, 5]),
+  output: [1, 3],
+  keys: { weight: [3, 5, 1] },
+  parameters: 15,
+});
+
+testModule({
+  name: 'Conv2d',
+  make: (generator) => new Conv2d(3, 6, { kernelSize: 3, padding: 1, generator }),
+  inputs: normal([2, 5, 7, 3]),
+  output: [2, 5, 7, 6],
+  keys: { weight: [6, 3, 3, 3], bias: [6] },
+  parameters: 168,
+});
+
+testModule({
+  name: 'Conv2d with groups, stride and a wide kernel',
+  make: (generator) =>
+    new Conv2d(4, 6, { kernelSize: [1, 3], stride: 2, groups: 2, bias: false, generator }),
+  inputs: normal([1, 5, 7, 4]),
+  output: [1, 3, 3, 6],
+  keys: { weight: [6, 2, 1, 3] },
+  parameters: 36,
+});
 
 testModule({
   name: 'GroupNorm',
@@ -58,6 +98,39 @@ testModule({
 });
 
 testModule({
+  name: 'Sequential',
+  make: (generator) =>
+    new Sequential(
+      new Linear(4, 8, { generator }),
+      new Sequential(new SiLU(), new Dropout(0)),
+      new Linear(8, 2, { generator }),
+    ),
+  inputs: normal([3, 4]),
+  output: [3, 2],
+  keys: { '0.weight': [8, 4], '0.bias': [8], '2.weight': [2, 8], '2.bias': [2] },
+  parameters: 58,
+});
+
+const activations = [
+  new Identity(),
+  new SiLU(),
+  new GELU(),
+  new ReLU(),
+  new LeakyReLU(0.2),
+  new Tanh(),
+];
+for (const activation of activations) {
+  testModule({
+    name: activation.constructor.name,
+    make: () => activation.train(),
+    inputs: normal([2, 3]),
+    output: [2, 3],
+    keys: {},
+    parameters: 0,
+  });
+}
+
+testModule({
   name: 'Dropout',
   make: (generator) => new Dropout(0.5, { generator }),
   inputs: normal([2, 3]),
@@ -92,22 +165,3 @@ testModule({
   keys: {},
   parameters: 0,
 });
-
-const activations = [
-  new Identity(),
-  new SiLU(),
-  new GELU(),
-  new ReLU(),
-  new LeakyReLU(0.2),
-  new Tanh(),
-];
-for (const activation of activations) {
-  testModule({
-    name: activation.constructor.name,
-    make: () => activation.train(),
-    inputs: normal([2, 3]),
-    output: [2, 3],
-    keys: {},
-    parameters: 0,
-  });
-}
