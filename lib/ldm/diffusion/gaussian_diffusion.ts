@@ -1,0 +1,157 @@
+/**
+ * The diffusion process (paper, section 3.2 and appendix B; DDPM, sections 2 and 3): noising, the formulas
+ * that relate x_0, x_t and ε, and the training loss. It holds no network: a prediction is a function.
+ */
+import { full } from '../../creation.js';
+import { checkShape } from '../../errors.js';
+import { parameter } from '../../nn/index.js';
+import { exp, indexSelect } from '../../ops/index.js';
+import { type Tensor } from '../../tensor.js';
+import { ScheduleTables } from './schedule_tables.js';
+import { NoiseSchedule, type NoiseScheduleConfig } from './schedule.js';
+
+/** A network's prediction for noisy latents [N, ...] at timesteps [N]. */
+export type Denoiser = (x: Tensor, t: Tensor) => Tensor;
+
+/** What the network predicts: the noise ε, or the clean latent. */
+export type Parameterization = 'eps' | 'x0';
+
+export interface DiffusionConfig extends NoiseScheduleConfig {
+  /** default 'eps' */
+  parameterization?: Parameterization;
+  /** default 'l2' */
+  lossType?: 'l1' | 'l2';
+  /** weight of the plain loss, default 1 */
+  lSimpleWeight?: number;
+  /** weight of the variational bound, default 0 */
+  originalElboWeight?: number;
+  /** whether `logvar` is a parameter, default false */
+  learnLogvar?: boolean;
+  /** default 0 */
+  logvarInit?: number;
+}
+
+/** The training loss and what the original logs beside it; all scalars. */
+export interface DiffusionLoss {
+  loss: Tensor;
+  /** mean of the unweighted loss */
+  lossSimple: Tensor;
+  /** weighted as in the variational bound */
+  lossVlb: Tensor;
+  /** before the weights are applied: differs from lossSimple when logvar is not 0 */
+  lossGamma: Tensor;
+}
+
+export class GaussianDiffusion {
+  readonly schedule: NoiseSchedule;
+  readonly parameterization: Parameterization;
+  /** log-variance of the loss per timestep [T], a parameter; null if it is not learned */
+  readonly logvar: Tensor | null;
+  readonly #tables: ScheduleTables;
+  readonly #config: DiffusionConfig;
+
+  constructor(config: DiffusionConfig = {}) {
+    this.#config = config;
+    this.parameterization = config.parameterization ?? 'eps';
+    this.schedule = new NoiseSchedule(config);
+    this.#tables = new ScheduleTables(this.schedule, this.parameterization);
+    const { learnLogvar = false, logvarInit = 0 } = config;
+    this.logvar = learnLogvar ? parameter(full([this.schedule.timesteps], logvarInit)) : null;
+  }
+
+  /** x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε */
+  qSample(x0: Tensor, t: Tensor, noise: Tensor): Tensor {
+    const at = this.#tables.lookUp(x0, t);
+    return at('sqrtAlphasCumprod').mul(x0).add(at('sqrtOneMinusAlphasCumprod').mul(noise));
+  }
+
+  /** Mean, variance and log-variance of q(x_t | x_0); the latter two are [N, 1, ...]. */
+  qMeanVariance(x0: Tensor, t: Tensor): { mean: Tensor; variance: Tensor; logVariance: Tensor } {
+    const at = this.#tables.lookUp(x0, t);
+    return {
+      mean: at('sqrtAlphasCumprod').mul(x0),
+      variance: at('oneMinusAlphasCumprod'),
+      logVariance: at('logOneMinusAlphasCumprod'),
+    };
+  }
+
+  /** x_0 = √(1/ᾱ_t) x_t - √(1/ᾱ_t - 1) ε */
+  predictStartFromNoise(xt: Tensor, t: Tensor, noise: Tensor): Tensor {
+    const at = this.#tables.lookUp(xt, t);
+    return at('sqrtRecipAlphasCumprod').mul(xt).sub(at('sqrtRecipm1AlphasCumprod').mul(noise));
+  }
+
+  /** ε = (√(1/ᾱ_t) x_t - x_0) / √(1/ᾱ_t - 1) */
+  predictEpsFromXstart(xt: Tensor, t: Tensor, x0: Tensor): Tensor {
+    const at = this.#tables.lookUp(xt, t);
+    return at('sqrtRecipAlphasCumprod').mul(xt).sub(x0).div(at('sqrtRecipm1AlphasCumprod'));
+  }
+
+  /** Mean, variance and clipped log-variance of q(x_(t-1) | x_t, x_0). */
+  qPosterior(
+    x0: Tensor,
+    xt: Tensor,
+    t: Tensor,
+  ): { mean: Tensor; variance: Tensor; logVarianceClipped: Tensor } {
+    const at = this.#tables.lookUp(xt, t);
+    return {
+      mean: at('posteriorMeanCoef1').mul(x0).add(at('posteriorMeanCoef2').mul(xt)),
+      variance: at('posteriorVariance'),
+      logVarianceClipped: at('posteriorLogVarianceClipped'),
+    };
+  }
+
+  /** KL(q(x_T | x_0) ‖ N(0, I)) in bits per dimension: [N]. */
+  priorBpd(x0: Tensor): Tensor {
+    const last = this.schedule.timesteps - 1;
+    const logVariance = this.schedule.logOneMinusAlphasCumprod[last];
+    // one number for all elements; its terms nearly cancel, so it is taken in float64
+    const constant = Math.exp(logVariance) - 1 - logVariance;
+    const mean = x0.mul(this.schedule.sqrtAlphasCumprod[last]);
+    const nats = perSample(mean.square().add(constant)).mul(0.5);
+    return nats.div(Math.LN2);
+  }
+
+  /**
+   * The training loss for clean latents, uniformly drawn timesteps [N] and Gaussian noise. With weights
+   * 1 and 0 and logvar 0, as in all released models, it is the mean error of the prediction.
+   */
+  loss(denoise: Denoiser, x0: Tensor, t: Tensor, noise: Tensor): DiffusionLoss {
+    checkShape(x0.shape.join() === noise.shape.join(), () => {
+      return `GaussianDiffusion.loss: noise must have the latents' shape [${x0.shape.join(', ')}]. Got [${noise.shape.join(', ')}].`;
+    });
+    const { lossType = 'l2', lSimpleWeight = 1, originalElboWeight = 0 } = this.#config;
+    const prediction = denoise(this.qSample(x0, t, noise), t);
+    const target = this.parameterization === 'eps' ? noise : x0;
+    const error = target.sub(prediction);
+    const each = perSample(lossType === 'l1' ? error.abs() : error.square()); // [N]
+
+    const lossSimple = each.mean();
+    const lossGamma = this.#weighByVariance(each, lossSimple, t);
+    const lossVlb = this.#tables.lvlbWeights(x0, t).mul(each).mean();
+    const simple = lSimpleWeight === 1 ? lossGamma : lossGamma.mul(lSimpleWeight);
+    const loss = originalElboWeight === 0 ? simple : simple.add(lossVlb.mul(originalElboWeight));
+    return { loss, lossSimple, lossVlb, lossGamma };
+  }
+
+  /** Frees the tables on the devices. */
+  dispose(): void {
+    this.#tables.dispose();
+    this.logvar?.dispose();
+  }
+
+  // mean of ℓ / exp(logvar_t) + logvar_t
+  #weighByVariance(each: Tensor, lossSimple: Tensor, t: Tensor): Tensor {
+    if (this.logvar) {
+      const logvar = indexSelect(this.logvar, 0, t); // [N]
+      return each.div(exp(logvar)).add(logvar).mean();
+    }
+    const { logvarInit = 0 } = this.#config;
+    return logvarInit === 0 ? lossSimple : lossSimple.div(Math.exp(logvarInit)).add(logvarInit);
+  }
+}
+
+// mean over all axes but the first
+function perSample(x: Tensor): Tensor {
+  return x.mean(x.shape.map((_, axis) => axis).slice(1));
+}

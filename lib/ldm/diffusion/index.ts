@@ -1,0 +1,13 @@
+export {
+  GaussianDiffusion,
+  type Denoiser,
+  type DiffusionConfig,
+  type DiffusionLoss,
+  type Parameterization,
+} from './gaussian_diffusion.js';
+export {
+  makeBetas,
+  NoiseSchedule,
+  type BetaSchedule,
+  type NoiseScheduleConfig,
+} from './schedule.js';

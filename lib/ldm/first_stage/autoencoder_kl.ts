@@ -1,0 +1,52 @@
+/** AutoencoderKL: perceptual compression with a KL-regularised latent (paper, section 3.1). */
+import { check } from '../../errors.js';
+import { Linear, Module } from '../../nn/index.js';
+import type { NoiseOptions } from '../../random.js';
+import type { Tensor } from '../../tensor.js';
+import { pointwise } from './blocks.js';
+import type { AutoencoderConfig } from './config.js';
+import { Decoder } from './decoder.js';
+import { DiagonalGaussian } from './diagonal_gaussian.js';
+import { Encoder } from './encoder.js';
+
+/** Images [N, H, W, 3] in [-1, 1] to latents [N, H/f, W/f, embedDim] and back. */
+export class AutoencoderKL extends Module<[Tensor, (Tensor | NoiseOptions)?], Reconstruction> {
+  readonly encoder: Encoder;
+  readonly decoder: Decoder;
+  readonly quant_conv: Linear;
+  readonly post_quant_conv: Linear;
+
+  constructor(readonly config: AutoencoderConfig) {
+    super();
+    const { ddconfig, embedDim } = config;
+    check(ddconfig.doubleZ !== false, () => {
+      return 'AutoencoderKL: ddconfig.doubleZ must be true: the encoder gives mean and log-variance.';
+    });
+    this.encoder = new Encoder(ddconfig);
+    this.decoder = new Decoder(ddconfig);
+    this.quant_conv = pointwise(2 * ddconfig.zChannels, 2 * embedDim);
+    this.post_quant_conv = pointwise(embedDim, ddconfig.zChannels);
+  }
+
+  /** The posterior over latents; sample it, or take its mode. */
+  encode(images: Tensor): DiagonalGaussian {
+    return new DiagonalGaussian(this.quant_conv.forward(this.encoder.forward(images)));
+  }
+
+  decode(latents: Tensor): Tensor {
+    return this.decoder.forward(this.post_quant_conv.forward(latents));
+  }
+
+  /** Encodes, samples the posterior with the given noise (or takes its mode without), decodes. */
+  forward(images: Tensor, noise?: Tensor | NoiseOptions): Reconstruction {
+    const posterior = this.encode(images);
+    const latents = noise ? posterior.sample(noise) : posterior.mode();
+    return { reconstruction: this.decode(latents), posterior, latents };
+  }
+}
+
+export interface Reconstruction {
+  reconstruction: Tensor;
+  posterior: DiagonalGaussian;
+  latents: Tensor;
+}

@@ -1,0 +1,86 @@
+/** Image to feature map: the encoder of every first stage (paper, section 3.1 and appendix E.2). */
+import { Conv2d, GroupNorm, Module, ModuleList } from '../../nn/index.js';
+import type { Tensor } from '../../tensor.js';
+import { makeAttention } from './attention.js';
+import { Downsample, normalize, ResnetBlock } from './blocks.js';
+import { withDefaults, type FirstStageConfig, type FullFirstStageConfig } from './config.js';
+
+/** A layer from map to map. */
+export type MapLayer = Module<[Tensor], Tensor>;
+
+/** Residual block, attention, residual block at the lowest resolution. */
+export class Middle extends Module<[Tensor], Tensor> {
+  readonly block_1: ResnetBlock;
+  readonly attn_1: MapLayer;
+  readonly block_2: ResnetBlock;
+
+  constructor(channels: number, config: FullFirstStageConfig) {
+    super();
+    const { dropout, normGroups } = config;
+    this.block_1 = new ResnetBlock(channels, { dropout, normGroups });
+    this.attn_1 = makeAttention(channels, config);
+    this.block_2 = new ResnetBlock(channels, { dropout, normGroups });
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.block_2.forward(this.attn_1.forward(this.block_1.forward(x)));
+  }
+}
+
+/** One resolution on the way down. */
+class DownLevel extends Module<[Tensor], Tensor> {
+  readonly block = new ModuleList<ResnetBlock>([]);
+  readonly attn = new ModuleList<MapLayer>([]);
+  downsample: Downsample | null = null;
+
+  forward(x: Tensor): Tensor {
+    let h = x;
+    for (let i = 0; i < this.block.length; i++) {
+      h = this.block[i].forward(h);
+      if (this.attn.length > 0) h = this.attn[i].forward(h);
+    }
+    return this.downsample ? this.downsample.forward(h) : h;
+  }
+}
+
+/** [N, H, W, inChannels] → [N, H/f, W/f, zChannels], twice as many channels with `doubleZ`. */
+export class Encoder extends Module<[Tensor], Tensor> {
+  readonly conv_in: Conv2d;
+  readonly down: ModuleList<DownLevel>;
+  readonly mid: Middle;
+  readonly norm_out: GroupNorm;
+  readonly conv_out: Conv2d;
+
+  constructor(config: FirstStageConfig) {
+    super();
+    const full = withDefaults(config);
+    const { ch, chMult, numResBlocks, dropout, attnResolutions, normGroups } = full;
+    this.conv_in = new Conv2d(full.inChannels, ch, { kernelSize: 3, padding: 1 });
+    let width = ch;
+    let side = full.resolution;
+    const levels = chMult.map((multiplier, l) => {
+      const level = new DownLevel();
+      for (let i = 0; i < numResBlocks; i++) {
+        level.block.push(new ResnetBlock(width, { outChannels: ch * multiplier, dropout, normGroups }));
+        width = ch * multiplier;
+        if (attnResolutions.includes(side)) level.attn.push(makeAttention(width, full));
+      }
+      if (l < chMult.length - 1) {
+        level.downsample = new Downsample(width, full.resampWithConv);
+        side = Math.floor(side / 2);
+      }
+      return level;
+    });
+    this.down = new ModuleList(levels);
+    this.mid = new Middle(width, full);
+    this.norm_out = normalize(width, normGroups, 'silu');
+    this.conv_out = new Conv2d(width, (full.doubleZ ? 2 : 1) * full.zChannels, { kernelSize: 3, padding: 1 });
+  }
+
+  forward(x: Tensor): Tensor {
+    let h = this.conv_in.forward(x);
+    for (const level of this.down) h = level.forward(h);
+    h = this.mid.forward(h);
+    return this.conv_out.forward(this.norm_out.forward(h));
+  }
+}

@@ -1,0 +1,17 @@
+export { AttnBlock, LinearAttention } from './attention.js';
+export { AutoencoderKL, type Reconstruction } from './autoencoder_kl.js';
+export { Downsample, ResnetBlock, Upsample, type ResnetBlockOptions } from './blocks.js';
+export {
+  autoencoderConfig,
+  firstStageConfig,
+  vqConfig,
+  type AttentionType,
+  type AutoencoderConfig,
+  type FirstStageConfig,
+  type VqConfig,
+} from './config.js';
+export { Decoder } from './decoder.js';
+export { DiagonalGaussian } from './diagonal_gaussian.js';
+export { Encoder } from './encoder.js';
+export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
+export { VQModel, type VqReconstruction } from './vq_model.js';

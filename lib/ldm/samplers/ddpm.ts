@@ -1,0 +1,36 @@
+/** Ancestral sampling through all T steps (DDPM, algorithm 2). */
+import { clamp } from '../../ops/index.js';
+import type { Denoiser, GaussianDiffusion } from '../diffusion/gaussian_diffusion.js';
+import { runSteps } from './run.js';
+import { blend, timesteps, type SamplerOptions, type SamplerRun } from './sampler.js';
+
+export interface DdpmOptions extends Omit<SamplerOptions, 'parameterization'> {
+  /** clamp the estimate of x_0 to [-1, 1]: for models of pixels. Default false */
+  clipDenoised?: boolean;
+}
+
+export function ddpm(
+  denoise: Denoiser,
+  diffusion: GaussianDiffusion,
+  options: DdpmOptions,
+): SamplerRun {
+  const { mask, temperature = 1, clipDenoised = false } = options;
+  const { schedule } = diffusion;
+  const descending = Array.from({ length: schedule.timesteps }, (_, i) => schedule.timesteps - 1 - i);
+  return runSteps(descending, options, (x, step, noise) => {
+    const index = descending[step];
+    const t = timesteps(x, index);
+    const output = denoise(x, t);
+    const raw =
+      diffusion.parameterization === 'x0' ? output : diffusion.predictStartFromNoise(x, t, output);
+    const x0 = clipDenoised ? clamp(raw, -1, 1) : raw;
+    const { mean } = diffusion.qPosterior(x0, x, t);
+    const sigma = Math.exp(0.5 * schedule.posteriorLogVarianceClipped[index]) * temperature;
+    const latent = index === 0 ? mean : mean.add(noise.step(step, x).mul(sigma));
+    // the known part is brought to the level of the step just taken, as in the original
+    const blended = mask
+      ? blend(mask, latent, schedule.alphasCumprod[index], noise.mask(step, x))
+      : latent;
+    return { latent: blended, predX0: x0 };
+  });
+}

@@ -1,0 +1,15 @@
+export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js';
+export { unetConfig, type UNetConfig } from './config.js';
+export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
+export { ResBlock, type ResBlockOptions } from './res_block.js';
+export {
+  BasicTransformerBlock,
+  CrossAttention,
+  FeedForward,
+  SpatialTransformer,
+  type CrossAttentionOptions,
+  type FeedForwardOptions,
+  type SpatialTransformerOptions,
+  type TransformerBlockOptions,
+} from './transformer.js';
+export { UNetModel, type UNetConditioning } from './unet.js';

@@ -1,0 +1,188 @@
+/** Cross-attention to a context and the transformer around it (paper, section 3.3 and appendix E.2.1). */
+import { attention, gelu } from '../../ops/index.js';
+import {
+  Dropout,
+  GroupNorm,
+  LayerNorm,
+  Linear,
+  Module,
+  ModuleList,
+  zeroModule,
+} from '../../nn/index.js';
+import { checkpoint } from '../../autograd/index.js';
+import type { Tensor } from '../../tensor.js';
+
+export interface CrossAttentionOptions {
+  /** width of the context, default that of the queries */
+  contextDim?: number;
+  heads?: number;
+  dimHead?: number;
+  dropout?: number;
+}
+
+/** softmax(Q Kᵀ / √d) V with queries from x, keys and values from the context. */
+export class CrossAttention extends Module<[Tensor, Tensor?, Tensor?], Tensor> {
+  readonly to_q: Linear;
+  readonly to_k: Linear;
+  readonly to_v: Linear;
+  readonly to_out: { 0: Linear; 1: Dropout };
+  readonly #heads: number;
+  readonly #dimHead: number;
+
+  constructor(queryDim: number, options: CrossAttentionOptions = {}) {
+    super();
+    const { contextDim = queryDim, heads = 8, dimHead = 64, dropout = 0 } = options;
+    const inner = heads * dimHead;
+    this.to_q = new Linear(queryDim, inner, { bias: false });
+    this.to_k = new Linear(contextDim, inner, { bias: false });
+    this.to_v = new Linear(contextDim, inner, { bias: false });
+    this.to_out = { 0: new Linear(inner, queryDim), 1: new Dropout(dropout) };
+    this.#heads = heads;
+    this.#dimHead = dimHead;
+  }
+
+  /**
+   * @param x [N, T, queryDim]
+   * @param context [N, S, contextDim]; x itself when missing
+   * @param mask [N, S], bool: keys to use
+   */
+  forward(x: Tensor, context: Tensor = x, mask?: Tensor): Tensor {
+    const [N, T] = x.shape;
+    const S = context.shape[1];
+    const [K, D] = [this.#heads, this.#dimHead];
+    const q = this.to_q.forward(x).reshape([N, T, K, D]);
+    const k = this.to_k.forward(context).reshape([N, S, K, D]);
+    const v = this.to_v.forward(context).reshape([N, S, K, D]);
+    const mixed = attention(q, k, v, { mask }).reshape([N, T, K * D]);
+    return this.to_out[1].forward(this.to_out[0].forward(mixed));
+  }
+}
+
+/** A linear layer whose output is half value, half gate: value · gelu(gate). */
+export class GEGLU extends Module<[Tensor], Tensor> {
+  readonly proj: Linear;
+
+  constructor(dimIn: number, dimOut: number) {
+    super();
+    this.proj = new Linear(dimIn, 2 * dimOut);
+  }
+
+  forward(x: Tensor): Tensor {
+    const [value, gate] = this.proj.forward(x).chunk(2, -1);
+    return value.mul(gelu(gate));
+  }
+}
+
+export interface FeedForwardOptions {
+  dimOut?: number;
+  /** inner width over the outer one, default 4 */
+  mult?: number;
+  /** GEGLU instead of a linear layer and GELU */
+  glu?: boolean;
+  dropout?: number;
+}
+
+/** Widen, activate, narrow. */
+export class FeedForward extends Module<[Tensor], Tensor> {
+  readonly net: { 0: GEGLU | { 0: Linear }; 1: Dropout; 2: Linear };
+
+  constructor(dim: number, options: FeedForwardOptions = {}) {
+    super();
+    const { dimOut = dim, mult = 4, glu = false, dropout = 0 } = options;
+    const inner = Math.floor(dim * mult);
+    this.net = {
+      0: glu ? new GEGLU(dim, inner) : { 0: new Linear(dim, inner) },
+      1: new Dropout(dropout),
+      2: new Linear(inner, dimOut),
+    };
+  }
+
+  forward(x: Tensor): Tensor {
+    const [first, dropout, last] = [this.net[0], this.net[1], this.net[2]];
+    const hidden = first instanceof GEGLU ? first.forward(x) : gelu(first[0].forward(x));
+    return last.forward(dropout.forward(hidden));
+  }
+}
+
+export interface TransformerBlockOptions {
+  contextDim?: number;
+  dropout?: number;
+  /** default true: GEGLU in the feed-forward part */
+  gatedFf?: boolean;
+}
+
+/** Self-attention, cross-attention, feed-forward; each after a layer norm and with a residual. */
+export class BasicTransformerBlock extends Module<[Tensor, Tensor?], Tensor> {
+  readonly attn1: CrossAttention;
+  readonly ff: FeedForward;
+  readonly attn2: CrossAttention;
+  readonly norm1: LayerNorm;
+  readonly norm2: LayerNorm;
+  readonly norm3: LayerNorm;
+
+  constructor(dim: number, heads: number, dimHead: number, options: TransformerBlockOptions = {}) {
+    super();
+    const { contextDim, dropout, gatedFf = true } = options;
+    this.attn1 = new CrossAttention(dim, { heads, dimHead, dropout });
+    this.ff = new FeedForward(dim, { dropout, glu: gatedFf });
+    this.attn2 = new CrossAttention(dim, { contextDim, heads, dimHead, dropout });
+    this.norm1 = new LayerNorm(dim);
+    this.norm2 = new LayerNorm(dim);
+    this.norm3 = new LayerNorm(dim);
+  }
+
+  /** Without a context the second attention is self-attention too. */
+  forward(x: Tensor, context?: Tensor): Tensor {
+    const self = x.add(this.attn1.forward(this.norm1.forward(x)));
+    const cross = self.add(this.attn2.forward(this.norm2.forward(self), context));
+    return cross.add(this.ff.forward(this.norm3.forward(cross)));
+  }
+}
+
+export interface SpatialTransformerOptions extends TransformerBlockOptions {
+  heads: number;
+  dimHead: number;
+  /** number of transformer blocks, default 1 */
+  depth?: number;
+  /** recompute the blocks in the backward pass */
+  useCheckpoint?: boolean;
+}
+
+/** Transformer blocks over the positions of a map, which become tokens by a free reshape. */
+export class SpatialTransformer extends Module<[Tensor, Tensor?], Tensor> {
+  readonly norm: GroupNorm;
+  readonly proj_in: Linear;
+  readonly transformer_blocks: ModuleList<BasicTransformerBlock>;
+  readonly proj_out: Linear;
+  readonly #checkpoint: boolean;
+
+  constructor(channels: number, options: SpatialTransformerOptions) {
+    super();
+    const { heads, dimHead, depth = 1, useCheckpoint = false, ...block } = options;
+    const inner = heads * dimHead;
+    this.norm = new GroupNorm(32, channels, { eps: 1e-6 });
+    this.proj_in = new Linear(channels, inner, { storedAs: 'conv2d' });
+    this.transformer_blocks = new ModuleList(
+      Array.from({ length: depth }, () => new BasicTransformerBlock(inner, heads, dimHead, block)),
+    );
+    this.proj_out = zeroModule(new Linear(inner, channels, { storedAs: 'conv2d' }));
+    this.#checkpoint = useCheckpoint;
+  }
+
+  /**
+   * @param x [N, H, W, C]
+   * @param context [N, S, contextDim]
+   */
+  forward(x: Tensor, context?: Tensor): Tensor {
+    const [N, H, W] = x.shape;
+    const h = this.proj_in.forward(this.norm.forward(x)); // [N, H, W, C']
+    let tokens = h.reshape([N, H * W, -1]);
+    for (const block of this.transformer_blocks) {
+      const inputs = context ? [tokens, context] : [tokens];
+      tokens = this.#checkpoint
+        ? checkpoint((...given) => block.forward(given[0], given[1]), ...inputs)
+        : block.forward(tokens, context);
+    }
+    return x.add(this.proj_out.forward(tokens.reshape(h.shape)));
+  }
+}

@@ -1,0 +1,216 @@
+/** The network ε(x, t, conditioning) of the diffusion model (paper, section 3.2 and appendix E.2). */
+import { concat, silu, timestepEmbedding } from '../../ops/index.js';
+import {
+  Conv2d,
+  Embedding,
+  GroupNorm,
+  Linear,
+  Module,
+  ModuleList,
+  zeroModule,
+} from '../../nn/index.js';
+import { checkpoint } from '../../autograd/index.js';
+import { check, checkShape } from '../../errors.js';
+import type { Tensor } from '../../tensor.js';
+import { AttentionBlock } from './attention_block.js';
+import { headsOf, withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
+import { Downsample, Upsample } from './resample.js';
+import { ResBlock } from './res_block.js';
+import { SpatialTransformer } from './transformer.js';
+
+type StageLayer = ResBlock | AttentionBlock | SpatialTransformer | Conv2d | Downsample | Upsample;
+
+/** Layers in a row; each gets what it needs of time embedding and context. */
+class Stage extends ModuleList<StageLayer> {
+  constructor(
+    layers: readonly StageLayer[],
+    readonly recompute = false,
+  ) {
+    super([...layers]);
+  }
+
+  run(x: Tensor, emb: Tensor, context?: Tensor): Tensor {
+    let h = x;
+    for (const layer of this) {
+      if (layer instanceof ResBlock) {
+        h = this.recompute ? checkpoint((a, b) => layer.forward(a, b), h, emb) : layer.forward(h, emb);
+      } else if (layer instanceof SpatialTransformer) {
+        h = layer.forward(h, context); // recomputes block by block
+      } else if (layer instanceof AttentionBlock && this.recompute) {
+        h = checkpoint((a) => layer.forward(a), h);
+      } else {
+        h = layer.forward(h);
+      }
+    }
+    return h;
+  }
+}
+
+/** What the network may be conditioned on besides time. */
+export interface UNetConditioning {
+  /** tokens [N, S, contextDim], for a spatial transformer */
+  context?: Tensor;
+  /** class ids [N], for a network with numClasses */
+  y?: Tensor;
+}
+
+/** Noisy latents [N, H, W, inChannels] and timesteps [N] to a prediction [N, H, W, outChannels]. */
+export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tensor> {
+  readonly time_embed: { 0: Linear; 2: Linear };
+  readonly label_emb: Embedding | null;
+  readonly input_blocks: ModuleList<Stage>;
+  readonly middle_block: Stage;
+  readonly output_blocks: ModuleList<Stage>;
+  readonly out: { 0: GroupNorm; 2: Conv2d };
+  readonly id_predictor: { 0: GroupNorm; 1: Linear } | null;
+  readonly #config: FullUNetConfig;
+
+  constructor(readonly config: UNetConfig) {
+    super();
+    const full = (this.#config = withDefaults(config));
+    const { modelChannels: width, numClasses, nEmbed, outChannels } = full;
+    const embWidth = 4 * width;
+    this.time_embed = { 0: new Linear(width, embWidth), 2: new Linear(embWidth, embWidth) };
+    this.label_emb = numClasses > 0 ? new Embedding(numClasses, embWidth) : null;
+    const layers = buildLayers(full);
+    this.input_blocks = new ModuleList(layers.down);
+    this.middle_block = layers.middle;
+    this.output_blocks = new ModuleList(layers.up);
+    this.out = {
+      0: new GroupNorm(32, width, { activation: 'silu' }),
+      2: zeroModule(new Conv2d(width, outChannels, { kernelSize: 3, padding: 1 })),
+    };
+    this.id_predictor =
+      nEmbed > 0
+        ? { 0: new GroupNorm(32, width), 1: new Linear(width, nEmbed, { storedAs: 'conv2d' }) }
+        : null;
+  }
+
+  /**
+   * @param x [N, H, W, C], sides divisible by 2^(levels - 1)
+   * @param t [N], integer or fractional timesteps
+   */
+  forward(x: Tensor, t: Tensor, { context, y }: UNetConditioning = {}): Tensor {
+    this.#check(x, t, context, y);
+    const time = timestepEmbedding(t, this.#config.modelChannels).to(x.dtype); // [N, M]
+    let emb = this.time_embed[2].forward(silu(this.time_embed[0].forward(time))); // [N, 4M]
+    if (this.label_emb && y) emb = emb.add(this.label_emb.forward(y));
+
+    const skips: Tensor[] = [];
+    let h = x;
+    for (const stage of this.input_blocks) {
+      h = stage.run(h, emb, context);
+      skips.push(h);
+    }
+    h = this.middle_block.run(h, emb, context);
+    for (const stage of this.output_blocks) {
+      h = stage.run(concat([h, skips.pop()!], 3), emb, context);
+    }
+    if (this.id_predictor) return this.id_predictor[1].forward(this.id_predictor[0].forward(h));
+    return this.out[2].forward(this.out[0].forward(h));
+  }
+
+  #check(x: Tensor, t: Tensor, context?: Tensor, y?: Tensor): void {
+    const { inChannels, channelMult, contextDim } = this.#config;
+    const [N, H, W, C] = x.shape;
+    const factor = 2 ** (channelMult.length - 1);
+    const got = () => `Got x of shape [${x.shape.join(', ')}]`;
+    checkShape(x.rank === 4 && C === inChannels, () => {
+      return `UNetModel: x must be [N, H, W, ${inChannels}]. ${got()}.`;
+    });
+    checkShape(H % factor === 0 && W % factor === 0, () => {
+      return `UNetModel: with ${channelMult.length} levels the sides must be divisible by ${factor}. ${got()}.`;
+    });
+    checkShape(t.rank === 1 && t.shape[0] === N, () => {
+      return `UNetModel: t must be [N], one timestep per sample. ${got()} and t of [${t.shape.join(', ')}].`;
+    });
+    check((y !== undefined) === (this.label_emb !== null), () => {
+      return this.label_emb
+        ? 'UNetModel: the network is class-conditional: give class ids as y.'
+        : 'UNetModel: y was given, but the network has no classes (numClasses).';
+    });
+    check(context === undefined || contextDim > 0, () => {
+      return 'UNetModel: a context was given, but the network takes none (useSpatialTransformer).';
+    });
+  }
+}
+
+// Widths on the way down are pushed and, reversed, tell the way up what each skip brings.
+function buildLayers(config: FullUNetConfig): { down: Stage[]; middle: Stage; up: Stage[] } {
+  const { modelChannels, channelMult, numResBlocks, convResample, useCheckpoint } = config;
+  const embWidth = 4 * modelChannels;
+  const stage = (...layers: StageLayer[]) => new Stage(layers, useCheckpoint);
+  const resBlock = (from: number, to: number, resample: 'up' | 'down' | 'none' = 'none') =>
+    new ResBlock(from, embWidth, {
+      outChannels: to,
+      dropout: config.dropout,
+      useScaleShiftNorm: config.useScaleShiftNorm,
+      resample,
+    });
+  const attentionAt = (factor: number, width: number, heads: number) =>
+    config.attentionResolutions.includes(factor) ? [makeAttention(width, config, heads)] : [];
+  const last = channelMult.length - 1;
+
+  const down = [stage(new Conv2d(config.inChannels, modelChannels, { kernelSize: 3, padding: 1 }))];
+  const skipWidths = [modelChannels];
+  let width = modelChannels;
+  channelMult.forEach((multiplier, l) => {
+    for (let r = 0; r < numResBlocks; r++) {
+      const to = multiplier * modelChannels;
+      down.push(stage(resBlock(width, to), ...attentionAt(2 ** l, to, config.numHeads)));
+      width = to;
+      skipWidths.push(width);
+    }
+    if (l === last) return;
+    down.push(
+      stage(
+        config.resblockUpdown ? resBlock(width, width, 'down') : new Downsample(width, convResample),
+      ),
+    );
+    skipWidths.push(width);
+  });
+
+  const middle = stage(
+    resBlock(width, width),
+    makeAttention(width, config, config.numHeads),
+    resBlock(width, width),
+  );
+
+  const up: Stage[] = [];
+  for (let l = last; l >= 0; l--) {
+    for (let i = 0; i <= numResBlocks; i++) {
+      const to = channelMult[l] * modelChannels;
+      const layers: StageLayer[] = [
+        resBlock(width + skipWidths.pop()!, to),
+        ...attentionAt(2 ** l, to, config.numHeadsUpsample),
+      ];
+      width = to;
+      if (l > 0 && i === numResBlocks) {
+        layers.push(
+          config.resblockUpdown ? resBlock(width, width, 'up') : new Upsample(width, convResample),
+        );
+      }
+      up.push(stage(...layers));
+    }
+  }
+  return { down, middle, up };
+}
+
+function makeAttention(
+  channels: number,
+  config: FullUNetConfig,
+  numHeads: number,
+): AttentionBlock | SpatialTransformer {
+  const { heads, headDim } = headsOf(channels, config, numHeads);
+  if (!config.useSpatialTransformer) {
+    const order = config.useNewAttentionOrder ? 'qkv-first' : 'heads-first';
+    return new AttentionBlock(channels, { heads, order });
+  }
+  return new SpatialTransformer(channels, {
+    heads,
+    dimHead: headDim,
+    depth: config.transformerDepth,
+    contextDim: config.contextDim,
+    useCheckpoint: config.useCheckpoint,
+  });
+}

@@ -1,0 +1,138 @@
+// Networks from published parameters: keys, shapes, starts, and errors that say what to mend.
+import { describe, expect, it } from 'vitest';
+import {
+  AutoencoderKL,
+  autoencoderConfig,
+  GaussianDiffusion,
+  manualSeed,
+  randn,
+  tensor,
+  UNetModel,
+  unetConfig,
+} from '../../lib/index.js';
+
+const unetParams = {
+  image_size: 8,
+  in_channels: 4,
+  out_channels: 4,
+  model_channels: 32,
+  num_res_blocks: 1,
+  attention_resolutions: [2],
+  channel_mult: [1, 2],
+  num_head_channels: 16,
+};
+
+const firstStageParams = {
+  embed_dim: 3,
+  lossconfig: { target: 'torch.nn.Identity' },
+  monitor: 'val/rec_loss',
+  ddconfig: {
+    double_z: true,
+    z_channels: 4,
+    resolution: 16,
+    in_channels: 3,
+    out_ch: 3,
+    ch: 32,
+    ch_mult: [1, 2],
+    num_res_blocks: 1,
+    attn_resolutions: [],
+    dropout: 0,
+  },
+};
+
+describe('UNetModel', () => {
+  it('uses the names of checkpoints', () => {
+    const state = new UNetModel(unetConfig(unetParams)).exportState();
+    const shape = (key: string) => state.get(key)?.shape;
+    expect(shape('time_embed.0.weight')).toEqual([128, 32]);
+    expect(shape('input_blocks.0.0.weight')).toEqual([32, 4, 3, 3]);
+    expect(shape('input_blocks.2.0.op.weight')).toEqual([32, 32, 3, 3]);
+    expect(shape('input_blocks.3.0.emb_layers.1.weight')).toEqual([64, 128]);
+    expect(shape('input_blocks.3.1.qkv.weight')).toEqual([192, 64, 1]);
+    expect(shape('middle_block.1.proj_out.weight')).toEqual([64, 64, 1]);
+    expect(shape('output_blocks.1.2.conv.weight')).toEqual([64, 64, 3, 3]);
+    expect(shape('output_blocks.3.0.skip_connection.weight')).toEqual([32, 64, 1, 1]);
+    expect(shape('out.2.bias')).toEqual([4]);
+  });
+
+  it('predicts nothing at first, because its last layers start at zero', () => {
+    const unet = new UNetModel(unetConfig(unetParams));
+    const y = unet.forward(randn([2, 8, 8, 4]), tensor([1, 999], { dtype: 'int64' }));
+    expect(y.shape).toEqual([2, 8, 8, 4]);
+    expect((y.dataSync() as Float32Array).every((value) => value === 0)).toBe(true);
+  });
+
+  it('gives the same gradients when blocks are recomputed', () => {
+    const params = {
+      ...unetParams,
+      num_head_channels: -1,
+      num_heads: 2,
+      use_spatial_transformer: true,
+      context_dim: 8,
+    };
+    const [x, t, context] = [
+      randn([2, 8, 8, 4]),
+      tensor([1, 999], { dtype: 'int64' }),
+      randn([2, 3, 8]),
+    ];
+    const gradients = [false, true].map((use_checkpoint) => {
+      manualSeed(5);
+      const unet = new UNetModel(unetConfig({ ...params, use_checkpoint }));
+      // the last layer starts at zero and would hide everything before it
+      const [last] = [unet.out[2].weight];
+      last.dispose();
+      Object.assign(unet.out[2], { weight: randn(last.shape) });
+      unet.out[2].weight.requiresGrad = true;
+      unet.forward(x, t, { context }).square().mean().backward();
+      return unet.input_blocks[0].namedParameters().get('0.weight')!.grad!.dataSync();
+    });
+    expect(gradients[1]).toEqual(gradients[0]);
+  });
+
+  it('says what is wrong', () => {
+    expect(() => unetConfig({ ...unetParams, num_headz: 4 })).toThrow(/unknown parameter 'num_headz'/);
+    expect(() => new UNetModel(unetConfig({ ...unetParams, channel_mult: [2, 4] }))).toThrow(
+      /channelMult must start with 1.*\[2, 4\]/,
+    );
+    expect(() => new UNetModel(unetConfig({ ...unetParams, num_head_channels: -1 }))).toThrow(
+      /give numHeads or numHeadChannels/,
+    );
+    const unet = new UNetModel(unetConfig(unetParams));
+    const t = tensor([1], { dtype: 'int64' });
+    expect(() => unet.forward(randn([1, 7, 8, 4]), t)).toThrow(/divisible by 2.*\[1, 7, 8, 4\]/);
+    expect(() => unet.forward(randn([1, 8, 8, 3]), t)).toThrow(/\[N, H, W, 4\]/);
+    expect(() => unet.forward(randn([2, 8, 8, 4]), t)).toThrow(/one timestep per sample/);
+    expect(() => unet.forward(randn([1, 8, 8, 4]), t, { y: t })).toThrow(/no classes/);
+  });
+});
+
+describe('AutoencoderKL', () => {
+  it('goes to latents and back', () => {
+    const kl = new AutoencoderKL(autoencoderConfig(firstStageParams));
+    const { reconstruction, posterior, latents } = kl.forward(randn([2, 16, 12, 3]), { seed: 1 });
+    expect(latents.shape).toEqual([2, 8, 6, 3]);
+    expect(posterior.kl().shape).toEqual([2]);
+    expect(reconstruction.shape).toEqual([2, 16, 12, 3]);
+    expect([...kl.namedParameters().keys()].slice(0, 2)).toEqual([
+      'encoder.conv_in.weight',
+      'encoder.conv_in.bias',
+    ]);
+  });
+
+  it('needs moments from its encoder', () => {
+    const ddconfig = { ...firstStageParams.ddconfig, double_z: false };
+    expect(() => new AutoencoderKL(autoencoderConfig({ ...firstStageParams, ddconfig }))).toThrow(
+      /doubleZ must be true/,
+    );
+  });
+});
+
+describe('GaussianDiffusion', () => {
+  it('trains: the loss of a perfect prediction is zero', async () => {
+    const diffusion = new GaussianDiffusion();
+    const [x0, noise] = [randn([2, 4, 4, 3]), randn([2, 4, 4, 3])];
+    const t = tensor([0, 700], { dtype: 'int64' });
+    const { loss, lossVlb } = diffusion.loss(() => noise, x0, t, noise);
+    expect([await loss.item(), await lossVlb.item()]).toEqual([0, 0]);
+  });
+});
