@@ -1,14 +1,23 @@
 import { defineConfig } from 'vitest/config';
 
+/** Tests that measure: they run after the others, one at a time, so that nothing disturbs them. */
+const timed = ['tests/event_loop.test.ts', 'tests/memory.test.ts'];
+const project = (name: string, test: object) => ({
+  extends: true as const,
+  test: { name, ...test },
+});
+
 export default defineConfig({
   // Node 20 does not know `using`; tests and library sources are lowered as they load.
   oxc: { target: 'es2022' },
   test: {
-    include: ['tests/**/*.test.ts'],
     // A process per file: a crash of the addon fails its file and no other.
     pool: 'forks',
-    maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    projects: [
+      project('tests', { include: ['tests/**/*.test.ts'], exclude: timed, maxWorkers: 2 }),
+      project('timed', { include: timed, maxWorkers: 1, sequence: { groupOrder: 1 } }),
+    ],
   },
 });

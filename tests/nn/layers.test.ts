@@ -1,3 +1,4 @@
+import { expect, test } from 'vitest';
 import {
   AvgPool2d,
   BatchNorm2d,
@@ -164,4 +165,38 @@ testModule({
   output: [1, 2, 2, 3],
   keys: {},
   parameters: 0,
+});
+
+test('BatchNorm2d counts training batches and leaves statistics alone in evaluation', () => {
+  const layer = new BatchNorm2d(2);
+  const x = tensor([1, 2, 3, 4], { shape: [1, 2, 1, 2] });
+  layer.forward(x);
+  layer.forward(x);
+  layer.eval().forward(x);
+  expect(layer.num_batches_tracked.itemSync()).toBe(2);
+  // momentum 0.1 twice towards the mean 2: 0 → 0.2 → 0.38
+  expect(layer.running_mean.dataSync()[0]).toBeCloseTo(0.38, 6);
+});
+
+test('layers refuse impossible sizes with both numbers', () => {
+  expect(() => new GroupNorm(32, 30)).toThrow(/channels \(30\).*groups \(32\)/);
+  expect(() => new Conv2d(3, 4, { kernelSize: 3, groups: 2 })).toThrow(/3 → 4.*groups \(2\)/);
+  expect(() => new Linear(0, 4)).toThrow(/0 → 4/);
+  expect(() => new Dropout(1)).toThrow(/got 1/);
+});
+
+test('a convolution prints its geometry, and shapes as files have them', () => {
+  const layer = new Conv2d(3, 8, { kernelSize: 3, stride: 2, padding: { bottom: 1, right: 1 } });
+  expect(layer.toString()).toBe(
+    'Conv2d(3 → 8, kernel 3, stride 2, padding {"bottom":1,"right":1})  ' +
+      'weight [8, 3, 3, 3], bias [8]  224 parameters',
+  );
+});
+
+test('fused options reach the operation', () => {
+  const layer = new Linear(2, 2);
+  const x = tensor([[1, 2]]);
+  const sum = layer.forward(x, { residual: x }).dataSync();
+  const plain = layer.forward(x).dataSync();
+  expect([...sum].map(Number)).toEqual([...plain].map((y, i) => Math.fround(Number(y) + i + 1)));
 });
