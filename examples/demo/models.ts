@@ -44,7 +44,11 @@ export interface EmojiDiffusionConfig {
   words: string[];
 }
 
-export function diffusionConfig(settings: Settings, categories: readonly string[], words: readonly string[]): EmojiDiffusionConfig {
+export function diffusionConfig(
+  settings: Settings,
+  categories: readonly string[],
+  words: readonly string[],
+): EmojiDiffusionConfig {
   const { channels, blocks } = settings.diffusion;
   const { latentChannels } = settings.autoencoder;
   return {
@@ -115,7 +119,10 @@ export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], 
 
   /** Nothing known: what guidance leads away from. */
   unconditional(count: number): EmojiConditioning {
-    return this.condition(new Array<number>(count).fill(this.classOf()), new Array<string>(count).fill(''));
+    return this.condition(
+      new Array<number>(count).fill(this.classOf()),
+      new Array<string>(count).fill(''),
+    );
   }
 }
 

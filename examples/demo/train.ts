@@ -43,14 +43,21 @@ export async function train(stage: Stage): Promise<number> {
     progress.step(step + 1, loss);
     if ((step + 1) % stepsBetweenMetrics === 0) {
       const images = (step + 1) * settings.batch;
-      metrics.append({ stage: name, step: step + 1, images, loss, seconds: (performance.now() - start) / 1000 });
+      metrics.append({
+        stage: name,
+        step: step + 1,
+        images,
+        loss,
+        seconds: (performance.now() - start) / 1000,
+      });
     }
   };
 
   try {
     for (let step = first; step < settings.steps; ++step) {
       signal.throwIfAborted();
-      for (const group of optimizer.groups) group.lr = settings.learningRate * rateAt(step, settings);
+      for (const group of optimizer.groups)
+        group.lr = settings.learningRate * rateAt(step, settings);
       const value = tidy(() => {
         const loss = stage.loss(step);
         loss.backward();
