@@ -1,6 +1,6 @@
 // The two models: an autoencoder at f = 8, and a latent diffusion model conditioned on a category and on a
 // caption. Both save as folders that examples/sample.ts loads.
-import { Embedding, Module, tensor, type Tensor } from '../../lib/index.js';
+import { Module, tensor, type Tensor } from '../../lib/index.js';
 import { openModel, saveModel, type Json } from '../../lib/io/index.js';
 import {
   AutoencoderKL,

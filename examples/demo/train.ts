@@ -1,7 +1,8 @@
 // The loop both stages share: steps, the schedule of the learning rate, the average of the weights,
 // progress, and saving often enough that an interruption costs a minute.
 import { clipGradNorm, tidy, type Tensor } from '../../lib/index.js';
-import { MetricsFile, Progress } from './progress.js';
+import type { MetricsFile } from './progress.js';
+import { Progress } from './progress.js';
 import { rateAt, type StageSettings } from './settings.js';
 import { loadState, saveState, type Trainee } from './state.js';
 
