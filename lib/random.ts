@@ -1,11 +1,18 @@
-import { registerReplayable } from './replay.js';
 import type { Device } from './device.js';
 import type { DType } from './dtype.js';
 import { check } from './errors.js';
 import { native, type Id } from './native.js';
+import { registerReplayable } from './replay.js';
 import { empty, upload, type Tensor } from './tensor.js';
 
-type Rows = [seed: number, stream: number, step: number, firstSample: number, seeds: Id | null, samples: Id | null];
+type Rows = [
+  seed: number,
+  stream: number,
+  step: number,
+  firstSample: number,
+  seeds: Id | null,
+  samples: Id | null,
+];
 
 const kernels = native<{
   random_normal(...args: [...Rows, mean: number, std: number, y: Id]): void;
@@ -56,9 +63,17 @@ const checkSeed = (seed: number): number => {
 function perSample(name: string, values: readonly number[] | undefined, y: Tensor): Tensor | null {
   if (!values) return null;
   const rows = y.rank === 0 ? 1 : y.shape[0];
-  check(values.length === rows, () => `random: expected ${rows} ${name}, one per sample, got ${values.length}`);
+  check(
+    values.length === rows,
+    () => `random: expected ${rows} ${name}, one per sample, got ${values.length}`,
+  );
   const list = empty([rows], { dtype: 'int64', device: y.device });
-  upload(list, BigInt64Array.from(values, (value) => BigInt(name === 'seeds' ? checkSeed(value) : checkCounter(name, value))));
+  upload(
+    list,
+    BigInt64Array.from(values, (value) =>
+      BigInt(name === 'seeds' ? checkSeed(value) : checkCounter(name, value)),
+    ),
+  );
   return list;
 }
 
@@ -81,7 +96,9 @@ function draw(
 
 // Generators that a recomputation must rewind; weak, so that a forgotten generator can go.
 const living = new Set<WeakRef<Generator>>();
-const forget = new FinalizationRegistry<WeakRef<Generator>>((reference) => living.delete(reference));
+const forget = new FinalizationRegistry<WeakRef<Generator>>((reference) =>
+  living.delete(reference),
+);
 
 registerReplayable({
   snapshot() {
@@ -120,31 +137,50 @@ export class Generator {
   }
 
   /** Independent normals of the given mean and deviation. */
-  normal(shape: readonly number[], options: RandomOptions & { mean?: number; std?: number } = {}): Tensor {
+  normal(
+    shape: readonly number[],
+    options: RandomOptions & { mean?: number; std?: number } = {},
+  ): Tensor {
     const { mean = 0, std = 1 } = options;
-    return draw(this.next(), shape, options, (rows, y) => kernels.random_normal(...rows, mean, std, y.id));
+    return draw(this.next(), shape, options, (rows, y) =>
+      kernels.random_normal(...rows, mean, std, y.id),
+    );
   }
 
   /** Uniform in [low, high), by default [0, 1). */
-  uniform(shape: readonly number[], options: RandomOptions & { low?: number; high?: number } = {}): Tensor {
+  uniform(
+    shape: readonly number[],
+    options: RandomOptions & { low?: number; high?: number } = {},
+  ): Tensor {
     const { low = 0, high = 1 } = options;
-    return draw(this.next(), shape, options, (rows, y) => kernels.random_uniform(...rows, low, high, y.id));
+    return draw(this.next(), shape, options, (rows, y) =>
+      kernels.random_uniform(...rows, low, high, y.id),
+    );
   }
 
   /** Integers in [low, high), int64 by default: `integers(0, 1000, [batch])` are timesteps. */
-  integers(low: number, high: number, shape: readonly number[], options: RandomOptions = {}): Tensor {
+  integers(
+    low: number,
+    high: number,
+    shape: readonly number[],
+    options: RandomOptions = {},
+  ): Tensor {
     check(
       Number.isSafeInteger(low) && Number.isSafeInteger(high) && low < high,
       () => `integers: expected integers low < high, got ${low} and ${high}`,
     );
     const typed = { ...options, dtype: options.dtype ?? ('int64' as const) };
-    return draw(this.next(), shape, typed, (rows, y) => kernels.random_integers(...rows, low, high, y.id));
+    return draw(this.next(), shape, typed, (rows, y) =>
+      kernels.random_integers(...rows, low, high, y.id),
+    );
   }
 
   /** 1 with probability p, else 0. */
   bernoulli(p: number, shape: readonly number[], options: RandomOptions = {}): Tensor {
     check(p >= 0 && p <= 1, () => `bernoulli: p must lie in [0, 1], got ${p}`);
-    return draw(this.next(), shape, options, (rows, y) => kernels.random_bernoulli(...rows, p, y.id));
+    return draw(this.next(), shape, options, (rows, y) =>
+      kernels.random_bernoulli(...rows, p, y.id),
+    );
   }
 
   /** 0, 1, ..., n - 1 in random order, int64. */
@@ -190,8 +226,12 @@ export const rand = (shape: readonly number[], options: SourceOptions = {}): Ten
   (options.generator ?? defaultGenerator).uniform(shape, options);
 
 /** Integers in [low, high), int64 by default. */
-export const randint = (low: number, high: number, shape: readonly number[], options: SourceOptions = {}): Tensor =>
-  (options.generator ?? defaultGenerator).integers(low, high, shape, options);
+export const randint = (
+  low: number,
+  high: number,
+  shape: readonly number[],
+  options: SourceOptions = {},
+): Tensor => (options.generator ?? defaultGenerator).integers(low, high, shape, options);
 
 export interface NoiseOptions extends RandomOptions {
   /** One seed, from which samples differ by their number, or a seed of its own for every sample. */

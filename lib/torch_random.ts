@@ -33,7 +33,10 @@ export class TorchGenerator {
 
   /** @param seed an integer; the twister uses its low 32 bits. */
   constructor(seed: number) {
-    check(Number.isSafeInteger(seed), () => `TorchGenerator: seed must be a safe integer, got ${seed}`);
+    check(
+      Number.isSafeInteger(seed),
+      () => `TorchGenerator: seed must be a safe integer, got ${seed}`,
+    );
     const { words } = this;
     words[0] = Number(BigInt.asUintN(32, BigInt(seed)));
     for (let i = 1; i < stateWords; ++i)
@@ -42,25 +45,39 @@ export class TorchGenerator {
 
   /** Uniform in [0, 1), as `torch.rand`. */
   rand(shape: readonly number[], options: Options = {}): Tensor {
-    return tensor(this.fill(shape, options, (wide) => (wide ? this.uniform53() : this.uniform24())), { shape, ...options });
+    return tensor(
+      this.fill(shape, options, (wide) => (wide ? this.uniform53() : this.uniform24())),
+      { shape, ...options },
+    );
   }
 
   /** Standard normals, as `torch.randn`. */
   randn(shape: readonly number[], options: Options = {}): Tensor {
     const wide = options.dtype === 'float64';
     const count = shape.reduce((a, b) => a * b, 1);
-    const values = count < 16 ? this.fill(shape, options, () => this.normal()) : this.normalsBySixteen(count, wide);
+    const values =
+      count < 16
+        ? this.fill(shape, options, () => this.normal())
+        : this.normalsBySixteen(count, wide);
     return tensor(values, { shape, ...options });
   }
 
   /** Integers in [low, high), int64, as `torch.randint`. The range must be below 2^32. */
-  randint(low: number, high: number, shape: readonly number[], options: { device?: Device | string } = {}): Tensor {
+  randint(
+    low: number,
+    high: number,
+    shape: readonly number[],
+    options: { device?: Device | string } = {},
+  ): Tensor {
     check(
       Number.isSafeInteger(low) && Number.isSafeInteger(high) && low < high && high - low < 2 ** 32,
-      () => `randint: expected integers low < high that are less than 2^32 apart, got ${low} and ${high}`,
+      () =>
+        `randint: expected integers low < high that are less than 2^32 apart, got ${low} and ${high}`,
     );
     const count = shape.reduce((a, b) => a * b, 1);
-    const values = BigInt64Array.from({ length: count }, () => BigInt(low + (this.word() % (high - low))));
+    const values = BigInt64Array.from({ length: count }, () =>
+      BigInt(low + (this.word() % (high - low))),
+    );
     return tensor(values, { shape, device: options.device });
   }
 
@@ -144,7 +161,11 @@ export class TorchGenerator {
     return values;
   }
 
-  private fill(shape: readonly number[], { dtype }: Options, next: (wide: boolean) => number): Float32Array | Float64Array {
+  private fill(
+    shape: readonly number[],
+    { dtype }: Options,
+    next: (wide: boolean) => number,
+  ): Float32Array | Float64Array {
     const count = shape.reduce((a, b) => a * b, 1);
     const wide = dtype === 'float64';
     const values = wide ? new Float64Array(count) : new Float32Array(count);

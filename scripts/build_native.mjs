@@ -6,7 +6,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
-import { addonFile, buildFolder, buildOptions, markNativeCurrent } from './native_stamp.mjs';
+import {
+  addonFile,
+  buildFolder,
+  buildOptions,
+  fingerprint,
+  markNativeCurrent,
+} from './native_stamp.mjs';
 import { hasCMake } from './prerequisites.mjs';
 
 const jobs = String(availableParallelism());
@@ -35,9 +41,10 @@ function withNodeGyp() {
     : spawnSync('npx', ['node-gyp', ...args], { stdio: 'inherit' });
 }
 
+const building = fingerprint();
 const result = hasCMake() ? withCMake() : withNodeGyp();
 if (result.status !== 0) {
   console.error(`${addonFile()} was not built; the compiler's messages are above.`);
   process.exit(result.status ?? 1);
 }
-markNativeCurrent();
+markNativeCurrent(building);

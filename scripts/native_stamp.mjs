@@ -14,7 +14,7 @@ export const addonFile = () => join(buildFolder(), 'Release', 'emulsion.node');
 
 const stampFile = () => join(buildFolder(), 'Release', 'emulsion.stamp');
 
-function fingerprint() {
+export function fingerprint() {
   const hash = createHash('sha256').update(JSON.stringify(buildOptions()));
   const sources = readdirSync('native', { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -30,4 +30,5 @@ export const nativeIsCurrent = () =>
   existsSync(stampFile()) &&
   readFileSync(stampFile(), 'utf8') === fingerprint();
 
-export const markNativeCurrent = () => writeFileSync(stampFile(), fingerprint());
+/** @param {string} built the fingerprint from before the build: sources may have changed meanwhile. */
+export const markNativeCurrent = (built) => writeFileSync(stampFile(), built);

@@ -224,7 +224,12 @@ describe('completeness', () => {
 
   test('every kernel has a user and every user a kernel', () => {
     // native() refuses names that the engine lacks, so a missing row fails earlier, by name.
-    expect(lib.engineInfo().kernels.filter((name) => !usedKernels.has(name))).toEqual([]);
+    const { kernels } = lib.engineInfo();
+    expect(kernels.filter((name) => !usedKernels.has(name))).toEqual([]);
+    expect(
+      kernels.filter((name, i) => kernels.indexOf(name) !== i),
+      'rows that stand twice',
+    ).toEqual([]);
   });
 
   for (const name of covered)

@@ -1,5 +1,4 @@
 // The golden numbers of the original, through the same runner as `npm run parity`.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { adapters } from './parity/adapters/index.js';
@@ -8,7 +7,7 @@ import { runParity } from './parity/runner.js';
 const golden = join(import.meta.dirname, 'golden');
 
 describe('parity with the original', () => {
-  for (const folder of readdirSync(golden)) {
+  for (const folder of ['ops', 'modules', 'diffusion', 'train']) {
     it(folder, { timeout: 300_000 }, async () => {
       const lines: string[] = [];
       const report = await runParity(join(golden, folder), {

@@ -48,7 +48,10 @@ export interface Conv2dOptions {
   /** Step between output pixels, both ways or `[vertical, horizontal]`. Default 1. */
   stride?: number | readonly [number, number];
   /** Zeros around the image: all sides, `[top and bottom, left and right]`, or each side. Default 0. */
-  padding?: number | readonly [number, number] | { top?: number; bottom?: number; left?: number; right?: number };
+  padding?:
+    | number
+    | readonly [number, number]
+    | { top?: number; bottom?: number; left?: number; right?: number };
   /** Distance between the kernel's taps. Default 1. */
   dilation?: number | readonly [number, number];
   /** Number of parts that the channels fall into, each convolved on its own. Default 1. */
@@ -120,7 +123,8 @@ export function conv2d(
   const [K, R, S, groupC] = weight.shape;
   checkShape(
     C % groups === 0 && K % groups === 0,
-    () => `conv2d: groups (${groups}) must divide the channels of x ${show(x)} and the outputs of weight ${show(weight)}`,
+    () =>
+      `conv2d: groups (${groups}) must divide the channels of x ${show(x)} and the outputs of weight ${show(weight)}`,
   );
   checkShape(
     groupC * groups === C,
@@ -139,14 +143,19 @@ export function conv2d(
       `${padding.join(', ')} (top, bottom, left, right)`,
   );
   const shape = [N, P, Q, K];
-  checkShape(!bias || hasShape(bias, [K]), () => `conv2d: bias must have shape [${K}], got ${show(bias!)}`);
+  checkShape(
+    !bias || hasShape(bias, [K]),
+    () => `conv2d: bias must have shape [${K}], got ${show(bias!)}`,
+  );
   checkShape(
     !channelAdd || hasShape(channelAdd, [N, K]),
-    () => `conv2d: channelAdd must have shape [batch, outputs] [${N}, ${K}], got ${show(channelAdd!)}`,
+    () =>
+      `conv2d: channelAdd must have shape [batch, outputs] [${N}, ${K}], got ${show(channelAdd!)}`,
   );
   checkShape(
     !residual || hasShape(residual, shape),
-    () => `conv2d: residual must have the result's shape [${shape.join(', ')}], got ${show(residual!)}`,
+    () =>
+      `conv2d: residual must have the result's shape [${shape.join(', ')}], got ${show(residual!)}`,
   );
 
   const inputs = [x, weight, bias, channelAdd, residual];
@@ -176,8 +185,10 @@ export function conv2d(
       const d = activation ? activationBackward(dy, preactivation, activation) : dy; // [N, P, Q, K]
       const dx = needs[0] ? empty([N, H, W, C], d) : null;
       const dweight = needs[1] ? empty([K, R, S, groupC], d) : null;
-      if (dx) kernels.conv2d_backward_input(d.id, weight.id, stride, padding, dilation, groups, dx.id);
-      if (dweight) kernels.conv2d_backward_weight(d.id, x.id, stride, padding, dilation, groups, dweight.id);
+      if (dx)
+        kernels.conv2d_backward_input(d.id, weight.id, stride, padding, dilation, groups, dx.id);
+      if (dweight)
+        kernels.conv2d_backward_weight(d.id, x.id, stride, padding, dilation, groups, dweight.id);
       return [
         dx,
         dweight,

@@ -1,5 +1,12 @@
 import { op } from '../autograd/index.js';
-import { checkDType, checkFloating, checkRank, checkSameDType, checkTensors, normalizeAxis } from '../checks.js';
+import {
+  checkDType,
+  checkFloating,
+  checkRank,
+  checkSameDType,
+  checkTensors,
+  normalizeAxis,
+} from '../checks.js';
 import type { DType } from '../dtype.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
@@ -11,7 +18,13 @@ const kernels = native<{
   index_select_forward(x: Id, ids: Id, axis: number, y: Id): void;
   index_add_forward(x: Id | null, ids: Id, src: Id, axis: number, y: Id): void;
   one_hot_forward(ids: Id, y: Id): void;
-}>('gather_forward', 'scatter_add_forward', 'index_select_forward', 'index_add_forward', 'one_hot_forward');
+}>(
+  'gather_forward',
+  'scatter_add_forward',
+  'index_select_forward',
+  'index_add_forward',
+  'one_hot_forward',
+);
 
 const integers = ['int32', 'int64'] as const;
 
@@ -59,7 +72,8 @@ export function scatterAdd(x: Tensor, axis: number, index: Tensor, src: Tensor):
   checkLines('scatterAdd', x, index, along);
   checkShape(
     src.shape.join() === index.shape.join(),
-    () => `scatterAdd: src [${src.shape.join(', ')}] must have the shape of index [${index.shape.join(', ')}]`,
+    () =>
+      `scatterAdd: src [${src.shape.join(', ')}] must have the shape of index [${index.shape.join(', ')}]`,
   );
   const y = empty(x.shape, x);
   kernels.scatter_add_forward(x.id, index.id, src.id, along, y.id);
@@ -107,7 +121,8 @@ export function indexAdd(x: Tensor, axis: number, ids: Tensor, src: Tensor): Ten
   const along = normalizeAxis('indexAdd', axis, x.rank);
   checkShape(
     src.shape.join() === x.shape.with(along, ids.numel).join(),
-    () => `indexAdd: src [${src.shape.join(', ')}] must be x [${x.shape.join(', ')}] with ${ids.numel} entries on axis ${along}`,
+    () =>
+      `indexAdd: src [${src.shape.join(', ')}] must be x [${x.shape.join(', ')}] with ${ids.numel} entries on axis ${along}`,
   );
   const y = empty(x.shape, x);
   kernels.index_add_forward(x.id, ids.id, src.id, along, y.id);
@@ -127,7 +142,10 @@ export function indexAdd(x: Tensor, axis: number, ids: Tensor, src: Tensor): Ten
 export function oneHot(ids: Tensor, classes: number, options: { dtype?: DType } = {}): Tensor {
   checkTensors('oneHot', { ids });
   checkDType('oneHot', 'ids', ids, integers);
-  check(Number.isInteger(classes) && classes > 0, () => `oneHot: classes must be a positive integer, got ${classes}`);
+  check(
+    Number.isInteger(classes) && classes > 0,
+    () => `oneHot: classes must be a positive integer, got ${classes}`,
+  );
   const y = empty([...ids.shape, classes], { dtype: options.dtype, device: ids.device });
   kernels.one_hot_forward(ids.id, y.id);
   return op({ name: 'oneHot', inputs: [ids], output: y, backward: 'not differentiable' });

@@ -16,12 +16,18 @@ const text = (shape: readonly number[]): string => `[${shape.join(', ')}]`;
 // Row-major, in elements.
 function denseStrides(shape: readonly number[]): number[] {
   const strides = shape.map(() => 1);
-  for (let axis = shape.length - 2; axis >= 0; --axis) strides[axis] = strides[axis + 1] * shape[axis + 1];
+  for (let axis = shape.length - 2; axis >= 0; --axis)
+    strides[axis] = strides[axis + 1] * shape[axis + 1];
   return strides;
 }
 
 // y[i] = x[offset + i · strides], without history.
-function strided(x: Tensor, shape: readonly number[], strides: readonly number[], offset = 0): Tensor {
+function strided(
+  x: Tensor,
+  shape: readonly number[],
+  strides: readonly number[],
+  offset = 0,
+): Tensor {
   const y = empty(shape, x);
   kernels.strided_copy(x.id, strides, offset, y.id);
   return y;
@@ -29,7 +35,10 @@ function strided(x: Tensor, shape: readonly number[], strides: readonly number[]
 
 function checkList(name: string, tensors: readonly Tensor[]): void {
   const given: unknown = tensors;
-  check(Array.isArray(given) && given.length > 0, () => `${name}: expected an array of at least one tensor`);
+  check(
+    Array.isArray(given) && given.length > 0,
+    () => `${name}: expected an array of at least one tensor`,
+  );
   const named = Object.fromEntries(tensors.map((x, i) => [`tensors[${i}]`, x]));
   checkTensors(name, named);
   checkSameDType(name, named);
@@ -47,16 +56,28 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
     () => `permute: ${text(axes)} must name each axis of x ${text(x.shape)} once`,
   );
   const strides = denseStrides(x.shape);
-  const y = strided(x, order.map((axis) => x.shape[axis]), order.map((axis) => strides[axis]));
+  const y = strided(
+    x,
+    order.map((axis) => x.shape[axis]),
+    order.map((axis) => strides[axis]),
+  );
   const inverse = order.map((_, axis) => order.indexOf(axis));
-  return op({ name: 'permute', inputs: [x], output: y, backward: ([dy]) => [permute(dy, inverse)] });
+  return op({
+    name: 'permute',
+    inputs: [x],
+    output: y,
+    backward: ([dy]) => [permute(dy, inverse)],
+  });
 }
 
 /** Two axes change places; by default the last two. */
 export function transpose(x: Tensor, a = -2, b = -1): Tensor {
   checkTensors('transpose', { x });
   const axes = x.shape.map((_, axis) => axis);
-  const [first, second] = [normalizeAxis('transpose', a, x.rank), normalizeAxis('transpose', b, x.rank)];
+  const [first, second] = [
+    normalizeAxis('transpose', a, x.rank),
+    normalizeAxis('transpose', b, x.rank),
+  ];
   [axes[first], axes[second]] = [axes[second], axes[first]];
   return permute(x, axes);
 }
@@ -71,13 +92,22 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   const along = normalizeAxis('concat', axis, first.rank);
   for (const x of tensors)
     checkShape(
-      x.rank === first.rank && x.shape.every((extent, k) => k === along || extent === first.shape[k]),
-      () => `concat: shapes may differ along axis ${along} only; got ${text(first.shape)} and ${text(x.shape)}`,
+      x.rank === first.rank &&
+        x.shape.every((extent, k) => k === along || extent === first.shape[k]),
+      () =>
+        `concat: shapes may differ along axis ${along} only; got ${text(first.shape)} and ${text(x.shape)}`,
     );
   const sizes = tensors.map((x) => x.shape[along]);
-  const shape = first.shape.with(along, sizes.reduce((a, b) => a + b, 0));
+  const shape = first.shape.with(
+    along,
+    sizes.reduce((a, b) => a + b, 0),
+  );
   const y = empty(shape, first);
-  kernels.concat(tensors.map((x) => x.id), along, y.id);
+  kernels.concat(
+    tensors.map((x) => x.id),
+    along,
+    y.id,
+  );
   return op({
     name: 'concat',
     inputs: tensors,
@@ -102,7 +132,10 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
       () => `stack: all shapes must be equal; got ${text(first.shape)} and ${text(x.shape)}`,
     );
   const along = normalizeAxis('stack', axis, first.rank + 1);
-  return concat(tensors.map((x) => unsqueeze(x, along)), along);
+  return concat(
+    tensors.map((x) => unsqueeze(x, along)),
+    along,
+  );
 }
 
 /** Pieces of the given sizes along an axis, copied. The sizes must add up to the extent. */
@@ -110,8 +143,10 @@ export function split(x: Tensor, sizes: readonly number[], axis = 0): Tensor[] {
   checkTensors('split', { x });
   const along = normalizeAxis('split', axis, x.rank);
   checkShape(
-    sizes.every((size) => Number.isInteger(size) && size >= 0) && sizes.reduce((a, b) => a + b, 0) === x.shape[along],
-    () => `split: sizes ${text(sizes)} must add up to the extent ${x.shape[along]} of axis ${along} of ${text(x.shape)}`,
+    sizes.every((size) => Number.isInteger(size) && size >= 0) &&
+      sizes.reduce((a, b) => a + b, 0) === x.shape[along],
+    () =>
+      `split: sizes ${text(sizes)} must add up to the extent ${x.shape[along]} of axis ${along} of ${text(x.shape)}`,
   );
   const strides = denseStrides(x.shape);
   let start = 0;
@@ -120,7 +155,12 @@ export function split(x: Tensor, sizes: readonly number[], axis = 0): Tensor[] {
     start += size;
     return piece;
   });
-  return op({ name: 'split', inputs: [x], output: pieces, backward: (grads) => [concat(grads, along)] });
+  return op({
+    name: 'split',
+    inputs: [x],
+    output: pieces,
+    backward: (grads) => [concat(grads, along)],
+  });
 }
 
 /** `count` pieces of equal extent along an axis, copied. */
@@ -129,7 +169,8 @@ export function chunk(x: Tensor, count: number, axis = 0): Tensor[] {
   const extent = x.shape[normalizeAxis('chunk', axis, x.rank)];
   checkShape(
     Number.isInteger(count) && count > 0 && extent % count === 0,
-    () => `chunk: the extent ${extent} of axis ${axis} must be divisible by count ${count}; use split for uneven pieces`,
+    () =>
+      `chunk: the extent ${extent} of axis ${axis} must be divisible by count ${count}; use split for uneven pieces`,
   );
   return split(x, Array<number>(count).fill(extent / count), axis);
 }
@@ -144,14 +185,24 @@ export type SliceRange = readonly [start: number, stop?: number] | null;
  */
 export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
   checkTensors('slice', { x });
-  checkShape(ranges.length <= x.rank, () => `slice: ${ranges.length} ranges for x of shape ${text(x.shape)}`);
+  checkShape(
+    ranges.length <= x.rank,
+    () => `slice: ${ranges.length} ranges for x of shape ${text(x.shape)}`,
+  );
   const starts: number[] = [];
   const shape = x.shape.map((extent, axis) => {
     const range = ranges[axis] ?? [0, extent];
-    const [start, stop] = [range[0], range[1] ?? extent].map((end) => (end < 0 ? end + extent : end));
+    const [start, stop] = [range[0], range[1] ?? extent].map((end) =>
+      end < 0 ? end + extent : end,
+    );
     checkShape(
-      Number.isInteger(start) && Number.isInteger(stop) && start >= 0 && start <= stop && stop <= extent,
-      () => `slice: [${range.join(', ')}] is no range of axis ${axis} of x, whose shape is ${text(x.shape)}`,
+      Number.isInteger(start) &&
+        Number.isInteger(stop) &&
+        start >= 0 &&
+        start <= stop &&
+        stop <= extent,
+      () =>
+        `slice: [${range.join(', ')}] is no range of axis ${axis} of x, whose shape is ${text(x.shape)}`,
     );
     starts.push(start);
     return stop - start;
@@ -201,7 +252,12 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
   for (const axis of reversed) offset += Math.max(x.shape[axis] - 1, 0) * strides[axis];
   const signed = strides.map((stride, axis) => (reversed.has(axis) ? -stride : stride));
   const y = strided(x, x.shape, signed, offset);
-  return op({ name: 'flip', inputs: [x], output: y, backward: ([dy]) => [flip(dy, [...reversed])] });
+  return op({
+    name: 'flip',
+    inputs: [x],
+    output: y,
+    backward: ([dy]) => [flip(dy, [...reversed])],
+  });
 }
 
 /**
@@ -211,15 +267,24 @@ export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
 export function expand(x: Tensor, shape: readonly number[]): Tensor {
   checkTensors('expand', { x });
   const lead = shape.length - x.rank;
-  const target = shape.map((extent, axis) => (extent === -1 && axis >= lead ? x.shape[axis - lead] : extent));
+  const target = shape.map((extent, axis) =>
+    extent === -1 && axis >= lead ? x.shape[axis - lead] : extent,
+  );
   checkShape(
     lead >= 0 && x.shape.every((extent, axis) => extent === 1 || extent === target[lead + axis]),
     () => `expand: x of shape ${text(x.shape)} does not broadcast to ${text(shape)}`,
   );
   const own = denseStrides(x.shape);
-  const strides = target.map((_, axis) => (axis < lead || x.shape[axis - lead] === 1 ? 0 : own[axis - lead]));
+  const strides = target.map((_, axis) =>
+    axis < lead || x.shape[axis - lead] === 1 ? 0 : own[axis - lead],
+  );
   // The walk sums the gradient over the repeated axes.
-  return op({ name: 'expand', inputs: [x], output: strided(x, target, strides), backward: ([dy]) => [dy] });
+  return op({
+    name: 'expand',
+    inputs: [x],
+    output: strided(x, target, strides),
+    backward: ([dy]) => [dy],
+  });
 }
 
 /**
@@ -235,16 +300,28 @@ export function tile(x: Tensor, repeats: readonly number[]): Tensor {
   const extents = [...Array<number>(repeats.length - x.rank).fill(1), ...x.shape];
   // A repeated axis becomes a pair: the copies, then the pattern.
   const pairs = extents.flatMap((extent, axis) => (repeats[axis] === 1 ? [extent] : [1, extent]));
-  const grown = extents.flatMap((extent, axis) => (repeats[axis] === 1 ? [extent] : [repeats[axis], extent]));
-  return reshape(expand(reshape(x, pairs), grown), extents.map((extent, axis) => extent * repeats[axis]));
+  const grown = extents.flatMap((extent, axis) =>
+    repeats[axis] === 1 ? [extent] : [repeats[axis], extent],
+  );
+  return reshape(
+    expand(reshape(x, pairs), grown),
+    extents.map((extent, axis) => extent * repeats[axis]),
+  );
 }
 
 /** Without axes of extent 1: all of them, or the given one. A view. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
   checkTensors('squeeze', { x });
-  if (axis === undefined) return reshape(x, x.shape.filter((extent) => extent !== 1));
+  if (axis === undefined)
+    return reshape(
+      x,
+      x.shape.filter((extent) => extent !== 1),
+    );
   const along = normalizeAxis('squeeze', axis, x.rank);
-  checkShape(x.shape[along] === 1, () => `squeeze: axis ${along} of x ${text(x.shape)} has extent ${x.shape[along]}, not 1`);
+  checkShape(
+    x.shape[along] === 1,
+    () => `squeeze: axis ${along} of x ${text(x.shape)} has extent ${x.shape[along]}, not 1`,
+  );
   return reshape(x, x.shape.toSpliced(along, 1));
 }
 
@@ -258,7 +335,10 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 export function flatten(x: Tensor, start = 0, end = -1): Tensor {
   checkTensors('flatten', { x });
   if (x.rank === 0) return reshape(x, [1]);
-  const [first, last] = [normalizeAxis('flatten', start, x.rank), normalizeAxis('flatten', end, x.rank)];
+  const [first, last] = [
+    normalizeAxis('flatten', start, x.rank),
+    normalizeAxis('flatten', end, x.rank),
+  ];
   checkShape(first <= last, () => `flatten: start axis ${start} comes after end axis ${end}`);
   const merged = x.shape.slice(first, last + 1).reduce((a, b) => a * b, 1);
   return reshape(x, [...x.shape.slice(0, first), merged, ...x.shape.slice(last + 1)]);

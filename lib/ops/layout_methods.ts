@@ -33,11 +33,41 @@ declare module '../tensor.js' {
   }
 }
 
-const { permute, transpose, slice, narrow, select, split, chunk, flip, expand, tile, squeeze, unsqueeze, flatten } =
-  layout;
-const functions = { permute, transpose, slice, narrow, select, split, chunk, flip, expand, tile, squeeze, unsqueeze, flatten };
+const {
+  permute,
+  transpose,
+  slice,
+  narrow,
+  select,
+  split,
+  chunk,
+  flip,
+  expand,
+  tile,
+  squeeze,
+  unsqueeze,
+  flatten,
+} = layout;
+const functions = {
+  permute,
+  transpose,
+  slice,
+  narrow,
+  select,
+  split,
+  chunk,
+  flip,
+  expand,
+  tile,
+  squeeze,
+  unsqueeze,
+  flatten,
+};
 
-for (const [name, call] of Object.entries(functions) as [string, (x: Tensor, ...rest: never[]) => unknown][])
+for (const [name, call] of Object.entries(functions) as [
+  string,
+  (x: Tensor, ...rest: never[]) => unknown,
+][])
   Object.defineProperty(Tensor.prototype, name, {
     value(this: Tensor, ...rest: never[]) {
       return call(this, ...rest);

@@ -34,7 +34,11 @@ export interface LinearOptions {
  * The gradient of a fused activation's argument.
  * @internal
  */
-export function activationBackward(dy: Tensor, preactivation: Tensor, activation: FusedActivation): Tensor {
+export function activationBackward(
+  dy: Tensor,
+  preactivation: Tensor,
+  activation: FusedActivation,
+): Tensor {
   const dx = empty(preactivation.shape, preactivation);
   kernels.activation_backward(dy.id, preactivation.id, activations[activation], dx.id);
   return dx;
@@ -60,7 +64,8 @@ export function linear(
   checkRank('linear', 'weight', weight, 2);
   check(
     activation === undefined || Object.hasOwn(activations, activation),
-    () => `linear: activation must be one of ${Object.keys(activations).join(', ')}; got '${activation}'`,
+    () =>
+      `linear: activation must be one of ${Object.keys(activations).join(', ')}; got '${activation}'`,
   );
   const [K, C] = weight.shape;
   checkShape(
@@ -71,7 +76,8 @@ export function linear(
   );
   checkShape(
     !bias || (bias.rank === 1 && bias.shape[0] === K),
-    () => `linear: bias must have shape [${K}] for weight [${weight.shape.join(', ')}], got [${bias!.shape.join(', ')}]`,
+    () =>
+      `linear: bias must have shape [${K}] for weight [${weight.shape.join(', ')}], got [${bias!.shape.join(', ')}]`,
   );
   checkShape(
     activation !== 'geglu' || K % 2 === 0,
@@ -80,8 +86,11 @@ export function linear(
   const lead = x.shape.slice(0, -1);
   const y = empty([...lead, activation === 'geglu' ? K / 2 : K], x);
   checkShape(
-    !residual || (residual.rank === y.rank && residual.shape.every((extent, axis) => extent === y.shape[axis])),
-    () => `linear: residual must have the result's shape [${y.shape.join(', ')}], got [${residual!.shape.join(', ')}]`,
+    !residual ||
+      (residual.rank === y.rank &&
+        residual.shape.every((extent, axis) => extent === y.shape[axis])),
+    () =>
+      `linear: residual must have the result's shape [${y.shape.join(', ')}], got [${residual!.shape.join(', ')}]`,
   );
 
   const inputs = [x, weight, bias, residual];

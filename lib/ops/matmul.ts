@@ -56,8 +56,12 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     const y = matmul(a, b.reshape([b.numel, 1]), options);
     return y.reshape(y.shape.slice(0, -1));
   }
-  const [rows, depth] = transposeA ? [a.shape.at(-1)!, a.shape.at(-2)!] : [a.shape.at(-2)!, a.shape.at(-1)!];
-  const [inner, columns] = transposeB ? [b.shape.at(-1)!, b.shape.at(-2)!] : [b.shape.at(-2)!, b.shape.at(-1)!];
+  const [rows, depth] = transposeA
+    ? [a.shape.at(-1)!, a.shape.at(-2)!]
+    : [a.shape.at(-2)!, a.shape.at(-1)!];
+  const [inner, columns] = transposeB
+    ? [b.shape.at(-1)!, b.shape.at(-2)!]
+    : [b.shape.at(-2)!, b.shape.at(-1)!];
   checkShape(
     depth === inner,
     () =>
@@ -66,7 +70,10 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   );
   // One matrix for all batches: the batches are rows, which makes one large product, backward too.
   if (b.rank === 2 && a.rank > 2 && !transposeA) {
-    const flat = a.reshape([a.shape.slice(0, -1).reduce((product, extent) => product * extent, 1), depth]);
+    const flat = a.reshape([
+      a.shape.slice(0, -1).reduce((product, extent) => product * extent, 1),
+      depth,
+    ]);
     return matmul(flat, b, options).reshape([...a.shape.slice(0, -1), columns]);
   }
 

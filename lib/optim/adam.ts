@@ -6,9 +6,20 @@ import { Optimizer, type Batch, type Parameters } from './optimizer.js';
 
 const kernels = native<{
   adam_step(
-    params: Id[], grads: Id[], moments1: Id[], moments2: Id[], masters: Id[], gradScale: Id | null,
-    lr: number, beta1: number, beta2: number, eps: number, weightDecay: number, decoupled: boolean,
-    bias1: number, bias2: number,
+    params: Id[],
+    grads: Id[],
+    moments1: Id[],
+    moments2: Id[],
+    masters: Id[],
+    gradScale: Id | null,
+    lr: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    decoupled: boolean,
+    bias1: number,
+    bias2: number,
   ): void;
 }>('adam_step');
 
@@ -34,14 +45,21 @@ export class Adam extends Optimizer<AdamOptions> {
     super(parameters, { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, ...options });
     for (const { lr, betas, eps, weightDecay } of this.groups)
       check(
-        lr >= 0 && eps >= 0 && weightDecay >= 0 && betas.length === 2 && betas.every((beta) => beta >= 0 && beta < 1),
+        lr >= 0 &&
+          eps >= 0 &&
+          weightDecay >= 0 &&
+          betas.length === 2 &&
+          betas.every((beta) => beta >= 0 && beta < 1),
         () =>
           `${new.target.name}: lr, eps and weightDecay must be >= 0 and betas in [0, 1); got lr ${lr}, eps ${eps}, ` +
           `weightDecay ${weightDecay}, betas [${betas.join(', ')}]`,
       );
   }
 
-  protected override update({ group, step, params, grads, masters }: Batch<AdamOptions>, gradScale: Tensor | null): void {
+  protected override update(
+    { group, step, params, grads, masters }: Batch<AdamOptions>,
+    gradScale: Tensor | null,
+  ): void {
     const { lr, betas, eps, weightDecay } = group;
     kernels.adam_step(
       ids(params),
@@ -50,7 +68,12 @@ export class Adam extends Optimizer<AdamOptions> {
       params.map((param) => this.slot('exp_avg_sq', param).id),
       ids(masters),
       gradScale?.id ?? null,
-      lr, betas[0], betas[1], eps, weightDecay, this.decoupled,
+      lr,
+      betas[0],
+      betas[1],
+      eps,
+      weightDecay,
+      this.decoupled,
       1 - betas[0] ** step,
       1 - betas[1] ** step,
     );

@@ -5,7 +5,9 @@ import { keep } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { copyInto, ids } from './copy.js';
 
-const kernels = native<{ ema_update(shadows: Id[], params: Id[], decay: number): void }>('ema_update');
+const kernels = native<{ ema_update(shadows: Id[], params: Id[], decay: number): void }>(
+  'ema_update',
+);
 
 export interface EmaOptions {
   /** Default 0.9999. */
@@ -35,8 +37,13 @@ export class Ema {
     this.params = entries.map(([, param]) => param);
     // Dots are dropped, as the original must: its buffers may not contain them.
     this.keys = entries.map(([name]) => name.replaceAll('.', ''));
-    check(new Set(this.keys).size === this.keys.length, () => 'Ema: two parameter names are equal without their dots');
-    this.shadows = this.params.map((param) => copyOf(param, param.dtype === 'float64' ? 'float64' : 'float32'));
+    check(
+      new Set(this.keys).size === this.keys.length,
+      () => 'Ema: two parameter names are equal without their dots',
+    );
+    this.shadows = this.params.map((param) =>
+      copyOf(param, param.dtype === 'float64' ? 'float64' : 'float32'),
+    );
     this.decay = decay;
     this.numUpdates = useNumUpdates ? 0 : -1;
   }
@@ -62,13 +69,15 @@ export class Ema {
 
   /** Sets the current parameters aside for {@link restore}. */
   store(): void {
-    if (this.stored) throw new EmulsionError('Ema: parameters are already stored; restore() them first');
+    if (this.stored)
+      throw new EmulsionError('Ema: parameters are already stored; restore() them first');
     this.stored = this.params.map((param) => copyOf(param, param.dtype));
   }
 
   /** Brings back the parameters of the last {@link store}. */
   restore(): void {
-    if (!this.stored) throw new EmulsionError('Ema: nothing is stored; call store() before restore()');
+    if (!this.stored)
+      throw new EmulsionError('Ema: nothing is stored; call store() before restore()');
     this.stored.forEach((from, i) => {
       copyInto(from, this.params[i]);
       from.dispose();
@@ -116,7 +125,8 @@ export class Ema {
     this.keys.forEach((key, i) =>
       checkShape(
         state[key].shape.join() === this.shadows[i].shape.join(),
-        () => `Ema.loadStateDict: ${key} is [${state[key].shape.join(', ')}], expected [${this.shadows[i].shape.join(', ')}]`,
+        () =>
+          `Ema.loadStateDict: ${key} is [${state[key].shape.join(', ')}], expected [${this.shadows[i].shape.join(', ')}]`,
       ),
     );
     const [decay, numUpdates] = await Promise.all([state.decay.item(), state.num_updates.item()]);

@@ -1,4 +1,10 @@
-export { Optimizer, type OptimizerState, type ParamGroup, type Parameters, type StepOptions } from './optimizer.js';
+export {
+  Optimizer,
+  type OptimizerState,
+  type ParamGroup,
+  type Parameters,
+  type StepOptions,
+} from './optimizer.js';
 export { Adam, AdamW, type AdamOptions } from './adam.js';
 export { SGD, type SGDOptions } from './sgd.js';
 export { clipGradNorm, gradNorm, scaleGradients } from './gradients.js';

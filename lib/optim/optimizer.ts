@@ -9,7 +9,8 @@ import { copyInto } from './copy.js';
 export type ParamGroup<Options> = { params: Tensor[] } & Options;
 
 /** What an optimizer takes: parameters, or groups that override some options. */
-export type Parameters<Options> = Iterable<Tensor> | Iterable<{ params: Iterable<Tensor> } & Partial<Options>>;
+export type Parameters<Options> =
+  Iterable<Tensor> | Iterable<{ params: Iterable<Tensor> } & Partial<Options>>;
 
 /** An optimizer's memory, for a checkpoint: tensors, and plain data that survives JSON. */
 export interface OptimizerState {
@@ -54,7 +55,9 @@ export abstract class Optimizer<Options extends { lr: number }> {
     const name = new.target.name;
     const given = [...parameters] as (Tensor | ({ params: Iterable<Tensor> } & Partial<Options>))[];
     const bare = given.every((item) => item instanceof Tensor);
-    const groups = bare ? [{ params: given as Tensor[] }] : (given as ({ params: Iterable<Tensor> } & Partial<Options>)[]);
+    const groups = bare
+      ? [{ params: given as Tensor[] }]
+      : (given as ({ params: Iterable<Tensor> } & Partial<Options>)[]);
     this.groups = groups.map((group) => ({ ...defaults, ...group, params: [...group.params] }));
     this.params = this.groups.flatMap((group) => group.params);
     this.position = new Map(this.params.map((param, i) => [param, i]));
@@ -97,7 +100,10 @@ export abstract class Optimizer<Options extends { lr: number }> {
       list.forEach((tensor, i) => {
         if (tensor) tensors[`${slot}.${i}`] = tensor;
       });
-    const groups = this.groups.map(({ params, ...options }) => ({ ...options, params: params.length }));
+    const groups = this.groups.map(({ params, ...options }) => ({
+      ...options,
+      params: params.length,
+    }));
     return { tensors, steps: [...this.steps], groups };
   }
 
@@ -121,14 +127,17 @@ export abstract class Optimizer<Options extends { lr: number }> {
       if (!param) throw new ArgumentError(`${name}.loadStateDict: unexpected entry '${key}'`);
       checkShape(
         from.shape.join() === param.shape.join(),
-        () => `${name}.loadStateDict: ${key} is [${from.shape.join(', ')}], its parameter [${param.shape.join(', ')}]`,
+        () =>
+          `${name}.loadStateDict: ${key} is [${from.shape.join(', ')}], its parameter [${param.shape.join(', ')}]`,
       );
       return { slot: match[1], param, from };
     });
     this.dispose();
     for (const { slot, param, from } of entries) copyInto(from, this.slot(slot, param, false));
     this.steps = [...state.steps];
-    state.groups.forEach(({ params: _count, ...options }, i) => Object.assign(this.groups[i], options));
+    state.groups.forEach(({ params: _count, ...options }, i) =>
+      Object.assign(this.groups[i], options),
+    );
   }
 
   /** @internal State of a parameter, made on first use: zeros, or uninitialised. */
@@ -136,7 +145,9 @@ export abstract class Optimizer<Options extends { lr: number }> {
     const list = this.slots.get(name) ?? [];
     this.slots.set(name, list);
     const like = { dtype: wide(param), device: param.device };
-    return (list[this.position.get(param)!] ??= keep(zeroed ? zeros(param.shape, like) : empty(param.shape, like)));
+    return (list[this.position.get(param)!] ??= keep(
+      zeroed ? zeros(param.shape, like) : empty(param.shape, like),
+    ));
   }
 
   private master(param: Tensor): Tensor {

@@ -40,7 +40,8 @@ export class LambdaLR {
   loadStateDict(state: { step: number; base: readonly number[] }): void {
     check(
       state.base.length === this.base.length,
-      () => `LambdaLR.loadStateDict: the state has ${state.base.length} groups, the optimizer ${this.base.length}`,
+      () =>
+        `LambdaLR.loadStateDict: the state has ${state.base.length} groups, the optimizer ${this.base.length}`,
     );
     this.n = state.step;
     this.base.splice(0, this.base.length, ...state.base);
@@ -91,7 +92,8 @@ abstract class Cycles implements Schedule {
   constructor(protected readonly options: CycleOptions) {
     const { length } = options.cycle_lengths;
     check(
-      length > 0 && Object.values(options).every((list: readonly number[]) => list.length === length),
+      length > 0 &&
+        Object.values(options).every((list: readonly number[]) => list.length === length),
       () => `${new.target.name}: all lists must have one entry for each of the ${length} cycles`,
     );
   }
@@ -100,9 +102,11 @@ abstract class Cycles implements Schedule {
   schedule(n: number): number {
     const { cycle_lengths, warm_up_steps, f_start, f_max } = this.options;
     let cycle = 0;
-    while (cycle < cycle_lengths.length - 1 && n > cycle_lengths[cycle]) n -= cycle_lengths[cycle++];
+    while (cycle < cycle_lengths.length - 1 && n > cycle_lengths[cycle])
+      n -= cycle_lengths[cycle++];
     const at = Math.min(n, cycle_lengths[cycle]);
-    if (at < warm_up_steps[cycle]) return line(f_start[cycle], f_max[cycle], at / warm_up_steps[cycle]);
+    if (at < warm_up_steps[cycle])
+      return line(f_start[cycle], f_max[cycle], at / warm_up_steps[cycle]);
     return this.decay(cycle, at);
   }
 

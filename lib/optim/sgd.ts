@@ -6,8 +6,15 @@ import { Optimizer, type Batch, type Parameters } from './optimizer.js';
 
 const kernels = native<{
   sgd_step(
-    params: Id[], grads: Id[], buffers: Id[], masters: Id[], gradScale: Id | null,
-    lr: number, momentum: number, weightDecay: number, nesterov: boolean,
+    params: Id[],
+    grads: Id[],
+    buffers: Id[],
+    masters: Id[],
+    gradScale: Id | null,
+    lr: number,
+    momentum: number,
+    weightDecay: number,
+    nesterov: boolean,
   ): void;
 }>('sgd_step');
 
@@ -28,15 +35,30 @@ export class SGD extends Optimizer<SGDOptions> {
     for (const { lr, momentum, weightDecay, nesterov } of this.groups) {
       check(
         lr >= 0 && momentum >= 0 && weightDecay >= 0,
-        () => `SGD: lr, momentum and weightDecay must be >= 0; got ${lr}, ${momentum}, ${weightDecay}`,
+        () =>
+          `SGD: lr, momentum and weightDecay must be >= 0; got ${lr}, ${momentum}, ${weightDecay}`,
       );
       check(!nesterov || momentum > 0, () => 'SGD: nesterov needs a momentum above 0');
     }
   }
 
-  protected override update({ group, params, grads, masters }: Batch<SGDOptions>, gradScale: Tensor | null): void {
+  protected override update(
+    { group, params, grads, masters }: Batch<SGDOptions>,
+    gradScale: Tensor | null,
+  ): void {
     const { lr, momentum, weightDecay, nesterov } = group;
-    const buffers = momentum === 0 ? [] : params.map((param) => this.slot('momentum_buffer', param).id);
-    kernels.sgd_step(ids(params), ids(grads), buffers, ids(masters), gradScale?.id ?? null, lr, momentum, weightDecay, nesterov);
+    const buffers =
+      momentum === 0 ? [] : params.map((param) => this.slot('momentum_buffer', param).id);
+    kernels.sgd_step(
+      ids(params),
+      ids(grads),
+      buffers,
+      ids(masters),
+      gradScale?.id ?? null,
+      lr,
+      momentum,
+      weightDecay,
+      nesterov,
+    );
   }
 }

@@ -21,6 +21,7 @@
 #include "ops/layout.h"
 #include "ops/measure.h"
 #include "ops/optimizer.h"
+#include "ops/pad.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
@@ -67,7 +68,6 @@ const std::vector<Kernel>& kernels(Level level) {
   static const std::vector<Kernel> table = {
       OP(conv2d_backward_input), OP(conv2d_backward_weight), OP(conv2d_forward),
       OP(activation_backward), OP(linear_forward), OP(matmul_forward),
-      OP(accumulate), OP(cast), OP(copy), OP(fill), OP(sum_to),
       OP(attention_forward), OP(attention_backward),
       OP(avg_pool2d_forward), OP(avg_pool2d_backward), OP(max_pool2d_forward), OP(max_pool2d_backward),
       OP(embedding_forward), OP(embedding_backward),
@@ -76,7 +76,6 @@ const std::vector<Kernel>& kernels(Level level) {
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
       EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
       EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
-      OP(matmul_forward),
       OP(group_norm_forward), OP(group_norm_backward), OP(layer_norm_forward), OP(layer_norm_backward),
       OP(batch_norm_forward), OP(batch_norm_backward), OP(softmax_forward), OP(softmax_backward),
       OP(log_softmax_forward), OP(log_softmax_backward), OP(cross_entropy_forward), OP(cross_entropy_backward),

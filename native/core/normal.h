@@ -1,7 +1,8 @@
-// Standard normals from random words, in the same bits on every device and instruction set. Box-Muller with the
-// logarithm, sine and cosine as explicit polynomials: every product that is added to something is written as a
-// fused multiply-add, so a compiler that may contract has nothing left to decide; the remaining operations
-// (single products, sums, sqrt, conversions) are correctly rounded everywhere.
+// Standard normals from random words, in the same bits on every device and instruction set.
+// Box-Muller with the logarithm, sine and cosine as explicit polynomials: every product that is
+// added to something is written as a fused multiply-add, so a compiler that may contract has
+// nothing left to decide; the remaining operations (single products, sums, sqrt, conversions) are
+// correctly rounded everywhere.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ struct NormalPair {
   float first, second;
 };
 
-// -2 ln u for u = (word + 1/2) / 2^32. The mantissa is reduced to [sqrt(1/2), sqrt(2)), where ln(1 + f) =
-// f - f²/2 + f³ P(f) with Cephes' minimax P; below 1e-7 relative.
+// -2 ln u for u = (word + 1/2) / 2^32. The mantissa is reduced to [sqrt(1/2), sqrt(2)), where ln(1
+// + f) = f - f²/2 + f³ P(f) with Cephes' minimax P; below 1e-7 relative.
 EMULSION_INLINE float minus_two_log(uint32_t word) {
   const float u = fused(static_cast<float>(word), 2.3283064365386963e-10f, 1.1641532182693481e-10f);
   int32_t bits;
@@ -46,11 +47,13 @@ EMULSION_INLINE float minus_two_log(uint32_t word) {
   return log < 0.0f ? -2.0f * log : 0.0f;
 }
 
-// A uniformly distributed point of the unit circle: the word's top two bits choose the quadrant, the rest the
-// angle within [-π/4, π/4), where short Taylor-like polynomials are exact to the last bit or two.
+// A uniformly distributed point of the unit circle: the word's top two bits choose the quadrant,
+// the rest the angle within [-π/4, π/4), where short Taylor-like polynomials are exact to the last
+// bit or two.
 EMULSION_INLINE NormalPair box_muller(uint32_t radius_word, uint32_t angle_word) {
   const float r = __builtin_sqrtf(minus_two_log(radius_word));
-  const float a = static_cast<float>(static_cast<int32_t>(angle_word << 2)) * 3.6572951e-10f;  // π/2 / 2^32
+  const float a =
+      static_cast<float>(static_cast<int32_t>(angle_word << 2)) * 3.6572951e-10f;  // π/2 / 2^32
   const float square = a * a;
   float s = fused(-1.9515295891e-4f, square, 8.3321608736e-3f);
   s = fused(s, square, -1.6666654611e-1f);

@@ -16,9 +16,9 @@ EMULSION_INLINE Vec<T> silu_derivative(Vec<T> x) {
   return s * (one + x * (one - s));
 }
 
-// Φ(x), the normal distribution function, and φ(x), its density. Φ(-|x|) = erfc(z)/2 with z = |x|/√2, and
-// erfc(z)·exp(z²) is smooth in t = 1/(1 + 0.4 z): the polynomial (our own minimax fit on z ≤ 10) is good to
-// 1.5e-7 relative, so that the left tail keeps its digits.
+// Φ(x), the normal distribution function, and φ(x), its density. Φ(-|x|) = erfc(z)/2 with z =
+// |x|/√2, and erfc(z)·exp(z²) is smooth in t = 1/(1 + 0.4 z): the polynomial (our own minimax fit
+// on z ≤ 10) is good to 1.5e-7 relative, so that the left tail keeps its digits.
 struct NormalDistribution {
   Vec<float> cdf, density;
 };
@@ -47,13 +47,15 @@ EMULSION_INLINE Vec<float> gelu_derivative(Vec<float> x) {
   return fma(x, normal.density, normal.cdf);
 }
 EMULSION_INLINE Vec<double> gelu(Vec<double> x) {
-  for (int i = 0; i < Vec<double>::size; ++i) x.lanes[i] *= 0.5 * std::erfc(-x.lanes[i] * M_SQRT1_2);
+  for (int i = 0; i < Vec<double>::size; ++i)
+    x.lanes[i] *= 0.5 * std::erfc(-x.lanes[i] * M_SQRT1_2);
   return x;
 }
 EMULSION_INLINE Vec<double> gelu_derivative(Vec<double> x) {
   for (int i = 0; i < Vec<double>::size; ++i) {
     const double v = x.lanes[i];
-    x.lanes[i] = 0.5 * std::erfc(-v * M_SQRT1_2) + v * std::exp(-0.5 * v * v) * (0.5 * M_2_SQRTPI * M_SQRT1_2);
+    x.lanes[i] = 0.5 * std::erfc(-v * M_SQRT1_2) +
+                 v * std::exp(-0.5 * v * v) * (0.5 * M_2_SQRTPI * M_SQRT1_2);
   }
   return x;
 }

@@ -1,5 +1,6 @@
-// What the three passes of a convolution share: its sizes, checked once, and the walk over the input rows
-// that an output pixel reads. No pass copies the input: a pixel outside of the image is a pointer to zeros.
+// What the three passes of a convolution share: its sizes, checked once, and the walk over the
+// input rows that an output pixel reads. No pass copies the input: a pixel outside of the image is
+// a pointer to zeros.
 #pragma once
 
 #include "cpu/gemm.h"
@@ -15,26 +16,47 @@ struct ConvGeometry {
 
 // Throws unless the three shapes and the options make one convolution.
 inline ConvGeometry conv_geometry(const char* op, const View& x, const View& weight, const View& y,
-                                  const Shape& stride, const Shape& padding, const Shape& dilation, int64_t groups) {
+                                  const Shape& stride, const Shape& padding, const Shape& dilation,
+                                  int64_t groups) {
   EMULSION_CHECK(x && weight && y, op, ": images and weight must be given");
-  EMULSION_CHECK(x.rank() == 4 && weight.rank() == 4 && y.rank() == 4, op, ": images and weight have four axes");
-  EMULSION_CHECK(x.dtype == weight.dtype && x.dtype == y.dtype, op, ": all tensors must have one dtype");
+  EMULSION_CHECK(x.rank() == 4 && weight.rank() == 4 && y.rank() == 4, op,
+                 ": images and weight have four axes");
+  EMULSION_CHECK(x.dtype == weight.dtype && x.dtype == y.dtype, op,
+                 ": all tensors must have one dtype");
   EMULSION_CHECK(stride.rank() == 2 && padding.rank() == 4 && dilation.rank() == 2, op,
                  ": stride and dilation have two entries, padding four");
   constexpr int64_t limit = int64_t{1} << 24;
   for (int i = 0; i < 2; ++i)
-    EMULSION_CHECK(stride[i] >= 1 && stride[i] < limit && dilation[i] >= 1 && dilation[i] < limit, op,
-                   ": stride and dilation must be positive");
-  for (int64_t pad : padding) EMULSION_CHECK(pad >= 0 && pad < limit, op, ": padding must not be negative");
-  const ConvGeometry g{x.dim(0),    x.dim(1),    x.dim(2),   x.dim(3),   weight.dim(0), weight.dim(1),
-                       weight.dim(2), y.dim(1),  y.dim(2),   stride[0],  stride[1],     padding[0],
-                       padding[2],  dilation[0], dilation[1], groups,    groups > 0 ? x.dim(3) / groups : 0,
-                       groups > 0 ? weight.dim(0) / groups : 0, weight.dim(1) * weight.dim(2)};
-  EMULSION_CHECK(groups >= 1 && g.C == g.group_C * groups && g.K == g.group_K * groups, op, ": groups (", groups,
-                 ") must divide the channels ", g.C, " and ", g.K);
-  EMULSION_CHECK(weight.dim(3) == g.group_C && y.dim(0) == g.N && y.dim(3) == g.K && g.taps > 0, op, ": images ",
-                 x.shape, " and ", y.shape, " do not fit weight ", weight.shape, " in ", groups, " groups");
-  const auto extent = [](int64_t size, int64_t pads, int64_t dilation, int64_t kernel, int64_t stride) {
+    EMULSION_CHECK(stride[i] >= 1 && stride[i] < limit && dilation[i] >= 1 && dilation[i] < limit,
+                   op, ": stride and dilation must be positive");
+  for (int64_t pad : padding)
+    EMULSION_CHECK(pad >= 0 && pad < limit, op, ": padding must not be negative");
+  const ConvGeometry g{x.dim(0),
+                       x.dim(1),
+                       x.dim(2),
+                       x.dim(3),
+                       weight.dim(0),
+                       weight.dim(1),
+                       weight.dim(2),
+                       y.dim(1),
+                       y.dim(2),
+                       stride[0],
+                       stride[1],
+                       padding[0],
+                       padding[2],
+                       dilation[0],
+                       dilation[1],
+                       groups,
+                       groups > 0 ? x.dim(3) / groups : 0,
+                       groups > 0 ? weight.dim(0) / groups : 0,
+                       weight.dim(1) * weight.dim(2)};
+  EMULSION_CHECK(groups >= 1 && g.C == g.group_C * groups && g.K == g.group_K * groups, op,
+                 ": groups (", groups, ") must divide the channels ", g.C, " and ", g.K);
+  EMULSION_CHECK(weight.dim(3) == g.group_C && y.dim(0) == g.N && y.dim(3) == g.K && g.taps > 0, op,
+                 ": images ", x.shape, " and ", y.shape, " do not fit weight ", weight.shape,
+                 " in ", groups, " groups");
+  const auto extent = [](int64_t size, int64_t pads, int64_t dilation, int64_t kernel,
+                         int64_t stride) {
     const int64_t free = size + pads - dilation * (kernel - 1) - 1;
     return free < 0 ? 0 : free / stride + 1;
   };
@@ -49,7 +71,8 @@ struct Tap {
   int64_t h, w;
 };
 
-// A source of A rows (gemm.h): one row per pixel of a grid [N, grid_h, grid_w], one segment per tap.
+// A source of A rows (gemm.h): one row per pixel of a grid [N, grid_h, grid_w], one segment per
+// tap.
 template <class T, class Stored>
 struct PixelRows {
   using Element = Stored;
@@ -64,7 +87,8 @@ struct PixelRows {
   }
 
   // Pointers to channel `offset` of what pixels row, row + 1, ... read at one tap.
-  EMULSION_INLINE void walk(int64_t row, int64_t count, Tap tap, int64_t offset, const Stored** to) const {
+  EMULSION_INLINE void walk(int64_t row, int64_t count, Tap tap, int64_t offset,
+                            const Stored** to) const {
     // A block of the reduction is at most target · 3/2 channels of one tap.
     alignas(64) static const Stored zeros[2 * DepthPlan::target] = {};
     int64_t i = row / grid_w, j = row % grid_w;
@@ -77,7 +101,8 @@ struct PixelRows {
       const Stored* const line = base + (inside ? h * W * stride : 0);
       const int64_t end = k + grid_w - j < count ? k + grid_w - j : count;
       for (int64_t w = j * step_w + tap.w; k < end; ++k, w += step_w)
-        to[k] = inside && static_cast<uint64_t>(w) < static_cast<uint64_t>(W) ? line + w * stride : zeros;
+        to[k] = inside && static_cast<uint64_t>(w) < static_cast<uint64_t>(W) ? line + w * stride
+                                                                              : zeros;
       j = 0;
       if (++i == grid_h) {
         i = 0;
@@ -86,7 +111,8 @@ struct PixelRows {
     }
   }
 
-  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block, const Stored** table) const {
+  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block,
+                                const Stored** table) const {
     for (int64_t s = 0; s < block.segments; ++s)
       walk(row, count, taps[block.segment + s], block.offset, table + s * Tile<T>::rows);
   }
@@ -108,7 +134,8 @@ struct PixelRows {
 // The taps of a list, in the order of the weights: short, on the stack up to 7 x 7.
 class TapList {
  public:
-  explicit TapList(int64_t capacity) : taps_(capacity <= inline_taps ? inline_ : new Tap[capacity]) {}
+  explicit TapList(int64_t capacity)
+      : taps_(capacity <= inline_taps ? inline_ : new Tap[capacity]) {}
   ~TapList() {
     if (taps_ != inline_) delete[] taps_;
   }
@@ -128,11 +155,13 @@ class TapList {
 
 // Where output pixels read the input: the forward pass and the weight gradient.
 template <class T, class Stored>
-PixelRows<T, Stored> forward_rows(const ConvGeometry& g, const Stored* x, int64_t group, TapList& taps) {
+PixelRows<T, Stored> forward_rows(const ConvGeometry& g, const Stored* x, int64_t group,
+                                  TapList& taps) {
   for (int64_t r = 0; r < g.R; ++r)
-    for (int64_t s = 0; s < g.S; ++s) taps.add({r * g.dilation_h - g.top, s * g.dilation_w - g.left});
-  return {x + group * g.group_C, g.H,        g.W,         g.C,    g.P,      g.Q, g.stride_h,
-          g.stride_w,            taps.data(), taps.size(), g.group_C};
+    for (int64_t s = 0; s < g.S; ++s)
+      taps.add({r * g.dilation_h - g.top, s * g.dilation_w - g.left});
+  return {x + group * g.group_C, g.H,         g.W,      g.C, g.P, g.Q, g.stride_h, g.stride_w,
+          taps.data(),           taps.size(), g.group_C};
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

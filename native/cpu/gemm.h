@@ -1,18 +1,18 @@
-// Matrix products on the CPU: the loops around the micro-kernels, written once for plain matrices, linear
-// layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
-//   A  is a source: it names, for each row and each segment of the reduction, the memory that holds it. A
-//      matrix has one segment; a convolution has one per tap, so that no im2col buffer ever exists.
+// Matrix products on the CPU: the loops around the micro-kernels, written once for plain matrices,
+// linear layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
+//   A  is a source: it names the memory that holds a row's segment of the reduction. A matrix has
+//      one segment; a convolution one per tap, so that no im2col buffer ever exists.
 //   B  is packed whole into panels beforehand: it is the weights, or the smaller operand.
-//   C  reaches memory through an epilogue that gets finished tiles: bias, activation and conversion to
-//      16-bit floats cost no pass of their own.
+//   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
+//      conversion to 16-bit floats cost no pass of their own.
 //
-// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of about 256, so
-// that a 14-row slice of A (14 KiB) stays in L1 while 512 columns of B (512 KiB) pass from L2; the sums of a
-// block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum depends on `depth` alone,
-// never on threads or on the position of the element.
+// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of about
+// 256, so that a 14-row slice of A (14 KiB) stays in L1 while 512 columns of B (512 KiB) pass from
+// L2; the sums of a block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum
+// depends on `depth` alone, never on threads or on the position of the element.
 //
-// Measured on a 2-core Zen 4 VM (peak 236 GFLOP/s): the kernels alone reach 98 %; 1024^3 90 %, 256^3 83 %,
-// [4096, 64] x [64, 64] 80 %.
+// Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
+// 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
 #pragma once
 
 #include "cpu/gemm_pack.h"
@@ -53,13 +53,14 @@ struct DepthPlan {
   }
   // The longest block, for the size of a packed slice of A.
   EMULSION_INLINE int64_t longest() const {
-    return pieces > 1 ? (length + pieces - 1) / pieces : (group < segments ? group : segments) * length;
+    return pieces > 1 ? (length + pieces - 1) / pieces
+                      : (group < segments ? group : segments) * length;
   }
 };
 
-// Whether rows `stride` bytes apart are better read where they are than packed. A multiple of 4 KiB puts all
-// rows of a tile into one set of an 8-way L1, of 2 KiB into two, which only pays if few panels share the
-// cost of packing.
+// Whether rows `stride` bytes apart are better read where they are than packed. A multiple of 4 KiB
+// puts all rows of a tile into one set of an 8-way L1, of 2 KiB into two, which only pays if few
+// panels share the cost of packing.
 EMULSION_INLINE bool read_in_place(int64_t stride, int64_t panels) {
   return stride % 4096 != 0 && (stride % 2048 != 0 || panels <= 4);
 }
@@ -80,11 +81,13 @@ struct MatrixRows {
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
   }
-  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block, const Stored** table) const {
+  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block,
+                                const Stored** table) const {
     for (int i = 0; i < count; ++i) table[i] = data + (row + i) * ld + block.offset;
   }
   EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
-    if (transposed) return pack_straight(data + block.start * ld + row, ld, count, block.length, panel, count);
+    if (transposed)
+      return pack_straight(data + block.start * ld + row, ld, count, block.length, panel, count);
     const Stored* rows[Tile<T>::rows];
     pointers(row, count, block, rows);
     pack_transposed(rows, count, block.length, panel, count);
@@ -99,14 +102,16 @@ struct Part {
 // Computes a part on the calling thread. Uses scratch slots 1 and 2.
 // epilogue(tile, row, rows, column, columns): tile is [rows][Tile::columns].
 template <class T, class Source, class Epilogue>
-void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part, Epilogue&& epilogue) {
+void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part,
+                   Epilogue&& epilogue) {
   using Stored = typename Source::Element;
   const DepthPlan plan(a.segments, a.length);
   const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
   if (rows <= 0 || panels <= 0) return;
   const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   const bool in_place = __is_same(Stored, T) && a.in_place(layout.count());
-  T* const slice = in_place ? nullptr : scratch<T>(1, plan.longest() * Tile<T>::rows + Tile<T>::columns);
+  T* const slice =
+      in_place ? nullptr : scratch<T>(1, plan.longest() * Tile<T>::rows + Tile<T>::columns);
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);
   const Stored* table[DepthPlan::max_group * Tile<T>::rows];
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
@@ -116,27 +121,34 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t row = part.row + rows * t / tiles;
       const int count = static_cast<int>(part.row + rows * (t + 1) / tiles - row);
-      if (in_place) a.pointers(row, count, block, table);
-      else if (blocks > 0) a.pack(row, count, block, slice);
+      if (in_place)
+        a.pointers(row, count, block, table);
+      else if (blocks > 0)
+        a.pack(row, count, block, slice);
       for (int64_t panel = part.panel; panel < part.panel_end; ++panel) {
         T* const tile = sums + (blocks > 1 ? t * panels + panel - part.panel : 0) * Tile<T>::size;
         const int vectors = layout.vectors(panel);
         const T* const from = b + layout.offset(panel) + block.start * vectors * Vec<T>::size;
         if constexpr (__is_same(Stored, T)) {
           if (in_place && blocks > 0)
-            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, tile, index > 0);
+            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, tile,
+                                           index > 0);
         }
         if (!in_place && blocks > 0)
-          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, tile, index > 0);
-        if (index + 1 >= blocks) epilogue(tile, row, count, panel * Tile<T>::columns, layout.valid(panel));
+          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, tile,
+                                           index > 0);
+        if (index + 1 >= blocks)
+          epilogue(tile, row, count, panel * Tile<T>::columns, layout.valid(panel));
       }
     }
   }
 }
 
-// Cuts C into parts that fit the caches and are enough for all threads, and computes them in parallel.
+// Cuts C into parts that fit the caches and are enough for all threads, and computes them in
+// parallel.
 template <class T, class Source, class Epilogue>
-void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows, Epilogue&& epilogue) {
+void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows,
+                       Epilogue&& epilogue) {
   const int64_t panels = layout.count(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   if (panels == 0 || tiles == 0) return;
   int64_t width = 512 * 4 / static_cast<int64_t>(sizeof(T)) / Tile<T>::columns;  // panels per part
@@ -144,21 +156,27 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b
   int64_t height = 128 / width;  // tiles per part
   // Parts shrink until each thread has four, but not below some ten microseconds of work.
   const int64_t least = 1 + (int64_t{1} << 19) / (Tile<T>::size * (layout.depth + 16));
-  const auto parts = [&] { return ((tiles + height - 1) / height) * ((panels + width - 1) / width); };
+  const auto parts = [&] {
+    return ((tiles + height - 1) / height) * ((panels + width - 1) / width);
+  };
   height = tiles < height ? tiles : height;
   while (parts() < 4 * num_threads() && height * width > least && height * width > 1)
-    if (height > 1) height = (height + 1) / 2;
-    else width = (width + 1) / 2;
+    if (height > 1)
+      height = (height + 1) / 2;
+    else
+      width = (width + 1) / 2;
   const int64_t down = (tiles + height - 1) / height, across = (panels + width - 1) / width;
   parallel_tasks(down * across, [&](int64_t index) {
     const int64_t i = index / across, j = index % across;
     multiply_part<T>(a, layout, b,
-                     Part{rows * i / down, rows * (i + 1) / down, panels * j / across, panels * (j + 1) / across},
+                     Part{rows * i / down, rows * (i + 1) / down, panels * j / across,
+                          panels * (j + 1) / across},
                      epilogue);
   });
 }
 
-// Packs B with the whole pool: pack(panel, to) fills one panel. The memory is the calling thread's slot 0.
+// Packs B with the whole pool: pack(panel, to) fills one panel. The memory is the calling thread's
+// slot 0.
 template <class T, class Pack>
 const T* pack_panels(const PanelLayout<T>& layout, Pack&& pack) {
   T* const to = scratch<T>(0, layout.size());
@@ -170,12 +188,13 @@ const T* pack_panels(const PanelLayout<T>& layout, Pack&& pack) {
 }
 
 // C = alpha · A · B (+ C), the plain product on the calling thread, for kernels that are parallel
-// themselves (attention, batches). a is [rows][lda] or, transposed, [depth][lda]; b is [depth][ldb] or,
-// transposed, [columns][ldb]; c is [rows][ldc]. T is float, double or a 16-bit float; sums are
+// themselves (attention, batches). a is [rows][lda] or, transposed, [depth][lda]; b is [depth][ldb]
+// or, transposed, [columns][ldb]; c is [rows][ldc]. T is float, double or a 16-bit float; sums are
 // Accumulator<T>. Uses scratch slots 0 to 2 of the thread. Deterministic.
 template <class In, class Out>
-void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda, bool transpose_a, const In* b,
-          int64_t ldb, bool transpose_b, Out* c, int64_t ldc, Accumulator<In> alpha = 1, bool accumulate = false) {
+void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda, bool transpose_a,
+          const In* b, int64_t ldb, bool transpose_b, Out* c, int64_t ldc,
+          Accumulator<In> alpha = 1, bool accumulate = false) {
   using T = Accumulator<In>;
   const PanelLayout<T> layout{depth, columns};
   T* const panels = scratch<T>(0, layout.size());
@@ -191,7 +210,8 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
                        for (int i = 0; i < count; ++i) {
                          Out* const to = c + (first + i) * ldc + column;
                          for (int j = 0; j < valid; j += Vec<T>::size) {
-                           Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j) * Vec<T>(alpha);
+                           Vec<T> value =
+                               Vec<T>::load(tile + i * Tile<T>::columns + j) * Vec<T>(alpha);
                            if (accumulate) value += load_up_to<T>(to + j, valid - j);
                            store_up_to(value, to + j, valid - j);
                          }

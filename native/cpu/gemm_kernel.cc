@@ -1,5 +1,5 @@
-// One instance per tile height and width, so that edges cost what they are worth: a height of 32 runs as
-// 11 + 11 + 10 rows, not as three times 14.
+// One instance per tile height and width, so that edges cost what they are worth: a height of 32
+// runs as 11 + 11 + 10 rows, not as three times 14.
 #include "cpu/gemm_kernel.h"
 
 #include <utility>
@@ -7,7 +7,8 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-// The accumulators. All loops over it are unrolled completely: one that is not would put it on the stack.
+// The accumulators. All loops over it are unrolled completely: one that is not would put it on the
+// stack.
 template <class T, int rows, int vectors>
 struct Accumulators {
   Vec<T> sums[rows][vectors];
@@ -43,7 +44,8 @@ struct Accumulators {
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) sums[i][j].store(tile + i * Tile<T>::columns + j * Vec<T>::size);
+      for (int j = 0; j < vectors; ++j)
+        sums[i][j].store(tile + i * Tile<T>::columns + j * Vec<T>::size);
   }
 };
 
@@ -53,16 +55,19 @@ void multiply_packed(int64_t depth, const T* a, const T* b, T* tile, bool accumu
   c.clear();
 #pragma GCC unroll 4
   for (int64_t p = 0; p < depth; ++p) {
-    c.update([&](int i) __attribute__((always_inline)) { return a[i]; }, b);
+    c.update(
+        [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
     a += rows;
     b += vectors * Vec<T>::size;
   }
   c.finish(tile, accumulate);
 }
 
-// Four steps per round: what pointers the general registers cannot hold are reloaded once per round.
+// Four steps per round: what pointers the general registers cannot hold are reloaded once per
+// round.
 template <class T, int rows, int vectors>
-void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile, bool accumulate) {
+void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile,
+                   bool accumulate) {
   Accumulators<T, rows, vectors> c;
   c.clear();
   for (int64_t segment = 0; segment < segments; ++segment) {
@@ -71,7 +76,8 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
     for (int i = 0; i < rows; ++i) row[i] = a[i];
 #pragma GCC unroll 4
     for (int64_t p = 0; p < length; ++p) {
-      c.update([&](int i) __attribute__((always_inline)) { return row[i][p]; }, b);
+      c.update(
+          [&](int i) __attribute__((always_inline)) { return row[i][p]; }, b);
       b += vectors * Vec<T>::size;
     }
     a += Tile<T>::rows;

@@ -1,11 +1,11 @@
-// The innermost kernels of every product on the CPU: a tile of C in registers, one rank-1 update per step
-// of the reduction. The tile is as large as the register file allows: 14 x 2 vectors of 32 registers, 6 x 2
-// of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
+// The innermost kernels of every product on the CPU: a tile of C in registers, one rank-1 update
+// per step of the reduction. The tile is as large as the register file allows: 14 x 2 vectors of 32
+// registers, 6 x 2 of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
 //
 // B is always a panel [depth][vectors·Vec::size]. A comes in two forms:
 //   packed  a panel [depth][rows], from a packer that gathers, transposes or widens on its way;
-//   rows    pointers to rows that are contiguous along the reduction, read in place: no packing at all. A
-//           convolution lists one pointer per tap and pixel, a plain matrix one per row.
+//   rows    pointers to rows that are contiguous along the reduction, read in place without any
+//           packing: one pointer per tap and pixel of a convolution, one per row of a matrix.
 // Both sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
@@ -32,10 +32,11 @@ using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, T* tile, bo
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors);
 
-// a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments · length.
+// a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments ·
+// length.
 template <class T>
-using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile,
-                            bool accumulate);
+using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b,
+                            T* tile, bool accumulate);
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors);
 

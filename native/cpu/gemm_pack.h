@@ -1,6 +1,6 @@
-// Packing: the copy that lays an operand out in the order in which the micro-kernels read it, and that
-// transposes and widens 16-bit floats on its way. Transposes run through registers, one square of
-// Vec::size rows at a time; reading a column element by element would cost five times as much.
+// Packing: the copy that lays an operand out in the order in which the micro-kernels read it, and
+// that transposes and widens 16-bit floats on its way. Transposes run through registers, one square
+// of Vec::size rows at a time.
 #pragma once
 
 #include <utility>
@@ -14,13 +14,14 @@ namespace detail {
 template <class T, int... lane>
 EMULSION_INLINE Vec<T> interleave_low(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
   constexpr int size = Vec<T>::size;
-  return Vec<T>(__builtin_shufflevector(a.lanes, b.lanes, (lane % 2 ? size + lane / 2 : lane / 2)...));
+  return Vec<T>(
+      __builtin_shufflevector(a.lanes, b.lanes, (lane % 2 ? size + lane / 2 : lane / 2)...));
 }
 template <class T, int... lane>
 EMULSION_INLINE Vec<T> interleave_high(Vec<T> a, Vec<T> b, std::integer_sequence<int, lane...>) {
   constexpr int size = Vec<T>::size;
-  return Vec<T>(__builtin_shufflevector(
-      a.lanes, b.lanes, (size / 2 + (lane % 2 ? size + lane / 2 : lane / 2))...));
+  return Vec<T>(__builtin_shufflevector(a.lanes, b.lanes,
+                                        (size / 2 + (lane % 2 ? size + lane / 2 : lane / 2))...));
 }
 
 }  // namespace detail
@@ -50,12 +51,14 @@ EMULSION_INLINE Vec<T> load_up_to(const Stored* from, int64_t count) {
 }
 template <class T, class Stored>
 EMULSION_INLINE void store_up_to(Vec<T> value, Stored* to, int64_t count) {
-  if (count >= Vec<T>::size) value.store(to);
-  else value.store_partial(to, count);
+  if (count >= Vec<T>::size)
+    value.store(to);
+  else
+    value.store_partial(to, count);
 }
 
-// panel[p][i] = rows[i][p] for i < count, p < depth; 0 for i in [count, width). Writes up to Vec::size
-// elements past the panel's end.
+// panel[p][i] = rows[i][p] for i < count, p < depth; 0 for i in [count, width). Writes up to
+// Vec::size elements past the panel's end.
 template <class T, class Stored>
 void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* panel, int width) {
   constexpr int size = Vec<T>::size;
@@ -65,7 +68,8 @@ void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* pan
       Vec<T> square[size];
 #pragma GCC unroll 16
       for (int i = 0; i < size; ++i)
-        square[i] = first + i < count ? load_up_to<T>(rows[first + i] + p, depth - p) : Vec<T>::zero();
+        square[i] =
+            first + i < count ? load_up_to<T>(rows[first + i] + p, depth - p) : Vec<T>::zero();
       transpose<T>(square);
       const int64_t steps = depth - p < size ? depth - p : size;
       T* to = panel + p * width + first;
@@ -79,10 +83,11 @@ void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* pan
   }
 }
 
-// panel[p][i] = from[p·stride + i] for i < count, p < depth; what it holds at i in [count, width) is
-// undefined. Writes up to Vec::size elements past the panel's end.
+// panel[p][i] = from[p·stride + i] for i < count, p < depth; what it holds at i in [count, width)
+// is undefined. Writes up to Vec::size elements past the panel's end.
 template <class T, class Stored>
-void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth, T* panel, int width) {
+void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth, T* panel,
+                   int width) {
   constexpr int size = Vec<T>::size;
   for (int64_t p = 0; p < depth; ++p, from += stride, panel += width)
     for (int i = 0; i < width; i += size) {
@@ -92,13 +97,15 @@ void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth,
     }
 }
 
-// The packed form of B [depth, columns]: panels of Tile::columns columns, each [depth][Tile::columns];
-// the last has one vector's width if that holds its columns.
+// The packed form of B [depth, columns]: panels of Tile::columns columns, each
+// [depth][Tile::columns]; the last has one vector's width if that holds its columns.
 template <class T>
 struct PanelLayout {
   int64_t depth, columns;
 
-  EMULSION_INLINE int64_t count() const { return (columns + Tile<T>::columns - 1) / Tile<T>::columns; }
+  EMULSION_INLINE int64_t count() const {
+    return (columns + Tile<T>::columns - 1) / Tile<T>::columns;
+  }
   EMULSION_INLINE int64_t offset(int64_t panel) const { return panel * depth * Tile<T>::columns; }
   EMULSION_INLINE int valid(int64_t panel) const {
     const int64_t rest = columns - panel * Tile<T>::columns;
@@ -106,12 +113,15 @@ struct PanelLayout {
   }
   EMULSION_INLINE int vectors(int64_t panel) const { return valid(panel) > Vec<T>::size ? 2 : 1; }
   // Elements to allocate, with room for what the packers write past the end.
-  EMULSION_INLINE int64_t size() const { return count() * depth * Tile<T>::columns + Tile<T>::columns; }
+  EMULSION_INLINE int64_t size() const {
+    return count() * depth * Tile<T>::columns + Tile<T>::columns;
+  }
 };
 
 // One panel of B: b is [depth][ld] or, transposed, [columns][ld].
 template <class T, class Stored>
-void pack_panel(const Stored* b, int64_t ld, bool transposed, const PanelLayout<T>& layout, int64_t panel, T* to) {
+void pack_panel(const Stored* b, int64_t ld, bool transposed, const PanelLayout<T>& layout,
+                int64_t panel, T* to) {
   const int64_t column = panel * Tile<T>::columns;
   const int width = layout.vectors(panel) * Vec<T>::size, count = layout.valid(panel);
   if (!transposed) return pack_straight(b + column, ld, count, layout.depth, to, width);

@@ -1,8 +1,8 @@
 // Linear layers: one product with bias, activation and residual in its epilogue.
 //
-// Few rows of x (a time embedding has one per sample) would pay more for packing the weights than for
-// multiplying. There the roles change: the weights are A, read in place, the rows of x are packed, and
-// tiles are turned on their way out.
+// Few rows of x (a time embedding has one per sample) would pay more for packing the weights than
+// for multiplying. There the roles change: the weights are A, read in place, the rows of x are
+// packed, and tiles are turned on their way out.
 #include "ops/linear.h"
 
 #include "cpu/activation.h"
@@ -22,7 +22,7 @@ EMULSION_INLINE Vec<T> activate_derivative(Vec<T> x, Activation activation) {
   return activation == Activation::silu ? silu_derivative(x) : gelu_derivative(x);
 }
 
-// turned[j][i] = tile[i][j], both with rows of Tile::columns.
+// turned[j][i] = tile[i][j] for at most Tile::columns rows; both have rows of that length.
 template <class T>
 void turn_tile(const T* tile, int rows, int columns, T* turned) {
   constexpr int size = Vec<T>::size;
@@ -31,7 +31,8 @@ void turn_tile(const T* tile, int rows, int columns, T* turned) {
       Vec<T> square[size];
 #pragma GCC unroll 16
       for (int k = 0; k < size; ++k)
-        square[k] = i + k < rows ? Vec<T>::load(tile + (i + k) * Tile<T>::columns + j) : Vec<T>::zero();
+        square[k] =
+            i + k < rows ? Vec<T>::load(tile + (i + k) * Tile<T>::columns + j) : Vec<T>::zero();
       transpose<T>(square);
 #pragma GCC unroll 16
       for (int k = 0; k < size; ++k) square[k].store(turned + (j + k) * Tile<T>::columns + i);
@@ -39,8 +40,8 @@ void turn_tile(const T* tile, int rows, int columns, T* turned) {
 }
 
 template <class Stored>
-void forward(const View& x, const View& weight, const View& bias, const View& residual, Activation activation,
-             View& y, View& preactivation) {
+void forward(const View& x, const View& weight, const View& bias, const View& residual,
+             Activation activation, View& y, View& preactivation) {
   using T = Accumulator<Stored>;
   const int64_t K = weight.dim(0), C = weight.dim(1), rows = x.shape.product(0, x.rank() - 1);
   const Stored* const offset = bias ? bias.as<Stored>() : nullptr;
@@ -69,9 +70,14 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
     });
     multiply_parallel<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
                          [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-                           alignas(64) T turned[Tile<T>::columns * Tile<T>::columns];
-                           turn_tile(tile, count, columns, turned);
-                           finish(turned, column, columns, row, count);
+                           // A tile may be taller than wide: it turns in squares.
+                           constexpr int side = Tile<T>::columns;
+                           alignas(64) T turned[side * side];
+                           for (int first = 0; first < count; first += side) {
+                             const int rows = count - first < side ? count - first : side;
+                             turn_tile(tile + first * side, rows, columns, turned);
+                             finish(turned, column, columns, row + first, rows);
+                           }
                          });
     return;
   }
@@ -79,7 +85,8 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
     pack_panel(weight.as<Stored>(), C, true, layout, panel, packed);
   });
-  multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, panels, rows, finish);
+  multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, panels, rows,
+                       finish);
 }
 
 constexpr int64_t elementwise_grain = 8192;
@@ -125,13 +132,15 @@ void derivative(const View& dy, const View& x, Activation activation, View& dx) 
   using T = Accumulator<Stored>;
   constexpr int64_t size = Vec<T>::size;
   const int64_t count = dx.numel();
-  parallel_for((count + size - 1) / size, elementwise_grain / size, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin * size; at < end * size; at += size) {
-      const Vec<T> d = load_up_to<T>(dy.as<Stored>() + at, count - at);
-      const Vec<T> slope = activate_derivative(load_up_to<T>(x.as<Stored>() + at, count - at), activation);
-      store_up_to(d * slope, dx.as<Stored>() + at, count - at);
-    }
-  });
+  parallel_for(
+      (count + size - 1) / size, elementwise_grain / size, [&](int64_t begin, int64_t end) {
+        for (int64_t at = begin * size; at < end * size; at += size) {
+          const Vec<T> d = load_up_to<T>(dy.as<Stored>() + at, count - at);
+          const Vec<T> slope =
+              activate_derivative(load_up_to<T>(x.as<Stored>() + at, count - at), activation);
+          store_up_to(d * slope, dx.as<Stored>() + at, count - at);
+        }
+      });
 }
 
 Shape with_last(const Shape& shape, int64_t extent) {
@@ -141,22 +150,25 @@ Shape with_last(const Shape& shape, int64_t extent) {
 }
 
 void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
-  EMULSION_CHECK(tensor.shape == shape && tensor.dtype == dtype, "linear: ", name, " must be ", dtype_name(dtype), " ",
-                 shape, ", got ", dtype_name(tensor.dtype), " ", tensor.shape);
+  EMULSION_CHECK(tensor.shape == shape && tensor.dtype == dtype, "linear: ", name, " must be ",
+                 dtype_name(dtype), " ", shape, ", got ", dtype_name(tensor.dtype), " ",
+                 tensor.shape);
 }
 
 }  // namespace
 
-void linear_forward(const View& x, const View& weight, const View& bias, const View& residual, int64_t activation,
-                    View& y, View& preactivation) {
+void linear_forward(const View& x, const View& weight, const View& bias, const View& residual,
+                    int64_t activation, View& y, View& preactivation) {
   EMULSION_CHECK(x && weight && y, "linear_forward: x, weight and y must be given");
-  EMULSION_CHECK(x.rank() >= 1 && weight.rank() == 2 && weight.dtype == x.dtype && x.dim(-1) == weight.dim(1),
-                 "linear_forward: x ", x.shape, " does not fit weight ", weight.shape);
+  EMULSION_CHECK(
+      x.rank() >= 1 && weight.rank() == 2 && weight.dtype == x.dtype && x.dim(-1) == weight.dim(1),
+      "linear_forward: x ", x.shape, " does not fit weight ", weight.shape);
   EMULSION_CHECK(activation >= 0 && activation <= 3, "linear_forward: no activation ", activation);
   const Activation act = static_cast<Activation>(activation);
   const int64_t K = weight.dim(0);
-  EMULSION_CHECK(act != Activation::geglu || (K % 2 == 0 && preactivation),
-                 "linear_forward: geglu needs an even number of outputs and room for the preactivation");
+  EMULSION_CHECK(
+      act != Activation::geglu || (K % 2 == 0 && preactivation),
+      "linear_forward: geglu needs an even number of outputs and room for the preactivation");
   check_like(y, with_last(x.shape, act == Activation::geglu ? K / 2 : K), x.dtype, "y");
   if (bias) check_like(bias, Shape{K}, x.dtype, "bias");
   if (residual) check_like(residual, y.shape, x.dtype, "residual");
@@ -169,16 +181,22 @@ void linear_forward(const View& x, const View& weight, const View& bias, const V
 }
 
 void activation_backward(const View& dy, const View& x, int64_t activation, View& dx) {
-  EMULSION_CHECK(dy && x && dx && dx.rank() >= 1, "activation_backward: dy, x and dx must be given");
-  EMULSION_CHECK(activation >= 1 && activation <= 3, "activation_backward: no activation ", activation);
+  EMULSION_CHECK(dy && x && dx && dx.rank() >= 1,
+                 "activation_backward: dy, x and dx must be given");
+  EMULSION_CHECK(activation >= 1 && activation <= 3, "activation_backward: no activation ",
+                 activation);
   const Activation act = static_cast<Activation>(activation);
-  EMULSION_CHECK(act != Activation::geglu || dx.dim(-1) % 2 == 0, "activation_backward: geglu needs an even last axis");
+  EMULSION_CHECK(act != Activation::geglu || dx.dim(-1) % 2 == 0,
+                 "activation_backward: geglu needs an even last axis");
   check_like(x, dx.shape, dx.dtype, "x");
-  check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape, dx.dtype, "dy");
+  check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape,
+             dx.dtype, "dy");
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "activation_backward", [&]<class Stored>() {
-    if (act == Activation::geglu) gate_backward<Stored>(dy, x, dx);
-    else derivative<Stored>(dy, x, act, dx);
+    if (act == Activation::geglu)
+      gate_backward<Stored>(dy, x, dx);
+    else
+      derivative<Stored>(dy, x, act, dx);
   });
 }
 

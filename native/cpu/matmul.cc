@@ -1,4 +1,5 @@
-// Batches run in one of two ways: many small products, one thread each; or few large ones, all threads each.
+// Batches run in one of two ways: many small products, one thread each; or few large ones, all
+// threads each.
 #include "ops/matmul.h"
 
 #include "cpu/gemm.h"
@@ -33,7 +34,8 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
   });
-  multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, panels, p.rows,
+  multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, panels,
+                       p.rows,
                        [&](const T* tile, int64_t row, int rows, int64_t column, int columns) {
                          for (int i = 0; i < rows; ++i)
                            for (int j = 0; j < columns; j += Vec<T>::size)
@@ -44,11 +46,13 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
 
 template <class Stored>
 void run(const Product& p, const View& a, const View& b, View& y) {
-  const int64_t size_a = p.rows * p.depth, size_b = p.depth * p.columns, size_y = p.rows * p.columns;
+  const int64_t size_a = p.rows * p.depth, size_b = p.depth * p.columns,
+                size_y = p.rows * p.columns;
   const int64_t batches = y.shape.product(0, y.rank() - 2);
   const auto at = [&](int64_t batch, auto&& body) {
     body(a.as<Stored>() + batch_index(a.shape, y.shape, batch) * size_a,
-         b.as<Stored>() + batch_index(b.shape, y.shape, batch) * size_b, y.as<Stored>() + batch * size_y);
+         b.as<Stored>() + batch_index(b.shape, y.shape, batch) * size_b,
+         y.as<Stored>() + batch * size_y);
   };
   // Small matrices share a batch between threads; large ones share themselves.
   if (batches >= 2 && size_y * p.depth < (int64_t{1} << 22)) {
@@ -56,7 +60,8 @@ void run(const Product& p, const View& a, const View& b, View& y) {
     parallel_for(batches, grain, [&](int64_t begin, int64_t end) {
       for (int64_t batch = begin; batch < end; ++batch)
         at(batch, [&](const Stored* x, const Stored* w, Stored* out) {
-          gemm(p.rows, p.columns, p.depth, x, p.lda, p.transpose_a, w, p.ldb, p.transpose_b, out, p.columns);
+          gemm(p.rows, p.columns, p.depth, x, p.lda, p.transpose_a, w, p.ldb, p.transpose_b, out,
+               p.columns);
         });
     });
     return;
@@ -67,10 +72,11 @@ void run(const Product& p, const View& a, const View& b, View& y) {
 
 void check_batch(const View& operand, const View& y, const char* name) {
   for (int axis = 3; axis <= operand.rank(); ++axis) {
-    EMULSION_CHECK(axis <= y.rank(), "matmul_forward: ", name, " ", operand.shape, " has more axes than y ", y.shape);
+    EMULSION_CHECK(axis <= y.rank(), "matmul_forward: ", name, " ", operand.shape,
+                   " has more axes than y ", y.shape);
     const int64_t extent = operand.dim(-axis);
-    EMULSION_CHECK(extent == 1 || extent == y.dim(-axis), "matmul_forward: batch axes of ", name, " ", operand.shape,
-                   " do not broadcast to those of y ", y.shape);
+    EMULSION_CHECK(extent == 1 || extent == y.dim(-axis), "matmul_forward: batch axes of ", name,
+                   " ", operand.shape, " do not broadcast to those of y ", y.shape);
   }
 }
 
@@ -78,11 +84,14 @@ void check_batch(const View& operand, const View& y, const char* name) {
 
 void matmul_forward(const View& a, const View& b, bool transpose_a, bool transpose_b, View& y) {
   EMULSION_CHECK(a && b && y, "matmul_forward: a, b and y must be given");
-  EMULSION_CHECK(a.dtype == b.dtype && a.dtype == y.dtype, "matmul_forward: a, b and y must have one dtype");
-  EMULSION_CHECK(a.rank() >= 2 && b.rank() >= 2 && y.rank() >= 2, "matmul_forward: matrices have two axes or more");
-  const Product p{y.dim(-2), y.dim(-1),    a.dim(transpose_a ? -2 : -1), a.dim(-1),
-                  b.dim(-1), transpose_a, transpose_b};
-  EMULSION_CHECK(a.dim(transpose_a ? -1 : -2) == p.rows && b.dim(transpose_b ? -1 : -2) == p.depth &&
+  EMULSION_CHECK(a.dtype == b.dtype && a.dtype == y.dtype,
+                 "matmul_forward: a, b and y must have one dtype");
+  EMULSION_CHECK(a.rank() >= 2 && b.rank() >= 2 && y.rank() >= 2,
+                 "matmul_forward: matrices have two axes or more");
+  const Product p{y.dim(-2),   y.dim(-1),  a.dim(transpose_a ? -2 : -1), a.dim(-1), b.dim(-1),
+                  transpose_a, transpose_b};
+  EMULSION_CHECK(a.dim(transpose_a ? -1 : -2) == p.rows &&
+                     b.dim(transpose_b ? -1 : -2) == p.depth &&
                      b.dim(transpose_b ? -2 : -1) == p.columns,
                  "matmul_forward: ", a.shape, " times ", b.shape, " does not give ", y.shape);
   check_batch(a, y, "a");

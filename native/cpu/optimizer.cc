@@ -1,5 +1,6 @@
-// Optimizer steps on the CPU. The elements of all tensors form one range that is split over the threads, so a model
-// of a thousand small tensors costs one parallel region; within a tensor the loops run on vectors.
+// Optimizer steps on the CPU. The elements of all tensors form one range that is split over the
+// threads, so a model of a thousand small tensors costs one parallel region; within a tensor the
+// loops run on vectors.
 #include "ops/optimizer.h"
 
 #include "cpu/parallel.h"
@@ -20,23 +21,29 @@ bool same_list(const Views& a, const Views& b) {
 DType state_dtype(DType param) { return param == DType::float64 ? DType::float64 : DType::float32; }
 
 void check_state(const char* op, const char* name, const Views& params, const Views& state) {
-  EMULSION_CHECK(same_list(params, state), op, ": ", name, " must match the parameters in number and shape");
+  EMULSION_CHECK(same_list(params, state), op, ": ", name,
+                 " must match the parameters in number and shape");
   for (size_t i = 0; i < params.size(); ++i)
     EMULSION_CHECK(state[i].dtype == state_dtype(params[i].dtype), op, ": ", name, " of a ",
-                   dtype_name(params[i].dtype), " parameter must be ", dtype_name(state_dtype(params[i].dtype)),
-                   ", got ", dtype_name(state[i].dtype));
+                   dtype_name(params[i].dtype), " parameter must be ",
+                   dtype_name(state_dtype(params[i].dtype)), ", got ", dtype_name(state[i].dtype));
 }
 
-void check_grads(const char* op, const Views& params, const Views& grads, const Views& masters, const View& grad_scale) {
-  EMULSION_CHECK(same_list(params, grads), op, ": gradients must match the parameters in number and shape");
+void check_grads(const char* op, const Views& params, const Views& grads, const Views& masters,
+                 const View& grad_scale) {
+  EMULSION_CHECK(same_list(params, grads), op,
+                 ": gradients must match the parameters in number and shape");
   for (size_t i = 0; i < params.size(); ++i) {
     EMULSION_CHECK(is_floating(params[i].dtype), op, ": parameters must be floating");
-    EMULSION_CHECK(grads[i].dtype == params[i].dtype || grads[i].dtype == state_dtype(params[i].dtype), op,
-                   ": a gradient of a ", dtype_name(params[i].dtype), " parameter is ", dtype_name(grads[i].dtype));
+    EMULSION_CHECK(
+        grads[i].dtype == params[i].dtype || grads[i].dtype == state_dtype(params[i].dtype), op,
+        ": a gradient of a ", dtype_name(params[i].dtype), " parameter is ",
+        dtype_name(grads[i].dtype));
   }
   if (!masters.empty()) check_state(op, "masters", params, masters);
-  EMULSION_CHECK(!grad_scale.present || (grad_scale.dtype == DType::float32 && grad_scale.numel() == 1), op,
-                 ": grad_scale must be one float32");
+  EMULSION_CHECK(
+      !grad_scale.present || (grad_scale.dtype == DType::float32 && grad_scale.numel() == 1), op,
+      ": grad_scale must be one float32");
 }
 
 // Calls body(tensor, first, count) on pieces that together cover every element of the list.
@@ -59,9 +66,11 @@ void for_pieces(const Views& list, Body&& body) {
   });
 }
 
-// The C++ types of one parameter: P as stored, G of its gradient, A of the arithmetic and the state.
+// The C++ types of one parameter: P as stored, G of its gradient, A of the arithmetic and the
+// state.
 template <class Body>
-EMULSION_INLINE void dispatch_param(const View& param, const View& grad, const char* op, Body&& body) {
+EMULSION_INLINE void dispatch_param(const View& param, const View& grad, const char* op,
+                                    Body&& body) {
   dispatch_floating(param.dtype, op, [&]<class P>() {
     using A = Accumulator<P>;
     if (grad.dtype == param.dtype) return body.template operator()<P, P, A>();
@@ -69,7 +78,8 @@ EMULSION_INLINE void dispatch_param(const View& param, const View& grad, const c
   });
 }
 
-// Runs step(i, full) over a piece in vectors; the last, partial vector goes through load_partial/store_partial.
+// Runs step(i, full) over a piece in vectors; the last, partial vector goes through
+// load_partial/store_partial.
 template <class A, class Step>
 EMULSION_INLINE void in_vectors(int64_t count, Step&& step) {
   int64_t i = 0;
@@ -81,7 +91,9 @@ EMULSION_INLINE void in_vectors(int64_t count, Step&& step) {
          [&](Vec<A> value, auto* to) { value.store_partial(to + i, count - i); });
 }
 
-float scale_of(const View& grad_scale) { return grad_scale.present ? *grad_scale.as<float>() : 1.0f; }
+float scale_of(const View& grad_scale) {
+  return grad_scale.present ? *grad_scale.as<float>() : 1.0f;
+}
 
 struct AdamConstants {
   double lr, beta1, beta2, eps, weight_decay, bias1, bias2;
@@ -93,13 +105,17 @@ template <class P, class G, class A>
 void adam_piece(const AdamConstants& c, P* p, const G* g, A* m, A* v, A* master, int64_t count) {
   using V = Vec<A>;
   const V scale(static_cast<A>(c.grad_scale)), keep(static_cast<A>(1 - c.lr * c.weight_decay));
-  const V decay(static_cast<A>(c.weight_decay)), rate1(static_cast<A>(1 - c.beta1)), rate2(static_cast<A>(1 - c.beta2));
-  const V beta2(static_cast<A>(c.beta2)), eps(static_cast<A>(c.eps)), step(static_cast<A>(c.lr / c.bias1));
+  const V decay(static_cast<A>(c.weight_decay)), rate1(static_cast<A>(1 - c.beta1)),
+      rate2(static_cast<A>(1 - c.beta2));
+  const V beta2(static_cast<A>(c.beta2)), eps(static_cast<A>(c.eps)),
+      step(static_cast<A>(c.lr / c.bias1));
   const V root(static_cast<A>(__builtin_sqrt(c.bias2)));
   in_vectors<A>(count, [&](auto load, auto store) {
     V grad = load(g) * scale, param = master ? load(master) : load(p);
-    if (c.decoupled) param *= keep;
-    else grad = fma(decay, param, grad);
+    if (c.decoupled)
+      param *= keep;
+    else
+      grad = fma(decay, param, grad);
     const V first = load(m), mean = fma(rate1, grad - first, first);
     const V square = fma(rate2 * grad, grad, beta2 * load(v));
     param -= step * (mean / (sqrt(square) / root + eps));
@@ -151,7 +167,8 @@ void multiply(const Views& xs, double factor, const char* op) {
 }
 
 void check_floating(const Views& xs, const char* op) {
-  for (const View& x : xs) EMULSION_CHECK(x.present && is_floating(x.dtype), op, ": every tensor must be floating");
+  for (const View& x : xs)
+    EMULSION_CHECK(x.present && is_floating(x.dtype), op, ": every tensor must be floating");
 }
 
 template <class T>
@@ -173,13 +190,15 @@ double sum_of_squares(const T* x, int64_t count) {
 
 }  // namespace
 
-void adam_step(const Views& params, const Views& grads, const Views& moments1, const Views& moments2,
-               const Views& masters, const View& grad_scale, double lr, double beta1, double beta2, double eps,
-               double weight_decay, bool decoupled, double bias1, double bias2) {
+void adam_step(const Views& params, const Views& grads, const Views& moments1,
+               const Views& moments2, const Views& masters, const View& grad_scale, double lr,
+               double beta1, double beta2, double eps, double weight_decay, bool decoupled,
+               double bias1, double bias2) {
   check_grads("adam_step", params, grads, masters, grad_scale);
   check_state("adam_step", "first moments", params, moments1);
   check_state("adam_step", "second moments", params, moments2);
-  const AdamConstants constants{lr, beta1, beta2, eps, weight_decay, bias1, bias2, decoupled, scale_of(grad_scale)};
+  const AdamConstants constants{
+      lr, beta1, beta2, eps, weight_decay, bias1, bias2, decoupled, scale_of(grad_scale)};
   for_pieces(params, [&](size_t tensor, int64_t first, int64_t count) {
     dispatch_param(params[tensor], grads[tensor], "adam_step", [&]<class P, class G, class A>() {
       adam_piece<P, G, A>(constants, params[tensor].as<P>() + first, grads[tensor].as<G>() + first,
@@ -190,10 +209,12 @@ void adam_step(const Views& params, const Views& grads, const Views& moments1, c
 }
 
 void sgd_step(const Views& params, const Views& grads, const Views& buffers, const Views& masters,
-              const View& grad_scale, double lr, double momentum, double weight_decay, bool nesterov) {
+              const View& grad_scale, double lr, double momentum, double weight_decay,
+              bool nesterov) {
   check_grads("sgd_step", params, grads, masters, grad_scale);
   if (!buffers.empty()) check_state("sgd_step", "momentum buffers", params, buffers);
-  EMULSION_CHECK(momentum == 0 || !buffers.empty() || params.empty(), "sgd_step: momentum needs buffers");
+  EMULSION_CHECK(momentum == 0 || !buffers.empty() || params.empty(),
+                 "sgd_step: momentum needs buffers");
   const SgdConstants constants{lr, momentum, weight_decay, nesterov, scale_of(grad_scale)};
   for_pieces(params, [&](size_t tensor, int64_t first, int64_t count) {
     dispatch_param(params[tensor], grads[tensor], "sgd_step", [&]<class P, class G, class A>() {
@@ -221,27 +242,36 @@ void ema_update(const Views& shadows, const Views& params, double decay) {
 
 void global_norm(const Views& xs, View& norm) {
   check_floating(xs, "global_norm");
-  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1, "global_norm: norm must be one float32");
+  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1,
+                 "global_norm: norm must be one float32");
+  // Pieces of fixed length, whatever the number of threads: the same sums in the same order.
+  const auto pieces_of = [](const View& x) {
+    return (x.numel() + grain_elements - 1) / grain_elements;
+  };
+  int64_t pieces = 0;
+  for (const View& x : xs) pieces += pieces_of(x);
+  double* sums = scratch<double>(0, pieces);
+  parallel_for(pieces, 4, [&](int64_t begin, int64_t end) {
+    size_t tensor = 0;
+    int64_t start = 0;  // first piece of the tensor
+    for (int64_t piece = begin; piece < end; ++piece) {
+      while (piece >= start + pieces_of(xs[tensor])) start += pieces_of(xs[tensor++]);
+      const View& x = xs[tensor];
+      const int64_t first = (piece - start) * grain_elements, left = x.numel() - first;
+      const int64_t count = left < grain_elements ? left : grain_elements;
+      dispatch_floating(x.dtype, "global_norm",
+                        [&]<class T>() { sums[piece] = sum_of_squares(x.as<T>() + first, count); });
+    }
+  });
   double total = 0;
-  for (const View& x : xs) {
-    const int64_t count = x.numel(), pieces = (count + grain_elements - 1) / grain_elements;
-    double* sums = scratch<double>(0, pieces);
-    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece) {
-        const int64_t first = piece * grain_elements;
-        const int64_t length = count - first < grain_elements ? count - first : grain_elements;
-        dispatch_floating(x.dtype, "global_norm",
-                          [&]<class T>() { sums[piece] = sum_of_squares(x.as<T>() + first, length); });
-      }
-    });
-    for (int64_t piece = 0; piece < pieces; ++piece) total += sums[piece];
-  }
+  for (int64_t piece = 0; piece < pieces; ++piece) total += sums[piece];
   *norm.as<float>() = static_cast<float>(__builtin_sqrt(total));
 }
 
 void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
   check_floating(xs, "clip_by_norm");
-  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1, "clip_by_norm: norm must be one float32");
+  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1,
+                 "clip_by_norm: norm must be one float32");
   const double factor = max_norm / (static_cast<double>(*norm.as<float>()) + 1e-6);
   if (factor >= 1) return;  // a NaN norm is not "small enough": it reaches every gradient
   multiply(xs, factor, "clip_by_norm");
@@ -249,8 +279,10 @@ void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
 
 void scale_tensors(const Views& xs, const View& by, double factor) {
   check_floating(xs, "scale_tensors");
-  EMULSION_CHECK(!by.present || (by.dtype == DType::float32 && by.numel() == 1), "scale_tensors: by must be one float32");
-  multiply(xs, by.present ? factor * static_cast<double>(*by.as<float>()) : factor, "scale_tensors");
+  EMULSION_CHECK(!by.present || (by.dtype == DType::float32 && by.numel() == 1),
+                 "scale_tensors: by must be one float32");
+  multiply(xs, by.present ? factor * static_cast<double>(*by.as<float>()) : factor,
+           "scale_tensors");
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -1,5 +1,6 @@
-// Random numbers on the CPU: blocks of Philox in lanes of sixteen, which the compiler turns into vectors, then one
-// small function per kind of number. Bound by the integer multiplier: about 1 ns per number and core.
+// Random numbers on the CPU: blocks of Philox in lanes of sixteen, which the compiler turns into
+// vectors, then one small function per kind of number. Bound by the integer multiplier: about 1 ns
+// per number and core.
 #include "ops/random.h"
 
 #include "core/normal.h"
@@ -20,43 +21,50 @@ struct Source {
   const int64_t* samples = nullptr;
 
   uint64_t seed_of(int64_t row) const { return static_cast<uint64_t>(seeds ? seeds[row] : seed); }
-  uint32_t sample_of(int64_t row) const { return static_cast<uint32_t>(samples ? samples[row] : first_sample + row); }
+  uint32_t sample_of(int64_t row) const {
+    return static_cast<uint32_t>(samples ? samples[row] : first_sample + row);
+  }
   uint64_t first_block() const { return static_cast<uint64_t>(step) << 32; }
 };
 
 int64_t rows_of(const View& y) { return y.rank() == 0 ? 1 : y.dim(0); }
 
-Source make_source(const char* op, int64_t seed, int64_t stream, int64_t step, int64_t first_sample, const View& seeds,
-                   const View& samples, const View& y) {
+Source make_source(const char* op, int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
+                   const View& seeds, const View& samples, const View& y) {
   constexpr int64_t limit = int64_t(1) << 32;
   EMULSION_CHECK(y.present, op, ": y is required");
   const int64_t rows = rows_of(y);
   EMULSION_CHECK(stream >= 0 && stream < limit && step >= 0 && step < limit, op,
                  ": stream and step must lie in [0, 2^32), got ", stream, " and ", step);
-  EMULSION_CHECK(first_sample >= 0 && first_sample + rows <= limit, op, ": sample numbers must stay below 2^32");
+  EMULSION_CHECK(first_sample >= 0 && first_sample + rows <= limit, op,
+                 ": sample numbers must stay below 2^32");
   Source source{seed, stream, step, first_sample};
   for (const View* list : {&seeds, &samples}) {
     if (!list->present) continue;
-    EMULSION_CHECK(list->dtype == DType::int64 && list->numel() == rows, op, ": seeds and samples must be int64, one for each of ",
-                   rows, " rows, got ", list->shape);
+    EMULSION_CHECK(list->dtype == DType::int64 && list->numel() == rows, op,
+                   ": seeds and samples must be int64, one for each of ", rows, " rows, got ",
+                   list->shape);
     (list == &seeds ? source.seeds : source.samples) = list->as<int64_t>();
   }
   if (source.samples)
     for (int64_t row = 0; row < rows; ++row)
-      EMULSION_CHECK(source.samples[row] >= 0 && source.samples[row] < limit, op, ": sample number ",
-                     source.samples[row], " is outside [0, 2^32)");
+      EMULSION_CHECK(source.samples[row] >= 0 && source.samples[row] < limit, op,
+                     ": sample number ", source.samples[row], " is outside [0, 2^32)");
   return source;
 }
 
-// Sixteen consecutive blocks in element order. philox() of core/philox.h, unrolled over lanes.
-EMULSION_INLINE void philox_batch(uint64_t seed, uint32_t stream, uint32_t sample, uint64_t block, uint32_t* words) {
+// Sixteen consecutive blocks in element order. The compiler makes vectors of the lanes; the same in
+// explicit vectors was a third slower.
+EMULSION_INLINE void philox_batch(uint64_t seed, uint32_t stream, uint32_t sample, uint64_t block,
+                                  uint32_t* words) {
   PhiloxBlock blocks[lanes];
-  for (int lane = 0; lane < lanes; ++lane) blocks[lane] = philox(seed, stream, sample, block + lane);
+  for (int lane = 0; lane < lanes; ++lane)
+    blocks[lane] = philox(seed, stream, sample, block + lane);
   std::memcpy(words, blocks, sizeof(blocks));
 }
 
-// Calls write(words, element, count) for each batch of a row, `per_batch` elements each; splits rows and batches
-// over the threads alike.
+// Calls write(words, element, count) for each batch of a row, `per_batch` elements each; splits
+// rows and batches over the threads alike.
 template <class Write>
 void for_batches(const Source& source, const View& y, int64_t per_batch, Write&& write) {
   if (y.numel() == 0) return;
@@ -67,13 +75,14 @@ void for_batches(const Source& source, const View& y, int64_t per_batch, Write&&
       const int64_t row = task / batches, batch = task % batches, first = batch * per_batch;
       const int64_t count = length - first < per_batch ? length - first : per_batch;
       uint32_t words[words_per_batch];
-      if (count * words_per_batch <= 4 * per_batch) {  // one block is enough: short rows such as timesteps
+      if (count * words_per_batch <=
+          4 * per_batch) {  // one block is enough: short rows such as timesteps
         const PhiloxBlock one = philox(source.seed_of(row), static_cast<uint32_t>(source.stream),
                                        source.sample_of(row), source.first_block() + batch * lanes);
         std::memcpy(words, one.word, sizeof(one.word));
       } else {
-        philox_batch(source.seed_of(row), static_cast<uint32_t>(source.stream), source.sample_of(row),
-                     source.first_block() + batch * lanes, words);
+        philox_batch(source.seed_of(row), static_cast<uint32_t>(source.stream),
+                     source.sample_of(row), source.first_block() + batch * lanes, words);
       }
       write(words, row * length + first, count);
     }
@@ -87,88 +96,104 @@ EMULSION_INLINE void store_floats(const float* values, T* to, int64_t count) {
 
 }  // namespace
 
-void random_normal(int64_t seed, int64_t stream, int64_t step, int64_t first_sample, const View& seeds,
-                   const View& samples, double mean, double std, View& y) {
-  const Source source = make_source("random_normal", seed, stream, step, first_sample, seeds, samples, y);
+void random_normal(int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
+                   const View& seeds, const View& samples, double mean, double std, View& y) {
+  const Source source =
+      make_source("random_normal", seed, stream, step, first_sample, seeds, samples, y);
   const float shift = static_cast<float>(mean), scale = static_cast<float>(std);
   dispatch_floating(y.dtype, "random_normal", [&]<class T>() {
-    for_batches(source, y, words_per_batch, [&](const uint32_t* words, int64_t element, int64_t count) {
-      float values[words_per_batch];
-      const int64_t pairs = (count + 1) / 2;
-      for (int64_t i = 0; i < pairs; ++i) {
-        const NormalPair pair = box_muller(words[2 * i], words[2 * i + 1]);
-        values[2 * i] = fused(pair.first, scale, shift);
-        values[2 * i + 1] = fused(pair.second, scale, shift);
-      }
-      store_floats(values, y.as<T>() + element, count);
-    });
+    for_batches(source, y, words_per_batch,
+                [&](const uint32_t* words, int64_t element, int64_t count) {
+                  float values[words_per_batch];
+                  const int64_t pairs = (count + 1) / 2;
+                  for (int64_t i = 0; i < pairs; ++i) {
+                    const NormalPair pair = box_muller(words[2 * i], words[2 * i + 1]);
+                    values[2 * i] = fused(pair.first, scale, shift);
+                    values[2 * i + 1] = fused(pair.second, scale, shift);
+                  }
+                  store_floats(values, y.as<T>() + element, count);
+                });
   });
 }
 
-void random_uniform(int64_t seed, int64_t stream, int64_t step, int64_t first_sample, const View& seeds,
-                    const View& samples, double low, double high, View& y) {
-  const Source source = make_source("random_uniform", seed, stream, step, first_sample, seeds, samples, y);
+void random_uniform(int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
+                    const View& seeds, const View& samples, double low, double high, View& y) {
+  const Source source =
+      make_source("random_uniform", seed, stream, step, first_sample, seeds, samples, y);
   const float from = static_cast<float>(low), range = static_cast<float>(high - low);
   dispatch_floating(y.dtype, "random_uniform", [&]<class T>() {
-    for_batches(source, y, words_per_batch, [&](const uint32_t* words, int64_t element, int64_t count) {
-      float values[words_per_batch];
-      for (int64_t i = 0; i < count; ++i) values[i] = fused(philox_uniform(words[i]), range, from);
-      store_floats(values, y.as<T>() + element, count);
-    });
+    for_batches(source, y, words_per_batch,
+                [&](const uint32_t* words, int64_t element, int64_t count) {
+                  float values[words_per_batch];
+                  for (int64_t i = 0; i < count; ++i)
+                    values[i] = fused(philox_uniform(words[i]), range, from);
+                  store_floats(values, y.as<T>() + element, count);
+                });
   });
 }
 
-void random_integers(int64_t seed, int64_t stream, int64_t step, int64_t first_sample, const View& seeds,
-                     const View& samples, int64_t low, int64_t high, View& y) {
-  const Source source = make_source("random_integers", seed, stream, step, first_sample, seeds, samples, y);
+void random_integers(int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
+                     const View& seeds, const View& samples, int64_t low, int64_t high, View& y) {
+  const Source source =
+      make_source("random_integers", seed, stream, step, first_sample, seeds, samples, y);
   EMULSION_CHECK(low < high, "random_integers: low ", low, " must be below high ", high);
   EMULSION_CHECK(y.dtype != DType::boolean, "random_integers: y must not be bool");
   const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
   dispatch_all(y.dtype, [&]<class T>() {
-    for_batches(source, y, words_per_batch / 2, [&](const uint32_t* words, int64_t element, int64_t count) {
-      T* to = y.as<T>() + element;
-      for (int64_t i = 0; i < count; ++i) {
-        const uint64_t word = static_cast<uint64_t>(words[2 * i + 1]) << 32 | words[2 * i];
-        const uint64_t scaled = static_cast<uint64_t>((static_cast<unsigned __int128>(word) * range) >> 64);
-        to[i] = convert<T>(static_cast<int64_t>(static_cast<uint64_t>(low) + scaled));
-      }
-    });
+    for_batches(
+        source, y, words_per_batch / 2, [&](const uint32_t* words, int64_t element, int64_t count) {
+          T* to = y.as<T>() + element;
+          for (int64_t i = 0; i < count; ++i) {
+            const uint64_t word = static_cast<uint64_t>(words[2 * i + 1]) << 32 | words[2 * i];
+            const uint64_t scaled =
+                static_cast<uint64_t>((static_cast<unsigned __int128>(word) * range) >> 64);
+            to[i] = convert<T>(static_cast<int64_t>(static_cast<uint64_t>(low) + scaled));
+          }
+        });
   });
 }
 
-void random_bernoulli(int64_t seed, int64_t stream, int64_t step, int64_t first_sample, const View& seeds,
-                      const View& samples, double p, View& y) {
-  const Source source = make_source("random_bernoulli", seed, stream, step, first_sample, seeds, samples, y);
+void random_bernoulli(int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
+                      const View& seeds, const View& samples, double p, View& y) {
+  const Source source =
+      make_source("random_bernoulli", seed, stream, step, first_sample, seeds, samples, y);
   const float threshold = static_cast<float>(p);
   dispatch_all(y.dtype, [&]<class T>() {
-    for_batches(source, y, words_per_batch, [&](const uint32_t* words, int64_t element, int64_t count) {
-      for (int64_t i = 0; i < count; ++i)
-        y.as<T>()[element + i] = convert<T>(philox_uniform(words[i]) < threshold ? 1.0f : 0.0f);
-    });
+    for_batches(
+        source, y, words_per_batch, [&](const uint32_t* words, int64_t element, int64_t count) {
+          for (int64_t i = 0; i < count; ++i)
+            y.as<T>()[element + i] = convert<T>(philox_uniform(words[i]) < threshold ? 1.0f : 0.0f);
+        });
   });
 }
 
 void dropout(int64_t seed, int64_t stream, int64_t step, double p, const View& x, View& y) {
   const Source source = make_source("dropout", seed, stream, step, 0, View(), View(), y);
-  EMULSION_CHECK(x.present && x.dtype == y.dtype && x.shape == y.shape, "dropout: x ", x.shape, " and y ", y.shape,
-                 " must match");
+  EMULSION_CHECK(x.present && x.dtype == y.dtype && x.shape == y.shape, "dropout: x ", x.shape,
+                 " and y ", y.shape, " must match");
   EMULSION_CHECK(p >= 0 && p < 1, "dropout: p must lie in [0, 1), got ", p);
   dispatch_floating(y.dtype, "dropout", [&]<class T>() {
     using Acc = Accumulator<T>;
     const float threshold = static_cast<float>(p);
     const Acc scale = static_cast<Acc>(1.0 / (1.0 - p));
-    for_batches(source, y, words_per_batch, [&](const uint32_t* words, int64_t element, int64_t count) {
-      const T* from = x.as<T>() + element;
-      T* to = y.as<T>() + element;
-      for (int64_t i = 0; i < count; ++i)
-        to[i] = philox_uniform(words[i]) >= threshold ? convert<T>(convert<Acc>(from[i]) * scale) : convert<T>(Acc(0));
-    });
+    for_batches(source, y, words_per_batch,
+                [&](const uint32_t* words, int64_t element, int64_t count) {
+                  const T* from = x.as<T>() + element;
+                  T* to = y.as<T>() + element;
+                  // Both outcomes are computed and one is chosen: a branch on a coin toss costs
+                  // more than the product.
+                  for (int64_t i = 0; i < count; ++i) {
+                    const Acc kept = convert<Acc>(from[i]) * scale;
+                    to[i] = convert<T>(philox_uniform(words[i]) >= threshold ? kept : Acc(0));
+                  }
+                });
   });
 }
 
 void random_permutation(int64_t seed, int64_t stream, int64_t step, View& y) {
   const Source source = make_source("random_permutation", seed, stream, step, 0, View(), View(), y);
-  EMULSION_CHECK(y.dtype == DType::int64 && y.rank() == 1, "random_permutation: y must be int64 of rank 1");
+  EMULSION_CHECK(y.dtype == DType::int64 && y.rank() == 1,
+                 "random_permutation: y must be int64 of rank 1");
   int64_t* to = y.as<int64_t>();
   const int64_t count = y.numel();
   for (int64_t i = 0; i < count; ++i) to[i] = i;
@@ -176,8 +201,8 @@ void random_permutation(int64_t seed, int64_t stream, int64_t step, View& y) {
     const PhiloxBlock block = philox(source.seed_of(0), static_cast<uint32_t>(stream), 0,
                                      source.first_block() + static_cast<uint64_t>(i));
     const uint64_t word = static_cast<uint64_t>(block.word[1]) << 32 | block.word[0];
-    const int64_t other =
-        static_cast<int64_t>((static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1)) >> 64);
+    const int64_t other = static_cast<int64_t>(
+        (static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1)) >> 64);
     const int64_t value = to[i];
     to[i] = to[other];
     to[other] = value;

@@ -90,7 +90,9 @@ describe('UNetModel', () => {
   });
 
   it('says what is wrong', () => {
-    expect(() => unetConfig({ ...unetParams, num_headz: 4 })).toThrow(/unknown parameter 'num_headz'/);
+    expect(() => unetConfig({ ...unetParams, num_headz: 4 })).toThrow(
+      /unknown parameter 'num_headz'/,
+    );
     expect(() => new UNetModel(unetConfig({ ...unetParams, channel_mult: [2, 4] }))).toThrow(
       /channelMult must start with 1.*\[2, 4\]/,
     );

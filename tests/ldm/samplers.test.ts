@@ -68,7 +68,12 @@ describe('samplers', () => {
     const columns = Float32Array.from({ length: 2 * 16 }, (_, i) => (i % 4 < 2 ? 1 : 0));
     const mask = { keep: tensor(columns, { shape: [2, 4, 4, 1] }), known };
     const estimates: number[][] = [];
-    for await (const { predX0 } of ddim((x) => x.mul(0), schedule, { steps: 10, shape, seed: 3, mask })) {
+    for await (const { predX0 } of ddim((x) => x.mul(0), schedule, {
+      steps: 10,
+      shape,
+      seed: 3,
+      mask,
+    })) {
       estimates.push(Array.from((predX0.dataSync() as Float32Array).slice(0, 12)));
     }
     // with ε = 0 the estimate is x/√ᾱ, which is near the known value only where it was blended in
@@ -105,7 +110,8 @@ describe('samplers', () => {
     let calls = 0;
     const counted: Denoiser = (x, t) => (calls++, exact(x, t));
     let last: Tensor | undefined;
-    for await (const { latent } of plms(counted, schedule, { steps: 10, shape, seed: 1 })) last = latent;
+    for await (const { latent } of plms(counted, schedule, { steps: 10, shape, seed: 1 }))
+      last = latent;
     expect(worstDistance(last!, point)).toBeLessThan(0.25);
     expect(calls).toBe(11);
   });

@@ -35,7 +35,9 @@ describe('NoiseSchedule', () => {
 
   it('takes given betas and refuses an unknown name or no steps', () => {
     expect(new NoiseSchedule({ givenBetas: [0.1, 0.2] }).alphasCumprod[1]).toBeCloseTo(0.72, 6);
-    expect(() => makeBetas({ betaSchedule: 'quadratic' as 'linear' })).toThrow(/'quadratic'.*Known/);
+    expect(() => makeBetas({ betaSchedule: 'quadratic' as 'linear' })).toThrow(
+      /'quadratic'.*Known/,
+    );
     expect(() => makeBetas({ timesteps: 0 })).toThrow(/timesteps must be a positive integer/);
   });
 });
@@ -72,7 +74,9 @@ describe('DDIM steps', () => {
   });
 
   it('refuses counts outside 1..T', () => {
-    expect(() => ddimTimesteps('uniform', 0, 1000)).toThrow(/steps must be an integer in 1\.\.1000/);
+    expect(() => ddimTimesteps('uniform', 0, 1000)).toThrow(
+      /steps must be an integer in 1\.\.1000/,
+    );
     expect(() => ddimTimesteps('uniform', 1001, 1000)).toThrow(/Got 1001/);
   });
 });

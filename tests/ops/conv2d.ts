@@ -44,7 +44,9 @@ function reference(inputs: InputArrays, geometry: Geometry, silu = false): NdArr
   });
 }
 
-const spread = (weight: number[]): { shape: number[]; values: 'uniform'; low: number; high: number } => {
+const spread = (
+  weight: number[],
+): { shape: number[]; values: 'uniform'; low: number; high: number } => {
   const bound = 1 / Math.sqrt(weight[1] * weight[2] * weight[3]);
   return { shape: weight, values: 'uniform', low: -bound, high: bound };
 };
@@ -63,7 +65,14 @@ function plain(name: string, x: number[], weight: number[], geometry: Geometry =
 
 const same = { top: 1, bottom: 1, left: 1, right: 1 };
 
-function timed(N: number, size: number, C: number, K: number, kernel = 3, options: Conv2dOptions = {}): OpCase {
+function timed(
+  N: number,
+  size: number,
+  C: number,
+  K: number,
+  kernel = 3,
+  options: Conv2dOptions = {},
+): OpCase {
   const padding = Math.floor(kernel / 2);
   const out = typeof options.stride === 'number' ? size / options.stride : size;
   return {
@@ -90,9 +99,16 @@ export default {
     }),
     plain('4x4 with stride 2', [1, 8, 10, 7], [8, 4, 4, 7], { stride: [2, 2], padding: same }),
     plain('stride larger than the kernel', [1, 7, 8, 5], [4, 1, 2, 5], { stride: [2, 3] }),
-    plain('dilation', [1, 9, 8, 3], [4, 3, 2, 3], { dilation: [2, 3], padding: { top: 2, left: 1, right: 3 } }),
+    plain('dilation', [1, 9, 8, 3], [4, 3, 2, 3], {
+      dilation: [2, 3],
+      padding: { top: 2, left: 1, right: 3 },
+    }),
     plain('three groups', [2, 5, 4, 9], [6, 3, 3, 3], { groups: 3, padding: same }),
-    plain('depthwise with stride', [1, 6, 6, 5], [10, 3, 3, 1], { groups: 5, stride: [2, 1], padding: same }),
+    plain('depthwise with stride', [1, 6, 6, 5], [10, 3, 3, 1], {
+      groups: 5,
+      stride: [2, 1],
+      padding: same,
+    }),
     plain('7x7 on a small image', [1, 4, 4, 2], [3, 7, 7, 2], {
       padding: { top: 3, bottom: 3, left: 3, right: 3 },
     }),
@@ -115,8 +131,14 @@ export default {
     },
     {
       name: 'residual and channelAdd alone',
-      inputs: { x: [2, 3, 3, 4], weight: spread([6, 1, 1, 4]), channelAdd: [2, 6], residual: [2, 3, 3, 6] },
-      run: ({ x, weight, channelAdd, residual }) => conv2d(x, weight, null, { channelAdd, residual }),
+      inputs: {
+        x: [2, 3, 3, 4],
+        weight: spread([6, 1, 1, 4]),
+        channelAdd: [2, 6],
+        residual: [2, 3, 3, 6],
+      },
+      run: ({ x, weight, channelAdd, residual }) =>
+        conv2d(x, weight, null, { channelAdd, residual }),
       reference: (inputs) => reference(inputs, {}),
       tolerance: 'matmul',
       reduction: 18,
@@ -139,7 +161,8 @@ export default {
     {
       name: 'channels do not fit',
       run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 4])),
-      message: /conv2d: weight .*\[6, 3, 3, 4\] in 1 group\(s\) takes 4 channels\. Got x .*\[1, 8, 8, 3\] with 3/,
+      message:
+        /conv2d: weight .*\[6, 3, 3, 4\] in 1 group\(s\) takes 4 channels\. Got x .*\[1, 8, 8, 3\] with 3/,
     },
     {
       name: 'groups do not divide',
@@ -173,12 +196,14 @@ export default {
     },
     {
       name: 'residual of the wrong size',
-      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { residual: ones([1, 8, 8, 6]) }),
+      run: () =>
+        conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { residual: ones([1, 8, 8, 6]) }),
       message: /conv2d: residual must have the result's shape \[1, 6, 6, 6\], got \[1, 8, 8, 6\]/,
     },
     {
       name: 'unknown activation',
-      run: () => conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { activation: 'gelu' as never }),
+      run: () =>
+        conv2d(ones([1, 8, 8, 3]), ones([6, 3, 3, 3]), null, { activation: 'gelu' as never }),
       message: /conv2d: activation must be 'silu' or missing, got 'gelu'/,
     },
   ],

@@ -1,8 +1,21 @@
-import { gather, indexAdd, indexSelect, oneHot, ones, scatterAdd, tensor, zeros } from '../../lib/index.js';
+import {
+  gather,
+  indexAdd,
+  indexSelect,
+  oneHot,
+  ones,
+  scatterAdd,
+  tensor,
+  zeros,
+} from '../../lib/index.js';
 import { at, generate, nd, type NdArray } from '../support/oracle.js';
 import type { CaseFile, InputSpec } from './cases.js';
 
-const indices = (shape: number[], values: number[], dtype: 'int32' | 'int64' = 'int64'): InputSpec => ({
+const indices = (
+  shape: number[],
+  values: number[],
+  dtype: 'int32' | 'int64' = 'int64',
+): InputSpec => ({
   shape,
   dtype,
   values,
@@ -16,7 +29,10 @@ export default [
     cases: [
       {
         name: 'last axis, repeats',
-        inputs: { x: [3, 4], index: indices([3, 5], [0, 3, 3, 1, 0, 2, 2, 2, 2, 2, 1, 0, 3, 0, 1]) },
+        inputs: {
+          x: [3, 4],
+          index: indices([3, 5], [0, 3, 3, 1, 0, 2, 2, 2, 2, 2, 1, 0, 3, 0, 1]),
+        },
         run: ({ x, index }) => gather(x, 1, index),
         reference: ({ x, index }) => generate([3, 5], (i, j) => at(x, i, at(index, i, j))),
         reduction: 5,
@@ -25,7 +41,8 @@ export default [
         name: 'first axis, narrower index, int32',
         inputs: { x: [4, 3, 2], index: indices([2, 2, 2], [3, 0, 1, 1, 3, 0, 2, 1], 'int32') },
         run: ({ x, index }) => gather(x, 0, index),
-        reference: ({ x, index }) => generate([2, 2, 2], (i, j, k) => at(x, at(index, i, j, k), j, k)),
+        reference: ({ x, index }) =>
+          generate([2, 2, 2], (i, j, k) => at(x, at(index, i, j, k), j, k)),
         reduction: 2,
       },
     ],
@@ -40,7 +57,11 @@ export default [
         run: () => gather(ones([2, 3]), 1, tensor([[0], [-1]], { dtype: 'int64' })),
         message: /gather: index -1/,
       },
-      { name: 'float index', run: () => gather(ones([2, 3]), 1, zeros([2, 1])), message: /index must be int32 or int64/ },
+      {
+        name: 'float index',
+        run: () => gather(ones([2, 3]), 1, zeros([2, 1])),
+        message: /index must be int32 or int64/,
+      },
     ],
   },
   {
@@ -132,8 +153,16 @@ export default [
       },
     ],
     errors: [
-      { name: 'id outside', run: () => oneHot(tensor([4], { dtype: 'int64' }), 4), message: /one_hot: index 4/ },
-      { name: 'no classes', run: () => oneHot(tensor([0], { dtype: 'int64' }), 0), message: /positive integer/ },
+      {
+        name: 'id outside',
+        run: () => oneHot(tensor([4], { dtype: 'int64' }), 4),
+        message: /one_hot: index 4/,
+      },
+      {
+        name: 'no classes',
+        run: () => oneHot(tensor([0], { dtype: 'int64' }), 0),
+        message: /positive integer/,
+      },
     ],
   },
 ] satisfies CaseFile;

@@ -1,3 +1,4 @@
+// Long because it is a family: seventeen small ops, one or two cases each.
 import {
   chunk,
   concat,
@@ -53,7 +54,12 @@ const along = (axis: number, parts: NdArray[]): NdArray => {
 const cut = (x: NdArray, from: number[], shape: number[]): NdArray =>
   generate(shape, (...index) => at(x, ...index.map((i, axis) => i + from[axis])));
 
-const border = (name: string, shape: number[], pads: [number, number][], options: PadOptions): OpCase => ({
+const border = (
+  name: string,
+  shape: number[],
+  pads: [number, number][],
+  options: PadOptions,
+): OpCase => ({
   name,
   inputs: { x: shape },
   run: ({ x }) => pad(x, pads, options),
@@ -92,7 +98,11 @@ export default [
     ],
     errors: [
       { name: 'axis twice', run: () => permute(zeros([2, 3]), [0, 0]), message: /name each axis/ },
-      { name: 'axis outside', run: () => permute(zeros([2, 3]), [0, 2]), message: /axis 2 does not exist/ },
+      {
+        name: 'axis outside',
+        run: () => permute(zeros([2, 3]), [0, 2]),
+        message: /axis 2 does not exist/,
+      },
       { name: 'too few axes', run: () => permute(zeros([2, 3]), [0]), message: /\[0\].*\[2, 3\]/ },
     ],
   },
@@ -135,8 +145,16 @@ export default [
     ],
     errors: [
       { name: 'no tensors', run: () => concat([]), message: /at least one/ },
-      { name: 'other extents differ', run: () => concat([ones([2, 3]), ones([2, 4])]), message: /\[2, 3\] and \[2, 4\]/ },
-      { name: 'dtypes', run: () => concat([ones([2]), ones([2], { dtype: 'int32' })]), message: /float32.*int32/ },
+      {
+        name: 'other extents differ',
+        run: () => concat([ones([2, 3]), ones([2, 4])]),
+        message: /\[2, 3\] and \[2, 4\]/,
+      },
+      {
+        name: 'dtypes',
+        run: () => concat([ones([2]), ones([2], { dtype: 'int32' })]),
+        message: /float32.*int32/,
+      },
     ],
   },
   {
@@ -150,7 +168,13 @@ export default [
         tolerance: 'exact',
       },
     ],
-    errors: [{ name: 'shapes differ', run: () => stack([ones([2]), ones([3])]), message: /\[2\] and \[3\]/ }],
+    errors: [
+      {
+        name: 'shapes differ',
+        run: () => stack([ones([2]), ones([3])]),
+        message: /\[2\] and \[3\]/,
+      },
+    ],
   },
   {
     op: 'split',
@@ -159,11 +183,21 @@ export default [
         name: 'uneven',
         inputs: { x: [3, 7, 2] },
         run: ({ x }) => split(x, [2, 4, 1], 1),
-        reference: ({ x }) => [cut(x, [0, 0, 0], [3, 2, 2]), cut(x, [0, 2, 0], [3, 4, 2]), cut(x, [0, 6, 0], [3, 1, 2])],
+        reference: ({ x }) => [
+          cut(x, [0, 0, 0], [3, 2, 2]),
+          cut(x, [0, 2, 0], [3, 4, 2]),
+          cut(x, [0, 6, 0], [3, 1, 2]),
+        ],
         tolerance: 'exact',
       },
     ],
-    errors: [{ name: 'sizes', run: () => split(ones([5]), [2, 2]), message: /\[2, 2\] must add up to the extent 5/ }],
+    errors: [
+      {
+        name: 'sizes',
+        run: () => split(ones([5]), [2, 2]),
+        message: /\[2, 2\] must add up to the extent 5/,
+      },
+    ],
   },
   {
     op: 'chunk',
@@ -176,7 +210,9 @@ export default [
         tolerance: 'exact',
       },
     ],
-    errors: [{ name: 'uneven', run: () => chunk(ones([5]), 2), message: /5 .*divisible by count 2/ }],
+    errors: [
+      { name: 'uneven', run: () => chunk(ones([5]), 2), message: /5 .*divisible by count 2/ },
+    ],
   },
   {
     op: 'slice',
@@ -204,7 +240,11 @@ export default [
       },
     ],
     errors: [
-      { name: 'too far', run: () => slice(ones([4, 3]), [[0, 5]]), message: /\[0, 5\] is no range of axis 0/ },
+      {
+        name: 'too far',
+        run: () => slice(ones([4, 3]), [[0, 5]]),
+        message: /\[0, 5\] is no range of axis 0/,
+      },
       { name: 'backwards', run: () => slice(ones([4]), [[3, 1]]), message: /\[3, 1\]/ },
       { name: 'too many', run: () => slice(ones([4]), [null, null]), message: /2 ranges/ },
     ],
@@ -232,23 +272,100 @@ export default [
         tolerance: 'exact',
       },
     ],
-    errors: [{ name: 'outside', run: () => select(ones([3]), 0, 3), message: /index 3 is outside axis 0/ }],
+    errors: [
+      { name: 'outside', run: () => select(ones([3]), 0, 3), message: /index 3 is outside axis 0/ },
+    ],
   },
   {
     op: 'pad',
     cases: [
-      border('bottom and right', [2, 4, 5, 3], [[0, 0], [0, 1], [0, 1], [0, 0]], {}),
-      border('every axis, a value', [2, 3, 4], [[1, 0], [2, 1], [0, 3]], { value: -1.5 }),
-      border('reflect to the limit', [2, 4, 5, 3], [[0, 0], [3, 2], [4, 4], [0, 0]], { mode: 'reflect' }),
-      border('reflect the last axis', [3, 6], [[0, 0], [2, 5]], { mode: 'reflect' }),
-      border('replicate', [2, 3, 1, 2], [[0, 0], [2, 1], [3, 2], [0, 0]], { mode: 'replicate' }),
-      border('nothing', [2, 3], [[0, 0], [0, 0]], { mode: 'reflect' }),
-      border('an empty tensor', [0, 2], [[1, 1], [0, 0]], { value: 2 }),
+      border(
+        'bottom and right',
+        [2, 4, 5, 3],
+        [
+          [0, 0],
+          [0, 1],
+          [0, 1],
+          [0, 0],
+        ],
+        {},
+      ),
+      border(
+        'every axis, a value',
+        [2, 3, 4],
+        [
+          [1, 0],
+          [2, 1],
+          [0, 3],
+        ],
+        { value: -1.5 },
+      ),
+      border(
+        'reflect to the limit',
+        [2, 4, 5, 3],
+        [
+          [0, 0],
+          [3, 2],
+          [4, 4],
+          [0, 0],
+        ],
+        { mode: 'reflect' },
+      ),
+      border(
+        'reflect the last axis',
+        [3, 6],
+        [
+          [0, 0],
+          [2, 5],
+        ],
+        { mode: 'reflect' },
+      ),
+      border(
+        'replicate',
+        [2, 3, 1, 2],
+        [
+          [0, 0],
+          [2, 1],
+          [3, 2],
+          [0, 0],
+        ],
+        { mode: 'replicate' },
+      ),
+      border(
+        'nothing',
+        [2, 3],
+        [
+          [0, 0],
+          [0, 0],
+        ],
+        { mode: 'reflect' },
+      ),
+      border(
+        'an empty tensor',
+        [0, 2],
+        [
+          [1, 1],
+          [0, 0],
+        ],
+        { value: 2 },
+      ),
     ],
     errors: [
-      { name: 'reflect too far', run: () => pad(ones([3]), [[3, 0]], { mode: 'reflect' }), message: /extent 3/ },
-      { name: 'replicate nothing', run: () => pad(ones([0]), [[1, 0]], { mode: 'replicate' }), message: /extent 0/ },
-      { name: 'too few pads', run: () => pad(ones([3, 3]), [[1, 1]]), message: /each of the 2 axes/ },
+      {
+        name: 'reflect too far',
+        run: () => pad(ones([3]), [[3, 0]], { mode: 'reflect' }),
+        message: /extent 3/,
+      },
+      {
+        name: 'replicate nothing',
+        run: () => pad(ones([0]), [[1, 0]], { mode: 'replicate' }),
+        message: /extent 0/,
+      },
+      {
+        name: 'too few pads',
+        run: () => pad(ones([3, 3]), [[1, 1]]),
+        message: /each of the 2 axes/,
+      },
       { name: 'negative', run: () => pad(ones([3]), [[-1, 0]]), message: /use slice/ },
     ],
   },
@@ -289,7 +406,13 @@ export default [
         reduction: 6,
       },
     ],
-    errors: [{ name: 'not broadcastable', run: () => expand(ones([3]), [4]), message: /\[3\] does not broadcast to \[4\]/ }],
+    errors: [
+      {
+        name: 'not broadcastable',
+        run: () => expand(ones([3]), [4]),
+        message: /\[3\] does not broadcast to \[4\]/,
+      },
+    ],
   },
   {
     op: 'tile',
@@ -309,7 +432,13 @@ export default [
         reduction: 4,
       },
     ],
-    errors: [{ name: 'too few counts', run: () => tile(ones([2, 2]), [2]), message: /a count >= 0 for each axis/ }],
+    errors: [
+      {
+        name: 'too few counts',
+        run: () => tile(ones([2, 2]), [2]),
+        message: /a count >= 0 for each axis/,
+      },
+    ],
   },
   {
     op: 'squeeze',
@@ -329,7 +458,9 @@ export default [
         tolerance: 'exact',
       },
     ],
-    errors: [{ name: 'extent above one', run: () => squeeze(ones([3]), 0), message: /extent 3, not 1/ }],
+    errors: [
+      { name: 'extent above one', run: () => squeeze(ones([3]), 0), message: /extent 3, not 1/ },
+    ],
   },
   {
     op: 'unsqueeze',

@@ -40,7 +40,13 @@ function reference(
 }
 
 // Everything at once: bias, activation, residual.
-const fused = (name: string, lead: number[], C: number, K: number, activation?: FusedActivation): OpCase => ({
+const fused = (
+  name: string,
+  lead: number[],
+  C: number,
+  K: number,
+  activation?: FusedActivation,
+): OpCase => ({
   name,
   inputs: {
     x: [...lead, C],
@@ -51,7 +57,10 @@ const fused = (name: string, lead: number[], C: number, K: number, activation?: 
   run: ({ x, weight, bias, residual }) => linear(x, weight, bias, { activation, residual }),
   reference: (inputs) => reference(inputs, activation),
   tolerance: 'matmul',
-  reduction: Math.max(C, lead.reduce((product, extent) => product * extent, 1)),
+  reduction: Math.max(
+    C,
+    lead.reduce((product, extent) => product * extent, 1),
+  ),
 });
 
 const timed = (rows: number, C: number, K: number, activation?: FusedActivation): OpCase => ({
@@ -99,7 +108,8 @@ export default {
     {
       name: 'channels do not fit',
       run: () => linear(ones([2, 5]), ones([3, 4])),
-      message: /linear: the last axis of x must be the weight's input channels \(4\)\. Got x \[2, 5\]/,
+      message:
+        /linear: the last axis of x must be the weight's input channels \(4\)\. Got x \[2, 5\]/,
     },
     {
       name: 'weight is no matrix',

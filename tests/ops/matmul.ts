@@ -130,7 +130,8 @@ export default {
     {
       name: 'inner extents differ',
       run: () => matmul(ones([2, 3]), ones([4, 5])),
-      message: /matmul: columns of a \(3\) must equal rows of b \(4\)\. Got a \[2, 3\] and b \[4, 5\]/,
+      message:
+        /matmul: columns of a \(3\) must equal rows of b \(4\)\. Got a \[2, 3\] and b \[4, 5\]/,
     },
     {
       name: 'inner extents differ after a transpose',

@@ -16,7 +16,8 @@ export default [
           y.data.forEach((value, i) => {
             if (value === 0) return;
             ++kept;
-            if (Math.abs(value * 0.7 - x.data[i]) > 0.01 * Math.abs(x.data[i])) throw new Error(`element ${i} is ${value}`);
+            if (Math.abs(value * 0.7 - x.data[i]) > 0.01 * Math.abs(x.data[i]))
+              throw new Error(`element ${i} is ${value}`);
           });
           const share = kept / y.data.length;
           if (Math.abs(share - 0.7) > 0.06) throw new Error(`kept ${share}`);
@@ -30,6 +31,12 @@ export default [
         grad: false,
       },
     ],
-    errors: [{ name: 'p of one', run: () => dropout(ones([2]), 1), message: /p must lie in \[0, 1\), got 1/ }],
+    errors: [
+      {
+        name: 'p of one',
+        run: () => dropout(ones([2]), 1),
+        message: /p must lie in \[0, 1\), got 1/,
+      },
+    ],
   },
 ] satisfies CaseFile;

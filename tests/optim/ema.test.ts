@@ -8,7 +8,10 @@ const leaf = (values: number[]): Tensor => tensor(values, { requiresGrad: true }
 // Overwrites a parameter through the optimizer, the only public way to change one: p -= 1 · (p - target).
 async function assign(param: Tensor, target: readonly number[]): Promise<void> {
   const now = await numbers(param);
-  param.grad = tensor(Float64Array.from(target, (value, i) => now[i] - value), { dtype: 'float32' });
+  param.grad = tensor(
+    Float64Array.from(target, (value, i) => now[i] - value),
+    { dtype: 'float32' },
+  );
   new SGD([param], { lr: 1 }).step();
 }
 

@@ -19,31 +19,51 @@ import {
 } from '../../lib/index.js';
 import { golden } from '../io/temporary.js';
 
-const leaf = (values: number[], dtype: DType = 'float32'): Tensor => tensor(values, { dtype, requiresGrad: true });
+const leaf = (values: number[], dtype: DType = 'float32'): Tensor =>
+  tensor(values, { dtype, requiresGrad: true });
 const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(), Number);
 
-function expectNear(actual: readonly number[], expected: readonly number[], tolerance: number, what = '') {
+function expectNear(
+  actual: readonly number[],
+  expected: readonly number[],
+  tolerance: number,
+  what = '',
+) {
   const scale = Math.max(...expected.map(Math.abs));
   expect(actual.length).toBe(expected.length);
   actual.forEach((value, i) =>
-    expect(Math.abs(value - expected[i]), `${what} element ${i}: ${value}, expected ${expected[i]}`).toBeLessThanOrEqual(
-      tolerance * scale,
-    ),
+    expect(
+      Math.abs(value - expected[i]),
+      `${what} element ${i}: ${value}, expected ${expected[i]}`,
+    ).toBeLessThanOrEqual(tolerance * scale),
   );
 }
 
 test('Adam and AdamW take the steps of the golden runs', async () => {
   const file = await readSafetensors(golden('ops/adam.safetensors'));
-  const cases = JSON.parse(file.metadata.get('cases')!) as Record<string, { args: Record<string, never> }>;
+  const cases = JSON.parse(file.metadata.get('cases')!) as Record<
+    string,
+    { args: Record<string, never> }
+  >;
   for (const [name, { args }] of Object.entries(cases)) {
     const { kind, lr, betas, eps, weight_decay } = args;
     const read = async (key: string) => numbers(await file.get(`${name}/${key}`));
-    const [gradients, p, m, v] = [await read('in.g'), await read('out.p'), await read('out.m'), await read('out.v')];
+    const [gradients, p, m, v] = [
+      await read('in.g'),
+      await read('out.p'),
+      await read('out.m'),
+      await read('out.v'),
+    ];
     const row = (values: number[], step: number) => values.slice(step * 37, (step + 1) * 37);
     // The file's in.p was taken after the last step: the run starts from the stored state after the first.
     const param = leaf(row(p, 0));
     const Kind = kind === 'AdamW' ? AdamW : Adam;
-    const optimizer = new Kind([param], { lr, betas, eps, weightDecay: weight_decay } as Partial<AdamOptions>);
+    const optimizer = new Kind([param], {
+      lr,
+      betas,
+      eps,
+      weightDecay: weight_decay,
+    } as Partial<AdamOptions>);
     const tensors = { 'exp_avg.0': tensor(row(m, 0)), 'exp_avg_sq.0': tensor(row(v, 0)) };
     optimizer.loadStateDict({ ...optimizer.stateDict(), tensors, steps: [1] });
     for (let step = 1; step < 5; ++step) {
@@ -60,7 +80,12 @@ test('Adam and AdamW take the steps of the golden runs', async () => {
 test('the first steps of Adam and AdamW by hand', async () => {
   for (const Kind of [Adam, AdamW]) {
     const param = leaf([1, -2, 3]);
-    const optimizer = new Kind([param], { lr: 0.1, betas: [0.8, 0.9], eps: 1e-3, weightDecay: 0.5 });
+    const optimizer = new Kind([param], {
+      lr: 0.1,
+      betas: [0.8, 0.9],
+      eps: 1e-3,
+      weightDecay: 0.5,
+    });
     const expected = [1, -2, 3];
     const m = [0, 0, 0];
     const v = [0, 0, 0];
@@ -72,7 +97,8 @@ test('the first steps of Adam and AdamW by hand', async () => {
         if (Kind === AdamW) expected[i] *= 1 - 0.1 * 0.5;
         m[i] = 0.8 * m[i] + 0.2 * g;
         v[i] = 0.9 * v[i] + 0.1 * g * g;
-        expected[i] -= (0.1 * (m[i] / (1 - 0.8 ** step))) / (Math.sqrt(v[i] / (1 - 0.9 ** step)) + 1e-3);
+        expected[i] -=
+          (0.1 * (m[i] / (1 - 0.8 ** step))) / (Math.sqrt(v[i] / (1 - 0.9 ** step)) + 1e-3);
       });
     }
     expectNear(await numbers(param), expected, 1e-6);
@@ -151,11 +177,17 @@ test('a saved optimizer goes on bit for bit', async () => {
 
 test('refuses states of other models and impossible options', () => {
   const state = new Adam([leaf([1])]).stateDict();
-  expect(() => new Adam([leaf([1]), leaf([2])]).loadStateDict(state)).toThrow(/1 parameters in 1 groups.*has 2 in 1/);
+  expect(() => new Adam([leaf([1]), leaf([2])]).loadStateDict(state)).toThrow(
+    /1 parameters in 1 groups.*has 2 in 1/,
+  );
   const foreign = { ...state, tensors: { 'exp_avg.0': tensor([1, 2]) } };
-  expect(() => new Adam([leaf([1])]).loadStateDict(foreign)).toThrow(/exp_avg.0 is \[2\], its parameter \[1\]/);
+  expect(() => new Adam([leaf([1])]).loadStateDict(foreign)).toThrow(
+    /exp_avg.0 is \[2\], its parameter \[1\]/,
+  );
   const unknown = { ...state, tensors: { 'exp_avg.7': tensor([1]) } };
-  expect(() => new Adam([leaf([1])]).loadStateDict(unknown)).toThrow(/unexpected entry 'exp_avg.7'/);
+  expect(() => new Adam([leaf([1])]).loadStateDict(unknown)).toThrow(
+    /unexpected entry 'exp_avg.7'/,
+  );
   expect(() => new Adam([])).toThrow(/no parameters/);
   const twice = leaf([1]);
   expect(() => new Adam([twice, twice])).toThrow(/given twice/);
@@ -187,18 +219,31 @@ test('schedules give the golden multipliers and hold the last one', async () => 
     LambdaWarmUpCosineScheduler2,
     LambdaLinearScheduler,
   };
-  const cases = JSON.parse(file.metadata.get('cases')!) as Record<string, { args: { cls: string } }>;
+  const cases = JSON.parse(file.metadata.get('cases')!) as Record<
+    string,
+    { args: { cls: string } }
+  >;
   for (const [name, { args }] of Object.entries(cases)) {
     const { cls, ...options } = args;
     const schedule = new kinds[cls](options as never);
     const steps = await numbers(await file.get(`${name}/in.n`));
     const expected = await numbers(await file.get(`${name}/out.multiplier`));
-    steps.forEach((n, i) => expect(schedule.schedule(n), `${name} at ${n}`).toBeCloseTo(expected[i], 12));
+    steps.forEach((n, i) =>
+      expect(schedule.schedule(n), `${name} at ${n}`).toBeCloseTo(expected[i], 12),
+    );
   }
-  const cycles = { warm_up_steps: [1], f_min: [0.1], f_max: [1], f_start: [0], cycle_lengths: [10] };
+  const cycles = {
+    warm_up_steps: [1],
+    f_min: [0.1],
+    f_max: [1],
+    f_start: [0],
+    cycle_lengths: [10],
+  };
   for (const Kind of [LambdaLinearScheduler, LambdaWarmUpCosineScheduler2])
     expect(new Kind(cycles).schedule(1000)).toBeCloseTo(0.1, 12);
-  expect(() => new LambdaLinearScheduler({ ...cycles, f_min: [] })).toThrow(/one entry for each of the 1 cycles/);
+  expect(() => new LambdaLinearScheduler({ ...cycles, f_min: [] })).toThrow(
+    /one entry for each of the 1 cycles/,
+  );
 });
 
 test('LambdaLR scales every group and resumes', () => {

@@ -22,7 +22,10 @@ export interface Computation {
  * Loads the case's parameters and inputs, runs forward, differentiates the sum over all upstream
  * gradients of <up, out> (or the loss), and gives outputs and gradients.
  */
-export async function differentiate(golden: GoldenCase, computation: Computation): Promise<Results> {
+export async function differentiate(
+  golden: GoldenCase,
+  computation: Computation,
+): Promise<Results> {
   const { module, forward, layouts = {}, loss } = computation;
   if (module) {
     await loadParameters(module, golden);
@@ -34,7 +37,10 @@ export async function differentiate(golden: GoldenCase, computation: Computation
 
   const results: Results = new Map();
   for (const [name, output] of Object.entries(outputs)) {
-    results.set(`out.${name}`, await fromTensor(output, layouts[name] ?? usualLayout(output.shape)));
+    results.set(
+      `out.${name}`,
+      await fromTensor(output, layouts[name] ?? usualLayout(output.shape)),
+    );
   }
   const scalar = (await upstreamScalar(golden, outputs, layouts)) ?? (loss && outputs[loss]);
   if (!scalar || !scalar.requiresGrad) return results;

@@ -34,9 +34,11 @@ export class GoldenCase {
     /** PyTorch's float32 errors by tensor name; `structurally_zero` lists gradients that are zero */
     readonly f32Error: Json,
   ) {
-    this.names = file.keys.filter((key) => key.startsWith(this.prefix)).map((key) => {
-      return key.slice(this.prefix.length);
-    });
+    this.names = file.keys
+      .filter((key) => key.startsWith(this.prefix))
+      .map((key) => {
+        return key.slice(this.prefix.length);
+      });
   }
 
   get prefix(): string {
@@ -80,7 +82,8 @@ export class GoldenCase {
     const from = this.meta.inputs_from;
     if (from === undefined) return this;
     const found = this.file.cases.find((each) => each.name === from);
-    if (!found) throw new Error(`inputs_from names '${String(from)}', which the file does not have`);
+    if (!found)
+      throw new Error(`inputs_from names '${String(from)}', which the file does not have`);
     return found.inputs;
   }
 
@@ -155,7 +158,12 @@ export class GoldenFile {
     const { cases, f32_err: errors, ...shared } = meta as { cases?: Json; f32_err?: Json };
     this.cases = cases
       ? Object.entries(cases).map(([name, own]) => {
-          return new GoldenCase(this, name, { ...shared, ...(own as Json) }, (errors?.[name] ?? {}) as Json);
+          return new GoldenCase(
+            this,
+            name,
+            { ...shared, ...(own as Json) },
+            (errors?.[name] ?? {}) as Json,
+          );
         })
       : [new GoldenCase(this, null, shared, errors ?? {})];
   }
@@ -165,7 +173,8 @@ export class GoldenFile {
     try {
       const { shape, dtype } = tensor;
       const raw = await tensor.data();
-      if (raw instanceof Float32Array || raw instanceof Float64Array) return { shape, data: raw, dtype };
+      if (raw instanceof Float32Array || raw instanceof Float64Array)
+        return { shape, data: raw, dtype };
       return { shape, data: Float64Array.from(raw as ArrayLike<number | bigint>, Number), dtype };
     } finally {
       tensor.dispose();
@@ -185,7 +194,10 @@ export class GoldenFile {
 const opened = new Map<string, Promise<GoldenFile>>();
 
 /** Opens a file once; `root` shortens its name in reports. */
-export function openGolden(path: string, root = dirname(dirname(resolve(path)))): Promise<GoldenFile> {
+export function openGolden(
+  path: string,
+  root = dirname(dirname(resolve(path))),
+): Promise<GoldenFile> {
   const absolute = resolve(path);
   let file = opened.get(absolute);
   if (!file) {

@@ -2,9 +2,11 @@
 import { tensor, type Module } from '../../lib/index.js';
 import type { StateReader } from '../../lib/io/state.js';
 import type { GoldenCase } from './golden.js';
+import { currentPrecision } from './tensors.js';
 
 /** Loads a case's parameters; every key must be there and no other. */
 export async function loadParameters(module: Module, golden: GoldenCase): Promise<void> {
+  module.to(currentPrecision());
   await module.importState(await golden.parameters());
 }
 

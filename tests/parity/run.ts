@@ -1,12 +1,16 @@
-// npm run parity -- DIR [--verbose]: compares this library with golden numbers of the original.
+// npm run parity -- DIR [--verbose] [--float64]: compares this library with golden numbers of the original.
 import { adapters } from './adapters/index.js';
 import { runParity } from './runner.js';
+import { setPrecision } from './tensors.js';
 
 const paths = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
 const verbose = process.argv.includes('--verbose');
+if (process.argv.includes('--float64')) setPrecision('float64');
 
 if (paths.length === 0) {
-  console.error('usage: npm run parity -- DIR [--verbose]\nDIR: a folder of golden files, or one file.');
+  console.error(
+    'usage: npm run parity -- DIR [--verbose] [--float64]\nDIR: a folder of golden files, or one file.',
+  );
   process.exit(2);
 }
 

@@ -37,7 +37,8 @@ export async function compareSampled(
     const meanError = Math.abs(sum / count - mean) / deviation;
     // a flipped code moves the mean of the codes, which are names and not numbers
     if (output.endsWith('codes')) return null;
-    if (!(error <= normLimit)) return fail(`norm off by ${error.toExponential(2)}, limit ${normLimit}`);
+    if (!(error <= normLimit))
+      return fail(`norm off by ${error.toExponential(2)}, limit ${normLimit}`);
     if (!(meanError <= sampleLimit)) {
       return fail(`mean off by ${meanError.toExponential(2)} deviations, limit ${sampleLimit}`);
     }

@@ -10,7 +10,8 @@ import type { Values } from './golden.js';
 export type Layout = 'channels' | 'heads' | 'same';
 
 /** Images and kernels have four axes in these files; sequences and embeddings have fewer. */
-export const usualLayout = (shape: readonly number[]): Layout => (shape.length === 4 ? 'channels' : 'same');
+export const usualLayout = (shape: readonly number[]): Layout =>
+  shape.length === 4 ? 'channels' : 'same';
 
 /** Position of our axes among PyTorch's. */
 function axesOf(rank: number, layout: Layout): number[] {
@@ -20,7 +21,19 @@ function axesOf(rank: number, layout: Layout): number[] {
   return axes;
 }
 
-/** A tensor of our layout. Floats become float32. */
+/** What floating tensors become. */
+export type Precision = 'float32' | 'float64';
+
+let precision: Precision = 'float32';
+
+/** The engine's float64 follows the original to 1e-6 everywhere, float32 as far as rounding allows. */
+export function setPrecision(dtype: Precision): void {
+  precision = dtype;
+}
+
+export const currentPrecision = (): Precision => precision;
+
+/** A tensor of our layout. Floats get the current precision. */
 export function toTensor(
   values: Values,
   layout: Layout = usualLayout(values.shape),
@@ -29,16 +42,19 @@ export function toTensor(
   const axes = axesOf(values.shape.length, layout);
   const data = permuted(values.data, values.shape, axes);
   const shape = axes.map((axis) => values.shape[axis]);
-  const dtype = isFloating(values.dtype) ? 'float32' : values.dtype;
-  return tensor(dtype === 'float32' ? Float32Array.from(data) : Float64Array.from(data), {
+  const floating = isFloating(values.dtype);
+  return tensor(Float64Array.from(data), {
     shape,
-    dtype,
-    requiresGrad: requiresGrad && dtype === 'float32',
+    dtype: floating ? precision : values.dtype,
+    requiresGrad: requiresGrad && floating,
   });
 }
 
 /** Values of a tensor in PyTorch's layout. */
-export async function fromTensor(x: Tensor, layout: Layout = usualLayout(x.shape)): Promise<Computed> {
+export async function fromTensor(
+  x: Tensor,
+  layout: Layout = usualLayout(x.shape),
+): Promise<Computed> {
   const raw = await x.data();
   const data = raw instanceof BigInt64Array ? Float64Array.from(raw, Number) : raw;
   const axes = axesOf(x.rank, layout);

@@ -31,7 +31,7 @@ export interface TransformerEncoderConfig {
 }
 
 /** Self-attention over tokens [N, T, C]. */
-class TokenAttention extends Module<[Tensor, Tensor?], Tensor> {
+class TokenAttention extends Module<[Tensor, { mask?: Tensor; residual?: Tensor }?], Tensor> {
   readonly to_q: Linear;
   readonly to_k: Linear;
   readonly to_v: Linear;
@@ -50,7 +50,7 @@ class TokenAttention extends Module<[Tensor, Tensor?], Tensor> {
     this.#dimHead = dimHead;
   }
 
-  forward(x: Tensor, mask?: Tensor): Tensor {
+  forward(x: Tensor, { mask, residual }: { mask?: Tensor; residual?: Tensor } = {}): Tensor {
     const [N, T] = x.shape;
     const [K, D] = [this.#heads, this.#dimHead];
     const q = this.to_q.forward(x).reshape([N, T, K, D]);
@@ -63,7 +63,7 @@ class TokenAttention extends Module<[Tensor, Tensor?], Tensor> {
       const uniform = v.mean(1, { keepDims: true }); // [N, 1, K, D]
       mixed = mixed.mul(used).add(uniform.mul(used.neg().add(1)));
     }
-    return this.to_out.forward(mixed.reshape([N, T, K * D]));
+    return this.to_out.forward(mixed.reshape([N, T, K * D]), { residual });
   }
 }
 
@@ -88,7 +88,10 @@ class Layers extends Module<[Tensor, Tensor?], Tensor> {
     let h = x;
     for (const [norm, layer] of this.layers) {
       const normed = norm.forward(h);
-      h = h.add(layer instanceof FeedForward ? layer.forward(normed) : layer.forward(normed, mask));
+      h =
+        layer instanceof FeedForward
+          ? layer.forward(normed, h)
+          : layer.forward(normed, { mask, residual: h });
     }
     return h;
   }

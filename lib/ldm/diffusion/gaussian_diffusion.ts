@@ -105,8 +105,11 @@ export class GaussianDiffusion {
   priorBpd(x0: Tensor): Tensor {
     const last = this.schedule.timesteps - 1;
     const logVariance = this.schedule.logOneMinusAlphasCumprod[last];
-    // one number for all elements; its terms nearly cancel, so it is taken in float64
-    const constant = Math.exp(logVariance) - 1 - logVariance;
+    // One number for all elements. Its terms nearly cancel: float32 arithmetic, as in the original, for
+    // the original's numbers.
+    const constant = Math.fround(
+      Math.fround(-1 - logVariance) + Math.fround(Math.exp(logVariance)),
+    );
     const mean = x0.mul(this.schedule.sqrtAlphasCumprod[last]);
     const nats = perSample(mean.square().add(constant)).mul(0.5);
     return nats.div(Math.LN2);

@@ -112,9 +112,7 @@ export class NoiseSchedule {
     // the variance is 0 at t = 0: the floor keeps its logarithm finite
     this.posteriorLogVarianceClipped = table((t) => log(max(variance(t), 1e-20)));
     this.posteriorMeanCoef1 = table((t) => (beta[t] * sqrt(prev(t))) / (1 - alphaBar[t]));
-    this.posteriorMeanCoef2 = table(
-      (t) => ((1 - prev(t)) * sqrt(1 - beta[t])) / (1 - alphaBar[t]),
-    );
+    this.posteriorMeanCoef2 = table((t) => ((1 - prev(t)) * sqrt(1 - beta[t])) / (1 - alphaBar[t]));
     this.lvlbWeights = { eps: this.#lvlbEps(beta), x0: this.#lvlbX0() };
   }
 

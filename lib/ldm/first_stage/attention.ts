@@ -1,6 +1,7 @@
 /** Attention inside the first stage: one head over all positions of the map. */
 import { attention, matmul, permute, softmax } from '../../ops/index.js';
-import { GroupNorm, Identity, Linear, Module } from '../../nn/index.js';
+import type { GroupNorm, Linear } from '../../nn/index.js';
+import { Identity, Module } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { normalize, pointwise } from './blocks.js';
 import type { FullFirstStageConfig } from './config.js';
@@ -31,7 +32,7 @@ export class AttnBlock extends Module<[Tensor], Tensor> {
       tokens(this.k.forward(h)),
       tokens(this.v.forward(h)),
     ); // [N, HW, 1, C], scaled by C^(-1/2)
-    return x.add(this.proj_out.forward(mixed.reshape([N, H, W, C])));
+    return this.proj_out.forward(mixed.reshape([N, H, W, C]), { residual: x });
   }
 }
 

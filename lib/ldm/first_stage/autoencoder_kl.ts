@@ -1,6 +1,7 @@
 /** AutoencoderKL: perceptual compression with a KL-regularised latent (paper, section 3.1). */
 import { check } from '../../errors.js';
-import { Linear, Module } from '../../nn/index.js';
+import type { Linear } from '../../nn/index.js';
+import { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
 import { pointwise } from './blocks.js';

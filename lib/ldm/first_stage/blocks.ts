@@ -34,7 +34,9 @@ export class Downsample extends Module<[Tensor], Tensor> {
   constructor(channels: number, withConv = true) {
     super();
     const padding = { top: 0, bottom: 1, left: 0, right: 1 };
-    this.conv = withConv ? new Conv2d(channels, channels, { kernelSize: 3, stride: 2, padding }) : null;
+    this.conv = withConv
+      ? new Conv2d(channels, channels, { kernelSize: 3, stride: 2, padding })
+      : null;
   }
 
   forward(x: Tensor): Tensor {
@@ -77,7 +79,9 @@ export class ResnetBlock extends Module<[Tensor, Tensor?], Tensor> {
     this.conv2 = new Conv2d(outChannels, outChannels, { kernelSize: 3, padding: 1 });
     const widens = inChannels !== outChannels;
     this.conv_shortcut =
-      widens && convShortcut ? new Conv2d(inChannels, outChannels, { kernelSize: 3, padding: 1 }) : null;
+      widens && convShortcut
+        ? new Conv2d(inChannels, outChannels, { kernelSize: 3, padding: 1 })
+        : null;
     this.nin_shortcut = widens && !convShortcut ? pointwise(inChannels, outChannels) : null;
   }
 

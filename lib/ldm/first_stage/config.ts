@@ -107,7 +107,12 @@ const trainingParams = [
 /** `params` of the original's AutoencoderKL; what concerns training is left out. */
 export function autoencoderConfig(params: OriginalParams): AutoencoderConfig {
   const { ddconfig, ...rest } = params;
-  const config = fromOriginal<AutoencoderConfig>('AutoencoderKL', rest, ['embedDim'], trainingParams);
+  const config = fromOriginal<AutoencoderConfig>(
+    'AutoencoderKL',
+    rest,
+    ['embedDim'],
+    trainingParams,
+  );
   return { ...config, ddconfig: firstStageConfig(ddconfig as OriginalParams) };
 }
 

@@ -1,6 +1,7 @@
 /** Latent to image: the decoder of every first stage (paper, section 3.1 and appendix E.2). */
 import { tanh } from '../../ops/index.js';
-import { Conv2d, GroupNorm, Module, ModuleList } from '../../nn/index.js';
+import type { GroupNorm } from '../../nn/index.js';
+import { Conv2d, Module, ModuleList } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { makeAttention } from './attention.js';
 import { normalize, ResnetBlock, Upsample } from './blocks.js';
@@ -48,7 +49,9 @@ export class Decoder extends Module<[Tensor], Tensor> {
     for (let l = levels - 1; l >= 0; l--) {
       const level = new UpLevel();
       for (let i = 0; i <= numResBlocks; i++) {
-        level.block.push(new ResnetBlock(width, { outChannels: ch * chMult[l], dropout, normGroups }));
+        level.block.push(
+          new ResnetBlock(width, { outChannels: ch * chMult[l], dropout, normGroups }),
+        );
         width = ch * chMult[l];
         if (attnResolutions.includes(side)) level.attn.push(makeAttention(width, full));
       }

@@ -38,7 +38,10 @@ export class DiagonalGaussian {
 
   /** μ + σ ε. Give ε, or the seed that it is drawn with. */
   sample(noise: Tensor | NoiseOptions): Tensor {
-    const eps = noise instanceof Tensor ? noise : drawNoise(this.mean.shape, { device: this.mean.device, ...noise });
+    const eps =
+      noise instanceof Tensor
+        ? noise
+        : drawNoise(this.mean.shape, { device: this.mean.device, ...noise });
     return this.mean.add(this.std.mul(eps));
   }
 

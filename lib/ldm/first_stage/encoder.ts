@@ -1,5 +1,6 @@
 /** Image to feature map: the encoder of every first stage (paper, section 3.1 and appendix E.2). */
-import { Conv2d, GroupNorm, Module, ModuleList } from '../../nn/index.js';
+import type { GroupNorm } from '../../nn/index.js';
+import { Conv2d, Module, ModuleList } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { makeAttention } from './attention.js';
 import { Downsample, normalize, ResnetBlock } from './blocks.js';
@@ -61,7 +62,9 @@ export class Encoder extends Module<[Tensor], Tensor> {
     const levels = chMult.map((multiplier, l) => {
       const level = new DownLevel();
       for (let i = 0; i < numResBlocks; i++) {
-        level.block.push(new ResnetBlock(width, { outChannels: ch * multiplier, dropout, normGroups }));
+        level.block.push(
+          new ResnetBlock(width, { outChannels: ch * multiplier, dropout, normGroups }),
+        );
         width = ch * multiplier;
         if (attnResolutions.includes(side)) level.attn.push(makeAttention(width, full));
       }
@@ -74,7 +77,10 @@ export class Encoder extends Module<[Tensor], Tensor> {
     this.down = new ModuleList(levels);
     this.mid = new Middle(width, full);
     this.norm_out = normalize(width, normGroups, 'silu');
-    this.conv_out = new Conv2d(width, (full.doubleZ ? 2 : 1) * full.zChannels, { kernelSize: 3, padding: 1 });
+    this.conv_out = new Conv2d(width, (full.doubleZ ? 2 : 1) * full.zChannels, {
+      kernelSize: 3,
+      padding: 1,
+    });
   }
 
   forward(x: Tensor): Tensor {

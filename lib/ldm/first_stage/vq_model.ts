@@ -1,5 +1,6 @@
 /** VQModel: perceptual compression with a learned codebook (paper, section 3.1). */
-import { Linear, Module } from '../../nn/index.js';
+import type { Linear } from '../../nn/index.js';
+import { Module } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { pointwise } from './blocks.js';
 import type { VqConfig } from './config.js';

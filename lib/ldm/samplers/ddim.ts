@@ -4,7 +4,14 @@ import type { Denoiser, Parameterization } from '../diffusion/gaussian_diffusion
 import type { NoiseSchedule } from '../diffusion/schedule.js';
 import { ddimSchedule, type DdimSchedule, type Discretize } from './ddim_schedule.js';
 import { runSteps } from './run.js';
-import { blend, lastLatent, timesteps, type SamplerOptions, type SamplerRun, type SamplerStep } from './sampler.js';
+import {
+  blend,
+  lastLatent,
+  timesteps,
+  type SamplerOptions,
+  type SamplerRun,
+  type SamplerStep,
+} from './sampler.js';
 
 export interface DdimOptions extends SamplerOptions {
   /** number of steps */

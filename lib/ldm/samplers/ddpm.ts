@@ -16,7 +16,10 @@ export function ddpm(
 ): SamplerRun {
   const { mask, temperature = 1, clipDenoised = false } = options;
   const { schedule } = diffusion;
-  const descending = Array.from({ length: schedule.timesteps }, (_, i) => schedule.timesteps - 1 - i);
+  const descending = Array.from(
+    { length: schedule.timesteps },
+    (_, i) => schedule.timesteps - 1 - i,
+  );
   return runSteps(descending, options, (x, step, noise) => {
     const index = descending[step];
     const t = timesteps(x, index);

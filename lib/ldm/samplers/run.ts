@@ -2,7 +2,13 @@
 import { noGrad } from '../../autograd/index.js';
 import { keep, tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
-import { breathe, RunNoise, type SamplerOptions, type SamplerRun, type SamplerStep } from './sampler.js';
+import {
+  breathe,
+  RunNoise,
+  type SamplerOptions,
+  type SamplerRun,
+  type SamplerStep,
+} from './sampler.js';
 
 /** Latent and estimate after a step, made without recording gradients. */
 export type StepFunction = (

@@ -76,7 +76,8 @@ export class RunNoise {
   initial(): Tensor {
     const { initial, shape } = this.options;
     if (initial) return initial.detach();
-    if (!shape) throw new TypeError('sampler: give the latent to start from (initial) or its shape.');
+    if (!shape)
+      throw new TypeError('sampler: give the latent to start from (initial) or its shape.');
     return noise(shape, this.#key('initial', 0));
   }
 
@@ -89,7 +90,11 @@ export class RunNoise {
   }
 
   #draw(stream: keyof typeof streams, step: number, like: Tensor): Tensor {
-    return noise(like.shape, { ...this.#key(stream, step), dtype: like.dtype, device: like.device });
+    return noise(like.shape, {
+      ...this.#key(stream, step),
+      dtype: like.dtype,
+      device: like.device,
+    });
   }
 
   #key(stream: keyof typeof streams, step: number): NoiseOptions {

@@ -43,6 +43,6 @@ export class AttentionBlock extends Module<[Tensor], Tensor> {
         : qkv.chunk(3, 2).map((part) => part.reshape([N, T, K, D]));
     // the original scales q and k by D^(-1/4) each: D^(-1/2) on the logits
     const mixed = attention(q, k, v).reshape([N, T, C]);
-    return tokens.add(this.proj_out.forward(mixed)).reshape(x.shape);
+    return this.proj_out.forward(mixed, { residual: tokens }).reshape(x.shape);
   }
 }

@@ -60,7 +60,11 @@ export class ResBlock extends Module<[Tensor, Tensor], Tensor> {
    */
   forward(x: Tensor, emb: Tensor): Tensor {
     const [inNorm, inConv] = [this.in_layers[0], this.in_layers[2]];
-    const [outNorm, dropout, outConv] = [this.out_layers[0], this.out_layers[2], this.out_layers[3]];
+    const [outNorm, dropout, outConv] = [
+      this.out_layers[0],
+      this.out_layers[2],
+      this.out_layers[3],
+    ];
     const activated = this.#resample(inNorm.forward(x));
     const shortcut = this.#resample(x);
     const residual = this.skip_connection ? this.skip_connection.forward(shortcut) : shortcut;

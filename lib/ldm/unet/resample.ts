@@ -24,7 +24,9 @@ export class Downsample extends Module<[Tensor], Tensor> {
 
   constructor(channels: number, learned = true, outChannels = channels) {
     super();
-    this.op = learned ? new Conv2d(channels, outChannels, { kernelSize: 3, stride: 2, padding: 1 }) : null;
+    this.op = learned
+      ? new Conv2d(channels, outChannels, { kernelSize: 3, stride: 2, padding: 1 })
+      : null;
   }
 
   forward(x: Tensor): Tensor {

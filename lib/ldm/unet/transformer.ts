@@ -1,5 +1,5 @@
 /** Cross-attention to a context and the transformer around it (paper, section 3.3 and appendix E.2.1). */
-import { attention, gelu } from '../../ops/index.js';
+import { attention } from '../../ops/index.js';
 import {
   Dropout,
   GroupNorm,
@@ -20,8 +20,17 @@ export interface CrossAttentionOptions {
   dropout?: number;
 }
 
+export interface CrossAttentionInputs {
+  /** [N, S, contextDim]; x itself when missing */
+  context?: Tensor;
+  /** [N, S], bool: keys to use */
+  mask?: Tensor;
+  /** [N, T, queryDim], added to the result */
+  residual?: Tensor;
+}
+
 /** softmax(Q Kᵀ / √d) V with queries from x, keys and values from the context. */
-export class CrossAttention extends Module<[Tensor, Tensor?, Tensor?], Tensor> {
+export class CrossAttention extends Module<[Tensor, CrossAttentionInputs?], Tensor> {
   readonly to_q: Linear;
   readonly to_k: Linear;
   readonly to_v: Linear;
@@ -41,12 +50,8 @@ export class CrossAttention extends Module<[Tensor, Tensor?, Tensor?], Tensor> {
     this.#dimHead = dimHead;
   }
 
-  /**
-   * @param x [N, T, queryDim]
-   * @param context [N, S, contextDim]; x itself when missing
-   * @param mask [N, S], bool: keys to use
-   */
-  forward(x: Tensor, context: Tensor = x, mask?: Tensor): Tensor {
+  /** @param x [N, T, queryDim] */
+  forward(x: Tensor, { context = x, mask, residual }: CrossAttentionInputs = {}): Tensor {
     const [N, T] = x.shape;
     const S = context.shape[1];
     const [K, D] = [this.#heads, this.#dimHead];
@@ -54,8 +59,15 @@ export class CrossAttention extends Module<[Tensor, Tensor?, Tensor?], Tensor> {
     const k = this.to_k.forward(context).reshape([N, S, K, D]);
     const v = this.to_v.forward(context).reshape([N, S, K, D]);
     const mixed = attention(q, k, v, { mask }).reshape([N, T, K * D]);
-    return this.to_out[1].forward(this.to_out[0].forward(mixed));
+    return lastLayer(mixed, this.to_out[0], this.to_out[1], residual);
   }
+}
+
+// dropout(W x + b) + residual, in one pass where nothing is dropped
+function lastLayer(x: Tensor, layer: Linear, dropout: Dropout, residual?: Tensor): Tensor {
+  if (dropout.p === 0 || !dropout.training) return layer.forward(x, { residual });
+  const dropped = dropout.forward(layer.forward(x));
+  return residual ? residual.add(dropped) : dropped;
 }
 
 /** A linear layer whose output is half value, half gate: value · gelu(gate). */
@@ -68,8 +80,7 @@ export class GEGLU extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    const [value, gate] = this.proj.forward(x).chunk(2, -1);
-    return value.mul(gelu(gate));
+    return this.proj.forward(x, { activation: 'geglu' });
   }
 }
 
@@ -83,7 +94,7 @@ export interface FeedForwardOptions {
 }
 
 /** Widen, activate, narrow. */
-export class FeedForward extends Module<[Tensor], Tensor> {
+export class FeedForward extends Module<[Tensor, Tensor?], Tensor> {
   readonly net: { 0: GEGLU | { 0: Linear }; 1: Dropout; 2: Linear };
 
   constructor(dim: number, options: FeedForwardOptions = {}) {
@@ -97,10 +108,12 @@ export class FeedForward extends Module<[Tensor], Tensor> {
     };
   }
 
-  forward(x: Tensor): Tensor {
+  /** @param residual [..., dimOut], added to the result */
+  forward(x: Tensor, residual?: Tensor): Tensor {
     const [first, dropout, last] = [this.net[0], this.net[1], this.net[2]];
-    const hidden = first instanceof GEGLU ? first.forward(x) : gelu(first[0].forward(x));
-    return last.forward(dropout.forward(hidden));
+    const hidden =
+      first instanceof GEGLU ? first.forward(x) : first[0].forward(x, { activation: 'gelu' });
+    return last.forward(dropout.forward(hidden), { residual });
   }
 }
 
@@ -133,9 +146,9 @@ export class BasicTransformerBlock extends Module<[Tensor, Tensor?], Tensor> {
 
   /** Without a context the second attention is self-attention too. */
   forward(x: Tensor, context?: Tensor): Tensor {
-    const self = x.add(this.attn1.forward(this.norm1.forward(x)));
-    const cross = self.add(this.attn2.forward(this.norm2.forward(self), context));
-    return cross.add(this.ff.forward(this.norm3.forward(cross)));
+    const self = this.attn1.forward(this.norm1.forward(x), { residual: x });
+    const cross = this.attn2.forward(this.norm2.forward(self), { context, residual: self });
+    return this.ff.forward(this.norm3.forward(cross), cross);
   }
 }
 
@@ -183,6 +196,6 @@ export class SpatialTransformer extends Module<[Tensor, Tensor?], Tensor> {
         ? checkpoint((...given) => block.forward(given[0], given[1]), ...inputs)
         : block.forward(tokens, context);
     }
-    return x.add(this.proj_out.forward(tokens.reshape(h.shape)));
+    return this.proj_out.forward(tokens.reshape(h.shape), { residual: x });
   }
 }

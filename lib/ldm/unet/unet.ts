@@ -1,5 +1,5 @@
 /** The network ε(x, t, conditioning) of the diffusion model (paper, section 3.2 and appendix E.2). */
-import { concat, silu, timestepEmbedding } from '../../ops/index.js';
+import { concat, timestepEmbedding } from '../../ops/index.js';
 import {
   Conv2d,
   Embedding,
@@ -33,7 +33,9 @@ class Stage extends ModuleList<StageLayer> {
     let h = x;
     for (const layer of this) {
       if (layer instanceof ResBlock) {
-        h = this.recompute ? checkpoint((a, b) => layer.forward(a, b), h, emb) : layer.forward(h, emb);
+        h = this.recompute
+          ? checkpoint((a, b) => layer.forward(a, b), h, emb)
+          : layer.forward(h, emb);
       } else if (layer instanceof SpatialTransformer) {
         h = layer.forward(h, context); // recomputes block by block
       } else if (layer instanceof AttentionBlock && this.recompute) {
@@ -93,7 +95,8 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
   forward(x: Tensor, t: Tensor, { context, y }: UNetConditioning = {}): Tensor {
     this.#check(x, t, context, y);
     const time = timestepEmbedding(t, this.#config.modelChannels).to(x.dtype); // [N, M]
-    let emb = this.time_embed[2].forward(silu(this.time_embed[0].forward(time))); // [N, 4M]
+    const hidden = this.time_embed[0].forward(time, { activation: 'silu' });
+    let emb = this.time_embed[2].forward(hidden); // [N, 4M]
     if (this.label_emb && y) emb = emb.add(this.label_emb.forward(y));
 
     const skips: Tensor[] = [];
@@ -164,7 +167,9 @@ function buildLayers(config: FullUNetConfig): { down: Stage[]; middle: Stage; up
     if (l === last) return;
     down.push(
       stage(
-        config.resblockUpdown ? resBlock(width, width, 'down') : new Downsample(width, convResample),
+        config.resblockUpdown
+          ? resBlock(width, width, 'down')
+          : new Downsample(width, convResample),
       ),
     );
     skipWidths.push(width);

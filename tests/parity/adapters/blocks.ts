@@ -118,7 +118,7 @@ export const blocks: readonly Adapter[] = [
         dimHead: args.optional('dim_head'),
         dropout: args.optional('dropout'),
       });
-      return layer(block, (m, { x, context, mask }) => ({ y: m.forward(x, context, mask) }));
+      return layer(block, (m, { x, context, mask }) => ({ y: m.forward(x, { context, mask }) }));
     },
   }),
   computation({
@@ -138,7 +138,11 @@ export const blocks: readonly Adapter[] = [
     subject: 'BasicTransformerBlock',
     accuracy,
     compute: (args) => {
-      const [dim, heads, width] = [args.number('dim'), args.number('n_heads'), args.number('d_head')];
+      const [dim, heads, width] = [
+        args.number('dim'),
+        args.number('n_heads'),
+        args.number('d_head'),
+      ];
       const block = new BasicTransformerBlock(dim, heads, width, {
         contextDim: args.optional('context_dim'),
         gatedFf: args.flag('gated_ff', true),

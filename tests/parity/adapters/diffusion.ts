@@ -88,7 +88,11 @@ const ddimTables: Adapter = {
   handles: (golden) => golden.has('out.timesteps') && golden.args.discretize !== undefined,
   informative: /^out\.sigmas_original_steps$/,
   async run(golden) {
-    const { steps, eta, timesteps } = golden.args as { steps: number; eta?: number; timesteps: number };
+    const { steps, eta, timesteps } = golden.args as {
+      steps: number;
+      eta?: number;
+      timesteps: number;
+    };
     const discretize = golden.args.discretize as Discretize;
     const results: Results = new Map();
     results.set('out.timesteps', vector(ddimTimesteps(discretize, steps, timesteps)));
@@ -133,7 +137,8 @@ const closedForms: Adapter = {
       prior_bpd: diffusion.priorBpd(x0),
     };
     const results: Results = new Map();
-    for (const [name, x] of Object.entries(outputs)) results.set(`out.${name}`, await fromTensor(x));
+    for (const [name, x] of Object.entries(outputs))
+      results.set(`out.${name}`, await fromTensor(x));
     return results;
   },
 };
@@ -177,7 +182,8 @@ const trainingLoss: Adapter = {
       x_noisy: seen!.noisy,
       model_output: seen!.output,
     };
-    for (const [name, x] of Object.entries(outputs)) results.set(`out.${name}`, await fromTensor(x));
+    for (const [name, x] of Object.entries(outputs))
+      results.set(`out.${name}`, await fromTensor(x));
     await readParameterGradients(network, results);
     if (diffusion.logvar) {
       results.set('out.log.logvar', await fromTensor(diffusion.logvar.mean()));
@@ -209,7 +215,8 @@ const trajectories: Adapter = {
 async function startSampler(golden: GoldenCase): Promise<SamplerRun> {
   const args = golden.args as Record<string, never>;
   const network = await referredNetwork(golden);
-  const optional = async (name: string) => ((await golden.input(name)) ? need(golden, name) : undefined);
+  const optional = async (name: string) =>
+    (await golden.input(name)) ? need(golden, name) : undefined;
   const [context, unconditional, concatenated] = [
     await optional('context'),
     await optional('uncond_context'),

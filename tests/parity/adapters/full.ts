@@ -35,7 +35,12 @@ function input(shapes: Shapes, name: string, clamped = false): Tensor {
 type Outputs = Record<string, Tensor>;
 
 // builds the network, then computes its outputs
-function prepare(kind: string, target: string, config: Json, shapes: Shapes): [Module, () => Outputs] {
+function prepare(
+  kind: string,
+  target: string,
+  config: Json,
+  shapes: Shapes,
+): [Module, () => Outputs] {
   switch (kind) {
     case 'unet': {
       const unet = new UNetModel(unetConfig(config));
@@ -97,7 +102,8 @@ function prepare(kind: string, target: string, config: Json, shapes: Shapes): [M
 export const fullSize: Adapter = {
   name: 'full-size network',
   accuracy: 'module',
-  handles: ({ meta }) => meta.kind !== undefined && meta.config !== undefined && meta.shapes !== undefined,
+  handles: ({ meta }) =>
+    meta.kind !== undefined && meta.config !== undefined && meta.shapes !== undefined,
   async run({ meta }) {
     const { kind, target, config, inputs, parameters } = meta as Record<string, never>;
     const [network, compute] = prepare(kind, target, config, inputs);
@@ -105,7 +111,8 @@ export const fullSize: Adapter = {
     network.eval();
     const outputs = tidy(() => noGrad(compute));
     const results: Results = new Map();
-    for (const [name, x] of Object.entries(outputs)) results.set(`out.${name}`, await fromTensor(x));
+    for (const [name, x] of Object.entries(outputs))
+      results.set(`out.${name}`, await fromTensor(x));
     return results;
   },
 };

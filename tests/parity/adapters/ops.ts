@@ -113,7 +113,11 @@ export const ops: readonly Adapter[] = [
       ];
       return {
         forward: ({ x, weight, bias, running_mean: runningMean, running_var: runningVar }) => {
-          const y = batchNorm(x, weight, bias, runningMean, runningVar, { training, momentum, eps });
+          const y = batchNorm(x, weight, bias, runningMean, runningVar, {
+            training,
+            momentum,
+            eps,
+          });
           return { y, running_mean: runningMean, running_var: runningVar };
         },
       };

@@ -9,7 +9,11 @@ const stream = /^seq_/;
 const streamOrder = ['randn3_a', 'randn3_b', 'rand2', 'randn20', 'randint7_4', 'randn1'];
 
 /** Draws what a name such as `randn_f64_20` or `randint1000_16` asks for; undefined if it is not ours. */
-function draw(generator: TorchGenerator, name: string, shape: readonly number[]): Tensor | undefined {
+function draw(
+  generator: TorchGenerator,
+  name: string,
+  shape: readonly number[],
+): Tensor | undefined {
   const dtype = name.includes('f64') ? 'float64' : 'float32';
   const range = /^randint(\d+)_/.exec(name);
   if (range) return generator.randint(0, Number(range[1]), shape);

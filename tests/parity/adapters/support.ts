@@ -80,6 +80,9 @@ export function computation({ subject, compute, ...rest }: Kind): Adapter {
 }
 
 /** A module whose single output is `y`. */
-export function layer<M extends Module>(module: M, forward: (module: M, inputs: Tensors) => Tensors): Computation {
+export function layer<M extends Module>(
+  module: M,
+  forward: (module: M, inputs: Tensors) => Tensors,
+): Computation {
   return { module, forward: (inputs) => forward(module, inputs) };
 }
