@@ -90,6 +90,18 @@ describe('C++', () => {
   });
 });
 
+test('installing the package runs nothing', () => {
+  const { gypfile, scripts } = JSON.parse(source('package.json')) as {
+    gypfile?: boolean;
+    scripts: Record<string, string>;
+  };
+  // npm compiles whatever has a binding.gyp, unless told not to.
+  expect(gypfile).toBe(false);
+  expect(
+    Object.keys(scripts).filter((name) => /^(pre|post)?(install|prepare)$/.test(name)),
+  ).toEqual([]);
+});
+
 describe('files', () => {
   const files = sourceFiles(
     ['lib', 'native', 'tests', 'bench', 'examples', 'scripts'],
