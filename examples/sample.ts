@@ -27,7 +27,11 @@ const { models, category, count, seed, steps, guidance, out } = program.opts<{
 
 const autoencoder = await loadAutoencoder(`${models}/autoencoder`);
 const diffusion = await loadDiffusion(`${models}/diffusion`);
-const wishes = Array.from({ length: count }, (_, i) => ({ caption: program.args[0], category, seed: seed + i }));
+const wishes = Array.from({ length: count }, (_, i) => ({
+  caption: program.args[0],
+  category,
+  seed: seed + i,
+}));
 const pictures = await samplePictures(diffusion, autoencoder, wishes, { steps, guidance });
 await writeImage(out, await makeGrid(pictures, { nrow: Math.min(8, count), padValue: 1 }));
 console.log(out);

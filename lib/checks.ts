@@ -14,10 +14,16 @@ export function checkTensors(op: string, args: Arguments): void {
   for (const name in args) {
     const x = args[name];
     if (x === null || x === undefined) continue;
-    if (!(x instanceof Tensor)) throw new ArgumentError(`${op}: ${name} must be a Tensor, got ${describe(x)}`);
-    if (x.disposed) throw new DisposedError(`${op}: ${name} (${x.describe()}) was disposed; keep() or return it from tidy`);
+    if (!(x instanceof Tensor))
+      throw new ArgumentError(`${op}: ${name} must be a Tensor, got ${describe(x)}`);
+    if (x.disposed)
+      throw new DisposedError(
+        `${op}: ${name} (${x.describe()}) was disposed; keep() or return it from tidy`,
+      );
     if (first && x.device !== first[1].device)
-      throw new DeviceError(`${op}: ${first[0]} is on ${first[1].device}, ${name} on ${x.device}; move one with .to()`);
+      throw new DeviceError(
+        `${op}: ${first[0]} is on ${first[1].device}, ${name} on ${x.device}; move one with .to()`,
+      );
     first ??= [name, x];
   }
 }
@@ -27,7 +33,9 @@ export function checkFloating(op: string, args: Arguments): void {
   for (const name in args) {
     const x = args[name];
     if (x && !isFloating(x.dtype))
-      throw new DTypeError(`${op}: ${name} must have a floating dtype, got ${x.describe()}; convert it with .to('float32')`);
+      throw new DTypeError(
+        `${op}: ${name} must have a floating dtype, got ${x.describe()}; convert it with .to('float32')`,
+      );
   }
 }
 
@@ -38,7 +46,9 @@ export function checkSameDType(op: string, args: Arguments): void {
     const x = args[name];
     if (!x) continue;
     if (first && x.dtype !== first[1])
-      throw new DTypeError(`${op}: ${first[0]} is ${first[1]} but ${name} is ${x.dtype}; convert one with .to('${first[1]}')`);
+      throw new DTypeError(
+        `${op}: ${first[0]} is ${first[1]} but ${name} is ${x.dtype}; convert one with .to('${first[1]}')`,
+      );
     first ??= [name, x.dtype];
   }
 }
@@ -51,7 +61,10 @@ export function checkDType(op: string, name: string, x: Tensor, allowed: readonl
 
 /** The argument has this many dimensions. */
 export function checkRank(op: string, name: string, x: Tensor, rank: number): void {
-  if (x.rank !== rank) throw new ShapeError(`${op}: ${name} must have ${rank} dimensions, got shape [${x.shape.join(', ')}]`);
+  if (x.rank !== rank)
+    throw new ShapeError(
+      `${op}: ${name} must have ${rank} dimensions, got shape [${x.shape.join(', ')}]`,
+    );
 }
 
 /** An axis counted from either end, as an index from the front. */

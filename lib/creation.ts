@@ -3,7 +3,10 @@ import type { DType, TypedArray } from './dtype.js';
 import { check, checkShape } from './errors.js';
 import { empty, upload, type Tensor, type TensorOptions } from './tensor.js';
 
-const kernels = native<{ fill(value: number, y: Id): void; cast(x: Id, y: Id): void }>('fill', 'cast');
+const kernels = native<{ fill(value: number, y: Id): void; cast(x: Id, y: Id): void }>(
+  'fill',
+  'cast',
+);
 
 /** Numbers in nested arrays of equal lengths. */
 export type Nested = number | boolean | readonly Nested[];
@@ -38,13 +41,17 @@ function nesting(data: Nested): number[] {
 
 function flatten(data: Nested, shape: readonly number[], depth: number, out: number[]): void {
   if (depth === shape.length) {
-    check(!Array.isArray(data), () => `tensor: the array is nested deeper than [${shape.join(', ')}] in places`);
+    check(
+      !Array.isArray(data),
+      () => `tensor: the array is nested deeper than [${shape.join(', ')}] in places`,
+    );
     out.push(Number(data));
     return;
   }
   checkShape(
     Array.isArray(data) && data.length === shape[depth],
-    () => `tensor: ragged array: expected ${shape[depth]} items at depth ${depth}, got ${Array.isArray(data) ? data.length : typeof data}`,
+    () =>
+      `tensor: ragged array: expected ${shape[depth]} items at depth ${depth}, got ${Array.isArray(data) ? data.length : typeof data}`,
   );
   for (const item of data as readonly Nested[]) flatten(item, shape, depth + 1, out);
 }
@@ -61,13 +68,19 @@ function product(shape: readonly number[]): number {
  *   numbers make float32.
  * @throws ShapeError when the values do not fill the shape, or the nesting is ragged.
  */
-export function tensor(data: Nested | TypedArray | Uint8ClampedArray, options: FromDataOptions = {}): Tensor {
+export function tensor(
+  data: Nested | TypedArray | Uint8ClampedArray,
+  options: FromDataOptions = {},
+): Tensor {
   let values: TypedArray;
   let shape = options.shape;
   let from: DType;
   if (ArrayBuffer.isView(data)) {
     const known = arrayDTypes.get(data.constructor);
-    check(known !== undefined, () => `tensor: cannot take a ${data.constructor.name}; use a Float32Array or an array`);
+    check(
+      known !== undefined,
+      () => `tensor: cannot take a ${data.constructor.name}; use a Float32Array or an array`,
+    );
     from = known;
     values = data instanceof Uint8ClampedArray ? new Uint8Array(data) : data;
     shape ??= [values.length];
@@ -75,7 +88,10 @@ export function tensor(data: Nested | TypedArray | Uint8ClampedArray, options: F
     const flat: number[] = [];
     const nested = nesting(data);
     flatten(data, nested, 0, flat);
-    from = options.dtype === 'float64' || options.dtype === 'int64' || options.dtype === 'int32' ? 'float64' : 'float32';
+    from =
+      options.dtype === 'float64' || options.dtype === 'int64' || options.dtype === 'int32'
+        ? 'float64'
+        : 'float32';
     values = from === 'float64' ? Float64Array.from(flat) : Float32Array.from(flat);
     shape ??= nested;
   }
@@ -98,38 +114,62 @@ export function tensor(data: Nested | TypedArray | Uint8ClampedArray, options: F
 }
 
 /** A tensor of equal values. `full([2, 3], 0.5)` */
-export function full(shape: readonly number[], value: number, options: CreationOptions = {}): Tensor {
+export function full(
+  shape: readonly number[],
+  value: number,
+  options: CreationOptions = {},
+): Tensor {
   const result = empty(shape, options);
   kernels.fill(value, result.id);
   if (options.requiresGrad) result.requiresGrad = true;
   return result;
 }
 
-export const zeros = (shape: readonly number[], options: CreationOptions = {}): Tensor => full(shape, 0, options);
+export const zeros = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
+  full(shape, 0, options);
 
-export const ones = (shape: readonly number[], options: CreationOptions = {}): Tensor => full(shape, 1, options);
+export const ones = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
+  full(shape, 1, options);
 
 /** Zeros with the shape, dtype and device of another tensor. */
-export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, { dtype: x.dtype, device: x.device });
+export const zerosLike = (x: Tensor): Tensor =>
+  full(x.shape, 0, { dtype: x.dtype, device: x.device });
 
 /** Ones with the shape, dtype and device of another tensor. */
-export const onesLike = (x: Tensor): Tensor => full(x.shape, 1, { dtype: x.dtype, device: x.device });
+export const onesLike = (x: Tensor): Tensor =>
+  full(x.shape, 1, { dtype: x.dtype, device: x.device });
 
 /**
  * `start, start + step, ...` below `stop`. With one argument: from 0. Default dtype float32.
  * @throws ArgumentError for a step of zero or one that leads away from `stop`.
  */
-export function arange(start: number, stop?: number, step = 1, options: CreationOptions = {}): Tensor {
+export function arange(
+  start: number,
+  stop?: number,
+  step = 1,
+  options: CreationOptions = {},
+): Tensor {
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
-  check(step !== 0 && (to - from) / step >= 0, () => `arange: no way from ${from} to ${to} in steps of ${step}`);
+  check(
+    step !== 0 && (to - from) / step >= 0,
+    () => `arange: no way from ${from} to ${to} in steps of ${step}`,
+  );
   const count = Math.ceil((to - from) / step);
   const values = Float64Array.from({ length: count }, (_, i) => from + i * step);
   return tensor(values, { dtype: 'float32', ...options });
 }
 
 /** `count` evenly spaced values, both ends included. */
-export function linspace(start: number, stop: number, count: number, options: CreationOptions = {}): Tensor {
-  check(Number.isInteger(count) && count >= 1, () => `linspace: count must be a positive integer, got ${count}`);
+export function linspace(
+  start: number,
+  stop: number,
+  count: number,
+  options: CreationOptions = {},
+): Tensor {
+  check(
+    Number.isInteger(count) && count >= 1,
+    () => `linspace: count must be a positive integer, got ${count}`,
+  );
   const values = Float64Array.from({ length: count }, (_, i) =>
     count === 1 ? start : start + ((stop - start) * i) / (count - 1),
   );
@@ -142,4 +182,3 @@ export function eye(n: number, options: CreationOptions = {}): Tensor {
   for (let i = 0; i < n; ++i) values[i * n + i] = 1;
   return tensor(values, { shape: [n, n], dtype: options.dtype ?? 'float32', ...options });
 }
-

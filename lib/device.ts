@@ -56,7 +56,10 @@ export const devices = (): readonly Device[] => all;
 export function device(name: string | Device): Device {
   if (name instanceof Device) return name;
   const found = all.find((each) => each.name === name);
-  if (!found) throw new DeviceError(`no device '${String(name)}'; available: ${all.map((d) => d.name).join(', ')}`);
+  if (!found)
+    throw new DeviceError(
+      `no device '${String(name)}'; available: ${all.map((d) => d.name).join(', ')}`,
+    );
   return found;
 }
 
@@ -77,6 +80,9 @@ export const engineInfo = (): EngineInfo => addon.engine();
  * for running work.
  */
 export function setNumThreads(count: number): void {
-  check(Number.isInteger(count) && count >= 1 && count <= 256, () => `setNumThreads: expected 1 to 256, got ${count}`);
+  check(
+    Number.isInteger(count) && count >= 1 && count <= 256,
+    () => `setNumThreads: expected 1 to 256, got ${count}`,
+  );
   addon.setNumThreads(count);
 }

@@ -5,22 +5,10 @@ import { ArgumentError } from './errors.js';
  * with in float32; `float64` is slow and exact, the reference that tests compare with.
  */
 export type DType =
-  | 'float32'
-  | 'bfloat16'
-  | 'float16'
-  | 'float64'
-  | 'int32'
-  | 'int64'
-  | 'uint8'
-  | 'bool';
+  'float32' | 'bfloat16' | 'float16' | 'float64' | 'int32' | 'int64' | 'uint8' | 'bool';
 
 export type TypedArray =
-  | Float32Array
-  | Float64Array
-  | Int32Array
-  | BigInt64Array
-  | Uint8Array
-  | Uint16Array;
+  Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
 
 interface DTypeInfo {
   /** Number of the dtype in native/core/dtype.h. */
@@ -46,7 +34,8 @@ export const dtypes = Object.keys(table) as DType[];
 /** What is known of a dtype. Throws an ArgumentError for an unknown name. */
 export function dtypeInfo(dtype: DType): DTypeInfo {
   const info = Object.hasOwn(table, dtype) ? table[dtype] : undefined;
-  if (!info) throw new ArgumentError(`unknown dtype '${String(dtype)}'; one of ${dtypes.join(', ')}`);
+  if (!info)
+    throw new ArgumentError(`unknown dtype '${String(dtype)}'; one of ${dtypes.join(', ')}`);
   return info;
 }
 

@@ -53,7 +53,11 @@ export class FileError extends EmulsionError {
     readonly offset?: number,
     options?: ErrorOptions,
   ) {
-    super(`${path}${offset === undefined ? '' : ` (byte ${offset})`}: ${message}`, 'ERR_FILE', options);
+    super(
+      `${path}${offset === undefined ? '' : ` (byte ${offset})`}: ${message}`,
+      'ERR_FILE',
+      options,
+    );
   }
 }
 

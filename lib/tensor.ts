@@ -92,7 +92,10 @@ export class Tensor implements Owned {
   }
 
   set requiresGrad(value: boolean) {
-    if (this.node) throw new ArgumentError('requiresGrad can be set on leaves only; use detach() to cut a history');
+    if (this.node)
+      throw new ArgumentError(
+        'requiresGrad can be set on leaves only; use detach() to cut a history',
+      );
     if (value && !isFloating(this.dtype))
       throw new DTypeError(`requiresGrad needs a floating dtype, got ${this.dtype}`);
     this.leafRequiresGrad = value;

@@ -72,11 +72,15 @@ export function pictureBatch(set: EmojiSet, placements: readonly Placement[]): T
 
 /** Pictures as they are. */
 export const plainBatch = (set: EmojiSet, indices: readonly number[]): Tensor =>
-  pictureBatch(set, indices.map((index) => ({ index, mirrored: false, shiftX: 0, shiftY: 0 })));
+  pictureBatch(
+    set,
+    indices.map((index) => ({ index, mirrored: false, shiftX: 0, shiftY: 0 })),
+  );
 
 /** Uniform numbers in [0, 1) that depend on seed, stream and step alone (SplitMix32). */
 export function random(seed: number, stream: number, step: number): () => number {
-  let state = (Math.imul(seed, 0x9e3779b1) ^ Math.imul(stream, 0x85ebca6b) ^ Math.imul(step, 0xc2b2ae35)) | 0;
+  let state =
+    (Math.imul(seed, 0x9e3779b1) ^ Math.imul(stream, 0x85ebca6b) ^ Math.imul(step, 0xc2b2ae35)) | 0;
   return () => {
     state = (state + 0x9e3779b9) | 0;
     let x = Math.imul(state ^ (state >>> 16), 0x21f0aaad);

@@ -39,19 +39,29 @@ const plain = (text: string): string =>
  * @param limit at most this many, spread evenly.
  */
 export async function loadEmoji(limit = Infinity): Promise<EmojiSet> {
-  const root = dirname(createRequire(import.meta.url).resolve('emoji-datasource-google/package.json'));
+  const root = dirname(
+    createRequire(import.meta.url).resolve('emoji-datasource-google/package.json'),
+  );
   const listed = JSON.parse(await readFile(join(root, 'emoji.json'), 'utf8')) as Entry[];
   // Five skin-tone swatches are no drawings of their own.
   const drawn = listed.filter((entry) => entry.has_img_google && entry.category !== 'Component');
   const step = Math.max(1, drawn.length / limit);
-  const entries = Array.from({ length: Math.floor(drawn.length / step) }, (_, i) => drawn[Math.floor(i * step)]);
+  const entries = Array.from(
+    { length: Math.floor(drawn.length / step) },
+    (_, i) => drawn[Math.floor(i * step)],
+  );
 
   const pixels = new Uint8Array(entries.length * bytesPerImage);
   for (let from = 0; from < entries.length; from += 64)
     await Promise.all(
       entries.slice(from, from + 64).map(async ({ image }, i) => {
         const file = join(root, 'img/google/64', image);
-        const raw = await sharp(file).resize(side, side).flatten({ background: '#ffffff' }).removeAlpha().raw().toBuffer();
+        const raw = await sharp(file)
+          .resize(side, side)
+          .flatten({ background: '#ffffff' })
+          .removeAlpha()
+          .raw()
+          .toBuffer();
         pixels.set(raw, (from + i) * bytesPerImage);
       }),
     );
@@ -62,7 +72,11 @@ export async function loadEmoji(limit = Infinity): Promise<EmojiSet> {
     count: entries.length,
     captions: entries.map((entry, i) => {
       const picture = pixels.subarray(i * bytesPerImage, (i + 1) * bytesPerImage);
-      const words = new Set([...colourWords(picture), ...plain(entry.name).split(' '), ...plain(entry.short_name).split(' ')]);
+      const words = new Set([
+        ...colourWords(picture),
+        ...plain(entry.name).split(' '),
+        ...plain(entry.short_name).split(' '),
+      ]);
       return [...words].join(' ');
     }),
     category: entries.map((entry) => categories.indexOf(entry.category)),
@@ -104,7 +118,8 @@ function colourName(r: number, g: number, b: number, high: number, low: number):
   const range = high - low;
   if (high < 70) return 'black';
   if (range < 30) return high > 190 ? 'white' : 'grey';
-  const sector = high === r ? (g - b) / range : high === g ? 2 + (b - r) / range : 4 + (r - g) / range;
+  const sector =
+    high === r ? (g - b) / range : high === g ? 2 + (b - r) / range : 4 + (r - g) / range;
   const hue = (sector * 60 + 360) % 360;
   if (hue >= 10 && hue < 42 && high < 170) return 'brown';
   return hues.find(([end]) => hue < end)![1];

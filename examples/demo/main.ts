@@ -15,12 +15,22 @@ import { defaultSettings, quickSettings } from './settings.js';
 import { reconstruct, trainAutoencoder, trainDiffusion, type Run } from './stages.js';
 import { WordTokenizer } from './words.js';
 
-const captions = ['red heart', 'cat face', 'blue heart', 'yellow face', 'green tree', 'clock', 'flag', 'pizza'];
+const captions = [
+  'red heart',
+  'cat face',
+  'blue heart',
+  'yellow face',
+  'green tree',
+  'clock',
+  'flag',
+  'pizza',
+];
 const perCaption = 6;
 
 function wholeNumber(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('expected a whole number from 0 on');
+  if (!Number.isInteger(value) || value < 0)
+    throw new InvalidArgumentError('expected a whole number from 0 on');
   return value;
 }
 
@@ -66,13 +76,20 @@ async function main(): Promise<void> {
       const rows = [];
       for (let from = 0; from + 12 <= Math.min(48, originals.shape[0]); from += 12)
         rows.push(originals.narrow(0, from, 12), reconstructions.narrow(0, from, 12));
-      await writeImage(join(out, 'reconstructions.png'), await makeGrid(concat(rows, 0), { nrow: 12, padValue: 1 }));
+      await writeImage(
+        join(out, 'reconstructions.png'),
+        await makeGrid(concat(rows, 0), { nrow: 12, padValue: 1 }),
+      );
     }),
   );
   console.log(`autoencoder: ${psnr.toFixed(2)} dB on ${originals.shape[0]} held-out emoji`);
 
   const words = WordTokenizer.fromCaptions(set.captions).words;
-  const second = await trainDiffusion(run, first.model, diffusionConfig(settings, set.categories, words));
+  const second = await trainDiffusion(
+    run,
+    first.model,
+    diffusionConfig(settings, set.categories, words),
+  );
   await save(join(out, 'diffusion'), second.model);
 
   const samplingBegan = performance.now();
@@ -81,20 +98,31 @@ async function main(): Promise<void> {
     await writeImage(join(out, file), await makeGrid(pictures, { nrow, padValue: 1 }));
     pictures.dispose();
   };
-  const seeds = (count: number): number[] => Array.from({ length: count }, (_, i) => 1000 * options.seed + i);
+  const seeds = (count: number): number[] =>
+    Array.from({ length: count }, (_, i) => 1000 * options.seed + i);
   const { perCategory } = settings.sampling;
   await grid(
     'categories.png',
     set.categories.flatMap((category) => seeds(perCategory).map((seed) => ({ category, seed }))),
     perCategory,
   );
-  await grid('captions.png', captions.flatMap((caption) => seeds(perCaption).map((seed) => ({ caption, seed }))), perCaption);
+  await grid(
+    'captions.png',
+    captions.flatMap((caption) => seeds(perCaption).map((seed) => ({ caption, seed }))),
+    perCaption,
+  );
   const sampling = (performance.now() - samplingBegan) / 1000;
 
   const curve = (stage: string, name: string, colour: string) => ({
     name,
     colour,
-    points: smooth(run.metrics.read().filter((m) => m.stage === stage).map((m) => [m.images, Number(m.loss)]), 0.8),
+    points: smooth(
+      run.metrics
+        .read()
+        .filter((m) => m.stage === stage)
+        .map((m) => [m.images, Number(m.loss)]),
+      0.8,
+    ),
   });
   await writePlot(join(out, 'losses.png'), 'Training losses', [
     curve('autoencoder', 'autoencoder (L1 + L2)', '#d1495b'),
@@ -102,23 +130,40 @@ async function main(): Promise<void> {
   ]);
   const summary = {
     psnr,
-    seconds: { autoencoder: first.seconds, diffusion: second.seconds, sampling, total: (performance.now() - began) / 1000 },
+    seconds: {
+      autoencoder: first.seconds,
+      diffusion: second.seconds,
+      sampling,
+      total: (performance.now() - began) / 1000,
+    },
     device: defaultDevice().name,
     images: {
       autoencoder: settings.autoencoder.steps * settings.autoencoder.batch,
       diffusion: settings.diffusion.steps * settings.diffusion.batch,
     },
-    parameters: { autoencoder: first.model.parameterCount(), diffusion: second.model.parameterCount() },
+    parameters: {
+      autoencoder: first.model.parameterCount(),
+      diffusion: second.model.parameterCount(),
+    },
     seed: options.seed,
     rows: { 'categories.png': set.categories, 'captions.png': captions },
   };
   await writeFileAtomic(join(out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   await writeFileAtomic(
     join(out, 'metrics.jsonl'),
-    run.metrics.read().map((m) => `${JSON.stringify(m)}\n`).join(''),
+    run.metrics
+      .read()
+      .map((m) => `${JSON.stringify(m)}\n`)
+      .join(''),
   );
   console.log(`done after ${(summary.seconds.total / 60).toFixed(1)} minutes; look at`);
-  for (const file of ['reconstructions.png', 'categories.png', 'captions.png', 'losses.png', 'summary.json'])
+  for (const file of [
+    'reconstructions.png',
+    'categories.png',
+    'captions.png',
+    'losses.png',
+    'summary.json',
+  ])
     console.log(`  ${join(out, file)}`);
 }
 

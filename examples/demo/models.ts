@@ -1,6 +1,6 @@
 // The two models: an autoencoder at f = 8, and a latent diffusion model conditioned on a category and on a
 // caption. Both save as folders that examples/sample.ts loads.
-import { Embedding, Module, tensor, type Tensor } from '../../lib/index.js';
+import { Module, tensor, type Tensor } from '../../lib/index.js';
 import { openModel, saveModel, type Json } from '../../lib/io/index.js';
 import {
   AutoencoderKL,
@@ -44,7 +44,11 @@ export interface EmojiDiffusionConfig {
   words: string[];
 }
 
-export function diffusionConfig(settings: Settings, categories: readonly string[], words: readonly string[]): EmojiDiffusionConfig {
+export function diffusionConfig(
+  settings: Settings,
+  categories: readonly string[],
+  words: readonly string[],
+): EmojiDiffusionConfig {
   const { channels, blocks } = settings.diffusion;
   const { latentChannels } = settings.autoencoder;
   return {
@@ -115,7 +119,10 @@ export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], 
 
   /** Nothing known: what guidance leads away from. */
   unconditional(count: number): EmojiConditioning {
-    return this.condition(new Array<number>(count).fill(this.classOf()), new Array<string>(count).fill(''));
+    return this.condition(
+      new Array<number>(count).fill(this.classOf()),
+      new Array<string>(count).fill(''),
+    );
   }
 }
 

@@ -31,15 +31,23 @@ export function smooth(points: Curve['points'], weight: number): [number, number
 }
 
 /** Draws the curves and writes the picture. */
-export async function writePlot(path: string, title: string, curves: readonly Curve[]): Promise<void> {
+export async function writePlot(
+  path: string,
+  title: string,
+  curves: readonly Curve[],
+): Promise<void> {
   const { width, height, left, right, top, bottom } = size;
   const all = curves.flatMap((curve) => curve.points).filter(([, y]) => y > 0);
   if (all.length === 0) return;
   const xMax = Math.max(1, ...all.map(([x]) => x));
   const yLow = Math.floor(Math.log10(Math.min(...all.map(([, y]) => y))) * 4) / 4;
-  const yHigh = Math.max(yLow + 0.25, Math.ceil(Math.log10(Math.max(...all.map(([, y]) => y))) * 4) / 4);
+  const yHigh = Math.max(
+    yLow + 0.25,
+    Math.ceil(Math.log10(Math.max(...all.map(([, y]) => y))) * 4) / 4,
+  );
   const px = (x: number): number => left + (x / xMax) * (width - left - right);
-  const py = (y: number): number => top + ((yHigh - Math.log10(y)) / (yHigh - yLow)) * (height - top - bottom);
+  const py = (y: number): number =>
+    top + ((yHigh - Math.log10(y)) / (yHigh - yLow)) * (height - top - bottom);
 
   const marks: string[] = [];
   const step = niceStep(xMax);
@@ -56,7 +64,9 @@ export async function writePlot(path: string, title: string, curves: readonly Cu
     );
   }
   const lines = curves.map(({ colour, points }) => {
-    const path = points.filter(([, y]) => y > 0).map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`);
+    const path = points
+      .filter(([, y]) => y > 0)
+      .map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`);
     return `<polyline points="${path.join(' ')}" stroke="${colour}" fill="none" stroke-width="2"/>`;
   });
   const legend = curves.map(

@@ -40,7 +40,9 @@ export class Progress {
     if (this.bar || performance.now() - this.printed < 1000 * secondsBetweenLines) return;
     this.printed = performance.now();
     const percent = ((100 * done) / this.total).toFixed(0).padStart(3);
-    console.log(`${this.stage} ${percent}% | loss ${loss.toFixed(4)} | ${speed} images/s | ${left} left`);
+    console.log(
+      `${this.stage} ${percent}% | loss ${loss.toFixed(4)} | ${speed} images/s | ${left} left`,
+    );
   }
 
   stop(): void {

@@ -45,7 +45,15 @@ export const defaultSettings: Settings = {
 export const quickSettings: Settings = {
   pictures: 400,
   autoencoder: { ...defaultSettings.autoencoder, steps: 120, warmup: 20, emaDecay: 0.97 },
-  diffusion: { ...defaultSettings.diffusion, batch: 32, steps: 150, warmup: 20, emaDecay: 0.97, channels: 64, blocks: 1 },
+  diffusion: {
+    ...defaultSettings.diffusion,
+    batch: 32,
+    steps: 150,
+    warmup: 20,
+    emaDecay: 0.97,
+    channels: 64,
+    blocks: 1,
+  },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
 };
 

@@ -38,12 +38,18 @@ const pictures = (set: EmojiSet, heldOut: boolean): number[] =>
   Array.from({ length: set.count }, (_, i) => i).filter((i) => isHeldOut(i) === heldOut);
 
 /** Trains the autoencoder: L1 + L2 + a trace of KL. Its weights end as their moving average. */
-export async function trainAutoencoder(run: Run): Promise<{ model: AutoencoderKL; seconds: number }> {
+export async function trainAutoencoder(
+  run: Run,
+): Promise<{ model: AutoencoderKL; seconds: number }> {
   const { settings, seed, set } = run;
   manualSeed(seed);
   const model = new AutoencoderKL(autoencoderConfig(settings));
   const stage = settings.autoencoder;
-  const optimizer = new AdamW(model.parameters(), { lr: stage.learningRate, betas: [0.9, 0.99], weightDecay: 0 });
+  const optimizer = new AdamW(model.parameters(), {
+    lr: stage.learningRate,
+    betas: [0.9, 0.99],
+    weightDecay: 0,
+  });
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
   const order = new Order(pictures(set, false), seed, streams.autoencoder);
   const latentShape = [stage.batch, 8, 8, stage.latentChannels];
@@ -64,7 +70,10 @@ export async function trainAutoencoder(run: Run): Promise<{ model: AutoencoderKL
         shiftY: Math.floor(draw() * 9) - 4,
       }));
       const x = pictureBatch(set, placements);
-      const { reconstruction, posterior } = model.forward(x, noise(latentShape, { seed, stream: streams.posterior, step }));
+      const { reconstruction, posterior } = model.forward(
+        x,
+        noise(latentShape, { seed, stream: streams.posterior, step }),
+      );
       const distance = l1Loss(reconstruction, x).add(mseLoss(reconstruction, x));
       return distance.add(posterior.kl().mean().mul(klWeight));
     },
@@ -76,14 +85,23 @@ export async function trainAutoencoder(run: Run): Promise<{ model: AutoencoderKL
 }
 
 /** Reconstructions of the held-out pictures, and their mean PSNR in dB. */
-export async function reconstruct(run: Run, model: AutoencoderKL): Promise<{ originals: Tensor; reconstructions: Tensor; psnr: number }> {
+export async function reconstruct(
+  run: Run,
+  model: AutoencoderKL,
+): Promise<{ originals: Tensor; reconstructions: Tensor; psnr: number }> {
   const held = pictures(run.set, true);
   return noGrad(() =>
     tidy(async () => {
       const originals = plainBatch(run.set, held);
       const parts = [];
       for (let from = 0; from < held.length; from += 32)
-        parts.push(tidy(() => model.forward(plainBatch(run.set, held.slice(from, from + 32))).reconstruction.clamp(-1, 1)));
+        parts.push(
+          tidy(() =>
+            model
+              .forward(plainBatch(run.set, held.slice(from, from + 32)))
+              .reconstruction.clamp(-1, 1),
+          ),
+        );
       const reconstructions = concat(parts, 0);
       // The range of values is 2: PSNR = 10·log10(4 / mse), averaged over pictures.
       const errors = await reconstructions.sub(originals).square().mean([1, 2, 3]).data();
@@ -94,7 +112,10 @@ export async function reconstruct(run: Run, model: AutoencoderKL): Promise<{ ori
 }
 
 /** Mean and standard deviation of every picture's posterior, plain and mirrored: [2·N, 8, 8, C] each. */
-async function encodeAll(run: Run, model: AutoencoderKL): Promise<{ means: Tensor; deviations: Tensor }> {
+async function encodeAll(
+  run: Run,
+  model: AutoencoderKL,
+): Promise<{ means: Tensor; deviations: Tensor }> {
   const all = Array.from({ length: 2 * run.set.count }, (_, i) => ({
     index: i >> 1,
     mirrored: i % 2 === 1,
@@ -130,14 +151,24 @@ export async function trainDiffusion(
   const { means, deviations } = await encodeAll(run, autoencoder);
   keep(means);
   keep(deviations);
-  const scaleFactor = 1 / (await noGrad(() => tidy(() => means.square().add(deviations.square()).mean().sqrt().item())));
+  const scaleFactor =
+    1 /
+    (await noGrad(() => tidy(() => means.square().add(deviations.square()).mean().sqrt().item())));
 
   manualSeed(seed + 1);
   const model = new EmojiDiffusion({ ...config, scaleFactor });
   const diffusion = new GaussianDiffusion(config.diffusion);
-  const optimizer = new AdamW(model.parameters(), { lr: stage.learningRate, betas: [0.9, 0.99], weightDecay: 0.01 });
+  const optimizer = new AdamW(model.parameters(), {
+    lr: stage.learningRate,
+    betas: [0.9, 0.99],
+    weightDecay: 0.01,
+  });
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
-  const order = new Order(Array.from({ length: set.count }, (_, i) => i), seed, streams.diffusion);
+  const order = new Order(
+    Array.from({ length: set.count }, (_, i) => i),
+    seed,
+    streams.diffusion,
+  );
 
   const seconds = await train({
     name: 'diffusion',
@@ -150,7 +181,11 @@ export async function trainDiffusion(
       const draw = random(seed, streams.diffusion, step);
       const members = order.at(step, stage.batch);
       const rows = tensor(Int32Array.from(members, (index) => 2 * index + (draw() < 0.5 ? 1 : 0)));
-      const key = (stream: number): { seed: number; stream: number; step: number } => ({ seed, stream, step });
+      const key = (stream: number): { seed: number; stream: number; step: number } => ({
+        seed,
+        stream,
+        step,
+      });
       const mean = indexSelect(means, 0, rows);
       const eps = noise(mean.shape, key(streams.posterior));
       const latents = mean.add(indexSelect(deviations, 0, rows).mul(eps)).mul(scaleFactor);
@@ -159,7 +194,12 @@ export async function trainDiffusion(
         members.map((index) => (draw() < 0.3 ? model.classOf() : set.category[index])),
         members.map((index) => (draw() < 0.15 ? '' : someWords(set.captions[index], draw))),
       );
-      return diffusion.loss((x, times) => model.forward(x, times, conditioning), latents, t, noise(mean.shape, key(streams.noise))).loss;
+      return diffusion.loss(
+        (x, times) => model.forward(x, times, conditioning),
+        latents,
+        t,
+        noise(mean.shape, key(streams.noise)),
+      ).loss;
     },
   });
   ema.copyTo();

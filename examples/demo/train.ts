@@ -1,7 +1,8 @@
 // The loop both stages share: steps, the schedule of the learning rate, the average of the weights,
 // progress, and saving often enough that an interruption costs a minute.
 import { clipGradNorm, tidy, type Tensor } from '../../lib/index.js';
-import { MetricsFile, Progress } from './progress.js';
+import type { MetricsFile } from './progress.js';
+import { Progress } from './progress.js';
 import { rateAt, type StageSettings } from './settings.js';
 import { loadState, saveState, type Trainee } from './state.js';
 
@@ -43,14 +44,21 @@ export async function train(stage: Stage): Promise<number> {
     progress.step(step + 1, loss);
     if ((step + 1) % stepsBetweenMetrics === 0) {
       const images = (step + 1) * settings.batch;
-      metrics.append({ stage: name, step: step + 1, images, loss, seconds: (performance.now() - start) / 1000 });
+      metrics.append({
+        stage: name,
+        step: step + 1,
+        images,
+        loss,
+        seconds: (performance.now() - start) / 1000,
+      });
     }
   };
 
   try {
     for (let step = first; step < settings.steps; ++step) {
       signal.throwIfAborted();
-      for (const group of optimizer.groups) group.lr = settings.learningRate * rateAt(step, settings);
+      for (const group of optimizer.groups)
+        group.lr = settings.learningRate * rateAt(step, settings);
       const value = tidy(() => {
         const loss = stage.loss(step);
         loss.backward();

@@ -17,7 +17,12 @@ export class WordTokenizer {
     const counts = new Map<string, number>();
     for (const word of captions.flatMap((caption) => caption.split(' ')))
       counts.set(word, (counts.get(word) ?? 0) + 1);
-    return new WordTokenizer([...counts].filter(([, count]) => count > 1).map(([word]) => word).sort());
+    return new WordTokenizer(
+      [...counts]
+        .filter(([, count]) => count > 1)
+        .map(([word]) => word)
+        .sort(),
+    );
   }
 
   /** Number of ids. */
@@ -27,7 +32,10 @@ export class WordTokenizer {
 
   /** Exactly `captionLength` ids; the empty caption is all padding. */
   encode(caption: string): number[] {
-    const words = caption.toLowerCase().split(/[^a-z0-9]+/).filter(Boolean);
+    const words = caption
+      .toLowerCase()
+      .split(/[^a-z0-9]+/)
+      .filter(Boolean);
     const ids = words.slice(0, captionLength).map((word) => this.ids.get(word) ?? unknown);
     return [...ids, ...new Array<number>(captionLength - ids.length).fill(padding)];
   }

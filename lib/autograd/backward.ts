@@ -51,7 +51,11 @@ function runHooks(hooks: Hook[] | undefined, grad: Tensor): Tensor {
   for (const hook of hooks ?? []) {
     const replaced = hook(current);
     if (!(replaced instanceof Tensor)) continue;
-    check(sameShape(replaced.shape, current.shape), () => `hook: returned shape [${replaced.shape.join(', ')}] for a gradient of shape [${current.shape.join(', ')}]`);
+    check(
+      sameShape(replaced.shape, current.shape),
+      () =>
+        `hook: returned shape [${replaced.shape.join(', ')}] for a gradient of shape [${current.shape.join(', ')}]`,
+    );
     current = replaced;
   }
   return current;
@@ -84,7 +88,9 @@ function collect(roots: readonly Tensor[], wanted: readonly Tensor[] | null): Se
   for (const node of [...found].sort((a, b) => a.sequence - b.sequence))
     if (
       targets.has(node) ||
-      node.edges.some((edge) => edge && ('node' in edge ? useful.has(edge.node) : leaves.has(edge.leaf)))
+      node.edges.some(
+        (edge) => edge && ('node' in edge ? useful.has(edge.node) : leaves.has(edge.leaf)),
+      )
     )
       useful.add(node);
   return useful;
@@ -109,7 +115,11 @@ let session: Session | null = null;
  * its turn comes. Runs inside the session.
  * @internal
  */
-export function walk(roots: readonly Tensor[], seeds: readonly Tensor[], retainGraph: boolean): void {
+export function walk(
+  roots: readonly Tensor[],
+  seeds: readonly Tensor[],
+  retainGraph: boolean,
+): void {
   const { leaves, wanted, inner, scope } = session!;
   const nodes = collect(roots, wanted);
   const sums = new Map<Node, (Tensor | undefined)[]>();
@@ -132,16 +142,19 @@ export function walk(roots: readonly Tensor[], seeds: readonly Tensor[], retainG
 
   roots.forEach((root, i) => {
     if (!root.requiresGrad) return;
-    const edge: Edge = root.node ? { node: root.node as Node, output: root.nodeOutput } : { leaf: root };
+    const edge: Edge = root.node
+      ? { node: root.node as Node, output: root.nodeOutput }
+      : { leaf: root };
     if (isNeeded(edge)) arrive(edge, seeds[i].alias());
   });
   for (const node of [...nodes].sort((a, b) => b.sequence - a.sequence)) {
     const slots = sums.get(node);
     if (!slots) continue;
     sums.delete(node);
-    const arrived = node.outputs.map((info, i) => runHooks(node.hooks?.get(i), slots[i] ?? filled(0, info)));
-    for (const x of wanted ?? [])
-      if (x.node === node) inner.set(x, arrived[x.nodeOutput].alias());
+    const arrived = node.outputs.map((info, i) =>
+      runHooks(node.hooks?.get(i), slots[i] ?? filled(0, info)),
+    );
+    for (const x of wanted ?? []) if (x.node === node) inner.set(x, arrived[x.nodeOutput].alias());
     const needs = node.edges.map(isNeeded);
     const handed = needs.includes(true) || node.closesOver ? applyRule(node, arrived, needs) : [];
     // Memory falls as the walk proceeds: what this node held is free before its gradients are added up.
@@ -171,7 +184,11 @@ function applyRule(node: Node, grads: Tensor[], needs: boolean[]): (Tensor | nul
  * leaves; those of all others go to the running session.
  * @internal
  */
-export function walkRegion(roots: readonly Tensor[], seeds: readonly Tensor[], own: readonly Tensor[]): (Tensor | null)[] {
+export function walkRegion(
+  roots: readonly Tensor[],
+  seeds: readonly Tensor[],
+  own: readonly Tensor[],
+): (Tensor | null)[] {
   const outer = session!;
   session = { ...outer, wanted: outer.wanted && [...outer.wanted, ...own] };
   try {
@@ -187,7 +204,10 @@ export function walkRegion(roots: readonly Tensor[], seeds: readonly Tensor[], o
 }
 
 function startSession<T>(wanted: readonly Tensor[] | null, body: (session: Session) => T): T {
-  check(session === null, () => 'backward: called inside a gradient rule; use op() with a rule instead');
+  check(
+    session === null,
+    () => 'backward: called inside a gradient rule; use op() with a rule instead',
+  );
   const scope = new Scope();
   session = { leaves: new Map(), wanted, inner: new Map(), scope };
   try {
@@ -215,7 +235,8 @@ function seedFor(root: Tensor, gradient: Tensor | undefined, name: string): Tens
   }
   checkShape(
     root.numel === 1,
-    () => `${name}: an output of shape [${root.shape.join(', ')}] needs a gradient; reduce it to one value or give one`,
+    () =>
+      `${name}: an output of shape [${root.shape.join(', ')}] needs a gradient; reduce it to one value or give one`,
   );
   return filled(1, root);
 }
@@ -257,7 +278,11 @@ export interface GradOptions extends BackwardOptions {
  * The gradients of `output` with respect to `inputs` alone, as new tensors; no leaf's `grad` changes. An
  * input that the output does not depend on gets zeros.
  */
-export function grad(output: Tensor, inputs: readonly Tensor[], options: GradOptions = {}): Tensor[] {
+export function grad(
+  output: Tensor,
+  inputs: readonly Tensor[],
+  options: GradOptions = {},
+): Tensor[] {
   for (const x of inputs)
     check(x.requiresGrad, () => `grad: input ${x.describe()} does not require a gradient`);
   const owner = currentScope();
@@ -266,7 +291,9 @@ export function grad(output: Tensor, inputs: readonly Tensor[], options: GradOpt
     return inputs.map((x) => {
       const found = inner.get(x) ?? leaves.get(x);
       // The same input may be asked for twice.
-      const result = found ? (x.node ? found : runHooks(leafHooks.get(x), found)).alias() : filled(0, x);
+      const result = found
+        ? (x.node ? found : runHooks(leafHooks.get(x), found)).alias()
+        : filled(0, x);
       scope.give(result, owner);
       return result;
     });

@@ -8,7 +8,11 @@ import type { DType } from '../dtype.js';
  * Gradients of the inputs from those of the outputs: one per input, or null. A gradient may have the
  * shape that the input was broadcast to. Work for inputs with `needs[i]` false can be left out.
  */
-export type Rule = (grads: Tensor[], saved: Tensor[], needs: boolean[]) => (Tensor | null | undefined)[];
+export type Rule = (
+  grads: Tensor[],
+  saved: Tensor[],
+  needs: boolean[],
+) => (Tensor | null | undefined)[];
 
 /** What the walk must know of a tensor without keeping its memory. */
 export interface TensorInfo {
@@ -18,7 +22,8 @@ export interface TensorInfo {
 }
 
 /** Where an input's gradient goes: to the operation that made it, or to a leaf. */
-export type Edge = { readonly node: Node; readonly output: number } | { readonly leaf: Tensor } | null;
+export type Edge =
+  { readonly node: Node; readonly output: number } | { readonly leaf: Tensor } | null;
 
 /** @param grad the gradient of one tensor; a returned tensor takes its place. */
 export type Hook = (grad: Tensor) => Tensor | void;
@@ -49,7 +54,9 @@ export class Node implements History {
   ) {
     this.edges = tensors.map(edgeTo);
     this.saved = saved.map((x) =>
-      x ? { memory: x.memory.retain(), shape: x.shape, dtype: x.dtype, device: x.device } : undefined,
+      x
+        ? { memory: x.memory.retain(), shape: x.shape, dtype: x.dtype, device: x.device }
+        : undefined,
     );
   }
 

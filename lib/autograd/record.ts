@@ -48,7 +48,9 @@ export function attach(
   rule: Rule,
   closesOver = false,
 ): void {
-  const infos = inputs.map((x) => (x ? { shape: x.shape, dtype: x.dtype, device: x.device } : null));
+  const infos = inputs.map((x) =>
+    x ? { shape: x.shape, dtype: x.dtype, device: x.device } : null,
+  );
   const node = new Node(name, infos, inputs, save, rule, closesOver);
   const outputs: readonly Tensor[] = Array.isArray(output) ? output : [output as Tensor];
   for (const y of outputs) {

@@ -15,7 +15,10 @@ const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
   checkTensors('cast', { x });
-  check(dtypes.includes(dtype), () => `cast: unknown dtype '${String(dtype)}'; one of ${dtypes.join(', ')}`);
+  check(
+    dtypes.includes(dtype),
+    () => `cast: unknown dtype '${String(dtype)}'; one of ${dtypes.join(', ')}`,
+  );
   if (x.dtype === dtype) return x;
   const y = empty(x.shape, { dtype, device: x.device });
   kernels.cast(x.id, y.id);
@@ -36,5 +39,7 @@ Tensor.prototype.to = function (this: Tensor, target: DType | Device | 'cpu'): T
   if (dtypes.includes(target as DType)) return cast(this, target as DType);
   const device = findDevice(target as Device | string);
   if (device === this.device) return this;
-  throw new DeviceError(`to: no way from ${this.device} to ${device}; devices: ${devices().join(', ')}`);
+  throw new DeviceError(
+    `to: no way from ${this.device} to ${device}; devices: ${devices().join(', ')}`,
+  );
 };

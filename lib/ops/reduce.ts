@@ -3,6 +3,7 @@ import { checkFloating, checkTensors, normalizeAxis } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { isFloating, type DType } from '../dtype.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { div, eq, gt, mul, sqrt, square, sub, where } from './elementwise.js';
 import { cast } from './cast.js';
@@ -38,10 +39,19 @@ interface Plan {
   count: number;
 }
 
-function plan(name: string, x: Tensor, axis: Axes | undefined, { keepDims = false }: ReduceOptions): Plan {
-  const given = axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
+function plan(
+  name: string,
+  x: Tensor,
+  axis: Axes | undefined,
+  { keepDims = false }: ReduceOptions,
+): Plan {
+  const given =
+    axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
   const axes = given.map((each) => normalizeAxis(name, each, x.rank)).sort((a, b) => a - b);
-  check(new Set(axes).size === axes.length, () => `${name}: axis [${given.join(', ')}] names one axis twice`);
+  check(
+    new Set(axes).size === axes.length,
+    () => `${name}: axis [${given.join(', ')}] names one axis twice`,
+  );
   const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
   const shape = keepDims ? kept : x.shape.filter((_, i) => !axes.includes(i));
   return { axes, kept, shape, count: axes.reduce((product, i) => product * x.shape[i], 1) };
@@ -56,7 +66,8 @@ function run(kernel: Reduce, x: Tensor, { axes, shape }: Plan, dtype: DType): Te
 const sumDType = (x: Tensor): DType => (isFloating(x.dtype) ? x.dtype : 'int64');
 
 // A gradient of the result's shape, repeated over the axes that were reduced.
-const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor => expand(reshape(dy, kept), shape);
+const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor =>
+  expand(reshape(dy, kept), shape);
 
 /** Sum over axes. Integers and bool sum to int64. The sum of nothing is 0. */
 export function sum(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
@@ -85,7 +96,17 @@ export function mean(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
   });
 }
 
-/** Product over axes. Its gradient is the product divided by the element: elements must not be 0 there. */
+// The product of the others, for each element: where one of them is 0 that is 0, and where the element is
+// the only 0 it is the product of the rest.
+function productOfOthers(x: Tensor, { axes }: Plan): Tensor {
+  const zero = eq(x, 0);
+  const safe = where(zero, 1, x);
+  const zeros = sum(zero, axes, { keepDims: true });
+  const otherZeros = sub(zeros, cast(zero, 'int64'));
+  return where(eq(otherZeros, 0), div(prod(safe, axes, { keepDims: true }), safe), 0);
+}
+
+/** Product over axes. Integers multiply to int64. The product of nothing is 1. */
 export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('prod', { x });
   const p = plan('prod', x, axis, options);
@@ -94,12 +115,17 @@ export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
     name: 'prod',
     inputs: [x],
     output: y,
-    save: [x, y],
-    backward: ([dy], [x, y]) => [div(spread(mul(dy, y), p, x.shape), x)],
+    save: [x],
+    backward: ([dy], [x]) => [mul(spread(dy, p, x.shape), productOfOthers(x, p))],
   });
 }
 
-function extreme(name: 'max' | 'min', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
+function extreme(
+  name: 'max' | 'min',
+  x: Tensor,
+  axis: Axes | undefined,
+  options: ReduceOptions,
+): Tensor {
   checkTensors(name, { x });
   const p = plan(name, x, axis, options);
   const y = run(name === 'max' ? kernels.reduce_max : kernels.reduce_min, x, p, x.dtype);
@@ -117,53 +143,76 @@ function extreme(name: 'max' | 'min', x: Tensor, axis: Axes | undefined, options
 }
 
 /** Largest element over axes; NaN wins. Equal largest elements share the gradient. */
-export const max = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('max', x, axis, options);
+export const max = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme('max', x, axis, options);
 
 /** Smallest element over axes; NaN wins. Equal smallest elements share the gradient. */
-export const min = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('min', x, axis, options);
+export const min = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme('min', x, axis, options);
 
 export interface VarianceOptions extends ReduceOptions {
   /** Subtracted from the count in the divisor. Default 1: the unbiased estimate. */
   correction?: number;
 }
 
-function varianceOf(name: string, x: Tensor, axis: Axes | undefined, options: VarianceOptions): Tensor {
+// Squares leave float16's range and bfloat16's precision early: 16-bit dtypes are computed in float32.
+function in32Bits(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  if (x.dtype !== 'float16' && x.dtype !== 'bfloat16') return tidy(() => body(x));
+  return tidy(() => cast(body(cast(x, 'float32')), x.dtype));
+}
+
+function varianceOf(
+  name: string,
+  x: Tensor,
+  axis: Axes | undefined,
+  options: VarianceOptions,
+  finish: (variance: Tensor) => Tensor,
+): Tensor {
   checkTensors(name, { x });
   checkFloating(name, { x });
   const { correction = 1, ...shape } = options;
   const { count } = plan(name, x, axis, shape);
-  const centred = sub(x, mean(x, axis, { keepDims: true }));
-  return mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction));
+  return in32Bits(x, (x) => {
+    const centred = sub(x, mean(x, axis, { keepDims: true }));
+    return finish(mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction)));
+  });
 }
 
 /** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
 export const variance = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  varianceOf('variance', x, axis, options);
+  varianceOf('variance', x, axis, options, (variance) => variance);
 
 /** Standard deviation over axes; see {@link variance}. */
 export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  sqrt(varianceOf('std', x, axis, options));
+  varianceOf('std', x, axis, options, sqrt);
 
 /** Euclidean norm over axes. Its gradient at 0 is 0. */
 export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('norm', { x });
   checkFloating('norm', { x });
   const p = plan('norm', x, axis, options);
-  const squares = run(kernels.reduce_square, x, p, x.dtype);
-  const y = noGrad(() => sqrt(squares));
-  return op({
-    name: 'norm',
-    inputs: [x],
-    output: y,
-    save: [x, y],
-    backward: ([dy], [x, y]) => {
-      const scale = where(gt(y, 0), div(dy, y), 0);
-      return [mul(x, spread(scale, p, x.shape))];
-    },
+  return in32Bits(x, (x) => {
+    const squares = run(kernels.reduce_square, x, p, x.dtype);
+    const y = noGrad(() => sqrt(squares));
+    return op({
+      name: 'norm',
+      inputs: [x],
+      output: y,
+      save: [x, y],
+      backward: ([dy], [x, y]) => {
+        const scale = where(gt(y, 0), div(dy, y), 0);
+        return [mul(x, spread(scale, p, x.shape))];
+      },
+    });
   });
 }
 
-function truth(name: 'any' | 'all', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
+function truth(
+  name: 'any' | 'all',
+  x: Tensor,
+  axis: Axes | undefined,
+  options: ReduceOptions,
+): Tensor {
   checkTensors(name, { x });
   const kernel = name === 'any' ? kernels.reduce_any : kernels.reduce_all;
   const output = run(kernel, x, plan(name, x, axis, options), 'bool');
@@ -171,7 +220,9 @@ function truth(name: 'any' | 'all', x: Tensor, axis: Axes | undefined, options: 
 }
 
 /** Whether some element over the axes differs from 0, as bool. */
-export const any = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('any', x, axis, options);
+export const any = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  truth('any', x, axis, options);
 
 /** Whether every element over the axes differs from 0, as bool. */
-export const all = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('all', x, axis, options);
+export const all = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  truth('all', x, axis, options);

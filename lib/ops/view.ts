@@ -18,7 +18,8 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   );
   checkShape(
     unknown === 0 ? known === x.numel : unknown === 1 && known > 0 && x.numel % known === 0,
-    () => `reshape: [${x.shape.join(', ')}] has ${x.numel} elements, which do not fill [${shape.join(', ')}]`,
+    () =>
+      `reshape: [${x.shape.join(', ')}] has ${x.numel} elements, which do not fill [${shape.join(', ')}]`,
   );
   const target = shape.map((dim) => (dim === -1 ? x.numel / known : dim));
   return op({

@@ -13,10 +13,12 @@
 #include "ops/matmul.h"
 #include "ops/pool.h"
 #include "ops/resize.h"
+#include "ops/scan.h"
 #include "ops/timestep_embedding.h"
 #include "ops/binary.h"
 #include "ops/cast.h"
 #include "ops/elementwise.h"
+#include "ops/geglu.h"
 #include "ops/indexing.h"
 #include "ops/layout.h"
 #include "ops/measure.h"
@@ -76,6 +78,8 @@ const std::vector<Kernel>& kernels(Level level) {
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
       EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
       EMULSION_COMPARE(OP_BINARY) EMULSION_LOGICAL(OP_BINARY) OP(where_forward),
+      OP(geglu_forward), OP(geglu_backward),
+      OP(arg_extreme), OP(cumsum), OP(topk_forward), OP(topk_backward),
       OP(group_norm_forward), OP(group_norm_backward), OP(layer_norm_forward), OP(layer_norm_backward),
       OP(batch_norm_forward), OP(batch_norm_backward), OP(softmax_forward), OP(softmax_backward),
       OP(log_softmax_forward), OP(log_softmax_backward), OP(cross_entropy_forward), OP(cross_entropy_backward),

@@ -231,6 +231,14 @@ template <class Stored>
 EMULSION_INLINE void Vec<T>::store(Stored* to) const {
   if constexpr (__is_same(Stored, T)) {
     std::memcpy(to, &lanes, sizeof(Native));
+  } else if constexpr (__is_same(Stored, bfloat16) && __is_same(T, float)) {
+    // to_bfloat16 on a whole vector.
+    typedef uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
+    typedef uint32_t Wide __attribute__((vector_size(vector_bytes)));
+    const Wide bits = (Wide)lanes;
+    const Wide rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const Half half = __builtin_convertvector((lanes == lanes) ? rounded : ((bits >> 16) | 0x40u), Half);
+    std::memcpy(to, &half, sizeof(half));
   } else {
     for (int i = 0; i < size; ++i) to[i] = convert<Stored>(lanes[i]);
   }

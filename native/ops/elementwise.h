@@ -92,14 +92,19 @@ struct Erf {
 };
 struct Tanh {
   EMULSION_FUNCTOR value(V x, P, P) { return tanh(x); }
-  EMULSION_FUNCTOR slope(V x, P, P) {
-    const V y = tanh(x);
-    return V(P(1)) - y * y;
+  EMULSION_FUNCTOR slope(V x, P, P) {  // 4e / (1 + e)², e = e^-2|x|: 1 - tanh² would cancel
+    const V e = exp(abs(x) * V(P(-2)));
+    const V s = V(P(2)) / (V(P(1)) + e);
+    return e * s * s;
   }
 };
 struct Sigmoid {
   EMULSION_FUNCTOR value(V x, P, P) { return sigmoid(x); }
-  EMULSION_FUNCTOR slope(V x, P, P) { return sigmoid(x) * sigmoid(-x); }
+  EMULSION_FUNCTOR slope(V x, P, P) {  // σ(x)·σ(-x), even in x
+    const V e = exp(-abs(x));
+    const V s = V(P(1)) / (V(P(1)) + e);
+    return e * s * s;
+  }
 };
 struct Softplus {
   EMULSION_FUNCTOR value(V x, P, P) { return softplus(x); }
@@ -109,24 +114,25 @@ struct Silu {
   EMULSION_FUNCTOR value(V x, P, P) { return x / (V(P(1)) + exp(-x)); }
   EMULSION_FUNCTOR slope(V x, P, P) {
     const V s = sigmoid(x);
-    return s * (V(P(1)) + x * sigmoid(-x));
+    return s + x * s * (V(P(1)) - s);
   }
 };
-// x·Φ(x), the exact form.
+// x·Φ(x), the exact form. Φ from erfc keeps its digits in the left tail, where 1 + erf cancels.
 struct Gelu {
-  EMULSION_FUNCTOR value(V x, P, P) { return V(P(0.5)) * x * (V(P(1)) + erf(x * V(P(0.7071067811865476)))); }
+  EMULSION_FUNCTOR cdf(V x) { return V(P(0.5)) * erfc(x * V(P(-0.7071067811865476))); }
+  EMULSION_FUNCTOR value(V x, P, P) { return x * cdf<V, P>(x); }
   EMULSION_FUNCTOR slope(V x, P, P) {
-    const V cdf = V(P(0.5)) * (V(P(1)) + erf(x * V(P(0.7071067811865476))));
-    return cdf + x * V(P(0.3989422804014327)) * exp(V(P(-0.5)) * x * x);
+    return cdf<V, P>(x) + x * V(P(0.3989422804014327)) * exp(V(P(-0.5)) * x * x);
   }
 };
+// x·(1 + tanh(u))/2 = x·σ(2u), u = √(2/π)·(x + 0.044715 x³)
 struct GeluTanh {
-  EMULSION_FUNCTOR inner(V x) { return V(P(0.7978845608028654)) * (x + V(P(0.044715)) * x * x * x); }
-  EMULSION_FUNCTOR value(V x, P, P) { return V(P(0.5)) * x * (V(P(1)) + tanh(inner<V, P>(x))); }
+  EMULSION_FUNCTOR gate(V x) { return sigmoid(V(P(2 * 0.7978845608028654)) * (x + V(P(0.044715)) * x * x * x)); }
+  EMULSION_FUNCTOR value(V x, P, P) { return x * gate<V, P>(x); }
   EMULSION_FUNCTOR slope(V x, P, P) {
-    const V t = tanh(inner<V, P>(x));
-    const V inner_slope = V(P(0.7978845608028654)) * (V(P(1)) + V(P(3 * 0.044715)) * x * x);
-    return V(P(0.5)) * (V(P(1)) + t) + V(P(0.5)) * x * (V(P(1)) - t * t) * inner_slope;
+    const V s = gate<V, P>(x);
+    const V inner_slope = V(P(2 * 0.7978845608028654)) * (V(P(1)) + V(P(3 * 0.044715)) * x * x);
+    return s + x * s * (V(P(1)) - s) * inner_slope;
   }
 };
 // x·σ(1.702 x), CLIP's form.
@@ -134,11 +140,11 @@ struct QuickGelu {
   EMULSION_FUNCTOR value(V x, P, P) { return x * sigmoid(V(P(1.702)) * x); }
   EMULSION_FUNCTOR slope(V x, P, P) {
     const V s = sigmoid(V(P(1.702)) * x);
-    return s * (V(P(1)) + V(P(1.702)) * x * sigmoid(V(P(-1.702)) * x));
+    return s + V(P(1.702)) * x * s * (V(P(1)) - s);
   }
 };
 struct Relu {
-  EMULSION_FUNCTOR value(V x, P, P) { return select(x > V(P(0)), x, select(x == x, V(P(0)), x)); }
+  EMULSION_FUNCTOR value(V x, P, P) { return select(x <= V(P(0)), V(P(0)), x); }  // NaN stays
   EMULSION_FUNCTOR slope(V x, P, P) { return select(x > V(P(0)), V(P(1)), V(P(0))); }
 };
 struct LeakyRelu {  // p = slope below zero
@@ -159,6 +165,10 @@ struct MulScalar {  // x · p
   EMULSION_FUNCTOR value(V x, P p, P) { return x * V(p); }
   EMULSION_FUNCTOR slope(V, P p, P) { return V(p); }
 };
+struct SubScalar {  // x − p
+  EMULSION_FUNCTOR value(V x, P p, P) { return x - V(p); }
+  EMULSION_FUNCTOR slope(V, P, P) { return V(P(1)); }
+};
 struct ScalarSub {  // p − x
   EMULSION_FUNCTOR value(V x, P p, P) { return V(p) - x; }
   EMULSION_FUNCTOR slope(V, P, P) { return V(P(-1)); }
@@ -173,7 +183,9 @@ struct ScalarDiv {  // p / x
 };
 struct PowScalar {  // x^p
   EMULSION_FUNCTOR value(V x, P p, P) { return pow(x, V(p)); }
-  EMULSION_FUNCTOR slope(V x, P p, P) { return V(p) * pow(x, V(p - P(1))); }
+  EMULSION_FUNCTOR slope(V x, P p, P) {  // x^0 is 1 even at 0
+    return p == P(0) ? V(P(0)) : V(p) * pow(x, V(p - P(1)));
+  }
 };
 
 // ---- binary --------------------------------------------------------------------------------------------
@@ -221,7 +233,7 @@ struct Minimum {
   ROW(pow_scalar, PowScalar)
 #define EMULSION_UNARY_NUMERIC(ROW)                                                                       \
   ROW(neg, Neg) ROW(abs, Abs) ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp)       \
-  ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(scalar_sub, ScalarSub)
+  ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
 #define EMULSION_BINARY_FLOATING(ROW) ROW(div, Div) ROW(pow, Pow)
 #define EMULSION_BINARY_NUMERIC(ROW) \
   ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(maximum, Maximum) ROW(minimum, Minimum)

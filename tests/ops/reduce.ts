@@ -54,14 +54,23 @@ function reduction(
   };
 }
 
-const only = (name: string, inputs: OpCase['inputs'], run: OpCase['run'], reference: OpCase['reference']): OpCase => ({
+const only = (
+  name: string,
+  inputs: OpCase['inputs'],
+  run: OpCase['run'],
+  reference: OpCase['reference'],
+): OpCase => ({
   name,
   inputs,
   run,
   reference,
 });
-const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({ ...base, cases: [...base.cases, ...cases] });
+const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({
+  ...base,
+  cases: [...base.cases, ...cases],
+});
 
+const product: Fold = (values) => values.reduce((a, b) => a * b, 1);
 const spread = (values: number[], correction: number): number => {
   const centre = average(values);
   return total(values.map((v) => (v - centre) ** 2)) / Math.max(0, values.length - correction);
@@ -72,7 +81,12 @@ const several = (base: OpCases): OpCases => ({ ...base, cases: base.cases.slice(
 export default [
   also(
     reduction('sum', lib.sum, total),
-    only('of nothing is 0', { x: [0, 3] }, ({ x }) => lib.sum(x, 0), () => [0, 0, 0]),
+    only(
+      'of nothing is 0',
+      { x: [0, 3] },
+      ({ x }) => lib.sum(x, 0),
+      () => [0, 0, 0],
+    ),
     {
       name: 'of bool counts',
       inputs: { x: { shape: [3, 50], dtype: 'bool' } },
@@ -90,16 +104,18 @@ export default [
       bytes: 4 << 18,
     },
   ),
-  also(
-    reduction('mean', lib.mean, average),
-    {
-      name: 'of nothing is NaN',
-      inputs: { x: { shape: [0, 2], grad: false } },
-      run: ({ x }) => lib.mean(x, 0),
-      reference: () => [NaN, NaN],
-    },
-  ),
-  reduction('prod', lib.prod, (values) => values.reduce((a, b) => a * b, 1), { values: 'uniform', low: 0.7, high: 1.4 }),
+  also(reduction('mean', lib.mean, average), {
+    name: 'of nothing is NaN',
+    inputs: { x: { shape: [0, 2], grad: false } },
+    run: ({ x }) => lib.mean(x, 0),
+    reference: () => [NaN, NaN],
+  }),
+  also(reduction('prod', lib.prod, product, { values: 'uniform', low: 0.7, high: 1.4 }), {
+    name: 'rows with no, one and two zeros',
+    inputs: { x: { shape: [3, 3], values: [1, 2, 3, 4, 0, 5, 0, 6, 0] } },
+    run: ({ x }) => lib.prod(x, 1),
+    reference: ({ x }) => reduce(x, [1], product),
+  }),
   also(
     reduction('max', lib.max, (values) => Math.max(...values)),
     {
@@ -120,7 +136,21 @@ export default [
       ({ x }) => reduce(x, [1], (values) => Math.sqrt(spread(values, 0))),
     ),
   ),
-  reduction('norm', lib.norm, (values) => Math.hypot(...values)),
-  reduction('any', lib.any, (values) => Number(values.some(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
-  reduction('all', lib.all, (values) => Number(values.every(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
+  also(
+    reduction('norm', lib.norm, (values) => Math.hypot(...values)),
+    {
+      name: 'of squares beyond a 16-bit range',
+      inputs: { x: { shape: [4], values: [300, -400, 0, 0] } },
+      run: ({ x }) => lib.norm(x),
+      reference: () => [500],
+    },
+  ),
+  reduction('any', lib.any, (values) => Number(values.some(Boolean)), {
+    dtype: 'bool',
+    tolerance: 'exact',
+  }),
+  reduction('all', lib.all, (values) => Number(values.every(Boolean)), {
+    dtype: 'bool',
+    tolerance: 'exact',
+  }),
 ] satisfies CaseFile;
