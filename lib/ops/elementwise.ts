@@ -33,13 +33,17 @@ function unary(
   stem: string,
   integers: 'floating only' | 'integers too' = 'floating only',
 ): (x: Tensor, p?: number, q?: number) => Tensor {
-  const kernels = native<Record<string, UnaryForward & UnaryBackward>>(`${stem}_forward`, `${stem}_backward`);
+  const kernels = native<Record<string, UnaryForward & UnaryBackward>>(
+    `${stem}_forward`,
+    `${stem}_backward`,
+  );
   const forward: UnaryForward = kernels[`${stem}_forward`];
   const backward: UnaryBackward = kernels[`${stem}_backward`];
   return (x, p = 0, q = 0) => {
     checkTensors(name, { x });
     if (integers === 'floating only') checkFloating(name, { x });
-    else if (x.dtype === 'bool') throw new DTypeError(`${name}: x is bool; convert it with .to('float32')`);
+    else if (x.dtype === 'bool')
+      throw new DTypeError(`${name}: x is bool; convert it with .to('float32')`);
     const y = empty(x.shape, x);
     forward(x.id, p, q, y.id);
     return op({
@@ -122,7 +126,12 @@ const clampOp = unary('clamp', 'clamp', 'integers too');
  */
 export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
   check(min <= max, () => `clamp: min (${min}) must not exceed max (${max})`);
-  if (x.dtype === 'float32' || x.dtype === 'float64' || x.dtype === 'bfloat16' || x.dtype === 'float16')
+  if (
+    x.dtype === 'float32' ||
+    x.dtype === 'float64' ||
+    x.dtype === 'bfloat16' ||
+    x.dtype === 'float16'
+  )
     return clampOp(x, min, max);
   const limit = x.dtype === 'int64' ? 2 ** 53 : x.dtype === 'int32' ? 2 ** 31 - 1 : 255;
   return clampOp(x, Math.max(min, x.dtype === 'uint8' ? 0 : -limit), Math.min(max, limit));
@@ -140,7 +149,8 @@ interface Combination {
 function combine(name: string, a: Tensor, b: Tensor, { forward, backward }: Combination): Tensor {
   checkTensors(name, { a, b });
   checkSameDType(name, { a, b });
-  if (a.dtype === 'bool') throw new DTypeError(`${name}: operands are bool; convert them with .to('float32')`);
+  if (a.dtype === 'bool')
+    throw new DTypeError(`${name}: operands are bool; convert them with .to('float32')`);
   const y = empty(broadcastShape(name, a.shape, b.shape), a);
   forward(a.id, b.id, y.id);
   return op({
@@ -226,7 +236,12 @@ export function pow(a: Operand, b: Operand): Tensor {
   });
 }
 
-function extreme(name: 'maximum' | 'minimum', a: Tensor, b: Tensor, wins: (a: Tensor, b: Tensor) => Tensor): Tensor {
+function extreme(
+  name: 'maximum' | 'minimum',
+  a: Tensor,
+  b: Tensor,
+  wins: (a: Tensor, b: Tensor) => Tensor,
+): Tensor {
   return combine(name, a, b, {
     forward: name === 'maximum' ? kernels.maximum_forward : kernels.minimum_forward,
     backward: (dy, a, b, needs) => {
@@ -302,7 +317,9 @@ export function logicalNot(x: Tensor): Tensor {
 /** Whether each element is not a number. */
 export const isNaN = (x: Tensor): Tensor => ne(x, x);
 
-const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id): void }>('where_forward');
+const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id): void }>(
+  'where_forward',
+);
 
 /**
  * a where the condition holds, b elsewhere, with broadcasting.

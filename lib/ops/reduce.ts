@@ -38,10 +38,19 @@ interface Plan {
   count: number;
 }
 
-function plan(name: string, x: Tensor, axis: Axes | undefined, { keepDims = false }: ReduceOptions): Plan {
-  const given = axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
+function plan(
+  name: string,
+  x: Tensor,
+  axis: Axes | undefined,
+  { keepDims = false }: ReduceOptions,
+): Plan {
+  const given =
+    axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
   const axes = given.map((each) => normalizeAxis(name, each, x.rank)).sort((a, b) => a - b);
-  check(new Set(axes).size === axes.length, () => `${name}: axis [${given.join(', ')}] names one axis twice`);
+  check(
+    new Set(axes).size === axes.length,
+    () => `${name}: axis [${given.join(', ')}] names one axis twice`,
+  );
   const kept = x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim));
   const shape = keepDims ? kept : x.shape.filter((_, i) => !axes.includes(i));
   return { axes, kept, shape, count: axes.reduce((product, i) => product * x.shape[i], 1) };
@@ -56,7 +65,8 @@ function run(kernel: Reduce, x: Tensor, { axes, shape }: Plan, dtype: DType): Te
 const sumDType = (x: Tensor): DType => (isFloating(x.dtype) ? x.dtype : 'int64');
 
 // A gradient of the result's shape, repeated over the axes that were reduced.
-const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor => expand(reshape(dy, kept), shape);
+const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor =>
+  expand(reshape(dy, kept), shape);
 
 /** Sum over axes. Integers and bool sum to int64. The sum of nothing is 0. */
 export function sum(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
@@ -99,7 +109,12 @@ export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
   });
 }
 
-function extreme(name: 'max' | 'min', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
+function extreme(
+  name: 'max' | 'min',
+  x: Tensor,
+  axis: Axes | undefined,
+  options: ReduceOptions,
+): Tensor {
   checkTensors(name, { x });
   const p = plan(name, x, axis, options);
   const y = run(name === 'max' ? kernels.reduce_max : kernels.reduce_min, x, p, x.dtype);
@@ -117,17 +132,24 @@ function extreme(name: 'max' | 'min', x: Tensor, axis: Axes | undefined, options
 }
 
 /** Largest element over axes; NaN wins. Equal largest elements share the gradient. */
-export const max = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('max', x, axis, options);
+export const max = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme('max', x, axis, options);
 
 /** Smallest element over axes; NaN wins. Equal smallest elements share the gradient. */
-export const min = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => extreme('min', x, axis, options);
+export const min = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  extreme('min', x, axis, options);
 
 export interface VarianceOptions extends ReduceOptions {
   /** Subtracted from the count in the divisor. Default 1: the unbiased estimate. */
   correction?: number;
 }
 
-function varianceOf(name: string, x: Tensor, axis: Axes | undefined, options: VarianceOptions): Tensor {
+function varianceOf(
+  name: string,
+  x: Tensor,
+  axis: Axes | undefined,
+  options: VarianceOptions,
+): Tensor {
   checkTensors(name, { x });
   checkFloating(name, { x });
   const { correction = 1, ...shape } = options;
@@ -163,7 +185,12 @@ export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
   });
 }
 
-function truth(name: 'any' | 'all', x: Tensor, axis: Axes | undefined, options: ReduceOptions): Tensor {
+function truth(
+  name: 'any' | 'all',
+  x: Tensor,
+  axis: Axes | undefined,
+  options: ReduceOptions,
+): Tensor {
   checkTensors(name, { x });
   const kernel = name === 'any' ? kernels.reduce_any : kernels.reduce_all;
   const output = run(kernel, x, plan(name, x, axis, options), 'bool');
@@ -171,7 +198,9 @@ function truth(name: 'any' | 'all', x: Tensor, axis: Axes | undefined, options: 
 }
 
 /** Whether some element over the axes differs from 0, as bool. */
-export const any = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('any', x, axis, options);
+export const any = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  truth('any', x, axis, options);
 
 /** Whether every element over the axes differs from 0, as bool. */
-export const all = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor => truth('all', x, axis, options);
+export const all = (x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor =>
+  truth('all', x, axis, options);

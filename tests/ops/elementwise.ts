@@ -13,8 +13,14 @@ const extremes = [-100, -88, -20, -4, -1, -0.3, -1e-8, 1e-8, 0.3, 1, 4, 20, 88, 
 const integerDTypes = ['int32', 'int64', 'uint8'] as const;
 
 // Sizes around the vector widths, one element, none, and an image.
-function unaryCases(name: string, run: Unary, formula: (x: number) => number, values: Values = {}): OpCases {
-  const reference = ({ x }: { x: lib.Tensor } | Record<string, Parameters<typeof map>[1]>) => map(formula, x as never);
+function unaryCases(
+  name: string,
+  run: Unary,
+  formula: (x: number) => number,
+  values: Values = {},
+): OpCases {
+  const reference = ({ x }: { x: lib.Tensor } | Record<string, Parameters<typeof map>[1]>) =>
+    map(formula, x as never);
   const sized = (shape: number[]) => ({
     name: `[${shape.join(', ')}]`,
     inputs: { x: { shape, ...values } },
@@ -29,7 +35,13 @@ function unaryCases(name: string, run: Unary, formula: (x: number) => number, va
       sized([]),
       sized([0, 3]),
       sized([2, 5, 3, 7]),
-      { ...sized([4, 64, 64, 64]), grad: false, dtypes: ['float32'], bench: 'only', bytes: 2 * 4 * (1 << 20) },
+      {
+        ...sized([4, 64, 64, 64]),
+        grad: false,
+        dtypes: ['float32'],
+        bench: 'only',
+        bytes: 2 * 4 * (1 << 20),
+      },
     ],
     errors: [
       {
@@ -92,7 +104,11 @@ const unary: OpCases[] = [
   }),
   unaryCases('quickGelu', lib.quickGelu, (x) => x * sigmoid(1.702 * x)),
   unaryCases('relu', lib.relu, (x) => Math.max(x, 0)),
-  unaryCases('leakyRelu', (x) => lib.leakyRelu(x, 0.2), (x) => (x > 0 ? x : 0.2 * x)),
+  unaryCases(
+    'leakyRelu',
+    (x) => lib.leakyRelu(x, 0.2),
+    (x) => (x > 0 ? x : 0.2 * x),
+  ),
 ];
 
 /** Forward at the ends of the number range, where formulas overflow. */
@@ -109,7 +125,10 @@ const atExtremes = (name: string, run: Unary, formula: (x: number) => number): O
   ],
 });
 
-const merge = (first: OpCases, second: OpCases): OpCases => ({ ...first, cases: [...first.cases, ...second.cases] });
+const merge = (first: OpCases, second: OpCases): OpCases => ({
+  ...first,
+  cases: [...first.cases, ...second.cases],
+});
 
 const steady: [string, Unary, (x: number) => number][] = [
   ['tanh', lib.tanh, Math.tanh],
@@ -127,12 +146,21 @@ type Binary = (a: Tensor, b: Tensor) => Tensor;
 
 // Equal shapes, a repeated row, a repeated column, one element, both sides broadcast, nothing.
 const pairs: [number[], number[]][] = [
-  [[3, 37], [3, 37]],
+  [
+    [3, 37],
+    [3, 37],
+  ],
   [[4, 5, 7], [7]],
-  [[2, 1, 3], [2, 5, 1]],
+  [
+    [2, 1, 3],
+    [2, 5, 1],
+  ],
   [[3, 5], []],
   [[1], [2, 3]],
-  [[2, 3, 4, 1, 2], [3, 1, 5, 1]],
+  [
+    [2, 3, 4, 1, 2],
+    [3, 1, 5, 1],
+  ],
   [[0, 3], [3]],
 ];
 
@@ -168,7 +196,12 @@ function binaryCases(
   };
 }
 
-const scalarCase = (name: string, run: Unary, formula: (x: number) => number, values: Values = {}) => ({
+const scalarCase = (
+  name: string,
+  run: Unary,
+  formula: (x: number) => number,
+  values: Values = {},
+) => ({
   name,
   inputs: { x: { shape: [3, 11], ...values } },
   run: ({ x }: Record<string, Tensor>) => run(x),
@@ -178,68 +211,149 @@ const scalarCase = (name: string, run: Unary, formula: (x: number) => number, va
 const integerCase = (name: string, run: Binary, formula: (a: number, b: number) => number) =>
   integerDTypes.map((dtype) => ({
     name: `${name} of ${dtype}`,
-    inputs: { a: { shape: [5, 3], dtype, low: 4, high: 9 }, b: { shape: [3], dtype, low: 0, high: 4 } },
+    inputs: {
+      a: { shape: [5, 3], dtype, low: 4, high: 9 },
+      b: { shape: [3], dtype, low: 0, high: 4 },
+    },
     run: ({ a, b }: Record<string, Tensor>) => run(a, b),
     reference: ({ a, b }: Record<string, Parameters<typeof map>[1]>) => map(formula, a, b),
     tolerance: 'exact' as const,
   }));
 
-const withCases = (base: OpCases, more: OpCases['cases']): OpCases => ({ ...base, cases: [...base.cases, ...more] });
+const withCases = (base: OpCases, more: OpCases['cases']): OpCases => ({
+  ...base,
+  cases: [...base.cases, ...more],
+});
 
 const binary: OpCases[] = [
-  withCases(binaryCases('add', lib.add, (a, b) => a + b), [
-    scalarCase('number on the right', (x) => lib.add(x, 2.5), (x) => x + 2.5),
-    scalarCase('number on the left', (x) => lib.add(2.5, x), (x) => x + 2.5),
-    ...integerCase('sum', lib.add, (a, b) => a + b),
-    {
-      name: 'large and equal',
-      inputs: { a: [4, 64, 64, 64], b: [4, 64, 64, 64] },
-      run: ({ a, b }) => lib.add(a, b),
-      dtypes: ['float32'],
-      bench: 'only',
-      bytes: 3 * 4 * (1 << 20),
-    },
-  ]),
-  withCases(binaryCases('sub', lib.sub, (a, b) => a - b), [
-    scalarCase('number on the right', (x) => lib.sub(x, 2.5), (x) => x - 2.5),
-    scalarCase('number on the left', (x) => lib.sub(2.5, x), (x) => 2.5 - x),
-    ...integerCase('difference', lib.sub, (a, b) => a - b),
-  ]),
-  withCases(binaryCases('mul', lib.mul, (a, b) => a * b), [
-    scalarCase('number', (x) => lib.mul(x, -1.5), (x) => -1.5 * x),
-    ...integerCase('product', lib.mul, (a, b) => a * b),
-  ]),
-  withCases(binaryCases('div', lib.div, (a, b) => a / b, {}, clear), [
-    scalarCase('number below', (x) => lib.div(x, 4), (x) => x / 4),
-    scalarCase('number above', (x) => lib.div(4, x), (x) => 4 / x, clear),
-  ]),
+  withCases(
+    binaryCases('add', lib.add, (a, b) => a + b),
+    [
+      scalarCase(
+        'number on the right',
+        (x) => lib.add(x, 2.5),
+        (x) => x + 2.5,
+      ),
+      scalarCase(
+        'number on the left',
+        (x) => lib.add(2.5, x),
+        (x) => x + 2.5,
+      ),
+      ...integerCase('sum', lib.add, (a, b) => a + b),
+      {
+        name: 'large and equal',
+        inputs: { a: [4, 64, 64, 64], b: [4, 64, 64, 64] },
+        run: ({ a, b }) => lib.add(a, b),
+        dtypes: ['float32'],
+        bench: 'only',
+        bytes: 3 * 4 * (1 << 20),
+      },
+    ],
+  ),
+  withCases(
+    binaryCases('sub', lib.sub, (a, b) => a - b),
+    [
+      scalarCase(
+        'number on the right',
+        (x) => lib.sub(x, 2.5),
+        (x) => x - 2.5,
+      ),
+      scalarCase(
+        'number on the left',
+        (x) => lib.sub(2.5, x),
+        (x) => 2.5 - x,
+      ),
+      ...integerCase('difference', lib.sub, (a, b) => a - b),
+    ],
+  ),
+  withCases(
+    binaryCases('mul', lib.mul, (a, b) => a * b),
+    [
+      scalarCase(
+        'number',
+        (x) => lib.mul(x, -1.5),
+        (x) => -1.5 * x,
+      ),
+      ...integerCase('product', lib.mul, (a, b) => a * b),
+    ],
+  ),
+  withCases(
+    binaryCases('div', lib.div, (a, b) => a / b, {}, clear),
+    [
+      scalarCase(
+        'number below',
+        (x) => lib.div(x, 4),
+        (x) => x / 4,
+      ),
+      scalarCase(
+        'number above',
+        (x) => lib.div(4, x),
+        (x) => 4 / x,
+        clear,
+      ),
+    ],
+  ),
   withCases(binaryCases('pow', lib.pow, Math.pow, clear), [
-    scalarCase('square', (x) => lib.pow(x, 2), (x) => x * x),
+    scalarCase(
+      'square',
+      (x) => lib.pow(x, 2),
+      (x) => x * x,
+    ),
     scalarCase('root', (x) => lib.pow(x, 0.5), Math.sqrt, clear),
-    scalarCase('of a number', (x) => lib.pow(2, x), (x) => 2 ** x),
+    scalarCase(
+      'of a number',
+      (x) => lib.pow(2, x),
+      (x) => 2 ** x,
+    ),
   ]),
   withCases(binaryCases('maximum', lib.maximum, Math.max), [
-    scalarCase('number', (x) => lib.maximum(x, 0.25), (x) => Math.max(x, 0.25)),
+    scalarCase(
+      'number',
+      (x) => lib.maximum(x, 0.25),
+      (x) => Math.max(x, 0.25),
+    ),
   ]),
   withCases(binaryCases('minimum', lib.minimum, Math.min), [
-    scalarCase('number', (x) => lib.minimum(x, 0.25), (x) => Math.min(x, 0.25)),
+    scalarCase(
+      'number',
+      (x) => lib.minimum(x, 0.25),
+      (x) => Math.min(x, 0.25),
+    ),
   ]),
 ];
 
-const compare = (name: string, run: (a: Tensor, b: lib.Operand) => Tensor, holds: (a: number, b: number) => boolean): OpCases => {
+const compare = (
+  name: string,
+  run: (a: Tensor, b: lib.Operand) => Tensor,
+  holds: (a: number, b: number) => boolean,
+): OpCases => {
   const formula = (a: number, b: number): number => Number(holds(a, b));
   const base = binaryCases(name, run, formula, { values: 'uniform', low: 0, high: 3 });
-  return withCases({ ...base, cases: base.cases.map((each) => ({ ...each, tolerance: 'exact', grad: false })) }, [
-    { ...scalarCase('number', (x) => run(x, 0), (x) => formula(x, 0)), tolerance: 'exact', grad: false },
-    ...integerCase('relation', run, formula),
-    {
-      name: 'NaN compares with nothing',
-      inputs: { a: { shape: [3], values: [NaN, 1, NaN], grad: false }, b: { shape: [3], values: [NaN, NaN, 1], grad: false } },
-      run: ({ a, b }) => run(a, b),
-      reference: ({ a, b }) => map(formula, a, b),
-      tolerance: 'exact',
-    },
-  ]);
+  return withCases(
+    { ...base, cases: base.cases.map((each) => ({ ...each, tolerance: 'exact', grad: false })) },
+    [
+      {
+        ...scalarCase(
+          'number',
+          (x) => run(x, 0),
+          (x) => formula(x, 0),
+        ),
+        tolerance: 'exact',
+        grad: false,
+      },
+      ...integerCase('relation', run, formula),
+      {
+        name: 'NaN compares with nothing',
+        inputs: {
+          a: { shape: [3], values: [NaN, 1, NaN], grad: false },
+          b: { shape: [3], values: [NaN, NaN, 1], grad: false },
+        },
+        run: ({ a, b }) => run(a, b),
+        reference: ({ a, b }) => map(formula, a, b),
+        tolerance: 'exact',
+      },
+    ],
+  );
 };
 
 const logical = (name: string, run: Binary, holds: (a: number, b: number) => boolean): OpCases => ({
@@ -268,8 +382,16 @@ export default [
   {
     op: 'clamp',
     cases: [
-      scalarCase('both limits', (x) => lib.clamp(x, -0.5, 0.7), (x) => Math.min(0.7, Math.max(-0.5, x))),
-      scalarCase('from below', (x) => lib.clamp(x, 0.1), (x) => Math.max(0.1, x)),
+      scalarCase(
+        'both limits',
+        (x) => lib.clamp(x, -0.5, 0.7),
+        (x) => Math.min(0.7, Math.max(-0.5, x)),
+      ),
+      scalarCase(
+        'from below',
+        (x) => lib.clamp(x, 0.1),
+        (x) => Math.max(0.1, x),
+      ),
     ],
     errors: [
       {

@@ -54,13 +54,21 @@ function reduction(
   };
 }
 
-const only = (name: string, inputs: OpCase['inputs'], run: OpCase['run'], reference: OpCase['reference']): OpCase => ({
+const only = (
+  name: string,
+  inputs: OpCase['inputs'],
+  run: OpCase['run'],
+  reference: OpCase['reference'],
+): OpCase => ({
   name,
   inputs,
   run,
   reference,
 });
-const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({ ...base, cases: [...base.cases, ...cases] });
+const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({
+  ...base,
+  cases: [...base.cases, ...cases],
+});
 
 const spread = (values: number[], correction: number): number => {
   const centre = average(values);
@@ -72,7 +80,12 @@ const several = (base: OpCases): OpCases => ({ ...base, cases: base.cases.slice(
 export default [
   also(
     reduction('sum', lib.sum, total),
-    only('of nothing is 0', { x: [0, 3] }, ({ x }) => lib.sum(x, 0), () => [0, 0, 0]),
+    only(
+      'of nothing is 0',
+      { x: [0, 3] },
+      ({ x }) => lib.sum(x, 0),
+      () => [0, 0, 0],
+    ),
     {
       name: 'of bool counts',
       inputs: { x: { shape: [3, 50], dtype: 'bool' } },
@@ -90,16 +103,17 @@ export default [
       bytes: 4 << 18,
     },
   ),
-  also(
-    reduction('mean', lib.mean, average),
-    {
-      name: 'of nothing is NaN',
-      inputs: { x: { shape: [0, 2], grad: false } },
-      run: ({ x }) => lib.mean(x, 0),
-      reference: () => [NaN, NaN],
-    },
-  ),
-  reduction('prod', lib.prod, (values) => values.reduce((a, b) => a * b, 1), { values: 'uniform', low: 0.7, high: 1.4 }),
+  also(reduction('mean', lib.mean, average), {
+    name: 'of nothing is NaN',
+    inputs: { x: { shape: [0, 2], grad: false } },
+    run: ({ x }) => lib.mean(x, 0),
+    reference: () => [NaN, NaN],
+  }),
+  reduction('prod', lib.prod, (values) => values.reduce((a, b) => a * b, 1), {
+    values: 'uniform',
+    low: 0.7,
+    high: 1.4,
+  }),
   also(
     reduction('max', lib.max, (values) => Math.max(...values)),
     {
@@ -121,6 +135,12 @@ export default [
     ),
   ),
   reduction('norm', lib.norm, (values) => Math.hypot(...values)),
-  reduction('any', lib.any, (values) => Number(values.some(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
-  reduction('all', lib.all, (values) => Number(values.every(Boolean)), { dtype: 'bool', tolerance: 'exact' }),
+  reduction('any', lib.any, (values) => Number(values.some(Boolean)), {
+    dtype: 'bool',
+    tolerance: 'exact',
+  }),
+  reduction('all', lib.all, (values) => Number(values.every(Boolean)), {
+    dtype: 'bool',
+    tolerance: 'exact',
+  }),
 ] satisfies CaseFile;
