@@ -1,7 +1,9 @@
 import { op } from '../autograd/index.js';
 import { checkDType, checkFloating, checkSameDType, checkTensors } from '../checks.js';
+import { isFloating, type DType } from '../dtype.js';
 import { check, DTypeError, ShapeError } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, Tensor } from '../tensor.js';
 
 type UnaryForward = (x: Id, p: number, q: number, y: Id) => void;
@@ -27,6 +29,22 @@ export function broadcastShape(name: string, ...shapes: (readonly number[])[]): 
   });
 }
 
+const integerRange: Partial<Record<DType, [low: number, high: number]>> = {
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  int64: [-(2 ** 53), 2 ** 53],
+  uint8: [0, 255],
+  bool: [0, 1],
+};
+
+// A number stands for a tensor of x's dtype: one that the dtype lacks would silently become another.
+function checkNumber(name: string, x: Tensor, value: number): void {
+  const range = integerRange[x.dtype];
+  if (!range || (Number.isInteger(value) && value >= range[0] && value <= range[1])) return;
+  throw new DTypeError(
+    `${name}: ${value} is no ${x.dtype}; convert the tensor with .to('float32')`,
+  );
+}
+
 // An op of one operand and up to two numbers, from the kernels `stem_forward` and `stem_backward`.
 function unary(
   name: string,
@@ -44,6 +62,8 @@ function unary(
     if (integers === 'floating only') checkFloating(name, { x });
     else if (x.dtype === 'bool')
       throw new DTypeError(`${name}: x is bool; convert it with .to('float32')`);
+    checkNumber(name, x, p);
+    checkNumber(name, x, q);
     const y = empty(x.shape, x);
     forward(x.id, p, q, y.id);
     return op({
@@ -126,15 +146,9 @@ const clampOp = unary('clamp', 'clamp', 'integers too');
  */
 export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
   check(min <= max, () => `clamp: min (${min}) must not exceed max (${max})`);
-  if (
-    x.dtype === 'float32' ||
-    x.dtype === 'float64' ||
-    x.dtype === 'bfloat16' ||
-    x.dtype === 'float16'
-  )
-    return clampOp(x, min, max);
-  const limit = x.dtype === 'int64' ? 2 ** 53 : x.dtype === 'int32' ? 2 ** 31 - 1 : 255;
-  return clampOp(x, Math.max(min, x.dtype === 'uint8' ? 0 : -limit), Math.min(max, limit));
+  checkTensors('clamp', { x });
+  const [low, high] = integerRange[x.dtype] ?? [-Infinity, Infinity];
+  return clampOp(x, min === -Infinity ? low : min, max === Infinity ? high : max);
 }
 
 /** A tensor or a number; a number takes the tensor's dtype and costs no memory. */
@@ -173,6 +187,7 @@ const kernels = native<Record<string, Combine>>(
 );
 const addScalar = unary('add', 'add_scalar', 'integers too');
 const mulScalar = unary('mul', 'mul_scalar', 'integers too');
+const subScalar = unary('sub', 'sub_scalar', 'integers too');
 const scalarSub = unary('sub', 'scalar_sub', 'integers too');
 const divScalar = unary('div', 'div_scalar');
 const scalarDiv = unary('div', 'scalar_div');
@@ -187,7 +202,7 @@ export function add(a: Operand, b: Operand): Tensor {
 
 /** a − b with broadcasting; see {@link add}. */
 export function sub(a: Operand, b: Operand): Tensor {
-  if (typeof b === 'number') return addScalar(a as Tensor, -b);
+  if (typeof b === 'number') return subScalar(a as Tensor, b);
   if (typeof a === 'number') return scalarSub(b, a);
   return combine('sub', a, b, {
     forward: kernels.sub_forward,
@@ -214,7 +229,7 @@ export function div(a: Operand, b: Operand): Tensor {
     forward: kernels.div_forward,
     backward: (dy, a, b, needs) => {
       const da = div(dy, b);
-      return [da, needs[1] ? neg(div(mul(da, a), b)) : null];
+      return [da, needs[1] ? neg(mul(da, div(a, b))) : null];
     },
   });
 }
@@ -230,8 +245,8 @@ export function pow(a: Operand, b: Operand): Tensor {
   return combine('pow', a, b, {
     forward: kernels.pow_forward,
     backward: (dy, a, b, needs) => [
-      needs[0] ? mul(dy, mul(b, pow(a, sub(b, 1)))) : null, // b·a^(b−1)
-      needs[1] ? mul(dy, mul(pow(a, b), log(a))) : null, // a^b·ln a
+      needs[0] ? mul(dy, where(eq(b, 0), 0, mul(b, pow(a, sub(b, 1))))) : null, // b·a^(b−1)
+      needs[1] ? mul(dy, where(eq(a, 0), 0, mul(pow(a, b), log(a)))) : null, // a^b·ln a
     ],
   });
 }
@@ -256,16 +271,23 @@ function extreme(
 }
 
 /** The larger operand; NaN wins; on ties both get half of the gradient. See {@link add}. */
-export const maximum = (a: Tensor, b: Operand): Tensor =>
-  typeof b === 'number' ? clamp(a, b) : extreme('maximum', a, b, gt);
+export function maximum(a: Operand, b: Operand): Tensor {
+  if (typeof b === 'number') return clamp(a as Tensor, b);
+  if (typeof a === 'number') return clamp(b, a);
+  return extreme('maximum', a, b, gt);
+}
 
 /** The smaller operand; NaN wins; on ties both get half of the gradient. See {@link add}. */
-export const minimum = (a: Tensor, b: Operand): Tensor =>
-  typeof b === 'number' ? clamp(a, -Infinity, b) : extreme('minimum', a, b, lt);
+export function minimum(a: Operand, b: Operand): Tensor {
+  if (typeof b === 'number') return clamp(a as Tensor, -Infinity, b);
+  if (typeof a === 'number') return clamp(b, -Infinity, a);
+  return extreme('minimum', a, b, lt);
+}
 
 // A number as a tensor that broadcasts against x.
-function operand(x: Tensor, value: Operand): Tensor {
+function operand(name: string, x: Tensor, value: Operand): Tensor {
   if (value instanceof Tensor) return value;
+  checkNumber(name, x, value);
   const y = empty([], x);
   fillKernels.fill(value, y.id);
   return y;
@@ -277,7 +299,7 @@ function relation(name: string, logical = false): (a: Tensor, b: Operand) => Ten
   const forward: Combine = native<Record<string, Combine>>(stem)[stem];
   return (a, value) => {
     checkTensors(name, { a });
-    const b = operand(a, value);
+    const b = operand(name, a, value);
     checkTensors(name, { a, b });
     checkSameDType(name, { a, b });
     if (logical) checkDType(name, 'a', a, ['bool']);
@@ -317,6 +339,12 @@ export function logicalNot(x: Tensor): Tensor {
 /** Whether each element is not a number. */
 export const isNaN = (x: Tensor): Tensor => ne(x, x);
 
+/** Whether each element is neither infinite nor NaN. */
+export function isFinite(x: Tensor): Tensor {
+  checkTensors('isFinite', { x });
+  return isFloating(x.dtype) ? tidy(() => lt(abs(x.detach()), Infinity)) : eq(x, x);
+}
+
 const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id): void }>(
   'where_forward',
 );
@@ -328,7 +356,7 @@ const whereKernels = native<{ where_forward(condition: Id, a: Id, b: Id, y: Id):
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   const like = a instanceof Tensor ? a : b;
   check(like instanceof Tensor, () => 'where: a or b must be a tensor');
-  const [yes, no] = [operand(like, a), operand(like, b)];
+  const [yes, no] = [operand('where', like, a), operand('where', like, b)];
   checkTensors('where', { condition, a: yes, b: no });
   checkDType('where', 'condition', condition, ['bool']);
   checkSameDType('where', { a: yes, b: no });
@@ -345,4 +373,14 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
       needs[2] ? where(condition, 0, dy) : null,
     ],
   });
+}
+
+/**
+ * a + weight · (b − a), with broadcasting: a at weight 0, b at weight 1.
+ * @param weight a tensor of the operands' dtype, or a number.
+ */
+export function lerp(a: Tensor, b: Tensor, weight: Operand): Tensor {
+  checkTensors('lerp', { a, b, weight: weight instanceof Tensor ? weight : null });
+  checkFloating('lerp', { a, b });
+  return tidy(() => add(a, mul(sub(b, a), weight)));
 }

@@ -51,7 +51,9 @@ export {
   logicalXor,
   logicalNot,
   isNaN,
+  isFinite,
   where,
+  lerp,
   type Operand,
 } from './elementwise.js';
 export {
@@ -69,6 +71,8 @@ export {
   type ReduceOptions,
   type VarianceOptions,
 } from './reduce.js';
+export { argmax, argmin, cumsum, topK, type ArgOptions, type TopKOptions } from './scan.js';
+export { geglu } from './geglu.js';
 import './methods.js';
 export {
   permute,

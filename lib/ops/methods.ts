@@ -3,8 +3,10 @@
 import { Tensor } from '../tensor.js';
 import * as elementwise from './elementwise.js';
 import * as reduce from './reduce.js';
+import * as scan from './scan.js';
 import type { Operand } from './elementwise.js';
 import type { Axes, ReduceOptions, VarianceOptions } from './reduce.js';
+import type { ArgOptions } from './scan.js';
 
 declare module '../tensor.js' {
   interface Tensor {
@@ -38,6 +40,9 @@ declare module '../tensor.js' {
     variance(axis?: Axes, options?: VarianceOptions): Tensor;
     std(axis?: Axes, options?: VarianceOptions): Tensor;
     norm(axis?: Axes, options?: ReduceOptions): Tensor;
+    argmax(axis?: number, options?: ArgOptions): Tensor;
+    argmin(axis?: number, options?: ArgOptions): Tensor;
+    cumsum(axis: number): Tensor;
     any(axis?: Axes, options?: ReduceOptions): Tensor;
     all(axis?: Axes, options?: ReduceOptions): Tensor;
   }
@@ -45,6 +50,7 @@ declare module '../tensor.js' {
 
 const { add, sub, mul, div, pow, maximum, minimum, clamp } = elementwise;
 const { neg, abs, square, sqrt, exp, log, tanh, sigmoid, eq, ne, lt, le, gt, ge } = elementwise;
+const { argmax, argmin, cumsum } = scan;
 const { sum, mean, prod, max, min, variance, std, norm, any, all } = reduce;
 
 type Method = (x: Tensor, ...args: never[]) => Tensor;
@@ -52,6 +58,7 @@ const methods: Record<string, Method> = {
   ...{ add, sub, mul, div, pow, maximum, minimum, clamp },
   ...{ neg, abs, square, sqrt, exp, log, tanh, sigmoid, eq, ne, lt, le, gt, ge },
   ...{ sum, mean, prod, max, min, variance, std, norm, any, all },
+  ...{ argmax, argmin, cumsum },
 };
 for (const [name, method] of Object.entries(methods))
   Object.defineProperty(Tensor.prototype, name, {

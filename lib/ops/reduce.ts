@@ -3,6 +3,7 @@ import { checkFloating, checkTensors, normalizeAxis } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { isFloating, type DType } from '../dtype.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { div, eq, gt, mul, sqrt, square, sub, where } from './elementwise.js';
 import { cast } from './cast.js';
@@ -95,7 +96,17 @@ export function mean(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
   });
 }
 
-/** Product over axes. Its gradient is the product divided by the element: elements must not be 0 there. */
+// The product of the others, for each element: where one of them is 0 that is 0, and where the element is
+// the only 0 it is the product of the rest.
+function productOfOthers(x: Tensor, { axes }: Plan): Tensor {
+  const zero = eq(x, 0);
+  const safe = where(zero, 1, x);
+  const zeros = sum(zero, axes, { keepDims: true });
+  const otherZeros = sub(zeros, cast(zero, 'int64'));
+  return where(eq(otherZeros, 0), div(prod(safe, axes, { keepDims: true }), safe), 0);
+}
+
+/** Product over axes. Integers multiply to int64. The product of nothing is 1. */
 export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('prod', { x });
   const p = plan('prod', x, axis, options);
@@ -104,8 +115,8 @@ export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tenso
     name: 'prod',
     inputs: [x],
     output: y,
-    save: [x, y],
-    backward: ([dy], [x, y]) => [div(spread(mul(dy, y), p, x.shape), x)],
+    save: [x],
+    backward: ([dy], [x]) => [mul(spread(dy, p, x.shape), productOfOthers(x, p))],
   });
 }
 
@@ -144,44 +155,55 @@ export interface VarianceOptions extends ReduceOptions {
   correction?: number;
 }
 
+// Squares leave float16's range and bfloat16's precision early: 16-bit dtypes are computed in float32.
+function in32Bits(x: Tensor, body: (wide: Tensor) => Tensor): Tensor {
+  if (x.dtype !== 'float16' && x.dtype !== 'bfloat16') return tidy(() => body(x));
+  return tidy(() => cast(body(cast(x, 'float32')), x.dtype));
+}
+
 function varianceOf(
   name: string,
   x: Tensor,
   axis: Axes | undefined,
   options: VarianceOptions,
+  finish: (variance: Tensor) => Tensor,
 ): Tensor {
   checkTensors(name, { x });
   checkFloating(name, { x });
   const { correction = 1, ...shape } = options;
   const { count } = plan(name, x, axis, shape);
-  const centred = sub(x, mean(x, axis, { keepDims: true }));
-  return mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction));
+  return in32Bits(x, (x) => {
+    const centred = sub(x, mean(x, axis, { keepDims: true }));
+    return finish(mul(sum(square(centred), axis, shape), 1 / Math.max(0, count - correction)));
+  });
 }
 
 /** Variance over axes: mean squared distance from the mean, with Bessel's correction by default. */
 export const variance = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  varianceOf('variance', x, axis, options);
+  varianceOf('variance', x, axis, options, (variance) => variance);
 
 /** Standard deviation over axes; see {@link variance}. */
 export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  sqrt(varianceOf('std', x, axis, options));
+  varianceOf('std', x, axis, options, sqrt);
 
 /** Euclidean norm over axes. Its gradient at 0 is 0. */
 export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('norm', { x });
   checkFloating('norm', { x });
   const p = plan('norm', x, axis, options);
-  const squares = run(kernels.reduce_square, x, p, x.dtype);
-  const y = noGrad(() => sqrt(squares));
-  return op({
-    name: 'norm',
-    inputs: [x],
-    output: y,
-    save: [x, y],
-    backward: ([dy], [x, y]) => {
-      const scale = where(gt(y, 0), div(dy, y), 0);
-      return [mul(x, spread(scale, p, x.shape))];
-    },
+  return in32Bits(x, (x) => {
+    const squares = run(kernels.reduce_square, x, p, x.dtype);
+    const y = noGrad(() => sqrt(squares));
+    return op({
+      name: 'norm',
+      inputs: [x],
+      output: y,
+      save: [x, y],
+      backward: ([dy], [x, y]) => {
+        const scale = where(gt(y, 0), div(dy, y), 0);
+        return [mul(x, spread(scale, p, x.shape))];
+      },
+    });
   });
 }
 

@@ -1,4 +1,5 @@
-// Elementwise ops of two operands and `where`: one broadcast loop, a row per functor of ops/elementwise.h.
+// Elementwise ops of two operands and `where`: one broadcast loop, a row per functor of
+// ops/elementwise.h.
 #include "ops/binary.h"
 
 #include "cpu/broadcast.h"
@@ -10,38 +11,35 @@ namespace {
 
 using namespace elementwise;
 
-// A whole vector or a part of one; a single element fills all lanes when its operand repeats.
+// A vector of a piece; a single element fills all lanes when its operand repeats.
 template <class V, class T, class Extent>
-EMULSION_INLINE V fetch(const T* from, int64_t i, bool repeats, V repeated, Extent extent) {
-  return repeats ? repeated : load<V>(from + i, extent);
+EMULSION_INLINE V fetch(Piece<T> piece, int64_t i, V repeated, Extent extent) {
+  return piece.step ? load<V>(piece.from + i, extent) : repeated;
 }
 
 template <class V, class T>
-EMULSION_INLINE V repeat(const T* from) {
-  return V(convert<std::decay_t<decltype(V()[0])>>(*from));
+EMULSION_INLINE V repeat(Piece<T> piece) {
+  return V(convert<std::decay_t<decltype(V()[0])>>(*piece.from));
 }
 
 template <class Functor, class T>
 void combine(const char* op, const View& a, const View& b, View& y) {
   using V = Number<T>;
   const Broadcast<2> plan(op, y.shape, {&a, &b});
-  if (y.numel() == 0) return;
-  const bool a_repeats = plan.repeats(0), b_repeats = plan.repeats(1);
   T* to = y.as<T>();
-  plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[2], int64_t length) {
-    const T* from_a = a.as<T>() + offsets[0];
-    const T* from_b = b.as<T>() + offsets[1];
+  const auto piece = [&](int64_t first, int64_t length, Piece<T> from_a, Piece<T> from_b) {
     const V fixed_a = repeat<V>(from_a), fixed_b = repeat<V>(from_b);
     for_vectors<V>(0, length, [&](int64_t i, auto extent) EMULSION_STEP {
-      const V left = fetch<V>(from_a, i, a_repeats, fixed_a, extent);
-      const V right = fetch<V>(from_b, i, b_repeats, fixed_b, extent);
+      const V left = fetch(from_a, i, fixed_a, extent), right = fetch(from_b, i, fixed_b, extent);
       store(Functor::value(left, right), to + first + i, extent);
     });
-  });
+  };
+  plan.for_pieces(stream_grain, piece, a.as<const T>(), b.as<const T>());
 }
 
 void check_binary(const char* op, const View& a, const View& b, const View& y) {
-  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op, ": operands must have the same dtype");
+  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op,
+                 ": operands must have the same dtype");
 }
 
 template <class Functor>
@@ -50,64 +48,73 @@ void run_numeric(const char* op, const View& a, const View& b, View& y) {
     case DType::int32: return combine<Functor, int32_t>(op, a, b, y);
     case DType::int64: return combine<Functor, int64_t>(op, a, b, y);
     case DType::uint8: return combine<Functor, uint8_t>(op, a, b, y);
-    default: return dispatch_floating(a.dtype, op, [&]<class T>() { combine<Functor, T>(op, a, b, y); });
+    default:
+      return dispatch_floating(a.dtype, op, [&]<class T>() { combine<Functor, T>(op, a, b, y); });
   }
 }
 
-// Element by element: the result is a byte whatever the operands are.
+// Element by element: the result is a byte whatever the operands are. Steps that the compiler knows
+// let it make vectors of the loop.
 template <class T, class Relation>
 void relate(const char* op, const View& a, const View& b, View& y, Relation relation) {
   const Broadcast<2> plan(op, y.shape, {&a, &b});
-  if (y.numel() == 0) return;
-  const int64_t step_a = plan.repeats(0) ? 0 : 1, step_b = plan.repeats(1) ? 0 : 1;
-  bool* to = y.as<bool>();
-  plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[2], int64_t length) {
-    const T* from_a = a.as<T>() + offsets[0];
-    const T* from_b = b.as<T>() + offsets[1];
-    for (int64_t i = 0; i < length; ++i)
-      to[first + i] = relation(from_a[i * step_a], from_b[i * step_b]);
-  });
+  const auto piece = [&](int64_t first, int64_t length, Piece<T> left, Piece<T> right) {
+    bool* to = y.as<bool>() + first;
+    if (left.step == 0) {
+      for (int64_t i = 0; i < length; ++i) to[i] = relation(*left.from, right.from[i * right.step]);
+    } else if (right.step == 0) {
+      const T fixed = *right.from;
+      for (int64_t i = 0; i < length; ++i) to[i] = relation(left.from[i], fixed);
+    } else {
+      for (int64_t i = 0; i < length; ++i) to[i] = relation(left.from[i], right.from[i]);
+    }
+  };
+  plan.for_pieces(stream_grain, piece, a.as<const T>(), b.as<const T>());
 }
 
 template <class T>
 EMULSION_INLINE auto comparable(T value) {
-  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) return to_float(value);
-  else return value;
+  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>)
+    return to_float(value);
+  else
+    return value;
 }
 
 }  // namespace
 
 void accumulate(View& into, const View& add) {
-  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape, "accumulate: into ",
-                 dtype_name(into.dtype), ' ', into.shape, " and add ", dtype_name(add.dtype), ' ', add.shape,
-                 " must have the same shape and dtype");
+  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape,
+                 "accumulate: into ", dtype_name(into.dtype), ' ', into.shape, " and add ",
+                 dtype_name(add.dtype), ' ', add.shape, " must have the same shape and dtype");
   EMULSION_CHECK(into.dtype != DType::boolean, "accumulate: bool has no addition");
   run_numeric<Add>("accumulate", into, add, into);
 }
 
-#define EMULSION_DEFINE_FLOATING(name, functor)                                                        \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    check_binary(#name, a, b, y);                                                                      \
-    dispatch_floating(a.dtype, #name, [&]<class T>() { combine<functor, T>(#name, a, b, y); });        \
+#define EMULSION_DEFINE_FLOATING(name, functor)                                                 \
+  void name##_forward(const View& a, const View& b, View& y) {                                  \
+    check_binary(#name, a, b, y);                                                               \
+    dispatch_floating(a.dtype, #name, [&]<class T>() { combine<functor, T>(#name, a, b, y); }); \
   }
-#define EMULSION_DEFINE_NUMERIC(name, functor)                                                         \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    check_binary(#name, a, b, y);                                                                      \
-    run_numeric<functor>(#name, a, b, y);                                                              \
+#define EMULSION_DEFINE_NUMERIC(name, functor)                 \
+  void name##_forward(const View& a, const View& b, View& y) { \
+    check_binary(#name, a, b, y);                              \
+    run_numeric<functor>(#name, a, b, y);                      \
   }
-#define EMULSION_DEFINE_COMPARE(name, symbol)                                                          \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    EMULSION_CHECK(a && b && y && a.dtype == b.dtype && y.dtype == DType::boolean, #name,              \
-                   ": operands must have the same dtype and the result must be bool");                 \
-    dispatch_all(a.dtype, [&]<class T>() {                                                             \
-      relate<T>(#name, a, b, y, [](T left, T right) { return comparable(left) symbol comparable(right); }); \
-    });                                                                                                \
+#define EMULSION_DEFINE_COMPARE(name, symbol)                                               \
+  void name##_forward(const View& a, const View& b, View& y) {                              \
+    EMULSION_CHECK(a&& b&& y&& a.dtype == b.dtype && y.dtype == DType::boolean, #name,      \
+                   ": operands must have the same dtype and the result must be bool");      \
+    dispatch_all(a.dtype, [&]<class T>() {                                                  \
+      relate<T>(#name, a, b, y,                                                             \
+                [](T left, T right) { return comparable(left) symbol comparable(right); }); \
+    });                                                                                     \
   }
-#define EMULSION_DEFINE_LOGICAL(name, symbol)                                                          \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    EMULSION_CHECK(a && b && y && a.dtype == DType::boolean && b.dtype == DType::boolean &&            \
-                       y.dtype == DType::boolean, #name, ": operands and result must be bool");        \
-    relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; });      \
+#define EMULSION_DEFINE_LOGICAL(name, symbol)                                                     \
+  void name##_forward(const View& a, const View& b, View& y) {                                    \
+    EMULSION_CHECK(a&& b&& y&& a.dtype == DType::boolean && b.dtype == DType::boolean &&          \
+                       y.dtype == DType::boolean,                                                 \
+                   #name, ": operands and result must be bool");                                  \
+    relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; }); \
   }
 
 EMULSION_BINARY_FLOATING(EMULSION_DEFINE_FLOATING)
@@ -116,19 +123,23 @@ EMULSION_COMPARE(EMULSION_DEFINE_COMPARE)
 EMULSION_LOGICAL(EMULSION_DEFINE_LOGICAL)
 
 void where_forward(const View& condition, const View& a, const View& b, View& y) {
-  EMULSION_CHECK(condition && condition.dtype == DType::boolean, "where: the condition must be bool");
+  EMULSION_CHECK(condition && condition.dtype == DType::boolean,
+                 "where: the condition must be bool");
   check_binary("where", a, b, y);
   const Broadcast<3> plan("where", y.shape, {&condition, &a, &b});
-  if (y.numel() == 0) return;
   dispatch_all(y.dtype, [&]<class T>() {
-    const int64_t step_c = plan.repeats(0) ? 0 : 1, step_a = plan.repeats(1) ? 0 : 1, step_b = plan.repeats(2) ? 0 : 1;
-    T* to = y.as<T>();
-    plan.for_rows(stream_grain, [&](int64_t first, const int64_t (&offsets)[3], int64_t length) {
-      const bool* mask = condition.as<bool>() + offsets[0];
-      const T* yes = a.as<T>() + offsets[1];
-      const T* no = b.as<T>() + offsets[2];
-      for (int64_t i = 0; i < length; ++i) to[first + i] = mask[i * step_c] ? yes[i * step_a] : no[i * step_b];
-    });
+    const auto piece = [&](int64_t first, int64_t length, Piece<bool> mask, Piece<T> yes,
+                           Piece<T> no) {
+      T* to = y.as<T>() + first;
+      if (mask.step & yes.step & no.step) {
+        for (int64_t i = 0; i < length; ++i) to[i] = mask.from[i] ? yes.from[i] : no.from[i];
+      } else {
+        for (int64_t i = 0; i < length; ++i)
+          to[i] = mask.from[i * mask.step] ? yes.from[i * yes.step] : no.from[i * no.step];
+      }
+    };
+    plan.for_pieces(stream_grain, piece, condition.as<const bool>(), a.as<const T>(),
+                    b.as<const T>());
   });
 }
 

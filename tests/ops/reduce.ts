@@ -70,6 +70,7 @@ const also = (base: OpCases, ...cases: OpCase[]): OpCases => ({
   cases: [...base.cases, ...cases],
 });
 
+const product: Fold = (values) => values.reduce((a, b) => a * b, 1);
 const spread = (values: number[], correction: number): number => {
   const centre = average(values);
   return total(values.map((v) => (v - centre) ** 2)) / Math.max(0, values.length - correction);
@@ -109,10 +110,11 @@ export default [
     run: ({ x }) => lib.mean(x, 0),
     reference: () => [NaN, NaN],
   }),
-  reduction('prod', lib.prod, (values) => values.reduce((a, b) => a * b, 1), {
-    values: 'uniform',
-    low: 0.7,
-    high: 1.4,
+  also(reduction('prod', lib.prod, product, { values: 'uniform', low: 0.7, high: 1.4 }), {
+    name: 'rows with no, one and two zeros',
+    inputs: { x: { shape: [3, 3], values: [1, 2, 3, 4, 0, 5, 0, 6, 0] } },
+    run: ({ x }) => lib.prod(x, 1),
+    reference: ({ x }) => reduce(x, [1], product),
   }),
   also(
     reduction('max', lib.max, (values) => Math.max(...values)),
@@ -134,7 +136,15 @@ export default [
       ({ x }) => reduce(x, [1], (values) => Math.sqrt(spread(values, 0))),
     ),
   ),
-  reduction('norm', lib.norm, (values) => Math.hypot(...values)),
+  also(
+    reduction('norm', lib.norm, (values) => Math.hypot(...values)),
+    {
+      name: 'of squares beyond a 16-bit range',
+      inputs: { x: { shape: [4], values: [300, -400, 0, 0] } },
+      run: ({ x }) => lib.norm(x),
+      reference: () => [500],
+    },
+  ),
   reduction('any', lib.any, (values) => Number(values.some(Boolean)), {
     dtype: 'bool',
     tolerance: 'exact',
