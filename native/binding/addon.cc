@@ -14,15 +14,16 @@ int64_t integer(const Napi::CallbackInfo& info, size_t position, const char* wha
   const Napi::Value value = info[position];
   EMULSION_CHECK(value.IsNumber(), what, ": expected an integer");
   const double real = value.As<Napi::Number>().DoubleValue();
-  EMULSION_CHECK(real == std::floor(real) && std::fabs(real) < 9007199254740992.0, what, ": expected an integer, got ",
-                 real);
+  EMULSION_CHECK(real == std::floor(real) && std::fabs(real) < 9007199254740992.0, what,
+                 ": expected an integer, got ", real);
   return static_cast<int64_t>(real);
 }
 
 Handles::Slot& slot(const Napi::CallbackInfo& info, size_t position, const char* op) {
   const Napi::Value value = info[position];
   Handles::Slot* found =
-      value.IsNumber() ? instance(info.Env()).handles.find(value.As<Napi::Number>().DoubleValue()) : nullptr;
+      value.IsNumber() ? instance(info.Env()).handles.find(value.As<Napi::Number>().DoubleValue())
+                       : nullptr;
   if (!found) fail(ErrorCode::disposed, op, ": no live tensor has this id");
   return *found;
 }
@@ -69,8 +70,10 @@ napi_value view(const Napi::CallbackInfo& info) {
   View view = from.view;
   view.shape = shape_from(info, 2, "view");
   const int64_t elements = view.numel();
-  EMULSION_CHECK(offset >= 0 && elements <= from.view.numel() && offset <= from.view.numel() - elements,
-                 "view: ", elements, " elements at offset ", offset, " exceed the tensor's ", from.view.numel());
+  EMULSION_CHECK(
+      offset >= 0 && elements <= from.view.numel() && offset <= from.view.numel() - elements,
+      "view: ", elements, " elements at offset ", offset, " exceed the tensor's ",
+      from.view.numel());
   view.data = static_cast<char*>(view.data) + offset * dtype_size(view.dtype);
   Storage* storage = from.storage;  // create() may move the slot
   return Napi::Number::New(info.Env(), owner.handles.create(storage, view));
@@ -80,7 +83,8 @@ napi_value view(const Napi::CallbackInfo& info) {
 napi_value release(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
   const Napi::Value value = info[0];
-  Handles::Slot* found = value.IsNumber() ? owner.handles.find(value.As<Napi::Number>().DoubleValue()) : nullptr;
+  Handles::Slot* found =
+      value.IsNumber() ? owner.handles.find(value.As<Napi::Number>().DoubleValue()) : nullptr;
   if (found) owner.handles.release(found);
   owner.report_external_memory(info.Env());
   return Napi::Boolean::New(info.Env(), found != nullptr);
@@ -102,9 +106,10 @@ Bytes bytes_for(const Napi::CallbackInfo& info, size_t position, const View& vie
   const Napi::Value value = info[position];
   EMULSION_CHECK(value.IsTypedArray(), op, ": expected a typed array");
   const auto array = value.As<Napi::TypedArray>();
-  EMULSION_CHECK(array.ByteLength() == static_cast<size_t>(view.bytes()), op, ": the array has ", array.ByteLength(),
-                 " bytes, the tensor ", view.bytes());
-  return {array, static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+  EMULSION_CHECK(array.ByteLength() == static_cast<size_t>(view.bytes()), op, ": the array has ",
+                 array.ByteLength(), " bytes, the tensor ", view.bytes());
+  return {array, static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+          array.ByteLength()};
 }
 
 // write(id, typed array): host to device. The array may be changed right after.
@@ -120,8 +125,11 @@ napi_value read(const Napi::CallbackInfo& info) {
   Handles::Slot& from = slot(info, 0, "read");
   const Bytes to = bytes_for(info, 1, from.view, "read");
   Device& device = *from.storage->device;
-  return instance(info.Env()).settle_later(device, to.array, [&device, data = from.view.data, to = to.data,
-                                                              length = to.length] { device.read(to, data, length); });
+  return instance(info.Env())
+      .settle_later(device, to.array,
+                    [&device, data = from.view.data, to = to.data, length = to.length] {
+                      device.read(to, data, length);
+                    });
 }
 
 // readSync(id, typed array): waits for the queue.
@@ -137,7 +145,8 @@ napi_value read_sync(const Napi::CallbackInfo& info) {
 
 napi_value synchronize(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
-  return owner.settle_later(owner.device(integer(info, 0, "synchronize")), Napi::Object::New(info.Env()), [] {});
+  return owner.settle_later(owner.device(integer(info, 0, "synchronize")),
+                            Napi::Object::New(info.Env()), [] {});
 }
 
 napi_value synchronize_sync(const Napi::CallbackInfo& info) {
@@ -172,7 +181,8 @@ napi_value empty_cache(const Napi::CallbackInfo& info) {
 
 napi_value set_threads(const Napi::CallbackInfo& info) {
   const int64_t count = integer(info, 0, "setNumThreads");
-  EMULSION_CHECK(count >= 1 && count <= 256, "setNumThreads: expected 1 to 256 threads, got ", count);
+  EMULSION_CHECK(count >= 1 && count <= 256, "setNumThreads: expected 1 to 256 threads, got ",
+                 count);
   Instance& owner = instance(info.Env());
   for (int i = 0; i < owner.device_count(); ++i) owner.device(i).wait();
   cpu::set_num_threads(static_cast<int>(count));
@@ -183,13 +193,16 @@ napi_value engine(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Instance& owner = instance(env);
   Napi::Object result = Napi::Object::New(env);
-  Napi::Array devices = Napi::Array::New(env), levels = Napi::Array::New(env), names = Napi::Array::New(env);
+  Napi::Array devices = Napi::Array::New(env), levels = Napi::Array::New(env),
+              names = Napi::Array::New(env);
   for (int i = 0; i < owner.device_count(); ++i)
     devices.Set(static_cast<uint32_t>(i), Napi::String::New(env, owner.device(i).name()));
   uint32_t next = 0;
-  for (Level level : compiled_levels()) levels.Set(next++, Napi::String::New(env, level_name(level)));
+  for (Level level : compiled_levels())
+    levels.Set(next++, Napi::String::New(env, level_name(level)));
   next = 0;
-  for (const Kernel& kernel : kernels(active_level())) names.Set(next++, Napi::String::New(env, kernel.name));
+  for (const Kernel& kernel : kernels(active_level()))
+    names.Set(next++, Napi::String::New(env, kernel.name));
   result.Set("devices", devices);
   result.Set("levels", levels);
   result.Set("level", Napi::String::New(env, level_name(active_level())));
@@ -236,7 +249,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<set_error_factory>(env, exports, "setErrorFactory");
   for (const Kernel& kernel : kernels(level)) {
     napi_value function;
-    napi_create_function(env, kernel.name, NAPI_AUTO_LENGTH, kernel.callback, const_cast<Kernel*>(&kernel), &function);
+    napi_create_function(env, kernel.name, NAPI_AUTO_LENGTH, kernel.callback,
+                         const_cast<Kernel*>(&kernel), &function);
     exports.Set(kernel.name, Napi::Value(env, function));
   }
   return exports;

@@ -1,5 +1,6 @@
-// From JavaScript arguments to a kernel's C++ signature, deduced by template: a kernel's row in ops.cc is
-// its whole binding. Tensors travel as ids, optional ones as null, Shape and Views as arrays.
+// From JavaScript arguments to a kernel's C++ signature, deduced by template: a kernel's row in
+// ops.cc is its whole binding. Tensors travel as ids, optional ones as null, Shape and Views as
+// arrays.
 #pragma once
 
 #include <cmath>
@@ -32,7 +33,8 @@ class Arguments {
 
   template <class T>
   T get(size_t position) {
-    EMULSION_CHECK(position < count_, "expected at least ", position + 1, " arguments, got ", count_);
+    EMULSION_CHECK(position < count_, "expected at least ", position + 1, " arguments, got ",
+                   count_);
     return convert<T>(values_[position], position);
   }
 
@@ -45,8 +47,8 @@ class Arguments {
       return number(value, position);
     } else if constexpr (std::is_same_v<T, int64_t>) {
       const double real = number(value, position);
-      EMULSION_CHECK(real == std::floor(real) && std::fabs(real) <= 9007199254740992.0, "argument ", position,
-                     ": expected an integer, got ", real);
+      EMULSION_CHECK(real == std::floor(real) && std::fabs(real) <= 9007199254740992.0, "argument ",
+                     position, ": expected an integer, got ", real);
       return static_cast<int64_t>(real);
     } else if constexpr (std::is_same_v<T, bool>) {
       bool result = false;
@@ -55,12 +57,15 @@ class Arguments {
       return result;
     } else if constexpr (std::is_same_v<T, Shape>) {
       Shape shape;
-      each(value, position, Shape::max_rank, [&](napi_value item) { shape.push_back(convert<int64_t>(item, position)); });
+      each(value, position, Shape::max_rank,
+           [&](napi_value item) { shape.push_back(convert<int64_t>(item, position)); });
       return shape;
     } else {
-      static_assert(std::is_same_v<T, Views>, "kernels take View, Views, Shape, double, int64_t and bool");
+      static_assert(std::is_same_v<T, Views>,
+                    "kernels take View, Views, Shape, double, int64_t and bool");
       Views views;
-      each(value, position, 1 << 20, [&](napi_value item) { views.push_back(view(item, position)); });
+      each(value, position, 1 << 20,
+           [&](napi_value item) { views.push_back(view(item, position)); });
       return views;
     }
   }
@@ -92,10 +97,12 @@ class Arguments {
     EMULSION_CHECK(is_array, "argument ", position, ": expected an array");
     uint32_t length = 0;
     napi_get_array_length(env_, value, &length);
-    EMULSION_CHECK(length <= limit, "argument ", position, ": at most ", limit, " items, got ", length);
+    EMULSION_CHECK(length <= limit, "argument ", position, ": at most ", limit, " items, got ",
+                   length);
     for (uint32_t i = 0; i < length; ++i) {
       napi_value item;
-      EMULSION_CHECK(napi_get_element(env_, value, i, &item) == napi_ok, "argument ", position, ": unreadable item ", i);
+      EMULSION_CHECK(napi_get_element(env_, value, i, &item) == napi_ok, "argument ", position,
+                     ": unreadable item ", i);
       body(item);
     }
   }
@@ -134,9 +141,11 @@ struct Caller<void (*)(Parameters...)> {
     try {
       Arguments arguments(env, values, count, instance(env));
       // Braces fix the order of conversion: errors name the first bad argument.
-      std::tuple<std::decay_t<Parameters>...> converted{arguments.get<std::decay_t<Parameters>>(Positions)...};
+      std::tuple<std::decay_t<Parameters>...> converted{
+          arguments.get<std::decay_t<Parameters>>(Positions)...};
       Body body = reinterpret_cast<Body>(kernel.body);
-      arguments.device().submit(kernel.name, Task([body, converted = std::move(converted)]() mutable {
+      arguments.device().submit(kernel.name,
+                                Task([body, converted = std::move(converted)]() mutable {
                                   body(std::get<Positions>(converted)...);
                                 }));
     } catch (const Error& error) {

@@ -4,7 +4,8 @@
 
 namespace emulsion::binding {
 
-// One asynchronous read under way. `error` is written on the queue thread before the settler is called.
+// One asynchronous read under way. `error` is written on the queue thread before the settler is
+// called.
 struct Instance::Pending {
   Instance* owner;
   Napi::Promise::Deferred deferred;
@@ -25,13 +26,16 @@ Instance::~Instance() {
 }
 
 Device& Instance::device(int64_t index) {
-  EMULSION_CHECK(index >= 0 && index < device_count(), "no device with index ", index, "; there are ", device_count());
+  EMULSION_CHECK(index >= 0 && index < device_count(), "no device with index ", index,
+                 "; there are ", device_count());
   return *devices_[static_cast<size_t>(index)];
 }
 
-Napi::Promise Instance::settle_later(Device& device, Napi::Object keep, std::function<void()> copy) {
+Napi::Promise Instance::settle_later(Device& device, Napi::Object keep,
+                                     std::function<void()> copy) {
   Napi::Env env = keep.Env();
-  auto* pending = new Pending{this, Napi::Promise::Deferred::New(env), Napi::Persistent(keep), nullptr};
+  auto* pending =
+      new Pending{this, Napi::Promise::Deferred::New(env), Napi::Persistent(keep), nullptr};
   Napi::Promise promise = pending->deferred.Promise();
   if (pending_++ == 0) settler_.Ref(env);
   device.submit("read", Task([this, &device, pending, copy = std::move(copy)] {
@@ -47,8 +51,10 @@ void Instance::settle(Napi::Env env, Napi::Function, std::nullptr_t*, Pending* p
   if (env == nullptr) return;  // the environment is going away
   Napi::HandleScope scope(env);
   if (--pending->owner->pending_ == 0) pending->owner->settler_.Unref(env);
-  if (pending->error) pending->deferred.Reject(error_value(env, *pending->error));
-  else pending->deferred.Resolve(pending->keep.Value());
+  if (pending->error)
+    pending->deferred.Reject(error_value(env, *pending->error));
+  else
+    pending->deferred.Resolve(pending->keep.Value());
 }
 
 void Instance::report_external_memory(Napi::Env env) {
@@ -87,7 +93,8 @@ Napi::Value current_error(Napi::Env env) {
   } catch (const std::exception& error) {
     message = error.what();
   }
-  Napi::Function make_error = instance(env).make_error.IsEmpty() ? Napi::Function() : instance(env).make_error.Value();
+  Napi::Function make_error =
+      instance(env).make_error.IsEmpty() ? Napi::Function() : instance(env).make_error.Value();
   const auto text = Napi::String::New(env, message);
   const auto name = Napi::String::New(env, error_code_name(code));
   if (!make_error.IsEmpty()) return make_error.Call({text, name});

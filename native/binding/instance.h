@@ -1,5 +1,5 @@
-// What one JavaScript environment (the main thread or a worker) owns: its devices, its table of tensors,
-// its asynchronous reads. Nothing is shared between environments but the thread pool.
+// What one JavaScript environment (the main thread or a worker) owns: its devices, its table of
+// tensors, its asynchronous reads. Nothing is shared between environments but the thread pool.
 #pragma once
 
 #include <napi.h>
@@ -22,8 +22,9 @@ class Instance {
   Device& device(int64_t index);
   int device_count() const { return static_cast<int>(devices_.size()); }
 
-  // Runs `copy` behind everything enqueued so far, then settles the promise on the JavaScript thread: with
-  // the value `keep` refers to, or with the device's fault. `keep` stays referenced meanwhile.
+  // Runs `copy` behind everything enqueued so far, then settles the promise on the JavaScript
+  // thread: with the value `keep` refers to, or with the device's fault. `keep` stays referenced
+  // meanwhile.
   Napi::Promise settle_later(Device& device, Napi::Object keep, std::function<void()> copy);
 
   // The constructor of lib/errors.ts for errors with a code: (message, code) -> Error.

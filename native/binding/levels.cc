@@ -14,7 +14,8 @@ bool runs_here(Level level) {
     case Level::neon: return true;
 #if defined(__x86_64__)
     case Level::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("f16c");
     case Level::avx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -59,12 +60,13 @@ Level active_level() {
   if (const char* wanted = std::getenv("EMULSION_CPU_LEVEL"); wanted && *wanted) {
     for (Level level : levels)
       if (std::string(wanted) == level_name(level) && runs_here(level)) return level;
-    fail(ErrorCode::unsupported, "EMULSION_CPU_LEVEL=", wanted, " is not compiled in or not supported by this ",
-         "processor; compiled in: ", names);
+    fail(ErrorCode::unsupported, "EMULSION_CPU_LEVEL=", wanted,
+         " is not compiled in or not supported by this ", "processor; compiled in: ", names);
   }
   for (size_t i = levels.size(); i-- > 0;)
     if (runs_here(levels[i])) return levels[i];
-  fail(ErrorCode::unsupported, "this processor runs none of the compiled instruction-set levels: ", names);
+  fail(ErrorCode::unsupported,
+       "this processor runs none of the compiled instruction-set levels: ", names);
 }
 
 }  // namespace emulsion::binding

@@ -11,7 +11,8 @@ enum class Level { baseline, avx2, avx512, neon };
 const char* level_name(Level level);
 // Levels compiled in, lowest first.
 std::vector<Level> compiled_levels();
-// The highest usable level, or the one EMULSION_CPU_LEVEL names. Throws if that one cannot run here.
+// The highest usable level, or the one EMULSION_CPU_LEVEL names. Throws if that one cannot run
+// here.
 Level active_level();
 
 }  // namespace emulsion::binding

@@ -8,14 +8,14 @@
 namespace emulsion {
 namespace {
 
-// Beyond this a miss returns old blocks to the system first: shapes that no longer occur must not pin
-// memory for ever.
+// Beyond this a miss returns old blocks to the system first: shapes that no longer occur must not
+// pin memory for ever.
 constexpr int64_t cache_floor = int64_t{256} << 20;
 
 }  // namespace
 
-// 64-byte steps up to 1 KiB, then eight steps per power of two: at most an eighth is wasted, and the
-// same few sizes come back.
+// 64-byte steps up to 1 KiB, then eight steps per power of two: at most an eighth is wasted, and
+// the same few sizes come back.
 size_t CachingAllocator::block_size(size_t bytes) {
   if (bytes <= 1024) return std::max<size_t>(64, (bytes + 63) / 64 * 64);
   const size_t step = std::bit_floor(bytes - 1) / 8;
@@ -32,15 +32,17 @@ void* CachingAllocator::allocate(size_t bytes) {
     if (found->second.empty()) cache_.erase(found);
     stats_.cached_bytes -= static_cast<int64_t>(size);
   } else {
-    if (stats_.cached_bytes > std::max(cache_floor, stats_.live_bytes)) trim(stats_.cached_bytes / 2);
+    if (stats_.cached_bytes > std::max(cache_floor, stats_.live_bytes))
+      trim(stats_.cached_bytes / 2);
     block = source_.acquire(size);
     if (!block) {
       empty_cache();
       block = source_.acquire(size);
     }
     if (!block)
-      fail(ErrorCode::out_of_memory, "out of memory: asked for ", bytes, " bytes while ", stats_.live_bytes,
-           " bytes in ", stats_.live_blocks, " blocks are live; dispose tensors (tidy, scope), use smaller ",
+      fail(ErrorCode::out_of_memory, "out of memory: asked for ", bytes, " bytes while ",
+           stats_.live_bytes, " bytes in ", stats_.live_blocks,
+           " blocks are live; dispose tensors (tidy, scope), use smaller ",
            "batches or checkpoint()");
   }
   stats_.live_bytes += static_cast<int64_t>(size);

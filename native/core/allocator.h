@@ -1,7 +1,7 @@
-// A caching allocator for one device, used from the thread that enqueues work. Freed blocks are reused
-// in queue order: whoever gets a block enqueues its use behind the work of the previous owner, so nothing
-// ever waits for a free. Memory goes back to the system only when the cache outgrows its limit, on
-// empty_cache(), or when an allocation would fail otherwise.
+// A caching allocator for one device, used from the thread that enqueues work. Freed blocks are
+// reused in queue order: whoever gets a block enqueues its use behind the work of the previous
+// owner, so nothing ever waits for a free. Memory goes back to the system only when the cache
+// outgrows its limit, on empty_cache(), or when an allocation would fail otherwise.
 #pragma once
 
 #include <cstddef>

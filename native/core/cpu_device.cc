@@ -74,7 +74,9 @@ class CpuDevice final : public Device, private MemorySource {
     }
   }
 
-  bool idle() const override { return completed_.load(std::memory_order_acquire) == submitted_.load(); }
+  bool idle() const override {
+    return completed_.load(std::memory_order_acquire) == submitted_.load();
+  }
 
   void take_fault() override {
     if (auto fault = steal_fault()) std::rethrow_exception(*fault);
@@ -94,7 +96,9 @@ class CpuDevice final : public Device, private MemorySource {
     }
     std::unique_ptr<char[]> staging(new char[bytes]);
     std::memcpy(staging.get(), from, bytes);
-    submit("write", Task([to, bytes, staging = std::move(staging)] { std::memcpy(to, staging.get(), bytes); }));
+    submit("write", Task([to, bytes, staging = std::move(staging)] {
+             std::memcpy(to, staging.get(), bytes);
+           }));
   }
 
   void read(void* to, const void* from, size_t bytes) override {
@@ -131,16 +135,20 @@ class CpuDevice final : public Device, private MemorySource {
       return std::make_exception_ptr(
           text.rfind(op, 0) == 0 ? error : Error(error.code(), std::string(op) + ": " + text));
     } catch (const std::bad_alloc&) {
-      return std::make_exception_ptr(Error(ErrorCode::out_of_memory, std::string(op) + ": out of memory"));
+      return std::make_exception_ptr(
+          Error(ErrorCode::out_of_memory, std::string(op) + ": out of memory"));
     } catch (const std::exception& error) {
-      return std::make_exception_ptr(Error(ErrorCode::internal, std::string(op) + ": " + error.what()));
+      return std::make_exception_ptr(
+          Error(ErrorCode::internal, std::string(op) + ": " + error.what()));
     }
   }
 
   void run() {
     for (;;) {
       for (int round = 0; round < spin_rounds; ++round) {
-        if (submitted_.load(std::memory_order_acquire) != completed_.load(std::memory_order_relaxed)) break;
+        if (submitted_.load(std::memory_order_acquire) !=
+            completed_.load(std::memory_order_relaxed))
+          break;
         pause();
       }
       Entry entry;
@@ -162,7 +170,8 @@ class CpuDevice final : public Device, private MemorySource {
     }
   }
 
-  // Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB entries.
+  // Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB
+  // entries.
   void* acquire(size_t bytes) override {
     const size_t alignment = bytes >= huge_page ? huge_page : 64;
     void* block = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);

@@ -1,5 +1,5 @@
-// A device is a queue: work is submitted in program order and runs in that order; nothing waits until a
-// value is read. The thread that submits also owns the allocator.
+// A device is a queue: work is submitted in program order and runs in that order; nothing waits
+// until a value is read. The thread that submits also owns the allocator.
 #pragma once
 
 #include <cstddef>
@@ -38,8 +38,8 @@ class Device {
   virtual ~Device() = default;
 
   virtual const std::string& name() const = 0;
-  // Enqueues work. An exception it throws is kept and rethrown by the next take_fault(). Blocks only when
-  // the queue is full. With EMULSION_SYNC=1 the work runs here and throws here.
+  // Enqueues work. An exception it throws is kept and rethrown by the next take_fault(). Blocks
+  // only when the queue is full. With EMULSION_SYNC=1 the work runs here and throws here.
   virtual void submit(const char* op, Task task) = 0;
   // Waits until everything submitted so far has run.
   virtual void wait() = 0;

@@ -64,7 +64,8 @@ EMULSION_INLINE bfloat16 to_bfloat16(float value) {
 EMULSION_INLINE float to_float(float16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t rest = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;
-  // Scaling by 2^112 moves the half exponent bias to the float one and normalises subnormals for free.
+  // Scaling by 2^112 moves the half exponent bias to the float one and normalises subnormals for
+  // free.
   float scaled;
   std::memcpy(&scaled, &rest, 4);
   scaled *= 5.192296858534828e33f;
@@ -91,7 +92,8 @@ EMULSION_INLINE float16 to_float16(float value) {
     std::memcpy(&bits, &magnitude, 4);
     return {static_cast<uint16_t>(sign | (bits - 0x3f000000u))};
   }
-  bits += 0xc8000fffu + ((bits >> 13) & 1u);  // rebias the exponent by -112 and round to nearest even
+  bits +=
+      0xc8000fffu + ((bits >> 13) & 1u);  // rebias the exponent by -112 and round to nearest even
   return {static_cast<uint16_t>(sign | (bits >> 13))};
 }
 
@@ -139,7 +141,8 @@ EMULSION_INLINE void dispatch_floating(DType dtype, const char* op, Body&& body)
     case DType::bfloat16: return body.template operator()<bfloat16>();
     case DType::float16: return body.template operator()<float16>();
     case DType::float64: return body.template operator()<double>();
-    default: fail(ErrorCode::invalid_argument, op, ": expected a floating dtype, got ", dtype_name(dtype));
+    default:
+      fail(ErrorCode::invalid_argument, op, ": expected a floating dtype, got ", dtype_name(dtype));
   }
 }
 

@@ -1,5 +1,6 @@
-// Typed errors. Every failure below the binding is an Error with a code; the binding turns it into a
-// JavaScript error of the same code, so that callers can tell a wrong argument from a lack of memory.
+// Typed errors. Every failure below the binding is an Error with a code; the binding turns it into
+// a JavaScript error of the same code, so that callers can tell a wrong argument from a lack of
+// memory.
 #pragma once
 
 #include <sstream>
@@ -9,7 +10,14 @@
 
 namespace emulsion {
 
-enum class ErrorCode { invalid_argument, out_of_memory, disposed, index_out_of_range, unsupported, internal };
+enum class ErrorCode {
+  invalid_argument,
+  out_of_memory,
+  disposed,
+  index_out_of_range,
+  unsupported,
+  internal
+};
 
 inline const char* error_code_name(ErrorCode code) {
   switch (code) {
@@ -39,12 +47,12 @@ template <class... Parts>
   throw Error(code, message.str());
 }
 
-// Asserts a kernel's contract. The TypeScript layer has already given the friendly message; this one
-// only keeps a wrong direct call from touching memory it does not own.
-#define EMULSION_CHECK(condition, ...)                                                    \
-  do {                                                                                    \
-    if (__builtin_expect(!(condition), 0))                                                \
-      ::emulsion::fail(::emulsion::ErrorCode::invalid_argument, __VA_ARGS__);             \
+// Asserts a kernel's contract. The TypeScript layer has already given the friendly message; this
+// one only keeps a wrong direct call from touching memory it does not own.
+#define EMULSION_CHECK(condition, ...)                                        \
+  do {                                                                        \
+    if (__builtin_expect(!(condition), 0))                                    \
+      ::emulsion::fail(::emulsion::ErrorCode::invalid_argument, __VA_ARGS__); \
   } while (0)
 
 }  // namespace emulsion

@@ -1,6 +1,7 @@
-// The table of tensors that JavaScript holds, by number. An id carries its slot's generation, so that a
-// stale or invented one is recognised and refused. Used from the JavaScript thread alone: reference
-// counts need no atomics, because queued work holds plain pointers that queue order keeps valid.
+// The table of tensors that JavaScript holds, by number. An id carries its slot's generation, so
+// that a stale or invented one is recognised and refused. Used from the JavaScript thread alone:
+// reference counts need no atomics, because queued work holds plain pointers that queue order keeps
+// valid.
 #pragma once
 
 #include <cmath>
@@ -33,7 +34,8 @@ class Handles {
   double create(Storage* storage, const View& view) {
     uint32_t index;
     if (free_.empty()) {
-      EMULSION_CHECK(slots_.size() < (size_t{1} << slot_bits), "too many live tensors: ", slots_.size());
+      EMULSION_CHECK(slots_.size() < (size_t{1} << slot_bits),
+                     "too many live tensors: ", slots_.size());
       index = static_cast<uint32_t>(slots_.size());
       slots_.emplace_back();
     } else {
@@ -46,7 +48,8 @@ class Handles {
     slot.storage = storage;
     ++storage->references;
     ++slot.generation;
-    return static_cast<double>((static_cast<uint64_t>(slot.generation & 0x1fffffffu) << slot_bits) | index);
+    return static_cast<double>((static_cast<uint64_t>(slot.generation & 0x1fffffffu) << slot_bits) |
+                               index);
   }
 
   // nullptr for an id that names no live tensor.

@@ -1,5 +1,5 @@
-// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): randomness as a
-// function of (seed, stream, sample, block). The same bits on every device.
+// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): randomness
+// as a function of (seed, stream, sample, block). The same bits on every device.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,11 @@ struct PhiloxBlock {
 };
 
 // key = seed; counter = (block low, block high, sample, stream).
-EMULSION_INLINE PhiloxBlock philox(uint64_t seed, uint32_t stream, uint32_t sample, uint64_t block) {
+EMULSION_INLINE PhiloxBlock philox(uint64_t seed, uint32_t stream, uint32_t sample,
+                                   uint64_t block) {
   uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
-  uint32_t c0 = static_cast<uint32_t>(block), c1 = static_cast<uint32_t>(block >> 32), c2 = sample, c3 = stream;
+  uint32_t c0 = static_cast<uint32_t>(block), c1 = static_cast<uint32_t>(block >> 32), c2 = sample,
+           c3 = stream;
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(0xD2511F53u) * c0;
     const uint64_t product1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;

@@ -1,4 +1,5 @@
-// A shape: up to eight extents, on the stack. Also used for any short list of integers (axes, pads).
+// A shape: up to eight extents, on the stack. Also used for any short list of integers (axes,
+// pads).
 #pragma once
 
 #include <cstdint>
@@ -57,6 +58,8 @@ class Shape {
   int rank_ = 0;
 };
 
-inline std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.to_string(); }
+inline std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+  return out << shape.to_string();
+}
 
 }  // namespace emulsion

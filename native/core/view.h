@@ -1,5 +1,5 @@
-// What a kernel sees of a tensor: a pointer, a shape, a dtype. Dense, contiguous, row-major. Kernels own
-// nothing; the device's queue order keeps the memory alive until they ran.
+// What a kernel sees of a tensor: a pointer, a shape, a dtype. Dense, contiguous, row-major.
+// Kernels own nothing; the device's queue order keeps the memory alive until they ran.
 #pragma once
 
 #include "core/shape.h"

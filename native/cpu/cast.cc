@@ -40,14 +40,16 @@ EMULSION_INLINE To cast_value(From value) {
 
 // Types whose values fit a float exactly or round to one: these travel through Vec<float>.
 template <class T>
-constexpr bool is_short_float = __is_same(T, float) || __is_same(T, bfloat16) || __is_same(T, float16);
+constexpr bool is_short_float =
+    __is_same(T, float) || __is_same(T, bfloat16) || __is_same(T, float16);
 
 template <class To, class From>
 void cast_range(const From* x, To* y, int64_t begin, int64_t end) {
   if constexpr (is_short_float<From> && is_short_float<To>) {
     using V = Vec<float>;
-    for_vectors<V>(begin, end, [&](int64_t i, auto extent)
-                                   EMULSION_STEP { store(load<V>(x + i, extent), y + i, extent); });
+    for_vectors<V>(begin, end, [&](int64_t i, auto extent) EMULSION_STEP {
+      store(load<V>(x + i, extent), y + i, extent);
+    });
   } else {
     for (int64_t i = begin; i < end; ++i) y[i] = cast_value<To>(x[i]);
   }
@@ -67,8 +69,9 @@ void fill(double value, View& y) {
 }
 
 void copy(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ", dtype_name(x.dtype), ' ', x.shape,
-                 " and y ", dtype_name(y.dtype), ' ', y.shape, " must have the same dtype and element count");
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ",
+                 dtype_name(x.dtype), ' ', x.shape, " and y ", dtype_name(y.dtype), ' ', y.shape,
+                 " must have the same dtype and element count");
   const char* from = x.as<char>();
   char* to = y.as<char>();
   parallel_for(x.bytes(), 4 * stream_grain, [&](int64_t begin, int64_t end) {

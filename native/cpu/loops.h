@@ -1,5 +1,5 @@
-// The loop every elementwise kernel is made of: whole vectors, then one partial vector through the same
-// code, so that an element's bits do not depend on where a thread's range begins or ends.
+// The loop every elementwise kernel is made of: whole vectors, then one partial vector through the
+// same code, so that an element's bits do not depend on where a thread's range begins or ends.
 #pragma once
 
 #include <type_traits>
@@ -12,8 +12,8 @@ namespace emulsion::cpu::EMULSION_LEVEL {
 // Elements of a cheap op per thread: some ten microseconds of memory traffic.
 inline constexpr int64_t stream_grain = 32768;
 
-// One integer lane with the interface of Vec, so that a loop written for vectors serves integers too and
-// the compiler vectorises it. Arithmetic wraps.
+// One integer lane with the interface of Vec, so that a loop written for vectors serves integers
+// too and the compiler vectorises it. Arithmetic wraps.
 template <class T>
 struct Int {
   static constexpr int size = 1;
@@ -44,9 +44,15 @@ struct Int {
 
   EMULSION_INLINE T operator[](int) const { return lane; }
 
-  EMULSION_INLINE Int operator+(Int other) const { return wrap(Unsigned(lane) + Unsigned(other.lane)); }
-  EMULSION_INLINE Int operator-(Int other) const { return wrap(Unsigned(lane) - Unsigned(other.lane)); }
-  EMULSION_INLINE Int operator*(Int other) const { return wrap(Unsigned(lane) * Unsigned(other.lane)); }
+  EMULSION_INLINE Int operator+(Int other) const {
+    return wrap(Unsigned(lane) + Unsigned(other.lane));
+  }
+  EMULSION_INLINE Int operator-(Int other) const {
+    return wrap(Unsigned(lane) - Unsigned(other.lane));
+  }
+  EMULSION_INLINE Int operator*(Int other) const {
+    return wrap(Unsigned(lane) * Unsigned(other.lane));
+  }
   EMULSION_INLINE Int operator-() const { return wrap(Unsigned(0) - Unsigned(lane)); }
 
   EMULSION_INLINE Mask operator<(Int other) const { return lane < other.lane; }
@@ -133,7 +139,8 @@ EMULSION_INLINE void for_vectors(int64_t begin, int64_t end, Step&& step) {
   if (i < end) step(i, Part{end - i});
 }
 
-// A step has to be part of its loop: called, it would reload every operand's address for each vector.
+// A step has to be part of its loop: called, it would reload every operand's address for each
+// vector.
 #define EMULSION_STEP __attribute__((always_inline))
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -1,5 +1,5 @@
-// Peak FMA rate and copy bandwidth of this machine. The best of several short rounds counts: a limit is
-// what the hardware can do, not what a busy moment left of it.
+// Peak FMA rate and copy bandwidth of this machine. The best of several short rounds counts: a
+// limit is what the hardware can do, not what a busy moment left of it.
 #include "ops/measure.h"
 
 #include <chrono>
@@ -50,7 +50,8 @@ float run_chains(int64_t rounds) {
 
 void measure_flops(double seconds, View& y) {
   check_result(y, "measure_flops");
-  EMULSION_CHECK(seconds > 0 && seconds <= 10, "measure_flops: seconds must be in (0, 10], got ", seconds);
+  EMULSION_CHECK(seconds > 0 && seconds <= 10, "measure_flops: seconds must be in (0, 10], got ",
+                 seconds);
   constexpr int64_t rounds = 200000;
   const int threads = num_threads();
   double best = 0;
@@ -67,14 +68,17 @@ void measure_flops(double seconds, View& y) {
 
 void measure_bandwidth(int64_t bytes, int64_t repeats, View& y) {
   check_result(y, "measure_bandwidth");
-  EMULSION_CHECK(bytes >= 4096 && bytes <= (int64_t{4} << 30), "measure_bandwidth: bytes must be in [4 KiB, 4 GiB]");
-  EMULSION_CHECK(repeats >= 1 && repeats <= 1000, "measure_bandwidth: repeats must be in [1, 1000]");
+  EMULSION_CHECK(bytes >= 4096 && bytes <= (int64_t{4} << 30),
+                 "measure_bandwidth: bytes must be in [4 KiB, 4 GiB]");
+  EMULSION_CHECK(repeats >= 1 && repeats <= 1000,
+                 "measure_bandwidth: repeats must be in [1, 1000]");
   char* from = static_cast<char*>(std::malloc(static_cast<size_t>(bytes)));
   char* to = static_cast<char*>(std::malloc(static_cast<size_t>(bytes)));
   if (!from || !to) {
     std::free(from);
     std::free(to);
-    fail(ErrorCode::out_of_memory, "measure_bandwidth: no room for two buffers of ", bytes, " bytes");
+    fail(ErrorCode::out_of_memory, "measure_bandwidth: no room for two buffers of ", bytes,
+         " bytes");
   }
   std::memset(from, 1, static_cast<size_t>(bytes));
   std::memset(to, 2, static_cast<size_t>(bytes));

@@ -72,8 +72,10 @@ class Pool {
     wake_.notify_all();
     run_as(0);
     for (int round = 0; pending_.load(std::memory_order_acquire) != 0; ++round)
-      if (round < spin_rounds) pause();
-      else std::this_thread::yield();
+      if (round < spin_rounds)
+        pause();
+      else
+        std::this_thread::yield();
     if (error_) std::rethrow_exception(error_);
   }
 
@@ -97,14 +99,16 @@ class Pool {
     {
       std::lock_guard lock(wake_mutex_);
       const uint64_t generation = (announcement_.load(std::memory_order_relaxed) >> 16) + 1;
-      announcement_.store(generation << 16 | static_cast<uint64_t>(participants), std::memory_order_release);
+      announcement_.store(generation << 16 | static_cast<uint64_t>(participants),
+                          std::memory_order_release);
     }
     wake_.notify_all();
   }
 
   void work(int index, uint64_t seen) {
     for (;;) {
-      for (int round = 0; announcement_.load(std::memory_order_acquire) == seen && round < spin_rounds; ++round)
+      for (int round = 0;
+           announcement_.load(std::memory_order_acquire) == seen && round < spin_rounds; ++round)
         pause();
       if (announcement_.load(std::memory_order_acquire) == seen) {
         std::unique_lock lock(wake_mutex_);
@@ -122,7 +126,8 @@ class Pool {
 
   void resize(int count) {
     const uint64_t seen = announcement_.load();
-    for (int index = 1; index < count; ++index) workers_.emplace_back([this, index, seen] { work(index, seen); });
+    for (int index = 1; index < count; ++index)
+      workers_.emplace_back([this, index, seen] { work(index, seen); });
     size_.store(count);
   }
 
@@ -157,7 +162,8 @@ namespace detail {
 
 void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* context) {
   if (count <= 0) return;
-  const int64_t ranges = std::min<int64_t>(num_threads(), std::max<int64_t>(1, count / std::max<int64_t>(grain, 1)));
+  const int64_t ranges =
+      std::min<int64_t>(num_threads(), std::max<int64_t>(1, count / std::max<int64_t>(grain, 1)));
   if (ranges == 1 || inside_region) return function(context, 0, count);
   auto job = [&](int index) {
     const int64_t begin = count * index / ranges;
@@ -173,7 +179,8 @@ void run_tasks(int64_t count, RangeFunction function, void* context) {
   if (participants == 1 || inside_region) return function(context, 0, count);
   std::atomic<int64_t> next{0};
   auto job = [&](int) {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) function(context, i, i + 1);
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+      function(context, i, i + 1);
   };
   pool().run(static_cast<int>(participants), job);
 }

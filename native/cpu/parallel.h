@@ -1,5 +1,5 @@
-// The CPU engine's pool. Work is split statically into contiguous ranges, one per thread, so that the
-// same inputs give the same bits for a given thread count. Nested calls run serially.
+// The CPU engine's pool. Work is split statically into contiguous ranges, one per thread, so that
+// the same inputs give the same bits for a given thread count. Nested calls run serially.
 #pragma once
 
 #include <cstddef>
@@ -22,19 +22,21 @@ void run_tasks(int64_t count, RangeFunction function, void* context);
 void* scratch_bytes(int slot, size_t bytes);
 }  // namespace detail
 
-// Calls body(begin, end) on disjoint ranges that cover [0, count). No range but the last is shorter than
-// grain: choose it so that a range is worth some ten microseconds.
+// Calls body(begin, end) on disjoint ranges that cover [0, count). No range but the last is shorter
+// than grain: choose it so that a range is worth some ten microseconds.
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
   using Function = std::remove_reference_t<Body>;
   detail::run_ranges(
       count, grain,
-      [](void* context, int64_t begin, int64_t end) { (*static_cast<Function*>(context))(begin, end); },
+      [](void* context, int64_t begin, int64_t end) {
+        (*static_cast<Function*>(context))(begin, end);
+      },
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-// Calls body(i) once for every i in [0, count), handed out one by one: for uneven work. The result must
-// not depend on which thread runs which i.
+// Calls body(i) once for every i in [0, count), handed out one by one: for uneven work. The result
+// must not depend on which thread runs which i.
 template <class Body>
 void parallel_tasks(int64_t count, Body&& body) {
   using Function = std::remove_reference_t<Body>;
@@ -46,8 +48,8 @@ void parallel_tasks(int64_t count, Body&& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-// A 64-byte aligned buffer of the calling thread that lives until its next request for the same slot
-// (0..7). Contents are undefined. A kernel may use several slots at once.
+// A 64-byte aligned buffer of the calling thread that lives until its next request for the same
+// slot (0..7). Contents are undefined. A kernel may use several slots at once.
 template <class T>
 T* scratch(int slot, int64_t count) {
   return static_cast<T*>(detail::scratch_bytes(slot, static_cast<size_t>(count) * sizeof(T)));

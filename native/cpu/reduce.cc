@@ -8,8 +8,8 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-// The dims of x with neighbours of one kind merged. A reduction walks rows where the innermost run is
-// summed up, and columns where it is kept.
+// The dims of x with neighbours of one kind merged. A reduction walks rows where the innermost run
+// is summed up, and columns where it is kept.
 struct Plan {
   Shape kept, kept_stride, reduced, reduced_stride;  // strides in elements of x
   bool columns = false;
@@ -43,7 +43,8 @@ struct Plan {
 };
 
 // Offset of the index-th combination of the first `rank` dims.
-EMULSION_INLINE int64_t offset_of(int64_t index, const Shape& dims, const Shape& strides, int rank) {
+EMULSION_INLINE int64_t offset_of(int64_t index, const Shape& dims, const Shape& strides,
+                                  int rank) {
   int64_t offset = 0;
   for (int i = rank - 1; i >= 0; --i) {
     offset += index % dims[i] * strides[i];
@@ -52,8 +53,9 @@ EMULSION_INLINE int64_t offset_of(int64_t index, const Shape& dims, const Shape&
   return offset;
 }
 
-// A reduction: the vector it computes in for a stored type, the dtype it results in, its value over no
-// elements, what an element contributes and how two partial results join (vectors and single values).
+// A reduction: the vector it computes in for a stored type, the dtype it results in, its value over
+// no elements, what an element contributes and how two partial results join (vectors and single
+// values).
 struct Sum {
   template <class T>
   using Vector = std::conditional_t<std::is_integral_v<T>, Int<int64_t>, Vec<double>>;
@@ -151,9 +153,9 @@ struct Reduction {
   using A = std::remove_cvref_t<decltype(V{}[0])>;
 
   static constexpr A identity = R::template identity<A>;
-  static constexpr int64_t column_block = 512;   // accumulators of a task: on its stack
-  static constexpr int64_t row_tile = 32;        // rows that add to a register before it returns there
-  static constexpr int64_t chunk = 65536;        // elements of a partial result, whatever the threads
+  static constexpr int64_t column_block = 512;  // accumulators of a task: on its stack
+  static constexpr int64_t row_tile = 32;  // rows that add to a register before it returns there
+  static constexpr int64_t chunk = 65536;  // elements of a partial result, whatever the threads
 
   // Floats widen to doubles in registers; the general load would convert lane by lane.
   EMULSION_INLINE static V take(const T* from) {
@@ -210,15 +212,18 @@ struct Reduction {
   }
 
   // Reduces the flat reduced indices [from, to) of `width` neighbouring columns.
-  static void columns(const T* x, const Plan& plan, int64_t from, int64_t to, int64_t width, A* sums) {
+  static void columns(const T* x, const Plan& plan, int64_t from, int64_t to, int64_t width,
+                      A* sums) {
     for (int64_t c = 0; c < width; ++c) sums[c] = identity;
     const int last = plan.reduced.rank() - 1;
     const int64_t run = plan.reduced[last], stride = plan.reduced_stride[last];
     for (int64_t r = from; r < to;) {
       const int64_t begin = r % run, count = std::min({row_tile, run - begin, to - r});
-      const T* line = x + offset_of(r / run, plan.reduced, plan.reduced_stride, last) + begin * stride;
+      const T* line =
+          x + offset_of(r / run, plan.reduced, plan.reduced_stride, last) + begin * stride;
       int64_t c = 0;
-      for (; c + 8 * V::size <= width; c += 8 * V::size) columns_of<8>(line + c, stride, count, sums + c);
+      for (; c + 8 * V::size <= width; c += 8 * V::size)
+        columns_of<8>(line + c, stride, count, sums + c);
       for (; c + V::size <= width; c += V::size) columns_of<1>(line + c, stride, count, sums + c);
       for (; c < width; ++c)
         for (int64_t i = 0; i < count; ++i)
@@ -228,8 +233,10 @@ struct Reduction {
   }
 
   EMULSION_INLINE static Result finish(A value, double divisor) {
-    if constexpr (__is_same(A, double)) return convert<Result>(value / divisor);
-    else return convert<Result>(value);
+    if constexpr (__is_same(A, double))
+      return convert<Result>(value / divisor);
+    else
+      return convert<Result>(value);
   }
 
   static void run(const T* x, const Plan& plan, double divisor, Result* y) {
@@ -247,22 +254,29 @@ struct Reduction {
     parallel_for(outers * blocks * chunks, stream_grain / work, [&](int64_t begin, int64_t end) {
       A sums[column_block];
       for (int64_t task = begin; task < end; ++task) {
-        const int64_t c = task % chunks, first = task / chunks % blocks * block, outer = task / chunks / blocks;
+        const int64_t c = task % chunks, first = task / chunks % blocks * block,
+                      outer = task / chunks / blocks;
         const int64_t from = c * rows, to = std::min(plan.count, from + rows);
         const int64_t width = std::min(block, run - first), output = outer * run + first;
-        const T* start = x + offset_of(outer, plan.kept, plan.kept_stride, last) + first * plan.kept_stride[last];
-        if (plan.columns) columns(start, plan, from, to, width, sums);
-        else sums[0] = row(start, plan, from, to);
+        const T* start = x + offset_of(outer, plan.kept, plan.kept_stride, last) +
+                         first * plan.kept_stride[last];
+        if (plan.columns)
+          columns(start, plan, from, to, width, sums);
+        else
+          sums[0] = row(start, plan, from, to);
         for (int64_t i = 0; i < width; ++i)
-          if (partials) partials[c * plan.outputs + output + i] = sums[i];
-          else y[output + i] = finish(sums[i], divisor);
+          if (partials)
+            partials[c * plan.outputs + output + i] = sums[i];
+          else
+            y[output + i] = finish(sums[i], divisor);
       }
     });
     if (!partials) return;
     parallel_for(plan.outputs, stream_grain / chunks, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         A result = partials[k];
-        for (int64_t c = 1; c < chunks; ++c) result = R::join(result, partials[c * plan.outputs + k]);
+        for (int64_t c = 1; c < chunks; ++c)
+          result = R::join(result, partials[c * plan.outputs + k]);
         y[k] = finish(result, divisor);
       }
     });
@@ -280,12 +294,14 @@ Plan plan_of(const char* op, const View& x, const Shape& axes, const View& y) {
   bool is_reduced[Shape::max_rank] = {};
   int64_t previous = -1;
   for (int64_t axis : axes) {
-    EMULSION_CHECK(axis > previous && axis < x.rank(), op, ": axes ", axes, " must ascend within rank ", x.rank());
+    EMULSION_CHECK(axis > previous && axis < x.rank(), op, ": axes ", axes,
+                   " must ascend within rank ", x.rank());
     is_reduced[axis] = true;
     previous = axis;
   }
   const Plan plan(x.shape, is_reduced);
-  EMULSION_CHECK(plan.outputs == y.numel(), op, ": y ", y.shape, " must have ", plan.outputs, " elements");
+  EMULSION_CHECK(plan.outputs == y.numel(), op, ": y ", y.shape, " must have ", plan.outputs,
+                 " elements");
   return plan;
 }
 
@@ -293,7 +309,8 @@ template <class R>
 void reduce_numbers(const char* op, const View& x, const Shape& axes, View& y) {
   const Plan plan = plan_of(op, x, axes, y);
   const DType expected = is_floating(x.dtype) ? x.dtype : DType::int64;
-  EMULSION_CHECK(y.dtype == expected, op, ": y of ", dtype_name(x.dtype), " x must be ", dtype_name(expected));
+  EMULSION_CHECK(y.dtype == expected, op, ": y of ", dtype_name(x.dtype), " x must be ",
+                 dtype_name(expected));
   dispatch_all(x.dtype, [&]<class T>() { run<R, T>(x, plan, 1, y); });
 }
 
@@ -313,11 +330,21 @@ void reduce_truth(const char* op, const View& x, const Shape& axes, View& y) {
 
 }  // namespace
 
-void reduce_sum(const View& x, const Shape& axes, View& y) { reduce_numbers<Sum>("sum", x, axes, y); }
-void reduce_prod(const View& x, const Shape& axes, View& y) { reduce_numbers<Product>("prod", x, axes, y); }
-void reduce_square(const View& x, const Shape& axes, View& y) { reduce_numbers<SumOfSquares>("norm", x, axes, y); }
-void reduce_max(const View& x, const Shape& axes, View& y) { reduce_extremes<Maximum>("max", x, axes, y); }
-void reduce_min(const View& x, const Shape& axes, View& y) { reduce_extremes<Minimum>("min", x, axes, y); }
+void reduce_sum(const View& x, const Shape& axes, View& y) {
+  reduce_numbers<Sum>("sum", x, axes, y);
+}
+void reduce_prod(const View& x, const Shape& axes, View& y) {
+  reduce_numbers<Product>("prod", x, axes, y);
+}
+void reduce_square(const View& x, const Shape& axes, View& y) {
+  reduce_numbers<SumOfSquares>("norm", x, axes, y);
+}
+void reduce_max(const View& x, const Shape& axes, View& y) {
+  reduce_extremes<Maximum>("max", x, axes, y);
+}
+void reduce_min(const View& x, const Shape& axes, View& y) {
+  reduce_extremes<Minimum>("min", x, axes, y);
+}
 void reduce_any(const View& x, const Shape& axes, View& y) { reduce_truth<Any>("any", x, axes, y); }
 void reduce_all(const View& x, const Shape& axes, View& y) { reduce_truth<All>("all", x, axes, y); }
 
@@ -329,12 +356,13 @@ void reduce_mean(const View& x, const Shape& axes, View& y) {
 }
 
 void sum_to(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && y.rank() <= x.rank(), "sum_to: x ", x.shape, " and y ", y.shape,
-                 " must have the same dtype, and y at most x's rank");
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && y.rank() <= x.rank(), "sum_to: x ", x.shape,
+                 " and y ", y.shape, " must have the same dtype, and y at most x's rank");
   Shape axes;
   for (int i = 0, leading = x.rank() - y.rank(); i < x.rank(); ++i) {
     const int64_t target = i < leading ? 1 : y.dim(i - leading);
-    EMULSION_CHECK(target == x.dim(i) || target == 1, "sum_to: y ", y.shape, " does not broadcast to x ", x.shape);
+    EMULSION_CHECK(target == x.dim(i) || target == 1, "sum_to: y ", y.shape,
+                   " does not broadcast to x ", x.shape);
     if (target != x.dim(i)) axes.push_back(i);
   }
   const Plan plan = plan_of("sum_to", x, axes, y);

@@ -21,8 +21,9 @@ struct LaneOf<float16> {
 };
 
 void check_pair(const char* op, const View& x, const View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), op, ": operands ", dtype_name(x.dtype), ' ',
-                 x.shape, " and ", dtype_name(y.dtype), ' ', y.shape, " must have the same dtype and size");
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), op, ": operands ",
+                 dtype_name(x.dtype), ' ', x.shape, " and ", dtype_name(y.dtype), ' ', y.shape,
+                 " must have the same dtype and size");
 }
 
 template <class Functor, class T>
@@ -68,27 +69,28 @@ void run_numeric(const char* op, const View& x, double p, double q, View& y) {
     case DType::int32: return forward<Functor, int32_t>(x, p, q, y);
     case DType::int64: return forward<Functor, int64_t>(x, p, q, y);
     case DType::uint8: return forward<Functor, uint8_t>(x, p, q, y);
-    default: return dispatch_floating(x.dtype, op, [&]<class T>() { forward<Functor, T>(x, p, q, y); });
+    default:
+      return dispatch_floating(x.dtype, op, [&]<class T>() { forward<Functor, T>(x, p, q, y); });
   }
 }
 
 }  // namespace
 
-#define EMULSION_DEFINE_BACKWARD(name, functor)                                                      \
-  void name##_backward(const View& x, const View& dy, double p, double q, View& dx) {                \
-    run_backward<functor>(#name, x, dy, p, q, dx);                                                   \
+#define EMULSION_DEFINE_BACKWARD(name, functor)                                       \
+  void name##_backward(const View& x, const View& dy, double p, double q, View& dx) { \
+    run_backward<functor>(#name, x, dy, p, q, dx);                                    \
   }
-#define EMULSION_DEFINE_FLOATING(name, functor)                                                      \
-  void name##_forward(const View& x, double p, double q, View& y) {                                  \
-    check_pair(#name, x, y);                                                                         \
-    dispatch_floating(x.dtype, #name, [&]<class T>() { forward<functor, T>(x, p, q, y); });          \
-  }                                                                                                  \
+#define EMULSION_DEFINE_FLOATING(name, functor)                                             \
+  void name##_forward(const View& x, double p, double q, View& y) {                         \
+    check_pair(#name, x, y);                                                                \
+    dispatch_floating(x.dtype, #name, [&]<class T>() { forward<functor, T>(x, p, q, y); }); \
+  }                                                                                         \
   EMULSION_DEFINE_BACKWARD(name, functor)
-#define EMULSION_DEFINE_NUMERIC(name, functor)                                                       \
-  void name##_forward(const View& x, double p, double q, View& y) {                                  \
-    check_pair(#name, x, y);                                                                         \
-    run_numeric<functor>(#name, x, p, q, y);                                                         \
-  }                                                                                                  \
+#define EMULSION_DEFINE_NUMERIC(name, functor)                      \
+  void name##_forward(const View& x, double p, double q, View& y) { \
+    check_pair(#name, x, y);                                        \
+    run_numeric<functor>(#name, x, p, q, y);                        \
+  }                                                                 \
   EMULSION_DEFINE_BACKWARD(name, functor)
 
 EMULSION_UNARY_FLOATING(EMULSION_DEFINE_FLOATING)

@@ -26,7 +26,9 @@ export default {
     },
     {
       name: 'to bfloat16 rounds to nearest even',
-      inputs: { x: { shape: [4], values: [1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -9], grad: false } },
+      inputs: {
+        x: { shape: [4], values: [1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -9], grad: false },
+      },
       run: ({ x }) => cast(x, 'bfloat16'),
       reference: () => [1, 1, 1 + 2 ** -6, -1],
       tolerance: 'exact',
