@@ -252,17 +252,18 @@ struct Minimum {
 // Name of the kernel, functor; integers too for the second list.
 #define EMULSION_UNARY_FLOATING(ROW)                                                               \
   ROW(sqrt, Sqrt)                                                                                  \
-  ROW(rsqrt, Rsqrt) ROW(reciprocal, Reciprocal) ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log)      \
-      ROW(log1p, Log1p) ROW(sin, Sin) ROW(cos, Cos) ROW(floor, Floor) ROW(ceil, Ceil)              \
-          ROW(round, Round) ROW(erf, Erf) ROW(tanh, Tanh) ROW(sigmoid, Sigmoid)                    \
-              ROW(softplus, Softplus) ROW(silu, Silu) ROW(gelu, Gelu) ROW(gelu_tanh, GeluTanh)     \
-                  ROW(quick_gelu, QuickGelu) ROW(leaky_relu, LeakyRelu) ROW(div_scalar, DivScalar) \
-                      ROW(scalar_div, ScalarDiv) ROW(pow_scalar, PowScalar)
-#define EMULSION_UNARY_NUMERIC(ROW)                                                    \
-  ROW(neg, Neg)                                                                        \
-  ROW(abs, Abs) ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp)  \
-      ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) \
-          ROW(scalar_sub, ScalarSub)
+  ROW(rsqrt, Rsqrt)                                                                                \
+  ROW(reciprocal, Reciprocal) ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log) ROW(log1p, Log1p)      \
+      ROW(sin, Sin) ROW(cos, Cos) ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round)              \
+          ROW(erf, Erf) ROW(tanh, Tanh) ROW(sigmoid, Sigmoid) ROW(softplus, Softplus)              \
+              ROW(silu, Silu) ROW(gelu, Gelu) ROW(gelu_tanh, GeluTanh) ROW(quick_gelu, QuickGelu)  \
+                  ROW(leaky_relu, LeakyRelu) ROW(div_scalar, DivScalar) ROW(scalar_div, ScalarDiv) \
+                      ROW(pow_scalar, PowScalar)
+#define EMULSION_UNARY_NUMERIC(ROW)                                                                \
+  ROW(neg, Neg)                                                                                    \
+  ROW(abs, Abs)                                                                                    \
+  ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp) ROW(add_scalar, AddScalar) \
+      ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
 #define EMULSION_BINARY_FLOATING(ROW) ROW(div, Div) ROW(pow, Pow)
 #define EMULSION_BINARY_NUMERIC(ROW) \
   ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(maximum, Maximum) ROW(minimum, Minimum)
