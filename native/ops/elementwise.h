@@ -250,19 +250,20 @@ struct Minimum {
 }  // namespace emulsion::elementwise
 
 // Name of the kernel, functor; integers too for the second list.
-#define EMULSION_UNARY_FLOATING(ROW)                                                               \
-  ROW(sqrt, Sqrt)                                                                                  \
-  ROW(rsqrt, Rsqrt)                                                                                \
-  ROW(reciprocal, Reciprocal) ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log) ROW(log1p, Log1p)      \
-      ROW(sin, Sin) ROW(cos, Cos) ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round)              \
-          ROW(erf, Erf) ROW(tanh, Tanh) ROW(sigmoid, Sigmoid) ROW(softplus, Softplus)              \
-              ROW(silu, Silu) ROW(gelu, Gelu) ROW(gelu_tanh, GeluTanh) ROW(quick_gelu, QuickGelu)  \
-                  ROW(leaky_relu, LeakyRelu) ROW(div_scalar, DivScalar) ROW(scalar_div, ScalarDiv) \
-                      ROW(pow_scalar, PowScalar)
-#define EMULSION_UNARY_NUMERIC(ROW)                                                                \
-  ROW(neg, Neg)                                                                                    \
-  ROW(abs, Abs)                                                                                    \
-  ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp) ROW(add_scalar, AddScalar) \
+#define EMULSION_UNARY_FLOATING(ROW)                                                          \
+  ROW(sqrt, Sqrt)                                                                             \
+  ROW(rsqrt, Rsqrt)                                                                           \
+  ROW(reciprocal, Reciprocal)                                                                 \
+  ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log) ROW(log1p, Log1p) ROW(sin, Sin) ROW(cos, Cos) \
+      ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round) ROW(erf, Erf) ROW(tanh, Tanh)       \
+          ROW(sigmoid, Sigmoid) ROW(softplus, Softplus) ROW(silu, Silu) ROW(gelu, Gelu)       \
+              ROW(gelu_tanh, GeluTanh) ROW(quick_gelu, QuickGelu) ROW(leaky_relu, LeakyRelu)  \
+                  ROW(div_scalar, DivScalar) ROW(scalar_div, ScalarDiv) ROW(pow_scalar, PowScalar)
+#define EMULSION_UNARY_NUMERIC(ROW)                                                \
+  ROW(neg, Neg)                                                                    \
+  ROW(abs, Abs)                                                                    \
+  ROW(sign, Sign)                                                                  \
+  ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp) ROW(add_scalar, AddScalar) \
       ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
 #define EMULSION_BINARY_FLOATING(ROW) ROW(div, Div) ROW(pow, Pow)
 #define EMULSION_BINARY_NUMERIC(ROW) \
@@ -276,6 +277,8 @@ struct Minimum {
 #define EMULSION_DECLARE_BINARY(name, functor) \
   void name##_forward(const View& a, const View& b, View& y);
 
+// The formatter does not come to rest on nested macro lists.
+// clang-format off
 EMULSION_KERNELS(EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY)
                      EMULSION_UNARY_NUMERIC(EMULSION_DECLARE_UNARY)
                          EMULSION_BINARY_FLOATING(EMULSION_DECLARE_BINARY)
@@ -284,3 +287,4 @@ EMULSION_KERNELS(EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY)
                                      EMULSION_LOGICAL(EMULSION_DECLARE_BINARY) void where_forward(
                                          const View& condition, const View& a, const View& b,
                                          View& y);)
+// clang-format on
