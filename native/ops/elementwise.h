@@ -250,6 +250,8 @@ struct Minimum {
 }  // namespace emulsion::elementwise
 
 // Name of the kernel, functor; integers too for the second list.
+// The formatter does not come to rest on nested macro lists.
+// clang-format off
 #define EMULSION_UNARY_FLOATING(ROW)                                                          \
   ROW(sqrt, Sqrt)                                                                             \
   ROW(rsqrt, Rsqrt)                                                                           \
@@ -277,8 +279,6 @@ struct Minimum {
 #define EMULSION_DECLARE_BINARY(name, functor) \
   void name##_forward(const View& a, const View& b, View& y);
 
-// The formatter does not come to rest on nested macro lists.
-// clang-format off
 EMULSION_KERNELS(EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY)
                      EMULSION_UNARY_NUMERIC(EMULSION_DECLARE_UNARY)
                          EMULSION_BINARY_FLOATING(EMULSION_DECLARE_BINARY)
