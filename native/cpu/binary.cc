@@ -1,4 +1,5 @@
-// Elementwise ops of two operands and `where`: one broadcast loop, a row per functor of ops/elementwise.h.
+// Elementwise ops of two operands and `where`: one broadcast loop, a row per functor of
+// ops/elementwise.h.
 #include "ops/binary.h"
 
 #include "cpu/broadcast.h"
@@ -37,7 +38,8 @@ void combine(const char* op, const View& a, const View& b, View& y) {
 }
 
 void check_binary(const char* op, const View& a, const View& b, const View& y) {
-  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op, ": operands must have the same dtype");
+  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op,
+                 ": operands must have the same dtype");
 }
 
 template <class Functor>
@@ -46,12 +48,13 @@ void run_numeric(const char* op, const View& a, const View& b, View& y) {
     case DType::int32: return combine<Functor, int32_t>(op, a, b, y);
     case DType::int64: return combine<Functor, int64_t>(op, a, b, y);
     case DType::uint8: return combine<Functor, uint8_t>(op, a, b, y);
-    default: return dispatch_floating(a.dtype, op, [&]<class T>() { combine<Functor, T>(op, a, b, y); });
+    default:
+      return dispatch_floating(a.dtype, op, [&]<class T>() { combine<Functor, T>(op, a, b, y); });
   }
 }
 
-// Element by element: the result is a byte whatever the operands are. Steps that the compiler knows let it
-// make vectors of the loop.
+// Element by element: the result is a byte whatever the operands are. Steps that the compiler knows
+// let it make vectors of the loop.
 template <class T, class Relation>
 void relate(const char* op, const View& a, const View& b, View& y, Relation relation) {
   const Broadcast<2> plan(op, y.shape, {&a, &b});
@@ -71,43 +74,47 @@ void relate(const char* op, const View& a, const View& b, View& y, Relation rela
 
 template <class T>
 EMULSION_INLINE auto comparable(T value) {
-  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>) return to_float(value);
-  else return value;
+  if constexpr (std::is_same_v<T, bfloat16> || std::is_same_v<T, float16>)
+    return to_float(value);
+  else
+    return value;
 }
 
 }  // namespace
 
 void accumulate(View& into, const View& add) {
-  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape, "accumulate: into ",
-                 dtype_name(into.dtype), ' ', into.shape, " and add ", dtype_name(add.dtype), ' ', add.shape,
-                 " must have the same shape and dtype");
+  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape,
+                 "accumulate: into ", dtype_name(into.dtype), ' ', into.shape, " and add ",
+                 dtype_name(add.dtype), ' ', add.shape, " must have the same shape and dtype");
   EMULSION_CHECK(into.dtype != DType::boolean, "accumulate: bool has no addition");
   run_numeric<Add>("accumulate", into, add, into);
 }
 
-#define EMULSION_DEFINE_FLOATING(name, functor)                                                        \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    check_binary(#name, a, b, y);                                                                      \
-    dispatch_floating(a.dtype, #name, [&]<class T>() { combine<functor, T>(#name, a, b, y); });        \
+#define EMULSION_DEFINE_FLOATING(name, functor)                                                 \
+  void name##_forward(const View& a, const View& b, View& y) {                                  \
+    check_binary(#name, a, b, y);                                                               \
+    dispatch_floating(a.dtype, #name, [&]<class T>() { combine<functor, T>(#name, a, b, y); }); \
   }
-#define EMULSION_DEFINE_NUMERIC(name, functor)                                                         \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    check_binary(#name, a, b, y);                                                                      \
-    run_numeric<functor>(#name, a, b, y);                                                              \
+#define EMULSION_DEFINE_NUMERIC(name, functor)                 \
+  void name##_forward(const View& a, const View& b, View& y) { \
+    check_binary(#name, a, b, y);                              \
+    run_numeric<functor>(#name, a, b, y);                      \
   }
-#define EMULSION_DEFINE_COMPARE(name, symbol)                                                          \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    EMULSION_CHECK(a && b && y && a.dtype == b.dtype && y.dtype == DType::boolean, #name,              \
-                   ": operands must have the same dtype and the result must be bool");                 \
-    dispatch_all(a.dtype, [&]<class T>() {                                                             \
-      relate<T>(#name, a, b, y, [](T left, T right) { return comparable(left) symbol comparable(right); }); \
-    });                                                                                                \
+#define EMULSION_DEFINE_COMPARE(name, symbol)                                               \
+  void name##_forward(const View& a, const View& b, View& y) {                              \
+    EMULSION_CHECK(a&& b&& y&& a.dtype == b.dtype && y.dtype == DType::boolean, #name,      \
+                   ": operands must have the same dtype and the result must be bool");      \
+    dispatch_all(a.dtype, [&]<class T>() {                                                  \
+      relate<T>(#name, a, b, y,                                                             \
+                [](T left, T right) { return comparable(left) symbol comparable(right); }); \
+    });                                                                                     \
   }
-#define EMULSION_DEFINE_LOGICAL(name, symbol)                                                          \
-  void name##_forward(const View& a, const View& b, View& y) {                                         \
-    EMULSION_CHECK(a && b && y && a.dtype == DType::boolean && b.dtype == DType::boolean &&            \
-                       y.dtype == DType::boolean, #name, ": operands and result must be bool");        \
-    relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; });      \
+#define EMULSION_DEFINE_LOGICAL(name, symbol)                                                     \
+  void name##_forward(const View& a, const View& b, View& y) {                                    \
+    EMULSION_CHECK(a&& b&& y&& a.dtype == DType::boolean && b.dtype == DType::boolean &&          \
+                       y.dtype == DType::boolean,                                                 \
+                   #name, ": operands and result must be bool");                                  \
+    relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; }); \
   }
 
 EMULSION_BINARY_FLOATING(EMULSION_DEFINE_FLOATING)
@@ -116,11 +123,13 @@ EMULSION_COMPARE(EMULSION_DEFINE_COMPARE)
 EMULSION_LOGICAL(EMULSION_DEFINE_LOGICAL)
 
 void where_forward(const View& condition, const View& a, const View& b, View& y) {
-  EMULSION_CHECK(condition && condition.dtype == DType::boolean, "where: the condition must be bool");
+  EMULSION_CHECK(condition && condition.dtype == DType::boolean,
+                 "where: the condition must be bool");
   check_binary("where", a, b, y);
   const Broadcast<3> plan("where", y.shape, {&condition, &a, &b});
   dispatch_all(y.dtype, [&]<class T>() {
-    const auto piece = [&](int64_t first, int64_t length, Piece<bool> mask, Piece<T> yes, Piece<T> no) {
+    const auto piece = [&](int64_t first, int64_t length, Piece<bool> mask, Piece<T> yes,
+                           Piece<T> no) {
       T* to = y.as<T>() + first;
       if (mask.step & yes.step & no.step) {
         for (int64_t i = 0; i < length; ++i) to[i] = mask.from[i] ? yes.from[i] : no.from[i];
@@ -129,7 +138,8 @@ void where_forward(const View& condition, const View& a, const View& b, View& y)
           to[i] = mask.from[i * mask.step] ? yes.from[i * yes.step] : no.from[i * no.step];
       }
     };
-    plan.for_pieces(stream_grain, piece, condition.as<const bool>(), a.as<const T>(), b.as<const T>());
+    plan.for_pieces(stream_grain, piece, condition.as<const bool>(), a.as<const T>(),
+                    b.as<const T>());
   });
 }
 

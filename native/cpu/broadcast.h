@@ -1,6 +1,6 @@
-// How a broadcast loop runs over its operands: adjacent dimensions that every operand walks alike are
-// merged, the last one is the inner loop, with a step of 0 or 1 per operand, and the others are counted by
-// an odometer. Inner rows too short for vectors are gathered into tiles first.
+// How a broadcast loop runs over its operands: adjacent dimensions that every operand walks alike
+// are merged, the last one is the inner loop, with a step of 0 or 1 per operand, and the others are
+// counted by an odometer. Inner rows too short for vectors are gathered into tiles first.
 #pragma once
 
 #include <tuple>
@@ -22,8 +22,8 @@ template <int operands>
 struct Broadcast {
   static constexpr int64_t short_row = 24, tile = 512;
 
-  Shape extents;                               // outermost first, at least one
-  int64_t steps[operands][Shape::max_rank];    // in elements; 0 where the operand repeats
+  Shape extents;                             // outermost first, at least one
+  int64_t steps[operands][Shape::max_rank];  // in elements; 0 where the operand repeats
 
   // Every input must broadcast to `shape` by NumPy's rules.
   Broadcast(const char* op, const Shape& shape, const View* const (&inputs)[operands]) {
@@ -78,7 +78,8 @@ struct Broadcast {
           }
         }
       });
-    }(std::index_sequence_for<T...>{});
+    }
+    (std::index_sequence_for<T...>{});
   }
 
   EMULSION_INLINE int64_t inner() const { return extents[extents.rank() - 1]; }
@@ -90,7 +91,8 @@ struct Broadcast {
     T values[tile];
   };
 
-  // Calls row(first, length, offset of each operand) for each inner row, or part of one, of [begin, end).
+  // Calls row(first, length, offset of each operand) for each inner row, or part of one, of [begin,
+  // end).
   template <class Row>
   EMULSION_INLINE void walk(int64_t begin, int64_t end, Row&& row) const {
     const int last = extents.rank() - 1;
@@ -100,7 +102,8 @@ struct Broadcast {
       for (int k = 0; k < operands; ++k) offsets[k] += index[d] * steps[k][d];
     }
     for (int64_t first = begin; first < end;) {
-      const int64_t left = extents[last] - index[last], length = left < end - first ? left : end - first;
+      const int64_t left = extents[last] - index[last],
+                    length = left < end - first ? left : end - first;
       row(first, length, offsets);
       first += length;
       index[last] += length;
@@ -113,9 +116,11 @@ struct Broadcast {
     }
   }
 
-  // The operand's elements for [first, first + length) of the result: itself where it does not repeat.
+  // The operand's elements for [first, first + length) of the result: itself where it does not
+  // repeat.
   template <class T>
-  EMULSION_INLINE Piece<T> gather(int k, const T* from, int64_t first, int64_t length, Tile<T>& into) const {
+  EMULSION_INLINE Piece<T> gather(int k, const T* from, int64_t first, int64_t length,
+                                  Tile<T>& into) const {
     bool dense = true;
     int64_t step = 1;
     for (int d = extents.rank() - 1; d >= 0; step *= extents[d], --d) dense &= steps[k][d] == step;

@@ -9,11 +9,13 @@ namespace {
 using elementwise::Gelu;
 
 int64_t check_halves(const View& x, const View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.rank() > 0 && x.rank() == y.rank(), "geglu: ", x.shape, " and ",
-                 y.shape, " must have one dtype and rank");
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.rank() > 0 && x.rank() == y.rank(),
+                 "geglu: ", x.shape, " and ", y.shape, " must have one dtype and rank");
   for (int i = 0; i + 1 < x.rank(); ++i)
-    EMULSION_CHECK(x.dim(i) == y.dim(i), "geglu: ", x.shape, " and ", y.shape, " differ before the last axis");
-  EMULSION_CHECK(x.dim(-1) == 2 * y.dim(-1), "geglu: the last axis of ", y.shape, " must be half of that of ", x.shape);
+    EMULSION_CHECK(x.dim(i) == y.dim(i), "geglu: ", x.shape, " and ", y.shape,
+                   " differ before the last axis");
+  EMULSION_CHECK(x.dim(-1) == 2 * y.dim(-1), "geglu: the last axis of ", y.shape,
+                 " must be half of that of ", x.shape);
   return x.shape.product(0, x.rank() - 1);
 }
 
@@ -29,7 +31,8 @@ void geglu_forward(const View& x, View& y) {
         const T *value = x.as<T>() + row * 2 * width, *gate = value + width;
         T* to = y.as<T>() + row * width;
         for_vectors<V>(0, width, [&](int64_t i, auto extent) EMULSION_STEP {
-          store(load<V>(value + i, extent) * Gelu::value(load<V>(gate + i, extent), P(), P()), to + i, extent);
+          store(load<V>(value + i, extent) * Gelu::value(load<V>(gate + i, extent), P(), P()),
+                to + i, extent);
         });
       }
     });
@@ -45,7 +48,8 @@ void geglu_backward(const View& x, const View& dy, View& dx) {
     using P = decltype(V()[0]);
     parallel_for(rows, 8192 / (width + 1), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const T *value = x.as<T>() + row * 2 * width, *gate = value + width, *upstream = dy.as<T>() + row * width;
+        const T *value = x.as<T>() + row * 2 * width, *gate = value + width,
+                *upstream = dy.as<T>() + row * width;
         T *dvalue = dx.as<T>() + row * 2 * width, *dgate = dvalue + width;
         for_vectors<V>(0, width, [&](int64_t i, auto extent) EMULSION_STEP {
           const V g = load<V>(gate + i, extent), up = load<V>(upstream + i, extent);

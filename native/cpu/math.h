@@ -1,6 +1,7 @@
 // Elementary functions on vectors. Vec<float>: polynomials, fitted to their interval for the least
-// relative error, of some 2 units in the last place; the whole range, subnormals, infinities and NaN are
-// handled. Vec<double>: the C library lane by lane, exact rather than fast. exp and sqrt are in simd.h.
+// relative error, of some 2 units in the last place; the whole range, subnormals, infinities and
+// NaN are handled. Vec<double>: the C library lane by lane, exact rather than fast. exp and sqrt
+// are in simd.h.
 #pragma once
 
 #include <cmath>
@@ -53,11 +54,12 @@ EMULSION_INLINE Vec<float> erfc_positive(Vec<float> z) {
 EMULSION_INLINE Vec<float> log(Vec<float> x) {
   using V = Vec<float>;
   using Mask = V::Mask;
-  constexpr float c[] = {-7.634429634e-02f, 1.276154965e-01f,  -1.316019446e-01f, 1.420176178e-01f,
+  constexpr float c[] = {-7.634429634e-02f, 1.276154965e-01f, -1.316019446e-01f, 1.420176178e-01f,
                          -1.662335694e-01f, 2.000122666e-01f, -2.500082254e-01f, 3.333333135e-01f};
   const Mask tiny = x < V(1.17549435e-38f);  // subnormals, as 2^23 times themselves
   const V scaled = select(tiny, x * V(8388608.0f), x);
-  const Mask bits = (Mask)scaled.lanes - 0x3f3504f3;  // the bits of √½: the exponent's field then is e
+  const Mask bits =
+      (Mask)scaled.lanes - 0x3f3504f3;  // the bits of √½: the exponent's field then is e
   const Mask exponent = bits >> 23;
   const V f = V((V::Native)((bits & 0x007fffff) + 0x3f3504f3)) - V(1);
   const V e = V(__builtin_convertvector(exponent, V::Native)) - select(tiny, V(23), V(0));
@@ -113,12 +115,13 @@ EMULSION_INLINE Vec<float> erfc(Vec<float> x) {
 
 namespace detail {
 
-// sin(x + quarter·π/2). Up to 2^13 quarters the reduction is exact but for its last product; arguments
-// beyond go to the C library.
+// sin(x + quarter·π/2). Up to 2^13 quarters the reduction is exact but for its last product;
+// arguments beyond go to the C library.
 EMULSION_INLINE Vec<float> sine(Vec<float> x, int quarter) {
   using V = Vec<float>;
   using Mask = V::Mask;
-  constexpr float odd[] = {2.717606776e-06f, -1.983926195e-04f, 8.333329111e-03f, -1.666666716e-01f};
+  constexpr float odd[] = {2.717606776e-06f, -1.983926195e-04f, 8.333329111e-03f,
+                           -1.666666716e-01f};
   constexpr float even[] = {2.443133963e-05f, -1.388730714e-03f, 4.166664556e-02f};
   const V magic(12582912.0f);  // 1.5·2^23: adding it rounds to the nearest integer
   const V n = fma(x, V(0.636619772f), magic) - magic;
@@ -158,11 +161,11 @@ EMULSION_INLINE Vec<T> softplus(Vec<T> x) {
   return log1p(exp(-abs(x))) + select(x < Vec<T>(0), Vec<T>(0), x);
 }
 
-#define EMULSION_LANEWISE(name, T)                                              \
-  EMULSION_INLINE Vec<T> name(Vec<T> x) {                                       \
-    Vec<T> y;                                                                   \
-    for (int i = 0; i < Vec<T>::size; ++i) y.lanes[i] = std::name(x.lanes[i]);  \
-    return y;                                                                   \
+#define EMULSION_LANEWISE(name, T)                                             \
+  EMULSION_INLINE Vec<T> name(Vec<T> x) {                                      \
+    Vec<T> y;                                                                  \
+    for (int i = 0; i < Vec<T>::size; ++i) y.lanes[i] = std::name(x.lanes[i]); \
+    return y;                                                                  \
   }
 EMULSION_LANEWISE(floor, float)
 EMULSION_LANEWISE(ceil, float)

@@ -11,7 +11,8 @@ struct Lines {
 
   Lines(const char* op, const View& x, int64_t axis) {
     EMULSION_CHECK(x, op, ": x is missing");
-    EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ", x.shape);
+    EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ",
+                   x.shape);
     outer = x.shape.product(0, static_cast<int>(axis));
     n = x.dim(static_cast<int>(axis));
     inner = x.shape.product(static_cast<int>(axis) + 1, x.rank());
@@ -20,19 +21,24 @@ struct Lines {
   int64_t count() const { return outer * inner; }
   int64_t grain() const { return 8192 / (n + 1); }
   // First element of a line in a tensor whose axis has the given extent.
-  int64_t start(int64_t line, int64_t extent) const { return line / inner * extent * inner + line % inner; }
+  int64_t start(int64_t line, int64_t extent) const {
+    return line / inner * extent * inner + line % inner;
+  }
 };
 
-void check_lines(const char* op, const View& other, const char* name, const Lines& lines, int64_t extent) {
-  EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape, " must have ",
-                 lines.count() * extent, " elements");
+void check_lines(const char* op, const View& other, const char* name, const Lines& lines,
+                 int64_t extent) {
+  EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape,
+                 " must have ", lines.count() * extent, " elements");
 }
 
 // Arithmetic compares numbers; NaN is beyond every one of them.
 template <class T>
 EMULSION_INLINE auto comparable(T value) {
-  if constexpr (__is_same(T, bfloat16) || __is_same(T, float16)) return to_float(value);
-  else return value;
+  if constexpr (__is_same(T, bfloat16) || __is_same(T, float16))
+    return to_float(value);
+  else
+    return value;
 }
 
 template <class A>
@@ -110,7 +116,8 @@ void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
 
 void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
   const Lines lines("argmax/argmin", x, axis);
-  EMULSION_CHECK(lines.n > 0 || lines.count() == 0, "argmax/argmin: axis ", axis, " of ", x.shape, " is empty");
+  EMULSION_CHECK(lines.n > 0 || lines.count() == 0, "argmax/argmin: axis ", axis, " of ", x.shape,
+                 " is empty");
   check_lines("argmax/argmin", y, "y", lines, 1);
   EMULSION_CHECK(y.dtype == DType::int64, "argmax/argmin: y must be int64");
   dispatch_all(x.dtype, [&]<class T>() {
@@ -131,7 +138,8 @@ void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
 
 void topk_forward(const View& x, int64_t axis, bool largest, View& values, View& indices) {
   const Lines lines("topK", x, axis);
-  EMULSION_CHECK(values && values.rank() == x.rank() && values.dtype == x.dtype, "topK: values must be like x");
+  EMULSION_CHECK(values && values.rank() == x.rank() && values.dtype == x.dtype,
+                 "topK: values must be like x");
   const int64_t k = values.dim(static_cast<int>(axis));
   EMULSION_CHECK(k <= lines.n, "topK: k (", k, ") exceeds the axis' extent (", lines.n, ")");
   check_lines("topK", values, "values", lines, k);
@@ -171,7 +179,8 @@ void topk_backward(const View& indices, const View& dy, int64_t axis, View& dx) 
         for (int64_t i = 0; i < k; ++i) {
           const int64_t index = indices.as<int64_t>()[from + i * lines.inner];
           if (index < 0 || index >= lines.n)
-            fail(ErrorCode::index_out_of_range, "topK: index ", index, " outside [0, ", lines.n, ")");
+            fail(ErrorCode::index_out_of_range, "topK: index ", index, " outside [0, ", lines.n,
+                 ")");
           T& target = to[index * lines.inner];
           target = convert<T>(to_float(target) + to_float(dy.as<T>()[from + i * lines.inner]));
         }

@@ -1,9 +1,10 @@
-// A thin vector type over the compiler's vector extensions, so that a kernel is written once and compiled
-// for every instruction-set level (EMULSION_LEVEL: baseline, avx2, avx512, neon). Everything lives in the
-// level's namespace: no instruction of a higher level can leak into a lower one.
+// A thin vector type over the compiler's vector extensions, so that a kernel is written once and
+// compiled for every instruction-set level (EMULSION_LEVEL: baseline, avx2, avx512, neon).
+// Everything lives in the level's namespace: no instruction of a higher level can leak into a lower
+// one.
 //
-// Vec<float> and Vec<double> compute; loads and stores convert from and to bfloat16 and float16, whose
-// arithmetic is float32 by contract.
+// Vec<float> and Vec<double> compute; loads and stores convert from and to bfloat16 and float16,
+// whose arithmetic is float32 by contract.
 #pragma once
 
 #include <cmath>
@@ -30,7 +31,8 @@ inline constexpr int vector_bytes = 32;
 inline constexpr int vector_bytes = 16;
 #endif
 
-// The vector types by name: GCC drops the attribute from a type that depends on a template parameter.
+// The vector types by name: GCC drops the attribute from a type that depends on a template
+// parameter.
 template <class T>
 struct Lanes;
 template <>
@@ -126,7 +128,9 @@ EMULSION_INLINE Vec<float> sqrt(Vec<float> a) {
   return (Vec<float>::Native)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a.lanes);
 }
 #elif defined(__AVX2__)
-EMULSION_INLINE Vec<float> sqrt(Vec<float> a) { return (Vec<float>::Native)_mm256_sqrt_ps((__m256)a.lanes); }
+EMULSION_INLINE Vec<float> sqrt(Vec<float> a) {
+  return (Vec<float>::Native)_mm256_sqrt_ps((__m256)a.lanes);
+}
 #endif
 
 // Sum of the lanes, as a balanced tree: the same order at every call.
@@ -146,8 +150,9 @@ EMULSION_INLINE T max_lane(Vec<T> a) {
   return result;
 }
 
-// e^x. Cody-Waite reduction to |r| <= ln2/2, degree-6 polynomial, scaling through the exponent bits.
-// At most 1 unit in the last place from the true value between -87.3 and 88.7; 0 below, infinity above.
+// e^x. Cody-Waite reduction to |r| <= ln2/2, degree-6 polynomial, scaling through the exponent
+// bits. At most 1 unit in the last place from the true value between -87.3 and 88.7; 0 below,
+// infinity above.
 EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   using V = Vec<float>;
   const V clamped = max(min(x, V(89.0f)), V(-104.0f));
@@ -222,7 +227,8 @@ EMULSION_INLINE Vec<T> Vec<T>::load_partial(const Stored* from, int64_t count) {
     return Vec((Native)_mm512_maskz_loadu_pd(first_lanes(count, size), from));
 #endif
   Stored padded[size] = {};
-  if (count > 0) std::memcpy(padded, from, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
+  if (count > 0)
+    std::memcpy(padded, from, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
   return load(padded);
 }
 
@@ -237,7 +243,8 @@ EMULSION_INLINE void Vec<T>::store(Stored* to) const {
     typedef uint32_t Wide __attribute__((vector_size(vector_bytes)));
     const Wide bits = (Wide)lanes;
     const Wide rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const Half half = __builtin_convertvector((lanes == lanes) ? rounded : ((bits >> 16) | 0x40u), Half);
+    const Half half =
+        __builtin_convertvector((lanes == lanes) ? rounded : ((bits >> 16) | 0x40u), Half);
     std::memcpy(to, &half, sizeof(half));
   } else {
     for (int i = 0; i < size; ++i) to[i] = convert<Stored>(lanes[i]);
@@ -255,7 +262,8 @@ EMULSION_INLINE void Vec<T>::store_partial(Stored* to, int64_t count) const {
 #endif
   Stored padded[size];
   store(padded);
-  if (count > 0) std::memcpy(to, padded, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
+  if (count > 0)
+    std::memcpy(to, padded, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -1,6 +1,7 @@
-// Elementwise ops: value and derivative of each side by side, written once for every engine and number
-// type. `V` is whatever the engine computes with (a vector, a lane); exp, log, select, ... are found by its
-// type. Adding an op is a functor and a row in its list here, and its users in lib/ops and tests/ops.
+// Elementwise ops: value and derivative of each side by side, written once for every engine and
+// number type. `V` is whatever the engine computes with (a vector, a lane); exp, log, select, ...
+// are found by its type. Adding an op is a functor and a row in its list here, and its users in
+// lib/ops and tests/ops.
 //
 // Kernels, per row `name`:
 //   unary   name_forward(x, p, q, y)        y = value(x)             x, y: same dtype and count
@@ -9,16 +10,20 @@
 //   binary  name_forward(a, b, y)           y = value(a, b)          a, b broadcast to y's shape
 //   compare name_forward(a, b, y)           y: bool                  a, b broadcast to y's shape
 //   where_forward(condition, a, b, y)       y = condition ? a : b    all broadcast; condition: bool
-// y may be x, a or b itself where the shapes agree. Bandwidth-bound, but for the transcendental ones.
+// y may be x, a or b itself where the shapes agree. Bandwidth-bound, but for the transcendental
+// ones.
 #pragma once
 
 #include "ops/kernels.h"
 
 namespace emulsion::elementwise {
 
-#define EMULSION_FUNCTOR template <class V, class P> EMULSION_INLINE static V
+#define EMULSION_FUNCTOR      \
+  template <class V, class P> \
+  EMULSION_INLINE static V
 
-// ---- unary: value(x, p, q) and slope(x, p, q), the derivative at x -------------------------------------
+// ---- unary: value(x, p, q) and slope(x, p, q), the derivative at x
+// -------------------------------------
 
 struct Neg {
   EMULSION_FUNCTOR value(V x, P, P) { return -x; }
@@ -26,7 +31,9 @@ struct Neg {
 };
 struct Abs {
   EMULSION_FUNCTOR value(V x, P, P) { return abs(x); }
-  EMULSION_FUNCTOR slope(V x, P, P) { return select(x > V(P(0)), V(P(1)), select(x < V(P(0)), V(P(-1)), V(P(0)))); }
+  EMULSION_FUNCTOR slope(V x, P, P) {
+    return select(x > V(P(0)), V(P(1)), select(x < V(P(0)), V(P(-1)), V(P(0))));
+  }
 };
 struct Sign {
   EMULSION_FUNCTOR value(V x, P, P) {
@@ -127,7 +134,9 @@ struct Gelu {
 };
 // x·(1 + tanh(u))/2 = x·σ(2u), u = √(2/π)·(x + 0.044715 x³)
 struct GeluTanh {
-  EMULSION_FUNCTOR gate(V x) { return sigmoid(V(P(2 * 0.7978845608028654)) * (x + V(P(0.044715)) * x * x * x)); }
+  EMULSION_FUNCTOR gate(V x) {
+    return sigmoid(V(P(2 * 0.7978845608028654)) * (x + V(P(0.044715)) * x * x * x));
+  }
   EMULSION_FUNCTOR value(V x, P, P) { return x * gate<V, P>(x); }
   EMULSION_FUNCTOR slope(V x, P, P) {
     const V s = gate<V, P>(x);
@@ -152,7 +161,9 @@ struct LeakyRelu {  // p = slope below zero
   EMULSION_FUNCTOR slope(V x, P p, P) { return select(x > V(P(0)), V(P(1)), V(p)); }
 };
 struct Clamp {  // p = lower limit, q = upper limit
-  EMULSION_FUNCTOR value(V x, P p, P q) { return select(x < V(p), V(p), select(x > V(q), V(q), x)); }
+  EMULSION_FUNCTOR value(V x, P p, P q) {
+    return select(x < V(p), V(p), select(x > V(q), V(q), x));
+  }
   EMULSION_FUNCTOR slope(V x, P p, P q) {
     return select(x < V(p), V(P(0)), select(x > V(q), V(P(0)), V(P(1))));
   }
@@ -188,35 +199,50 @@ struct PowScalar {  // x^p
   }
 };
 
-// ---- binary --------------------------------------------------------------------------------------------
+// ---- binary
+// --------------------------------------------------------------------------------------------
 
 struct Add {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return a + b; }
+  EMULSION_INLINE static V value(V a, V b) {
+    return a + b;
+  }
 };
 struct Sub {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return a - b; }
+  EMULSION_INLINE static V value(V a, V b) {
+    return a - b;
+  }
 };
 struct Mul {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return a * b; }
+  EMULSION_INLINE static V value(V a, V b) {
+    return a * b;
+  }
 };
 struct Div {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return a / b; }
+  EMULSION_INLINE static V value(V a, V b) {
+    return a / b;
+  }
 };
 struct Pow {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return pow(a, b); }
+  EMULSION_INLINE static V value(V a, V b) {
+    return pow(a, b);
+  }
 };
 struct Maximum {  // a NaN on either side wins
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return select(a == a, select(b == b, max(a, b), b), a); }
+  EMULSION_INLINE static V value(V a, V b) {
+    return select(a == a, select(b == b, max(a, b), b), a);
+  }
 };
 struct Minimum {
   template <class V>
-  EMULSION_INLINE static V value(V a, V b) { return select(a == a, select(b == b, min(a, b), b), a); }
+  EMULSION_INLINE static V value(V a, V b) {
+    return select(a == a, select(b == b, min(a, b), b), a);
+  }
 };
 
 #undef EMULSION_FUNCTOR
@@ -224,29 +250,41 @@ struct Minimum {
 }  // namespace emulsion::elementwise
 
 // Name of the kernel, functor; integers too for the second list.
-#define EMULSION_UNARY_FLOATING(ROW)                                                                      \
-  ROW(sqrt, Sqrt) ROW(rsqrt, Rsqrt) ROW(reciprocal, Reciprocal) ROW(exp, Exp) ROW(expm1, Expm1)           \
-  ROW(log, Log) ROW(log1p, Log1p) ROW(sin, Sin) ROW(cos, Cos) ROW(floor, Floor) ROW(ceil, Ceil)           \
-  ROW(round, Round) ROW(erf, Erf) ROW(tanh, Tanh) ROW(sigmoid, Sigmoid) ROW(softplus, Softplus)           \
-  ROW(silu, Silu) ROW(gelu, Gelu) ROW(gelu_tanh, GeluTanh) ROW(quick_gelu, QuickGelu)                     \
-  ROW(leaky_relu, LeakyRelu) ROW(div_scalar, DivScalar) ROW(scalar_div, ScalarDiv)                        \
-  ROW(pow_scalar, PowScalar)
-#define EMULSION_UNARY_NUMERIC(ROW)                                                                       \
-  ROW(neg, Neg) ROW(abs, Abs) ROW(sign, Sign) ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp)       \
-  ROW(add_scalar, AddScalar) ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
+// The formatter does not come to rest on nested macro lists.
+// clang-format off
+#define EMULSION_UNARY_FLOATING(ROW)                                                          \
+  ROW(sqrt, Sqrt)                                                                             \
+  ROW(rsqrt, Rsqrt)                                                                           \
+  ROW(reciprocal, Reciprocal)                                                                 \
+  ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log) ROW(log1p, Log1p) ROW(sin, Sin) ROW(cos, Cos) \
+      ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round) ROW(erf, Erf) ROW(tanh, Tanh)       \
+          ROW(sigmoid, Sigmoid) ROW(softplus, Softplus) ROW(silu, Silu) ROW(gelu, Gelu)       \
+              ROW(gelu_tanh, GeluTanh) ROW(quick_gelu, QuickGelu) ROW(leaky_relu, LeakyRelu)  \
+                  ROW(div_scalar, DivScalar) ROW(scalar_div, ScalarDiv) ROW(pow_scalar, PowScalar)
+#define EMULSION_UNARY_NUMERIC(ROW)                                                \
+  ROW(neg, Neg)                                                                    \
+  ROW(abs, Abs)                                                                    \
+  ROW(sign, Sign)                                                                  \
+  ROW(square, Square) ROW(relu, Relu) ROW(clamp, Clamp) ROW(add_scalar, AddScalar) \
+      ROW(mul_scalar, MulScalar) ROW(sub_scalar, SubScalar) ROW(scalar_sub, ScalarSub)
 #define EMULSION_BINARY_FLOATING(ROW) ROW(div, Div) ROW(pow, Pow)
 #define EMULSION_BINARY_NUMERIC(ROW) \
   ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(maximum, Maximum) ROW(minimum, Minimum)
 #define EMULSION_COMPARE(ROW) ROW(eq, ==) ROW(ne, !=) ROW(lt, <) ROW(le, <=) ROW(gt, >) ROW(ge, >=)
 #define EMULSION_LOGICAL(ROW) ROW(logical_and, &) ROW(logical_or, |) ROW(logical_xor, ^)
 
-#define EMULSION_DECLARE_UNARY(name, functor)                                       \
-  void name##_forward(const View& x, double p, double q, View& y);                  \
+#define EMULSION_DECLARE_UNARY(name, functor)                      \
+  void name##_forward(const View& x, double p, double q, View& y); \
   void name##_backward(const View& x, const View& dy, double p, double q, View& dx);
-#define EMULSION_DECLARE_BINARY(name, functor) void name##_forward(const View& a, const View& b, View& y);
+#define EMULSION_DECLARE_BINARY(name, functor) \
+  void name##_forward(const View& a, const View& b, View& y);
 
-EMULSION_KERNELS(
-    EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY) EMULSION_UNARY_NUMERIC(EMULSION_DECLARE_UNARY)
-    EMULSION_BINARY_FLOATING(EMULSION_DECLARE_BINARY) EMULSION_BINARY_NUMERIC(EMULSION_DECLARE_BINARY)
-    EMULSION_COMPARE(EMULSION_DECLARE_BINARY) EMULSION_LOGICAL(EMULSION_DECLARE_BINARY)
-    void where_forward(const View& condition, const View& a, const View& b, View& y);)
+EMULSION_KERNELS(EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY)
+                     EMULSION_UNARY_NUMERIC(EMULSION_DECLARE_UNARY)
+                         EMULSION_BINARY_FLOATING(EMULSION_DECLARE_BINARY)
+                             EMULSION_BINARY_NUMERIC(EMULSION_DECLARE_BINARY)
+                                 EMULSION_COMPARE(EMULSION_DECLARE_BINARY)
+                                     EMULSION_LOGICAL(EMULSION_DECLARE_BINARY) void where_forward(
+                                         const View& condition, const View& a, const View& b,
+                                         View& y);)
+// clang-format on

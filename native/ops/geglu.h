@@ -1,4 +1,5 @@
-// GEGLU (Shazeer, "GLU variants improve transformer", 2020): y = value · gelu(gate), the exact GELU.
+// GEGLU (Shazeer, "GLU variants improve transformer", 2020): y = value · gelu(gate), the exact
+// GELU.
 //
 //   geglu_forward    x [.., 2C] = value [.., C] beside gate [.., C]  →  y [.., C]
 //   geglu_backward   dx [.., 2C] from x and dy [.., C]
@@ -8,6 +9,6 @@
 
 #include "ops/kernels.h"
 
-EMULSION_KERNELS(                                  //
-    void geglu_forward(const View& x, View& y);    //
+EMULSION_KERNELS(                                //
+    void geglu_forward(const View& x, View& y);  //
     void geglu_backward(const View& x, const View& dy, View& dx);)

@@ -50,6 +50,7 @@ export async function differentiate(
     results.set(`grad.in.${name}`, await gradient(input, layouts[name]));
   }
   if (module) await readParameterGradients(module, results);
+  module?.dispose();
   return results;
 }
 

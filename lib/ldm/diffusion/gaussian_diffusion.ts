@@ -146,7 +146,7 @@ export class GaussianDiffusion {
   // mean of ℓ / exp(logvar_t) + logvar_t
   #weighByVariance(each: Tensor, lossSimple: Tensor, t: Tensor): Tensor {
     if (this.logvar) {
-      const logvar = indexSelect(this.logvar, 0, t); // [N]
+      const logvar = indexSelect(this.logvar, 0, t).to(each.dtype); // [N]
       return each.div(exp(logvar)).add(logvar).mean();
     }
     const { logvarInit = 0 } = this.#config;

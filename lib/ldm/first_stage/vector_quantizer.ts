@@ -1,6 +1,5 @@
 /** The VQ-regularised latent: each vector becomes its nearest code (paper, section 3.1; VQ-VAE, VQGAN). */
-import { detach, matmul, where } from '../../ops/index.js';
-import { arange } from '../../creation.js';
+import { argmin, detach, matmul } from '../../ops/index.js';
 import { Embedding, Module, uniform_ } from '../../nn/index.js';
 import { noGrad } from '../../autograd/index.js';
 import type { Tensor } from '../../tensor.js';
@@ -67,13 +66,7 @@ export class VectorQuantizer extends Module<[Tensor], Quantized> {
       const products = matmul(vectors, codes, { transposeB: true }); // [N·h·w, codes]
       const lengths = codes.square().sum(1); // [codes]
       // |z|² is the same for every code of a vector: it decides nothing
-      const distances = lengths.sub(products.mul(2)); // [N·h·w, codes]
-      const least = distances.min(1, { keepDims: true });
-      const numbers = arange(0, this.codes, 1, {
-        dtype: distances.dtype,
-        device: distances.device,
-      });
-      return where(distances.le(least), numbers, this.codes).min(1).to('int64');
+      return argmin(lengths.sub(products.mul(2)), 1);
     });
   }
 

@@ -217,19 +217,23 @@ async function startSampler(golden: GoldenCase): Promise<SamplerRun> {
   const network = await referredNetwork(golden);
   const optional = async (name: string) =>
     (await golden.input(name)) ? need(golden, name) : undefined;
-  const [context, unconditional, concatenated] = [
-    await optional('context'),
-    await optional('uncond_context'),
-    await optional('c_concat'),
-  ];
+  // what is conditioned on, and what guidance leads away from
+  const conditioning: Record<string, Tensor> = {};
+  const unconditional: Record<string, Tensor> = {};
+  let isGuided = false;
+  for (const name of ['context', 'y', 'c_concat']) {
+    const given = await optional(name);
+    if (!given) continue;
+    const without = await optional(`uncond_${name}`);
+    conditioning[name] = given;
+    unconditional[name] = without ?? given;
+    isGuided ||= without !== undefined;
+  }
   const denoise = guided(
-    (x, t, c: Record<string, Tensor>) =>
-      network.forward(c.concatenated ? concat([x, c.concatenated], 3) : x, t, {
-        context: c.context,
-        y: c.y,
-      }),
-    definedOnly({ context, y: await optional('y'), concatenated }),
-    unconditional && definedOnly({ context: unconditional, concatenated }),
+    (x, t, { context, y, c_concat: extra }: Record<string, Tensor>) =>
+      network.forward(extra ? concat([x, extra], 3) : x, t, { context, y }),
+    conditioning,
+    isGuided ? unconditional : undefined,
     args.guidance_scale ?? 1,
   );
 
@@ -265,13 +269,6 @@ async function startSampler(golden: GoldenCase): Promise<SamplerRun> {
     default:
       throw new Unsupported(`sampler '${String(args.sampler)}'`);
   }
-}
-
-function definedOnly(entries: Record<string, Tensor | undefined>): Record<string, Tensor> {
-  return Object.fromEntries(Object.entries(entries).filter(([, x]) => x !== undefined)) as Record<
-    string,
-    Tensor
-  >;
 }
 
 // [steps, N, C, H, W] from one latent per step

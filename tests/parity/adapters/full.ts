@@ -109,10 +109,15 @@ export const fullSize: Adapter = {
     const [network, compute] = prepare(kind, target, config, inputs);
     await fillParameters(network, parameterValues, Number(parameters));
     network.eval();
-    const outputs = tidy(() => noGrad(compute));
     const results: Results = new Map();
-    for (const [name, x] of Object.entries(outputs))
-      results.set(`out.${name}`, await fromTensor(x));
+    try {
+      const outputs = tidy(() => noGrad(compute));
+      for (const [name, x] of Object.entries(outputs)) {
+        results.set(`out.${name}`, await fromTensor(x));
+      }
+    } finally {
+      network.dispose(); // over a gigabyte
+    }
     return results;
   },
 };

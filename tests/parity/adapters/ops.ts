@@ -6,6 +6,7 @@ import {
   conv2d,
   crossEntropy,
   embedding,
+  geglu,
   gelu,
   groupNorm,
   layerNorm,
@@ -36,10 +37,7 @@ const activations: Record<string, (x: Tensor) => Tensor> = {
   tanh,
   sigmoid,
   softplus,
-  geglu: (x) => {
-    const [value, gate] = x.chunk(2, -1);
-    return value.mul(gelu(gate));
-  },
+  geglu,
 };
 
 const sequence = { x: 'channels', y: 'channels' } as const;
