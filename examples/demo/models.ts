@@ -1,4 +1,4 @@
-// The two models: an autoencoder at f = 8, and a latent diffusion model conditioned on a category and on a
+// The two models: an autoencoder at f = 4, and a latent diffusion model conditioned on a category and on a
 // caption. Both save as folders that examples/sample.ts loads.
 import { Module, tensor, type Tensor } from '../../lib/index.js';
 import { openModel, saveModel, type Json } from '../../lib/io/index.js';
@@ -11,6 +11,7 @@ import {
   type TransformerEncoderConfig,
   type UNetConfig,
 } from '../../lib/ldm/index.js';
+import { side } from './emoji.js';
 import type { Settings } from './settings.js';
 import { captionLength, WordTokenizer } from './words.js';
 
@@ -23,13 +24,17 @@ export function autoencoderConfig({ autoencoder }: Settings): AutoencoderConfig 
       chMult: multipliers,
       numResBlocks: 1,
       inChannels: 3,
-      resolution: 64,
+      resolution: side,
       zChannels: latentChannels,
       normGroups: 8,
     },
     embedDim: latentChannels,
   };
 }
+
+/** Height and width of the latents: each level of the autoencoder but the last halves them. */
+export const latentSide = ({ autoencoder }: Settings): number =>
+  side / 2 ** (autoencoder.multipliers.length - 1);
 
 /** Everything that rebuilds the diffusion model. */
 export interface EmojiDiffusionConfig {
@@ -44,31 +49,35 @@ export interface EmojiDiffusionConfig {
   words: string[];
 }
 
+const textWidth = 128;
+
 export function diffusionConfig(
   settings: Settings,
   categories: readonly string[],
   words: readonly string[],
 ): EmojiDiffusionConfig {
-  const { channels, blocks } = settings.diffusion;
+  const { channels, blocks, multipliers } = settings.diffusion;
   const { latentChannels } = settings.autoencoder;
   return {
     unet: {
-      imageSize: 8,
+      imageSize: latentSide(settings),
       inChannels: latentChannels,
       outChannels: latentChannels,
       modelChannels: channels,
       numResBlocks: blocks,
-      attentionResolutions: [1, 2],
-      channelMult: [1, 2],
+      // Attention where tokens are few: at a quarter and a half of the latents' size.
+      attentionResolutions: [2, 4],
+      channelMult: multipliers,
       numHeadChannels: 32,
+      normGroups: 8,
       numClasses: categories.length + 1,
       useSpatialTransformer: true,
-      contextDim: channels,
+      contextDim: textWidth,
     },
     text: {
       numTokens: words.length + 2,
       maxSeqLen: captionLength,
-      dim: channels,
+      dim: textWidth,
       depth: 1,
       heads: 4,
       attnDimHead: 32,
@@ -85,7 +94,7 @@ export function diffusionConfig(
 /** Class and caption of a batch as the network takes them. */
 export type EmojiConditioning = { y: Tensor; ids: Tensor };
 
-/** Predicts the noise of latents [N, 8, 8, C], given a category and a caption. */
+/** Predicts the noise of latents [N, H, W, C], given a category and a caption. */
 export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], Tensor> {
   readonly unet: UNetModel;
   readonly text: TransformerEncoder;

@@ -14,46 +14,39 @@ export interface Settings {
   /** Pictures used, spread evenly over the set. */
   pictures: number;
   autoencoder: StageSettings & { channels: number; multipliers: number[]; latentChannels: number };
-  diffusion: StageSettings & { channels: number; blocks: number };
+  diffusion: StageSettings & { channels: number; multipliers: number[]; blocks: number };
   sampling: { steps: number; guidance: number; perCategory: number };
 }
 
 export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
-    batch: 16,
-    steps: 800,
-    learningRate: 2e-3,
+    batch: 8,
+    steps: 1500,
+    learningRate: 1.5e-3,
     warmup: 50,
-    emaDecay: 0.995,
-    channels: 24,
-    multipliers: [1, 2, 4, 4],
-    latentChannels: 8,
+    emaDecay: 0.99,
+    channels: 32,
+    multipliers: [1, 1, 2],
+    latentChannels: 4,
   },
   diffusion: {
-    batch: 64,
-    steps: 1300,
+    batch: 32,
+    steps: 2400,
     learningRate: 1e-3,
     warmup: 100,
-    emaDecay: 0.998,
-    channels: 128,
-    blocks: 2,
+    emaDecay: 0.999,
+    channels: 64,
+    multipliers: [1, 1.5],
+    blocks: 1,
   },
   sampling: { steps: 50, guidance: 3, perCategory: 10 },
 };
 
 export const quickSettings: Settings = {
   pictures: 400,
-  autoencoder: { ...defaultSettings.autoencoder, steps: 120, warmup: 20, emaDecay: 0.97 },
-  diffusion: {
-    ...defaultSettings.diffusion,
-    batch: 32,
-    steps: 150,
-    warmup: 20,
-    emaDecay: 0.97,
-    channels: 64,
-    blocks: 1,
-  },
+  autoencoder: { ...defaultSettings.autoencoder, steps: 320, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, steps: 180, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
 };
 

@@ -6,9 +6,8 @@ import {
   Ema,
   indexSelect,
   keep,
-  l1Loss,
   manualSeed,
-  mseLoss,
+  matmul,
   noGrad,
   noise,
   tensor,
@@ -18,7 +17,12 @@ import {
 import { AutoencoderKL, GaussianDiffusion } from '../../lib/ldm/index.js';
 import { Order, pictureBatch, plainBatch, random, streams, type Placement } from './batches.js';
 import { isHeldOut, type EmojiSet } from './emoji.js';
-import { autoencoderConfig, EmojiDiffusion, type EmojiDiffusionConfig } from './models.js';
+import {
+  autoencoderConfig,
+  EmojiDiffusion,
+  latentSide,
+  type EmojiDiffusionConfig,
+} from './models.js';
 import type { MetricsFile } from './progress.js';
 import type { Settings } from './settings.js';
 import { train } from './train.js';
@@ -37,7 +41,7 @@ const klWeight = 1e-6;
 const pictures = (set: EmojiSet, heldOut: boolean): number[] =>
   Array.from({ length: set.count }, (_, i) => i).filter((i) => isHeldOut(i) === heldOut);
 
-/** Trains the autoencoder: L1 + L2 + a trace of KL. Its weights end as their moving average. */
+/** Trains the autoencoder: L1 + L2 + an L1 on hues + a trace of KL. Its weights end as their moving average. */
 export async function trainAutoencoder(
   run: Run,
 ): Promise<{ model: AutoencoderKL; seconds: number }> {
@@ -52,7 +56,11 @@ export async function trainAutoencoder(
   });
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
   const order = new Order(pictures(set, false), seed, streams.autoencoder);
-  const latentShape = [stage.batch, 8, 8, stage.latentChannels];
+  const size = latentSide(settings);
+  const latentShape = [stage.batch, size, size, stage.latentChannels];
+
+  // Red and blue against green: hues carry little of the error and would be learnt last.
+  const opponents = tensor([1, 0, -1, -1, 0, 1], { shape: [3, 2] });
 
   const seconds = await train({
     name: 'autoencoder',
@@ -74,11 +82,14 @@ export async function trainAutoencoder(
         x,
         noise(latentShape, { seed, stream: streams.posterior, step }),
       );
-      const distance = l1Loss(reconstruction, x).add(mseLoss(reconstruction, x));
-      return distance.add(posterior.kl().mean().mul(klWeight));
+      const error = reconstruction.sub(x);
+      const distance = error.abs().mean().add(error.square().mean());
+      const colour = matmul(error, opponents).abs().mean();
+      return distance.add(colour).add(posterior.kl().mean().mul(klWeight));
     },
   });
   ema.copyTo();
+  opponents.dispose();
   optimizer.dispose();
   ema.dispose();
   return { model: model.eval(), seconds };
@@ -111,7 +122,7 @@ export async function reconstruct(
   );
 }
 
-/** Mean and standard deviation of every picture's posterior, plain and mirrored: [2·N, 8, 8, C] each. */
+/** Mean and standard deviation of every picture's posterior, plain and mirrored: [2·N, H, W, C] each. */
 async function encodeAll(
   run: Run,
   model: AutoencoderKL,

@@ -4,6 +4,7 @@ import {
   AutoencoderKL,
   autoencoderConfig,
   GaussianDiffusion,
+  GroupNorm,
   manualSeed,
   randn,
   tensor,
@@ -87,6 +88,18 @@ describe('UNetModel', () => {
       return unet.input_blocks[0].namedParameters().get('0.weight')!.grad!.dataSync();
     });
     expect(gradients[1]).toEqual(gradients[0]);
+  });
+
+  it('takes fewer groups where channels are few', () => {
+    const narrow = { ...unetConfig(unetParams), modelChannels: 24, numHeadChannels: 8 };
+    expect(() => new UNetModel(narrow)).toThrow(/24.*divisible by.*32/);
+    for (const useSpatialTransformer of [false, true]) {
+      const context = useSpatialTransformer ? { contextDim: 8, useSpatialTransformer } : {};
+      const unet = new UNetModel({ ...narrow, ...context, normGroups: 4 });
+      const norms = [...unet.modules()].filter((each) => each instanceof GroupNorm);
+      expect(norms.map((each) => each.groups)).toEqual(norms.map(() => 4));
+      expect(norms).toHaveLength(21);
+    }
   });
 
   it('says what is wrong', () => {

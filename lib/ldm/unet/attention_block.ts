@@ -11,6 +11,8 @@ export interface AttentionBlockOptions {
    * own q, k, v. `qkv-first`: all q, then all k, then all v.
    */
   order?: 'heads-first' | 'qkv-first';
+  /** default 32 */
+  normGroups?: number;
 }
 
 export class AttentionBlock extends Module<[Tensor], Tensor> {
@@ -20,12 +22,13 @@ export class AttentionBlock extends Module<[Tensor], Tensor> {
   readonly #heads: number;
   readonly #order: 'heads-first' | 'qkv-first';
 
-  constructor(channels: number, { heads, order = 'heads-first' }: AttentionBlockOptions) {
+  constructor(channels: number, options: AttentionBlockOptions) {
     super();
+    const { heads, order = 'heads-first', normGroups = 32 } = options;
     check(heads > 0 && channels % heads === 0, () => {
       return `AttentionBlock: channels (${channels}) must be divisible by heads (${heads}).`;
     });
-    this.norm = new GroupNorm(32, channels);
+    this.norm = new GroupNorm(normGroups, channels);
     this.qkv = new Linear(channels, 3 * channels, { storedAs: 'conv1d' });
     this.proj_out = zeroModule(new Linear(channels, channels, { storedAs: 'conv1d' }));
     this.#heads = heads;

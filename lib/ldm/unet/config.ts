@@ -36,6 +36,8 @@ export interface UNetConfig {
   /** attention with a context instead of attention blocks */
   useSpatialTransformer?: boolean;
   transformerDepth?: number;
+  /** groups of every group norm, default 32; networks of few channels want fewer */
+  normGroups?: number;
   /** width of the context tokens */
   contextDim?: number;
   /** predict codebook indices: logits over that many codes */
@@ -63,6 +65,7 @@ export function withDefaults(config: UNetConfig): FullUNetConfig {
     useNewAttentionOrder: false,
     useSpatialTransformer: false,
     transformerDepth: 1,
+    normGroups: 32,
     contextDim: 0,
     nEmbed: 0,
     legacy: true,

@@ -13,6 +13,8 @@ export interface ResBlockOptions {
   useScaleShiftNorm?: boolean;
   /** double or halve the map inside the block */
   resample?: 'up' | 'down' | 'none';
+  /** default 32 */
+  normGroups?: number;
 }
 
 const resamplers = {
@@ -33,16 +35,17 @@ export class ResBlock extends Module<[Tensor, Tensor], Tensor> {
   constructor(channels: number, embChannels: number, options: ResBlockOptions = {}) {
     super();
     const { dropout = 0, outChannels = channels, useScaleShiftNorm = false } = options;
+    const { normGroups = 32 } = options;
     const conv3x3 = { kernelSize: 3, padding: 1 };
     this.in_layers = {
-      0: new GroupNorm(32, channels, { activation: 'silu' }),
+      0: new GroupNorm(normGroups, channels, { activation: 'silu' }),
       2: new Conv2d(channels, outChannels, conv3x3),
     };
     this.emb_layers = {
       1: new Linear(embChannels, useScaleShiftNorm ? 2 * outChannels : outChannels),
     };
     this.out_layers = {
-      0: new GroupNorm(32, outChannels, { activation: 'silu' }),
+      0: new GroupNorm(normGroups, outChannels, { activation: 'silu' }),
       2: new Dropout(dropout),
       // each block starts as its skip connection
       3: zeroModule(new Conv2d(outChannels, outChannels, conv3x3)),

@@ -157,6 +157,8 @@ export interface SpatialTransformerOptions extends TransformerBlockOptions {
   dimHead: number;
   /** number of transformer blocks, default 1 */
   depth?: number;
+  /** default 32 */
+  normGroups?: number;
   /** recompute the blocks in the backward pass */
   useCheckpoint?: boolean;
 }
@@ -171,9 +173,9 @@ export class SpatialTransformer extends Module<[Tensor, Tensor?], Tensor> {
 
   constructor(channels: number, options: SpatialTransformerOptions) {
     super();
-    const { heads, dimHead, depth = 1, useCheckpoint = false, ...block } = options;
+    const { heads, dimHead, depth = 1, normGroups = 32, useCheckpoint = false, ...block } = options;
     const inner = heads * dimHead;
-    this.norm = new GroupNorm(32, channels, { eps: 1e-6 });
+    this.norm = new GroupNorm(normGroups, channels, { eps: 1e-6 });
     this.proj_in = new Linear(channels, inner, { storedAs: 'conv2d' });
     this.transformer_blocks = new ModuleList(
       Array.from({ length: depth }, () => new BasicTransformerBlock(inner, heads, dimHead, block)),

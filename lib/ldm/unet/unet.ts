@@ -79,12 +79,15 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
     this.middle_block = layers.middle;
     this.output_blocks = new ModuleList(layers.up);
     this.out = {
-      0: new GroupNorm(32, width, { activation: 'silu' }),
+      0: new GroupNorm(full.normGroups, width, { activation: 'silu' }),
       2: zeroModule(new Conv2d(width, outChannels, { kernelSize: 3, padding: 1 })),
     };
     this.id_predictor =
       nEmbed > 0
-        ? { 0: new GroupNorm(32, width), 1: new Linear(width, nEmbed, { storedAs: 'conv2d' }) }
+        ? {
+            0: new GroupNorm(full.normGroups, width),
+            1: new Linear(width, nEmbed, { storedAs: 'conv2d' }),
+          }
         : null;
   }
 
@@ -148,6 +151,7 @@ function buildLayers(config: FullUNetConfig): { down: Stage[]; middle: Stage; up
       outChannels: to,
       dropout: config.dropout,
       useScaleShiftNorm: config.useScaleShiftNorm,
+      normGroups: config.normGroups,
       resample,
     });
   const attentionAt = (factor: number, width: number, heads: number) =>
@@ -209,10 +213,11 @@ function makeAttention(
   const { heads, headDim } = headsOf(channels, config, numHeads);
   if (!config.useSpatialTransformer) {
     const order = config.useNewAttentionOrder ? 'qkv-first' : 'heads-first';
-    return new AttentionBlock(channels, { heads, order });
+    return new AttentionBlock(channels, { heads, order, normGroups: config.normGroups });
   }
   return new SpatialTransformer(channels, {
     heads,
+    normGroups: config.normGroups,
     dimHead: headDim,
     depth: config.transformerDepth,
     contextDim: config.contextDim,
