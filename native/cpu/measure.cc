@@ -37,7 +37,7 @@ float run_chains(int64_t rounds) {
   for (int i = 0; i < chains; ++i) sums[i] = Vec<float>(static_cast<float>(i));
   const Vec<float> a(1.0000001f), b(1e-9f);
   for (int64_t round = 0; round < rounds; ++round)
-    // Unrolled, or the chains live in memory and the measurement is of stores.
+  // Unrolled, or the chains live in memory and the measurement is of stores.
 #pragma GCC unroll 12
     for (int i = 0; i < chains; ++i) {
       sums[i] = fma(sums[i], a, b);
