@@ -13,6 +13,7 @@ export interface Addon {
   empty(device: number, dtype: number, ...shape: number[]): Id;
   view(id: Id, offset: number, ...shape: number[]): Id;
   release(id: Id): boolean;
+  releaseCollected(id: Id): void;
   isShared(id: Id): boolean;
   write(id: Id, from: TypedArray): void;
   read<T extends TypedArray>(id: Id, into: T): Promise<T>;

@@ -30,7 +30,7 @@ export class Reference {
   }
 }
 
-const finalizers = new FinalizationRegistry<Id>((id) => addon.release(id));
+const finalizers = new FinalizationRegistry<Id>((id) => addon.releaseCollected(id));
 
 export interface TensorOptions {
   /** Default `'float32'`. */

@@ -58,7 +58,7 @@ napi_value empty(const Napi::CallbackInfo& info) {
   const size_t bytes = static_cast<size_t>(view.bytes());
   view.data = device.allocator().allocate(bytes);
   const double id = owner.handles.create(new Storage{&device, view.data, bytes, 0}, view);
-  owner.report_external_memory(info.Env());
+  owner.report_external_memory(info.Env(), false);
   return Napi::Number::New(info.Env(), id);
 }
 
@@ -79,15 +79,24 @@ napi_value view(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), owner.handles.create(storage, view));
 }
 
-// release(id) -> whether it named a live tensor. Never throws: finalizers call it late.
-napi_value release(const Napi::CallbackInfo& info) {
-  Instance& owner = instance(info.Env());
+bool release_handle(const Napi::CallbackInfo& info) {
+  Handles& handles = instance(info.Env()).handles;
   const Napi::Value value = info[0];
   Handles::Slot* found =
-      value.IsNumber() ? owner.handles.find(value.As<Napi::Number>().DoubleValue()) : nullptr;
-  if (found) owner.handles.release(found);
-  owner.report_external_memory(info.Env());
-  return Napi::Boolean::New(info.Env(), found != nullptr);
+      value.IsNumber() ? handles.find(value.As<Napi::Number>().DoubleValue()) : nullptr;
+  if (found) handles.release(found);
+  return found != nullptr;
+}
+
+// release(id) -> whether it named a live tensor. Never throws.
+napi_value release(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), release_handle(info));
+}
+
+// releaseCollected(id): release for a finalizer, whose tensor may be long gone.
+napi_value release_collected(const Napi::CallbackInfo& info) {
+  if (release_handle(info)) instance(info.Env()).report_external_memory(info.Env(), true);
+  return info.Env().Undefined();
 }
 
 // isShared(id) -> whether another live tensor is a view of the same memory.
@@ -235,6 +244,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<empty>(env, exports, "empty");
   define<view>(env, exports, "view");
   define<release>(env, exports, "release");
+  define<release_collected>(env, exports, "releaseCollected");
   define<is_shared>(env, exports, "isShared");
   define<write>(env, exports, "write");
   define<read>(env, exports, "read");

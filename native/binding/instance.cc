@@ -57,12 +57,12 @@ void Instance::settle(Napi::Env env, Napi::Function, std::nullptr_t*, Pending* p
     pending->deferred.Resolve(pending->keep.Value());
 }
 
-void Instance::report_external_memory(Napi::Env env) {
+void Instance::report_external_memory(Napi::Env env, bool collected) {
   constexpr int64_t step = int64_t{8} << 20;
   int64_t live = 0;
   for (auto& device : devices_) live += device->allocator().stats().live_bytes;
   const int64_t change = live - reported_bytes_;
-  if (change < step && change > -step) return;
+  if (change < step && !(collected && change <= -step)) return;
   reported_bytes_ = live;
   Napi::MemoryManagement::AdjustExternalMemory(env, change);
 }

@@ -29,8 +29,11 @@ class Instance {
 
   // The constructor of lib/errors.ts for errors with a code: (message, code) -> Error.
   Napi::FunctionReference make_error;
-  // Tells the garbage collector about memory it cannot see, in steps worth telling.
-  void report_external_memory(Napi::Env env);
+  // Tells the garbage collector about memory it cannot see, in steps worth telling. What a program
+  // disposes in time it allocates again in the next training step: were each such wave reported,
+  // each would make V8 collect the whole heap. So the figure rises with the high-water mark and
+  // falls only when the collector itself has freed tensors.
+  void report_external_memory(Napi::Env env, bool collected);
 
  private:
   struct Pending;

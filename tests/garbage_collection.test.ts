@@ -1,0 +1,48 @@
+// What V8 is told of the memory behind tensors: enough to collect those that were forgotten, and not so
+// much that a program that disposes its own pays for a collection at every step.
+import { PerformanceObserver } from 'node:perf_hooks';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { defaultDevice, tidy, zeros } from '../lib/index.js';
+
+const elements = 1 << 22; // 16 MiB
+const majorCollection = 4;
+
+async function countMajorCollections(body: () => Promise<void>): Promise<number> {
+  let count = 0;
+  const observer = new PerformanceObserver((list) => {
+    for (const { detail } of list.getEntries() as unknown as { detail: { kind: number } }[])
+      if (detail.kind === majorCollection) ++count;
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  await body();
+  await setTimeout(50); // entries arrive late
+  observer.disconnect();
+  return count;
+}
+
+test('steps that dispose what they make do not make V8 collect', async () => {
+  const steps = 40;
+  const count = await countMajorCollections(async () => {
+    for (let step = 0; step < steps; ++step)
+      await tidy(async () => {
+        let x = zeros([elements]);
+        for (let i = 0; i < 8; ++i) x = x.add(1);
+        expect(await x.sum().item()).toBe(8 * elements);
+      });
+  });
+  expect(count).toBeLessThan(steps / 4);
+});
+
+test('tensors that nobody disposes are collected before they fill the memory', async () => {
+  const device = defaultDevice();
+  const before = device.memoryStats().liveBytes;
+  let most = 0;
+  const made = 200;
+  for (let i = 0; i < made; ++i) {
+    zeros([elements]);
+    most = Math.max(most, device.memoryStats().liveBytes - before);
+    await setImmediate();
+  }
+  expect(most).toBeLessThan((made / 2) * elements * 4);
+});
