@@ -22,22 +22,22 @@ export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
     batch: 8,
-    steps: 1500,
-    learningRate: 1.5e-3,
+    steps: 900,
+    learningRate: 2e-3,
     warmup: 50,
     emaDecay: 0.99,
     channels: 32,
     multipliers: [1, 1, 2],
-    latentChannels: 4,
+    latentChannels: 6,
   },
   diffusion: {
     batch: 32,
-    steps: 2400,
+    steps: 2600,
     learningRate: 1e-3,
     warmup: 100,
     emaDecay: 0.999,
-    channels: 64,
-    multipliers: [1, 1.5],
+    channels: 48,
+    multipliers: [1, 2],
     blocks: 1,
   },
   sampling: { steps: 50, guidance: 3, perCategory: 10 },
@@ -45,8 +45,8 @@ export const defaultSettings: Settings = {
 
 export const quickSettings: Settings = {
   pictures: 400,
-  autoencoder: { ...defaultSettings.autoencoder, steps: 320, warmup: 20, emaDecay: 0.97 },
-  diffusion: { ...defaultSettings.diffusion, steps: 180, warmup: 20, emaDecay: 0.97 },
+  autoencoder: { ...defaultSettings.autoencoder, steps: 350, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, steps: 200, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
 };
 

@@ -7,7 +7,6 @@ import {
   indexSelect,
   keep,
   manualSeed,
-  matmul,
   noGrad,
   noise,
   tensor,
@@ -38,29 +37,36 @@ export interface Run {
 }
 
 const klWeight = 1e-6;
+// L1 alone learns hues last: they are a small part of it. Squares care for large errors.
+const squareWeight = 10;
+// Log-variance that the posterior starts from: with that of 0 the decoder would first have to learn to
+// read through noise as strong as the latents.
+const firstLogVariance = -6;
 const pictures = (set: EmojiSet, heldOut: boolean): number[] =>
   Array.from({ length: set.count }, (_, i) => i).filter((i) => isHeldOut(i) === heldOut);
 
-/** Trains the autoencoder: L1 + L2 + an L1 on hues + a trace of KL. Its weights end as their moving average. */
+/** Trains the autoencoder: L1 + L2 + a trace of KL. Its weights end as their moving average. */
 export async function trainAutoencoder(
   run: Run,
 ): Promise<{ model: AutoencoderKL; seconds: number }> {
   const { settings, seed, set } = run;
   manualSeed(seed);
   const model = new AutoencoderKL(autoencoderConfig(settings));
+  const moments = 2 * settings.autoencoder.latentChannels; // the means' biases, then the log-variances'
+  const bias = tensor(
+    Array.from({ length: moments }, (_, i) => (i < moments / 2 ? 0 : firstLogVariance)),
+  );
+  model.loadStateDict({ 'quant_conv.bias': bias }, { strict: false });
+  bias.dispose();
   const stage = settings.autoencoder;
   const optimizer = new AdamW(model.parameters(), {
     lr: stage.learningRate,
-    betas: [0.9, 0.99],
     weightDecay: 0,
   });
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
   const order = new Order(pictures(set, false), seed, streams.autoencoder);
   const size = latentSide(settings);
   const latentShape = [stage.batch, size, size, stage.latentChannels];
-
-  // Red and blue against green: hues carry little of the error and would be learnt last.
-  const opponents = tensor([1, 0, -1, -1, 0, 1], { shape: [3, 2] });
 
   const seconds = await train({
     name: 'autoencoder',
@@ -83,13 +89,11 @@ export async function trainAutoencoder(
         noise(latentShape, { seed, stream: streams.posterior, step }),
       );
       const error = reconstruction.sub(x);
-      const distance = error.abs().mean().add(error.square().mean());
-      const colour = matmul(error, opponents).abs().mean();
-      return distance.add(colour).add(posterior.kl().mean().mul(klWeight));
+      const distance = error.abs().mean().add(error.square().mean().mul(squareWeight));
+      return distance.add(posterior.kl().mean().mul(klWeight));
     },
   });
   ema.copyTo();
-  opponents.dispose();
   optimizer.dispose();
   ema.dispose();
   return { model: model.eval(), seconds };

@@ -71,8 +71,8 @@ struct Tap {
   int64_t h, w;
 };
 
-// A source of A rows (gemm.h): one row per pixel of a grid [N, grid_h, grid_w], one segment per
-// tap.
+// A source of rows, one per pixel of a grid [N, grid_h, grid_w]: of A for gemm.h, one segment per
+// tap; of B for gemm_deep.h, one line per tap.
 template <class T, class Stored>
 struct PixelRows {
   using Element = Stored;
@@ -87,8 +87,9 @@ struct PixelRows {
   }
 
   // Pointers to channel `offset` of what pixels row, row + 1, ... read at one tap.
-  EMULSION_INLINE void walk(int64_t row, int64_t count, Tap tap, int64_t offset,
+  EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t at, int64_t offset,
                             const Stored** to) const {
+    const Tap tap = taps[at];
     // A block of the reduction is at most target · 3/2 channels of one tap.
     alignas(64) static const Stored zeros[2 * DepthPlan::target] = {};
     int64_t i = row / grid_w, j = row % grid_w;
@@ -111,16 +112,51 @@ struct PixelRows {
     }
   }
 
+  EMULSION_INLINE int64_t pitch() const { return step_w * stride; }
+  // What pixels row, row + 1, ... read at one tap, as runs of neighbours `pitch` apart; returns
+  // their number, at most `count`. Pixels that read outside of the image are in no run.
+  EMULSION_INLINE int64_t runs(int64_t row, int64_t count, int64_t at, Run<Stored>* to) const {
+    const Tap tap = taps[at];
+    int64_t i = row / grid_w, j = row % grid_w, found = 0;
+    const int64_t n = i / grid_h;
+    i %= grid_h;
+    const Stored* base = image + n * H * W * stride;
+    // Columns of the grid whose tap is inside the image.
+    const int64_t left = tap.w >= 0 ? 0 : (-tap.w + step_w - 1) / step_w;
+    const int64_t right = W > tap.w ? (W - tap.w + step_w - 1) / step_w : 0;
+    for (int64_t k = 0; k < count; j = 0) {
+      const int64_t line = grid_w - j < count - k ? grid_w - j : count - k;
+      const int64_t first = j > left ? j : left, last = j + line < right ? j + line : right;
+      const int64_t h = i * step_h + tap.h;
+      if (first < last && static_cast<uint64_t>(h) < static_cast<uint64_t>(H)) {
+        const Stored* const from = base + (h * W + first * step_w + tap.w) * stride;
+        const int64_t start = k + first - j;
+        Run<Stored>* const before = to + found - 1;
+        if (found > 0 && before->start + before->length == start &&
+            before->b + before->length * pitch() == from)
+          before->length += last - first;
+        else
+          to[found++] = {start, last - first, from};
+      }
+      k += line;
+      if (++i == grid_h) {
+        i = 0;
+        base += H * W * stride;
+      }
+    }
+    return found;
+  }
+
   EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block,
                                 const Stored** table) const {
     for (int64_t s = 0; s < block.segments; ++s)
-      walk(row, count, taps[block.segment + s], block.offset, table + s * Tile<T>::rows);
+      walk(row, count, block.segment + s, block.offset, table + s * Tile<T>::rows);
   }
 
   EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
     const Stored* rows[Tile<T>::rows];
     for (int64_t s = 0; s < block.segments; ++s, panel += block.length * count) {
-      walk(row, count, taps[block.segment + s], block.offset, rows);
+      walk(row, count, block.segment + s, block.offset, rows);
       if (block.length >= Vec<T>::size) {
         pack_transposed(rows, count, block.length, panel, count);
       } else {

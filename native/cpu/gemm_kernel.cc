@@ -85,6 +85,25 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
   c.finish(tile, accumulate);
 }
 
+template <class T, int rows, int vectors>
+void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
+                   T* tile, bool accumulate) {
+  Accumulators<T, rows, vectors> c;
+  c.clear();
+  for (const Run<T>* run = runs; run < runs + count; ++run) {
+    const T* a = panel + run->start * rows;
+    const T* b = run->b + offset;
+#pragma GCC unroll 4
+    for (int64_t p = 0; p < run->length; ++p) {
+      c.update(
+          [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
+      a += rows;
+      b += ldb;
+    }
+  }
+  c.finish(tile, accumulate);
+}
+
 template <class T, int... heights>
 PackedKernel<T> pick_packed(int rows, int vectors, std::integer_sequence<int, heights...>) {
   static constexpr PackedKernel<T> table[][2] = {
@@ -96,6 +115,13 @@ template <class T, int... heights>
 RowsKernel<T> pick_rows(int rows, int vectors, std::integer_sequence<int, heights...>) {
   static constexpr RowsKernel<T> table[][2] = {
       {multiply_rows<T, heights + 1, 1>, multiply_rows<T, heights + 1, 2>}...};
+  return table[rows - 1][vectors - 1];
+}
+
+template <class T, int... heights>
+RunsKernel<T> pick_runs(int rows, int vectors, std::integer_sequence<int, heights...>) {
+  static constexpr RunsKernel<T> table[][2] = {
+      {multiply_runs<T, heights + 1, 1>, multiply_runs<T, heights + 1, 2>}...};
   return table[rows - 1][vectors - 1];
 }
 
@@ -111,9 +137,16 @@ RowsKernel<T> rows_kernel(int rows, int vectors) {
   return pick_rows<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
 }
 
+template <class T>
+RunsKernel<T> runs_kernel(int rows, int vectors) {
+  return pick_runs<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+}
+
 template PackedKernel<float> packed_kernel<float>(int, int);
 template PackedKernel<double> packed_kernel<double>(int, int);
 template RowsKernel<float> rows_kernel<float>(int, int);
 template RowsKernel<double> rows_kernel<double>(int, int);
+template RunsKernel<float> runs_kernel<float>(int, int);
+template RunsKernel<double> runs_kernel<double>(int, int);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -2,11 +2,16 @@
 // per step of the reduction. The tile is as large as the register file allows: 14 x 2 vectors of 32
 // registers, 6 x 2 of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
 //
-// B is always a panel [depth][vectors·Vec::size]. A comes in two forms:
-//   packed  a panel [depth][rows], from a packer that gathers, transposes or widens on its way;
-//   rows    pointers to rows that are contiguous along the reduction, read in place without any
-//           packing: one pointer per tap and pixel of a convolution, one per row of a matrix.
-// Both sum in the same order, so results do not depend on which of them ran.
+// Three forms:
+//   packed  A is a panel [depth][rows], from a packer that gathers, transposes or widens on its
+//   way;
+//           B a panel [depth][vectors·Vec::size];
+//   rows    A is pointers to rows that are contiguous along the reduction, read in place without
+//   any
+//           packing: one pointer per tap and pixel of a convolution, one per row of a matrix;
+//   runs    A is a panel as in packed, B is read in place: runs of rows that lie equally far apart,
+//           as the channels of an image's neighbouring pixels do.
+// All sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
 #include "cpu/simd.h"
@@ -39,5 +44,18 @@ using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a,
                             T* tile, bool accumulate);
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors);
+
+// Steps [start, start + length) of the panel A meet the rows b, b + ldb, ... of B.
+template <class T>
+struct Run {
+  int64_t start, length;
+  const T* b;
+};
+// `offset` is added to each run's b. Steps of A that no run names count as zero.
+template <class T>
+using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
+                            const T* a, T* tile, bool accumulate);
+template <class T>
+RunsKernel<T> runs_kernel(int rows, int vectors);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

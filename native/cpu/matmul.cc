@@ -1,8 +1,9 @@
 // Batches run in one of two ways: many small products, one thread each; or few large ones, all
-// threads each.
+// threads each. A transposed A of many rows, as in the gradient of a linear layer's weights, goes
+// to the product made for it.
 #include "ops/matmul.h"
 
-#include "cpu/gemm.h"
+#include "cpu/gemm_deep.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -30,6 +31,12 @@ int64_t batch_index(const Shape& operand, const Shape& y, int64_t batch) {
 template <class Stored>
 void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   using T = Accumulator<Stored>;
+  if (p.transpose_a && !p.transpose_b && p.depth >= 512 &&
+      p.rows * p.columns <= (int64_t{1} << 17)) {
+    multiply_deep<T>(p.rows, p.depth, a, p.lda, MatrixColumns<T, Stored>{b, p.ldb},
+                     ColumnPanels<T>{1, p.columns}, y);
+    return;
+  }
   const PanelLayout<T> layout{p.depth, p.columns};
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);

@@ -178,7 +178,8 @@ async function fuzzNative(): Promise<void> {
     if (typed.length > 0)
       lists.push(...fc.sample(typedArguments(typed), { seed, numRuns: 2 * runs }));
     for (const args of lists) {
-      if (name.startsWith('release') && args.some((arg) => pool.some((x) => x.id === arg))) continue;
+      if (name.startsWith('release') && args.some((arg) => pool.some((x) => x.id === arg)))
+        continue;
       await attempt(`${name}(${args.map(show).join(', ')})`, () => {
         const result = body(...args);
         if (name === 'empty' || name === 'view') addon.release(result as number);

@@ -1,0 +1,168 @@
+// Products with a long reduction and a small result: the gradient of the weights of a convolution
+// or a linear layer, C [rows, columns] = Aᵀ · B with A [depth, rows] and B [depth, columns], both
+// stored along the reduction as neither of gemm.h's operands is. Blocks of 128 steps: A is packed
+// to slices of 14 columns (64 KiB for 128 columns, L2), then one panel of B at a time is multiplied
+// with all of them. A panel of whole vectors is read where it lies, as runs of equally distant rows
+// (in a convolution the pixels of an image row, padding left out); others (few or odd columns,
+// 16-bit floats) are gathered first (16 KiB, L1). Sums stay in tiles, 1.8 KiB each, between blocks.
+//
+// Tasks are groups of panels; where these are few the reduction is split as well, into a number of
+// parts that depends on the shapes alone, and the parts are added in order: the result does not
+// depend on the number of threads.
+#pragma once
+
+#include "cpu/gemm.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+
+constexpr int64_t deep_block = 128;
+
+// Columns of B are those of `lines` lines, each `length` long and a place of its own in memory: the
+// taps of a convolution. Panels of wide lines start anew at each line, so that they copy whole
+// vectors; narrow lines are run together.
+template <class T>
+struct ColumnPanels {
+  int64_t lines, length;
+
+  struct Range {
+    int64_t begin, count;
+  };
+  EMULSION_INLINE bool per_line() const { return length >= Vec<T>::size; }
+  EMULSION_INLINE int64_t stretch() const { return per_line() ? length : lines * length; }
+  EMULSION_INLINE int64_t per_stretch() const {
+    return (stretch() + Tile<T>::columns - 1) / Tile<T>::columns;
+  }
+  EMULSION_INLINE int64_t count() const { return per_stretch() * (per_line() ? lines : 1); }
+  EMULSION_INLINE Range range(int64_t panel) const {
+    const int64_t start = panel % per_stretch() * Tile<T>::columns, rest = stretch() - start;
+    return {panel / per_stretch() * stretch() + start,
+            rest < Tile<T>::columns ? rest : Tile<T>::columns};
+  }
+};
+
+// A source of B. `runs` names what steps first, first + 1, ... read of a line, `pitch` their
+// distance; `walk` fills to[i] with pointers to one column. `MatrixColumns` is a plain matrix of
+// one line; a convolution has its own (conv2d_geometry.h).
+template <class T, class Stored>
+struct MatrixColumns {
+  using Element = Stored;
+  const Stored* data;
+  int64_t ld;
+
+  EMULSION_INLINE int64_t pitch() const { return ld; }
+  EMULSION_INLINE int64_t runs(int64_t first, int64_t count, int64_t, Run<Stored>* to) const {
+    to[0] = {0, count, data + first * ld};
+    return 1;
+  }
+  EMULSION_INLINE void walk(int64_t first, int64_t count, int64_t, int64_t column,
+                            const Stored** to) const {
+    for (int64_t i = 0; i < count; ++i) to[i] = data + (first + i) * ld + column;
+  }
+};
+
+// panel[p][..] = columns begin, begin + 1, ... of steps first, first + 1, ...
+template <class T, class Source>
+void gather_panel(const Source& b, int64_t length, int64_t first, int64_t steps, int64_t begin,
+                  int64_t count, int width, T* panel) {
+  using Stored = typename Source::Element;
+  const Stored* rows[deep_block];
+  for (int64_t done = 0; done < count;) {
+    const int64_t line = (begin + done) / length, column = (begin + done) % length;
+    const int64_t run = length - column < count - done ? length - column : count - done;
+    b.walk(first, steps, line, column, rows);
+    const bool last = done + run == count;
+    for (int64_t p = 0; p < steps; ++p) {
+      const Stored* const from = rows[p];
+      T* const to = panel + p * width + done;
+      if (last && done == 0) {  // the panel is one run: also clears what is beyond it
+        for (int64_t i = 0; i < width; i += Vec<T>::size)
+          load_up_to<T>(from + i, run - i).store(to + i);
+      } else {
+        for (int64_t i = 0; i < run; ++i) to[i] = convert<T>(from[i]);
+        if (last)
+          for (int64_t i = run; i < width - done; ++i) to[i] = 0;
+      }
+    }
+    done += run;
+  }
+}
+
+// c [rows][columns of B], dense. Runs on the whole pool; uses scratch slots 0 to 2.
+template <class T, class Source>
+void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* a, int64_t lda,
+                   const Source& b, const ColumnPanels<T>& columns, typename Source::Element* c) {
+  using Stored = typename Source::Element;
+  const int64_t panels = columns.count();
+  const int64_t tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
+  const auto tile_row = [&](int64_t tile) { return rows * tile / tiles; };
+  const bool in_place =
+      __is_same(Stored, T) && columns.per_line() && columns.length % Vec<T>::size == 0;
+
+  constexpr int64_t panels_per_task = 6, tasks_wanted = 24;
+  const int64_t groups = (panels + panels_per_task - 1) / panels_per_task;
+  const int64_t most_splits = 1 + depth / (4 * deep_block),
+                splits_wanted = (tasks_wanted + groups - 1) / groups;
+  const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
+  T* const sums = scratch<T>(0, splits * panels * tiles * Tile<T>::size);
+
+  parallel_tasks(splits * groups, [&](int64_t task) {
+    const int64_t split = task / groups, part = task % groups;
+    const int64_t panel_begin = panels * part / groups, panel_end = panels * (part + 1) / groups;
+    const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
+    T* const panel = scratch<T>(1, deep_block * Tile<T>::columns);
+    T* const slices = scratch<T>(2, rows * deep_block + Tile<T>::columns);
+    for (int64_t at = begin; at < end; at += deep_block) {
+      const int64_t steps = end - at < deep_block ? end - at : deep_block;
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int height = static_cast<int>(tile_row(t + 1) - tile_row(t));
+        pack_straight(a + at * lda + tile_row(t), lda, height, steps, slices + tile_row(t) * steps,
+                      height);
+      }
+      Run<T> runs[deep_block];
+      int64_t run_count = 0, runs_line = -1;
+      for (int64_t j = panel_begin; j < panel_end; ++j) {
+        const auto [column, count] = columns.range(j);
+        const int vectors = count > Vec<T>::size ? 2 : 1;
+        int64_t ldb = vectors * Vec<T>::size, offset = 0;
+        if constexpr (__is_same(Stored, T)) {
+          if (in_place) {
+            const int64_t line = column / columns.length;
+            if (line != runs_line) run_count = b.runs(at, steps, line, runs);
+            runs_line = line;
+            ldb = b.pitch();
+            offset = column % columns.length;
+          }
+        }
+        if (!in_place) {
+          gather_panel(b, columns.length, at, steps, column, count, static_cast<int>(ldb), panel);
+          runs[0] = {0, steps, panel};
+          run_count = 1;
+        }
+        for (int64_t t = 0; t < tiles; ++t)
+          runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), vectors)(
+              runs, run_count, ldb, offset, slices + tile_row(t) * steps,
+              sums + ((split * panels + j) * tiles + t) * Tile<T>::size, at > begin);
+      }
+    }
+  });
+
+  const int64_t row_length = columns.lines * columns.length;
+  parallel_for(panels, 1 + 16384 / (rows * Tile<T>::columns * splits),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t j = first; j < last; ++j) {
+                   const auto [column, count] = columns.range(j);
+                   for (int64_t t = 0; t < tiles; ++t)
+                     for (int64_t k = tile_row(t); k < tile_row(t + 1); ++k)
+                       for (int64_t i = 0; i < count; i += Vec<T>::size) {
+                         const T* from = sums + (j * tiles + t) * Tile<T>::size +
+                                         (k - tile_row(t)) * Tile<T>::columns + i;
+                         Vec<T> total = Vec<T>::load(from);
+                         for (int64_t split = 1; split < splits; ++split)
+                           total += Vec<T>::load(from + split * panels * tiles * Tile<T>::size);
+                         store_up_to(total, c + k * row_length + column + i, count - i);
+                       }
+                 }
+               });
+}
+
+}  // namespace emulsion::cpu::EMULSION_LEVEL
