@@ -22,7 +22,7 @@ export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
     batch: 8,
-    steps: 900,
+    steps: 1100,
     learningRate: 2e-3,
     warmup: 50,
     emaDecay: 0.99,
@@ -32,7 +32,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 2600,
+    steps: 2510,
     learningRate: 1e-3,
     warmup: 100,
     emaDecay: 0.999,

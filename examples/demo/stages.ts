@@ -7,6 +7,7 @@ import {
   indexSelect,
   keep,
   manualSeed,
+  matmul,
   noGrad,
   noise,
   tensor,
@@ -37,8 +38,10 @@ export interface Run {
 }
 
 const klWeight = 1e-6;
-// L1 alone learns hues last: they are a small part of it. Squares care for large errors.
+// Hues are a small part of L1 and would be learnt last: green long after the rest. Squares care for large
+// errors, and those of colour differences (red and blue against green) count a little more.
 const squareWeight = 10;
+const hueWeight = 3;
 // Log-variance that the posterior starts from: with that of 0 the decoder would first have to learn to
 // read through noise as strong as the latents.
 const firstLogVariance = -6;
@@ -64,6 +67,7 @@ export async function trainAutoencoder(
     weightDecay: 0,
   });
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
+  const opponents = tensor([1, 0, -1, -1, 0, 1], { shape: [3, 2] });
   const order = new Order(pictures(set, false), seed, streams.autoencoder);
   const size = latentSide(settings);
   const latentShape = [stage.batch, size, size, stage.latentChannels];
@@ -89,11 +93,17 @@ export async function trainAutoencoder(
         noise(latentShape, { seed, stream: streams.posterior, step }),
       );
       const error = reconstruction.sub(x);
-      const distance = error.abs().mean().add(error.square().mean().mul(squareWeight));
-      return distance.add(posterior.kl().mean().mul(klWeight));
+      const hue = matmul(error, opponents);
+      return error
+        .abs()
+        .mean()
+        .add(error.square().mean().mul(squareWeight))
+        .add(hue.square().mean().mul(hueWeight))
+        .add(posterior.kl().mean().mul(klWeight));
     },
   });
   ema.copyTo();
+  opponents.dispose();
   optimizer.dispose();
   ema.dispose();
   return { model: model.eval(), seconds };
