@@ -34,16 +34,19 @@ EMULSION_INLINE void keep(Vec<float>& value) {
 
 float run_chains(int64_t rounds) {
   Vec<float> sums[chains];
+  // All loops over the chains are unrolled: one that is not would put them into memory, and the
+  // measurement would be of stores.
+#pragma GCC unroll 12
   for (int i = 0; i < chains; ++i) sums[i] = Vec<float>(static_cast<float>(i));
   const Vec<float> a(1.0000001f), b(1e-9f);
   for (int64_t round = 0; round < rounds; ++round)
-  // Unrolled, or the chains live in memory and the measurement is of stores.
 #pragma GCC unroll 12
     for (int i = 0; i < chains; ++i) {
       sums[i] = fma(sums[i], a, b);
       keep(sums[i]);
     }
   Vec<float> total = sums[0];
+#pragma GCC unroll 12
   for (int i = 1; i < chains; ++i) total += sums[i];
   return sum(total);
 }
