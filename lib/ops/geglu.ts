@@ -5,7 +5,7 @@ import { native, type Id } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const kernels = native<{
-  geglu_forward(x: Id, y: Id): void;
+  geglu_forward(x: Id, residual: Id | null, y: Id): void;
   geglu_backward(x: Id, dy: Id, dx: Id): void;
 }>('geglu_forward', 'geglu_backward');
 
@@ -23,7 +23,7 @@ export function geglu(x: Tensor): Tensor {
       `geglu: the last axis must be even, values beside gates; got shape [${x.shape.join(', ')}]`,
   );
   const y = empty([...x.shape.slice(0, -1), channels / 2], x);
-  kernels.geglu_forward(x.id, y.id);
+  kernels.geglu_forward(x.id, null, y.id);
   return op({
     name: 'geglu',
     inputs: [x],

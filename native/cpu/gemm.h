@@ -66,7 +66,7 @@ EMULSION_INLINE bool read_in_place(int64_t stride, int64_t panels) {
 }
 
 // A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
-// `MatrixRows` is a plain matrix; a convolution has its own (conv2d_gather.h).
+// `MatrixRows` is a plain matrix; a convolution has its own (conv2d_geometry.h).
 template <class T, class Stored>
 struct MatrixRows {
   using Element = Stored;

@@ -9,6 +9,10 @@
 // Tasks are groups of panels; where these are few the reduction is split as well, into a number of
 // parts that depends on the shapes alone, and the parts are added in order: the result does not
 // depend on the number of threads.
+//
+// Share of the FMA peak, f32, both threads of a 2-core Zen 5 VM (459 GFLOP/s): 3x3 convolutions
+// with 64 channels at 16x16 69 %, 96 at 8x8 77 %, 256 at 16x16 75 %; with 3 channels on one side
+// 16-33 %. Linear layers, 2048 rows: 96 to 96 46 %, 96 to 768 59 %.
 #pragma once
 
 #include "cpu/gemm.h"

@@ -7,6 +7,7 @@
 
 #include "cpu/activation.h"
 #include "cpu/gemm.h"
+#include "ops/geglu.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -91,42 +92,6 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
 
 constexpr int64_t elementwise_grain = 8192;
 
-// y = a · gelu(g) + residual
-template <class Stored>
-void gate(const View& x, const View& residual, View& y) {
-  using T = Accumulator<Stored>;
-  const int64_t K = y.dim(-1), rows = y.numel() / K;
-  parallel_for(rows, 1 + elementwise_grain / K, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const Stored* const a = x.as<Stored>() + row * 2 * K;
-      for (int64_t k = 0; k < K; k += Vec<T>::size) {
-        Vec<T> value = load_up_to<T>(a + k, K - k) * gelu(load_up_to<T>(a + K + k, K - k));
-        if (residual) value += load_up_to<T>(residual.as<Stored>() + row * K + k, K - k);
-        store_up_to(value, y.as<Stored>() + row * K + k, K - k);
-      }
-    }
-  });
-}
-
-// da = dy · gelu(g), dg = dy · a · gelu'(g)
-template <class Stored>
-void gate_backward(const View& dy, const View& x, View& dx) {
-  using T = Accumulator<Stored>;
-  const int64_t K = dy.dim(-1), rows = dy.numel() / K;
-  parallel_for(rows, 1 + elementwise_grain / K, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const Stored* const a = x.as<Stored>() + row * 2 * K;
-      Stored* const da = dx.as<Stored>() + row * 2 * K;
-      for (int64_t k = 0; k < K; k += Vec<T>::size) {
-        const Vec<T> d = load_up_to<T>(dy.as<Stored>() + row * K + k, K - k);
-        const Vec<T> g = load_up_to<T>(a + K + k, K - k);
-        store_up_to(d * gelu(g), da + k, K - k);
-        store_up_to(d * load_up_to<T>(a + k, K - k) * gelu_derivative(g), da + K + k, K - k);
-      }
-    }
-  });
-}
-
 template <class Stored>
 void derivative(const View& dy, const View& x, Activation activation, View& dx) {
   using T = Accumulator<Stored>;
@@ -176,8 +141,8 @@ void linear_forward(const View& x, const View& weight, const View& bias, const V
   if (y.numel() == 0) return;
   dispatch_floating(x.dtype, "linear_forward", [&]<class Stored>() {
     forward<Stored>(x, weight, bias, residual, act, y, preactivation);
-    if (act == Activation::geglu) gate<Stored>(preactivation, residual, y);
   });
+  if (act == Activation::geglu) geglu_forward(preactivation, residual, y);
 }
 
 void activation_backward(const View& dy, const View& x, int64_t activation, View& dx) {
@@ -192,12 +157,9 @@ void activation_backward(const View& dy, const View& x, int64_t activation, View
   check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape,
              dx.dtype, "dy");
   if (dx.numel() == 0) return;
-  dispatch_floating(dx.dtype, "activation_backward", [&]<class Stored>() {
-    if (act == Activation::geglu)
-      gate_backward<Stored>(dy, x, dx);
-    else
-      derivative<Stored>(dy, x, act, dx);
-  });
+  if (act == Activation::geglu) return geglu_backward(x, dy, dx);
+  dispatch_floating(dx.dtype, "activation_backward",
+                    [&]<class Stored>() { derivative<Stored>(dy, x, act, dx); });
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -113,6 +113,27 @@ export default {
       padding: { top: 3, bottom: 3, left: 3, right: 3 },
     }),
     plain('one pixel, one channel', [1, 1, 1, 1], [1, 1, 1, 1]),
+    // Whole vectors of channels, which the gradient of the weights reads in place.
+    plain('16 channels: more pixels than a block holds', [3, 7, 8, 16], [5, 3, 3, 16], {
+      padding: same,
+    }),
+    plain('32 channels: downsampling', [2, 9, 10, 32], [3, 3, 3, 32], {
+      stride: [2, 2],
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('48 channels: dilation', [1, 6, 5, 48], [4, 3, 3, 48], {
+      dilation: [2, 3],
+      padding: { top: 2, bottom: 3, left: 4, right: 3 },
+    }),
+    plain('16 channels in each of two groups', [1, 5, 6, 32], [4, 3, 3, 16], {
+      groups: 2,
+      stride: [1, 3],
+      padding: same,
+    }),
+    plain('16 channels: 1x1 over neighbouring rows', [2, 9, 9, 16], [3, 1, 1, 16]),
+    plain('16 channels: 7x7 with taps that never meet the image', [1, 2, 3, 16], [2, 7, 7, 16], {
+      padding: { top: 6, bottom: 3, left: 3, right: 7 },
+    }),
     plain('a reduction of several blocks', [1, 3, 4, 420], [18, 3, 3, 420], { padding: same }),
     {
       name: 'bias, channelAdd, SiLU and residual',

@@ -39,6 +39,8 @@ export default {
   cases: [
     ...transposes(7, 19, 35),
     ...transposes(30, 300, 17),
+    ...transposes(15, 700, 33), // deep: the gradient of weights
+    ...transposes(20, 530, 48),
     {
       name: 'one by one',
       inputs: { a: [1, 1], b: [1, 1] },
