@@ -125,7 +125,7 @@ async function main(): Promise<void> {
     ),
   });
   await writePlot(join(out, 'losses.png'), 'Training losses', [
-    curve('autoencoder', 'autoencoder (L1 + L2)', '#d1495b'),
+    curve('autoencoder', 'autoencoder (L1 + L2 + hue)', '#d1495b'),
     curve('diffusion', 'diffusion (noise error)', '#00798c'),
   ]);
   const summary = {

@@ -48,7 +48,7 @@ const firstLogVariance = -6;
 const pictures = (set: EmojiSet, heldOut: boolean): number[] =>
   Array.from({ length: set.count }, (_, i) => i).filter((i) => isHeldOut(i) === heldOut);
 
-/** Trains the autoencoder: L1 + L2 + a trace of KL. Its weights end as their moving average. */
+/** Trains the autoencoder: L1 + L2 + L2 of hues + a trace of KL. Its weights end as their moving average. */
 export async function trainAutoencoder(
   run: Run,
 ): Promise<{ model: AutoencoderKL; seconds: number }> {

@@ -1,8 +1,7 @@
 #include "ops/geglu.h"
 
 #include "cpu/activation.h"
-#include "cpu/gemm_pack.h"
-#include "cpu/parallel.h"
+#include "cpu/loops.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -23,41 +22,42 @@ int64_t check_halves(const View& x, const View& y) {
 }  // namespace
 
 void geglu_forward(const View& x, const View& residual, View& y) {
-  const int64_t rows = check_halves(x, y), K = y.dim(-1);
+  const int64_t rows = check_halves(x, y), width = y.dim(-1);
   EMULSION_CHECK(!residual || (residual.shape == y.shape && residual.dtype == y.dtype),
                  "geglu: residual ", residual.shape, " must be like y ", y.shape);
-  dispatch_floating(x.dtype, "geglu", [&]<class Stored>() {
-    using T = Accumulator<Stored>;
-    const Stored* const add = residual ? residual.as<Stored>() : nullptr;
-    parallel_for(rows, 1 + grain_elements / (K + 1), [&](int64_t begin, int64_t end) {
+  dispatch_floating(x.dtype, "geglu", [&]<class T>() {
+    using V = Number<T>;
+    const T* const add = residual ? residual.as<T>() : nullptr;
+    parallel_for(rows, grain_elements / (width + 1), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const Stored *a = x.as<Stored>() + row * 2 * K, *gate = a + K;
-        for (int64_t k = 0; k < K; k += Vec<T>::size) {
-          Vec<T> value = load_up_to<T>(a + k, K - k) * gelu(load_up_to<T>(gate + k, K - k));
-          if (add) value += load_up_to<T>(add + row * K + k, K - k);
-          store_up_to(value, y.as<Stored>() + row * K + k, K - k);
-        }
+        const T *value = x.as<T>() + row * 2 * width, *gate = value + width;
+        T* to = y.as<T>() + row * width;
+        for_vectors<V>(0, width, [&](int64_t i, auto extent) EMULSION_STEP {
+          V result = load<V>(value + i, extent) * gelu(load<V>(gate + i, extent));
+          if (add) result += load<V>(add + row * width + i, extent);
+          store(result, to + i, extent);
+        });
       }
     });
   });
 }
 
 void geglu_backward(const View& x, const View& dy, View& dx) {
-  const int64_t rows = check_halves(x, dy), K = dy.dim(-1);
+  const int64_t rows = check_halves(x, dy), width = dy.dim(-1);
   check_halves(dx, dy);
   EMULSION_CHECK(dx.shape == x.shape, "geglu: dx ", dx.shape, " must have x's shape ", x.shape);
-  dispatch_floating(x.dtype, "geglu", [&]<class Stored>() {
-    using T = Accumulator<Stored>;
-    parallel_for(rows, 1 + grain_elements / (K + 1), [&](int64_t begin, int64_t end) {
+  dispatch_floating(x.dtype, "geglu", [&]<class T>() {
+    using V = Number<T>;
+    parallel_for(rows, grain_elements / (width + 1), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const Stored *a = x.as<Stored>() + row * 2 * K, *gate = a + K,
-                     *upstream = dy.as<Stored>() + row * K;
-        Stored *da = dx.as<Stored>() + row * 2 * K, *dgate = da + K;
-        for (int64_t k = 0; k < K; k += Vec<T>::size) {
-          const Vec<T> d = load_up_to<T>(upstream + k, K - k), g = load_up_to<T>(gate + k, K - k);
-          store_up_to(d * gelu(g), da + k, K - k);
-          store_up_to(d * load_up_to<T>(a + k, K - k) * gelu_derivative(g), dgate + k, K - k);
-        }
+        const T *value = x.as<T>() + row * 2 * width, *gate = value + width,
+                *upstream = dy.as<T>() + row * width;
+        T *dvalue = dx.as<T>() + row * 2 * width, *dgate = dvalue + width;
+        for_vectors<V>(0, width, [&](int64_t i, auto extent) EMULSION_STEP {
+          const V g = load<V>(gate + i, extent), up = load<V>(upstream + i, extent);
+          store(up * gelu(g), dvalue + i, extent);
+          store(up * load<V>(value + i, extent) * gelu_derivative(g), dgate + i, extent);
+        });
       }
     });
   });

@@ -3,14 +3,12 @@
 // registers, 6 x 2 of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
 //
 // Three forms:
-//   packed  A is a panel [depth][rows], from a packer that gathers, transposes or widens on its
-//   way;
-//           B a panel [depth][vectors·Vec::size];
-//   rows    A is pointers to rows that are contiguous along the reduction, read in place without
-//   any
-//           packing: one pointer per tap and pixel of a convolution, one per row of a matrix;
-//   runs    A is a panel as in packed, B is read in place: runs of rows that lie equally far apart,
-//           as the channels of an image's neighbouring pixels do.
+//   packed  A is a panel [depth][rows], gathered, transposed or widened by its packer; B a panel
+//           [depth][vectors·Vec::size];
+//   rows    A is pointers to rows that are contiguous along the reduction, read in place: one per
+//           tap and pixel of a convolution, one per row of a matrix; B as in packed;
+//   runs    A as in packed; B is read in place, in runs of rows that lie equally far apart, as the
+//           channels of an image's neighbouring pixels do.
 // All sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
