@@ -1,7 +1,8 @@
 // What the demo says while it works: a bar on a terminal, a line every few seconds elsewhere, and every
 // measurement as JSONL.
-import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import cliProgress from 'cli-progress';
+import { writeFileAtomic } from '../../lib/io/index.js';
 
 const secondsBetweenLines = 5;
 
@@ -83,8 +84,8 @@ export class MetricsFile {
   }
 
   /** Drops what a stage wrote beyond the step it resumes from. */
-  rewind(stage: string, step: number): void {
+  async rewind(stage: string, step: number): Promise<void> {
     const kept = this.read().filter((each) => each.stage !== stage || each.step <= step);
-    writeFileSync(this.path, kept.map((each) => `${JSON.stringify(each)}\n`).join(''));
+    await writeFileAtomic(this.path, kept.map((each) => `${JSON.stringify(each)}\n`).join(''));
   }
 }

@@ -16,6 +16,8 @@ export interface Settings {
   autoencoder: StageSettings & { channels: number; multipliers: number[]; latentChannels: number };
   diffusion: StageSettings & { channels: number; multipliers: number[]; blocks: number };
   sampling: { steps: number; guidance: number; perCategory: number };
+  /** What a kill costs at most. */
+  secondsBetweenSaves: number;
 }
 
 export const defaultSettings: Settings = {
@@ -41,6 +43,7 @@ export const defaultSettings: Settings = {
     blocks: 1,
   },
   sampling: { steps: 50, guidance: 3, perCategory: 10 },
+  secondsBetweenSaves: 60,
 };
 
 export const quickSettings: Settings = {
@@ -48,6 +51,7 @@ export const quickSettings: Settings = {
   autoencoder: { ...defaultSettings.autoencoder, steps: 350, warmup: 20, emaDecay: 0.97 },
   diffusion: { ...defaultSettings.diffusion, steps: 200, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
+  secondsBetweenSaves: 60,
 };
 
 /** Learning rate of a step, as a share of the peak: linear warm-up, then a cosine down to 0.05. */

@@ -79,6 +79,7 @@ export async function trainAutoencoder(
     path: run.statePath('autoencoder'),
     metrics: run.metrics,
     signal: run.signal,
+    secondsBetweenSaves: settings.secondsBetweenSaves,
     loss(step) {
       const draw = random(seed, streams.autoencoder, step);
       const placements: Placement[] = order.at(step, stage.batch).map((index) => ({
@@ -202,6 +203,7 @@ export async function trainDiffusion(
     path: run.statePath('diffusion'),
     metrics: run.metrics,
     signal: run.signal,
+    secondsBetweenSaves: settings.secondsBetweenSaves,
     loss(step) {
       const draw = random(seed, streams.diffusion, step);
       const members = order.at(step, stage.batch);

@@ -6,7 +6,6 @@ import { Progress } from './progress.js';
 import { rateAt, type StageSettings } from './settings.js';
 import { loadState, saveState, type Trainee } from './state.js';
 
-const secondsBetweenSaves = 60;
 const stepsBetweenMetrics = 10;
 
 export interface Stage {
@@ -17,17 +16,18 @@ export interface Stage {
   path: string;
   metrics: MetricsFile;
   signal: AbortSignal;
+  secondsBetweenSaves: number;
   /** Computes the loss of a step, one number. */
   loss: (step: number) => Tensor;
 }
 
 /** Trains to the last step, from wherever an earlier run stopped. Returns the seconds this run spent. */
 export async function train(stage: Stage): Promise<number> {
-  const { name, settings, trainee, path, metrics, signal } = stage;
+  const { name, settings, trainee, path, metrics, signal, secondsBetweenSaves } = stage;
   const { model, optimizer, ema } = trainee;
   const first = await loadState(path, trainee);
   if (first >= settings.steps) return 0;
-  metrics.rewind(name, first);
+  await metrics.rewind(name, first);
   if (first > 0) console.log(`${name}: going on after step ${first}`);
 
   const start = performance.now();

@@ -1,35 +1,32 @@
-// The demo's two trainings, made tiny: an interruption and a second start change nothing, and the same
-// seed draws the same pictures.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+// The demo's two trainings, made tiny: an interruption or a kill and a second start change nothing, and
+// the same seed draws the same pictures.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadEmoji, type EmojiSet } from '../../examples/demo/emoji.js';
-import {
-  diffusionConfig,
-  loadAutoencoder,
-  loadDiffusion,
-  save,
-} from '../../examples/demo/models.js';
+import { loadAutoencoder, loadDiffusion, save } from '../../examples/demo/models.js';
 import { MetricsFile, type Measurement } from '../../examples/demo/progress.js';
 import { samplePictures } from '../../examples/demo/sampling.js';
-import { defaultSettings, type Settings } from '../../examples/demo/settings.js';
-import { trainAutoencoder, trainDiffusion, type Run } from '../../examples/demo/stages.js';
-import { WordTokenizer } from '../../examples/demo/words.js';
+import type { Run } from '../../examples/demo/stages.js';
 import { tidy, type Module } from '../../lib/index.js';
+import { tinyRun, tinySettings, trainBoth, type TinyModels } from './tiny_demo.js';
 
-const short = { batch: 2, steps: 40, warmup: 4 };
-const settings: Settings = {
-  pictures: 40,
-  autoencoder: { ...defaultSettings.autoencoder, ...short, channels: 8 },
-  diffusion: { ...defaultSettings.diffusion, ...short, channels: 32, multipliers: [1, 2] },
-  sampling: { steps: 4, guidance: 2, perCategory: 1 },
-};
-
-const folder = mkdtempSync(join(tmpdir(), 'emulsion-demo-'));
+const root = mkdtempSync(join(tmpdir(), 'emulsion-demo-'));
+const folder = (name: string): string => join(root, name);
 let set: EmojiSet;
-beforeAll(async () => void (set = await loadEmoji(settings.pictures)));
-afterAll(() => rmSync(folder, { recursive: true }));
+let whole: Run;
+let expected: TinyModels;
+
+beforeAll(async () => {
+  set = await loadEmoji(tinySettings.pictures);
+  whole = tinyRun(folder('whole'), set);
+  expected = await trainBoth(whole);
+}, 240_000);
+afterAll(() => rmSync(root, { recursive: true }));
 
 // Aborts once a stage has measured the given step.
 class InterruptingMetrics extends MetricsFile {
@@ -49,39 +46,31 @@ class InterruptingMetrics extends MetricsFile {
   }
 }
 
-function makeRun(name: string, metrics: (path: string) => MetricsFile, signal: AbortSignal): Run {
-  mkdirSync(join(folder, name), { recursive: true });
-  const path = (file: string) => join(folder, name, file);
-  return {
-    settings,
-    seed: 3,
-    set,
-    metrics: metrics(path('metrics.jsonl')),
-    signal,
-    statePath: (stage) => path(`${stage}.safetensors`),
-  };
-}
-
-const plainRun = (name: string): Run =>
-  makeRun(name, (path) => new MetricsFile(path), new AbortController().signal);
-
-async function trainBoth(run: Run) {
-  const { model: autoencoder } = await trainAutoencoder(run);
-  const { words } = WordTokenizer.fromCaptions(set.captions);
-  const config = diffusionConfig(settings, set.categories, words);
-  const { model: diffusion } = await trainDiffusion(run, autoencoder, config);
-  return { autoencoder, diffusion };
-}
-
 async function interrupted(name: string, stage: string, step: number): Promise<void> {
-  let signal!: AbortSignal;
-  const metrics = (path: string): MetricsFile => {
-    const file = new InterruptingMetrics(path, { stage, step });
-    signal = file.controller.signal;
-    return file;
-  };
-  const file = metrics(join(folder, name, 'metrics.jsonl'));
-  await expect(trainBoth(makeRun(name, () => file, signal))).rejects.toThrow(/abort/i);
+  const metrics = new InterruptingMetrics(join(folder(name), 'metrics.jsonl'), { stage, step });
+  const run = tinyRun(folder(name), set, { metrics, signal: metrics.controller.signal });
+  await expect(trainBoth(run)).rejects.toThrow(/abort/i);
+}
+
+// Runs the training in a process of its own and kills it (SIGKILL) once it says `line`.
+function killed(name: string, line: string): Promise<void> {
+  const tsx = createRequire(import.meta.url).resolve('tsx/cli');
+  const program = fileURLToPath(new URL('tiny_demo_child.ts', import.meta.url));
+  // A process group of its own: tsx runs the program in a child.
+  const child = spawn(process.execPath, [tsx, program, folder(name)], { detached: true });
+  let said = '';
+  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
+  child.stdout.on('data', (text: Buffer) => {
+    said += text.toString();
+    if (said.includes(`${line}\n`)) process.kill(-child.pid!, 'SIGKILL');
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (_, signal) => {
+      if (signal === 'SIGKILL') resolve();
+      else reject(new Error(`the training ended by itself:\n${said}`));
+    });
+  });
 }
 
 const weights = (model: Module): Promise<[string, Float32Array][]> =>
@@ -91,41 +80,63 @@ const weights = (model: Module): Promise<[string, Float32Array][]> =>
     ),
   );
 
-const draw = (models: Awaited<ReturnType<typeof trainBoth>>): Promise<Float32Array> =>
+const losses = (run: Run) => run.metrics.read().map(({ stage, step, loss }) => [stage, step, loss]);
+
+async function expectTheSame(run: Run, actual: TinyModels): Promise<void> {
+  expect(await weights(actual.autoencoder)).toEqual(await weights(expected.autoencoder));
+  expect(await weights(actual.diffusion)).toEqual(await weights(expected.diffusion));
+  expect(losses(run)).toEqual(losses(whole));
+}
+
+const draw = (models: TinyModels): Promise<Float32Array> =>
   tidy(async () => {
     const wishes = [
       { caption: 'red heart', seed: 1 },
       { category: set.categories[0], seed: 2 },
     ];
     const { diffusion, autoencoder } = models;
-    const pictures = await samplePictures(diffusion, autoencoder, wishes, settings.sampling);
+    const pictures = await samplePictures(diffusion, autoencoder, wishes, tinySettings.sampling);
     expect(pictures.shape).toEqual([2, 64, 64, 3]);
     return (await pictures.data()) as Float32Array;
   });
 
 describe('the demo', { timeout: 240_000 }, () => {
-  it('goes on after interruptions as if there had been none, and saves models that draw the same', async () => {
-    const whole = plainRun('whole');
-    const expected = await trainBoth(whole);
+  it('measures every tenth step of both trainings', () => {
+    const steps = [10, 20, 30, 40];
+    expect(losses(whole).map(([stage, step]) => [stage, step])).toEqual(
+      ['autoencoder', 'diffusion'].flatMap((stage) => steps.map((step) => [stage, step])),
+    );
+  });
 
-    await interrupted('broken', 'autoencoder', 20);
-    await interrupted('broken', 'diffusion', 30);
-    const resumed = plainRun('broken');
-    const actual = await trainBoth(resumed);
+  it('goes on after interruptions as if there had been none', async () => {
+    await interrupted('interrupted', 'autoencoder', 20);
+    await interrupted('interrupted', 'diffusion', 30);
+    const run = tinyRun(folder('interrupted'), set);
+    await expectTheSame(run, await trainBoth(run));
+  });
 
-    expect(await weights(actual.autoencoder)).toEqual(await weights(expected.autoencoder));
-    expect(await weights(actual.diffusion)).toEqual(await weights(expected.diffusion));
-    const losses = (run: Run) =>
-      run.metrics.read().map(({ stage, step, loss }) => [stage, step, loss]);
-    expect(losses(resumed)).toEqual(losses(whole));
-    expect(losses(whole)).toHaveLength(8);
+  it('goes on after kills as if there had been none, and every file is whole', async () => {
+    await killed('killed', 'autoencoder 10');
+    await killed('killed', 'autoencoder 30');
+    await killed('killed', 'diffusion 20');
+    const run = tinyRun(folder('killed'), set);
+    await expectTheSame(run, await trainBoth(run));
+    // A kill within a save may leave its temporary file, whose name starts with a dot.
+    const files = readdirSync(folder('killed')).filter((file) => !file.startsWith('.'));
+    expect(files.sort()).toEqual([
+      'autoencoder.safetensors',
+      'diffusion.safetensors',
+      'metrics.jsonl',
+    ]);
+  });
 
+  it('saves models that draw the same pictures', async () => {
     const pictures = await draw(expected);
-    await save(join(folder, 'a'), actual.autoencoder);
-    await save(join(folder, 'd'), actual.diffusion);
+    await save(folder('a'), expected.autoencoder);
+    await save(folder('d'), expected.diffusion);
     const loaded = {
-      autoencoder: await loadAutoencoder(join(folder, 'a')),
-      diffusion: await loadDiffusion(join(folder, 'd')),
+      autoencoder: await loadAutoencoder(folder('a')),
+      diffusion: await loadDiffusion(folder('d')),
     };
     expect(await draw(loaded)).toEqual(pictures);
   });

@@ -35,6 +35,40 @@ describe('samplers', () => {
     expect(latent.shape).toEqual(shape);
   });
 
+  it.each(['eps', 'x0', 'v'] as const)('ends at the same point with %s', async (kind) => {
+    const x0 = full(shape, point);
+    const process = new GaussianDiffusion({
+      linearStart: 0.0015,
+      linearEnd: 0.0195,
+      parameterization: kind,
+    });
+    const denoise: Denoiser = (x, t) => {
+      const eps = exact(x, t);
+      return { eps, x0, v: process.velocity(x0, t, eps) }[kind];
+    };
+    const initial = noise(shape, { seed: 5 });
+    const options = { steps: 10, initial };
+    const plain = await sampleDdim(exact, schedule, options);
+    const latent = await sampleDdim(denoise, schedule, { ...options, parameterization: kind });
+    expect(worstDistance(latent.sub(plain), 0)).toBeLessThan(1e-4);
+
+    for await (const { latent, predX0 } of plms(denoise, schedule, {
+      ...options,
+      parameterization: kind,
+    })) {
+      expect(worstDistance(predX0, point)).toBeLessThan(1e-3);
+      expect(latent.shape).toEqual(shape);
+    }
+    const t = tensor(Int32Array.of(3, 700));
+    const xt = process.qSample(x0, t, initial);
+    expect(worstDistance(process.predictStart(xt, t, denoise(xt, t)), point)).toBeLessThan(1e-3);
+    // an exact denoiser has no loss, and one that is off by one everywhere has a loss of one
+    const loss = (error: number) =>
+      process.loss((x, times) => denoise(x, times).add(error), x0, t, initial).loss.item();
+    expect(await loss(0)).toBeLessThan(1e-6);
+    expect(await loss(1)).toBeCloseTo(1, 3);
+  });
+
   it('yields steps from noisy to clean, and the estimate on the way', async () => {
     const seen: number[] = [];
     for await (const { step, steps, timestep, predX0 } of ddim(exact, schedule, {

@@ -13,8 +13,11 @@ import { NoiseSchedule, type NoiseScheduleConfig } from './schedule.js';
 /** A network's prediction for noisy latents [N, ...] at timesteps [N]. */
 export type Denoiser = (x: Tensor, t: Tensor) => Tensor;
 
-/** What the network predicts: the noise ε, or the clean latent. */
-export type Parameterization = 'eps' | 'x0';
+/**
+ * What the network predicts: the noise ε, the clean latent x_0, or v = √ᾱ ε - √(1-ᾱ) x_0, from which
+ * either follows without dividing by a small number (Salimans & Ho, "Progressive distillation", appendix D).
+ */
+export type Parameterization = 'eps' | 'x0' | 'v';
 
 export interface DiffusionConfig extends NoiseScheduleConfig {
   /** default 'eps' */
@@ -87,6 +90,30 @@ export class GaussianDiffusion {
     return at('sqrtRecipAlphasCumprod').mul(xt).sub(x0).div(at('sqrtRecipm1AlphasCumprod'));
   }
 
+  /** v = √ᾱ_t ε - √(1-ᾱ_t) x_0 */
+  velocity(x0: Tensor, t: Tensor, noise: Tensor): Tensor {
+    const at = this.#tables.lookUp(x0, t);
+    return at('sqrtAlphasCumprod').mul(noise).sub(at('sqrtOneMinusAlphasCumprod').mul(x0));
+  }
+
+  /** x_0 = √ᾱ_t x_t - √(1-ᾱ_t) v */
+  predictStartFromV(xt: Tensor, t: Tensor, v: Tensor): Tensor {
+    const at = this.#tables.lookUp(xt, t);
+    return at('sqrtAlphasCumprod').mul(xt).sub(at('sqrtOneMinusAlphasCumprod').mul(v));
+  }
+
+  /** x_0 from what the network gives, whichever that is. */
+  predictStart(xt: Tensor, t: Tensor, output: Tensor): Tensor {
+    switch (this.parameterization) {
+      case 'x0':
+        return output;
+      case 'v':
+        return this.predictStartFromV(xt, t, output);
+      case 'eps':
+        return this.predictStartFromNoise(xt, t, output);
+    }
+  }
+
   /** Mean, variance and clipped log-variance of q(x_(t-1) | x_t, x_0). */
   qPosterior(
     x0: Tensor,
@@ -125,8 +152,7 @@ export class GaussianDiffusion {
     });
     const { lossType = 'l2', lSimpleWeight = 1, originalElboWeight = 0 } = this.#config;
     const prediction = denoise(this.qSample(x0, t, noise), t);
-    const target = this.parameterization === 'eps' ? noise : x0;
-    const error = target.sub(prediction);
+    const error = this.#target(x0, t, noise).sub(prediction);
     const each = perSample(lossType === 'l1' ? error.abs() : error.square()); // [N]
 
     const lossSimple = each.mean();
@@ -135,6 +161,17 @@ export class GaussianDiffusion {
     const simple = lSimpleWeight === 1 ? lossGamma : lossGamma.mul(lSimpleWeight);
     const loss = originalElboWeight === 0 ? simple : simple.add(lossVlb.mul(originalElboWeight));
     return { loss, lossSimple, lossVlb, lossGamma };
+  }
+
+  #target(x0: Tensor, t: Tensor, noise: Tensor): Tensor {
+    switch (this.parameterization) {
+      case 'x0':
+        return x0;
+      case 'v':
+        return this.velocity(x0, t, noise);
+      case 'eps':
+        return noise;
+    }
   }
 
   /** Frees the tables on the devices. */

@@ -85,7 +85,7 @@ export class NoiseSchedule {
   readonly posteriorMeanCoef1: Float32Array;
   readonly posteriorMeanCoef2: Float32Array;
   /** Weights of the variational bound, per parameterization; entry 0 repeats entry 1. */
-  readonly lvlbWeights: Readonly<Record<'eps' | 'x0', Float32Array>>;
+  readonly lvlbWeights: Readonly<Record<'eps' | 'x0' | 'v', Float32Array>>;
 
   constructor(config: NoiseScheduleConfig = {}) {
     const beta = makeBetas(config);
@@ -113,7 +113,8 @@ export class NoiseSchedule {
     this.posteriorLogVarianceClipped = table((t) => log(max(variance(t), 1e-20)));
     this.posteriorMeanCoef1 = table((t) => (beta[t] * sqrt(prev(t))) / (1 - alphaBar[t]));
     this.posteriorMeanCoef2 = table((t) => ((1 - prev(t)) * sqrt(1 - beta[t])) / (1 - alphaBar[t]));
-    this.lvlbWeights = { eps: this.#lvlbEps(beta), x0: this.#lvlbX0() };
+    // for v the authors' later code weighs all steps alike
+    this.lvlbWeights = { eps: this.#lvlbEps(beta), x0: this.#lvlbX0(), v: table(() => 1) };
   }
 
   /** The tables under the names checkpoints store them by, in their order there. */

@@ -25,7 +25,7 @@ export class ScheduleTables {
   readonly #weights: Float32Array;
   readonly #uploaded = new Map<string, Tensor>();
 
-  constructor(schedule: NoiseSchedule, parameterization: 'eps' | 'x0') {
+  constructor(schedule: NoiseSchedule, parameterization: keyof NoiseSchedule['lvlbWeights']) {
     this.#tables = {
       ...(Object.fromEntries(stored.map((name) => [name, schedule[name]])) as Record<
         (typeof stored)[number],

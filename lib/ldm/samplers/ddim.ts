@@ -53,7 +53,7 @@ export function sampleDdim(
   return lastLatent(ddim(denoise, schedule, options), options.onStep);
 }
 
-/** ε and x_0 = (x - √(1-a) ε) / √a, whichever of them the network gives. */
+/** ε and x_0 = (x - √(1-a) ε) / √a, from what the network gives. */
 export function predictions(
   output: Tensor,
   x: Tensor,
@@ -63,10 +63,17 @@ export function predictions(
 ): { eps: Tensor; x0: Tensor } {
   const signal = Math.sqrt(table.alphas[index]);
   const level = table.sqrtOneMinusAlphas[index];
-  if (parameterization === 'x0') {
-    return { x0: output, eps: x.sub(output.mul(signal)).div(level) };
+  switch (parameterization) {
+    case 'x0':
+      return { x0: output, eps: x.sub(output.mul(signal)).div(level) };
+    case 'v':
+      return {
+        x0: x.mul(signal).sub(output.mul(level)),
+        eps: x.mul(level).add(output.mul(signal)),
+      };
+    case 'eps':
+      return { eps: output, x0: x.sub(output.mul(level)).div(signal) };
   }
-  return { eps: output, x0: x.sub(output.mul(level)).div(signal) };
 }
 
 /** √a_prev x_0 + √(1 - a_prev - σ²) ε, without the step's noise. */

@@ -23,9 +23,7 @@ export function ddpm(
   return runSteps(descending, options, (x, step, noise) => {
     const index = descending[step];
     const t = timesteps(x, index);
-    const output = denoise(x, t);
-    const raw =
-      diffusion.parameterization === 'x0' ? output : diffusion.predictStartFromNoise(x, t, output);
+    const raw = diffusion.predictStart(x, t, denoise(x, t));
     const x0 = clipDenoised ? clamp(raw, -1, 1) : raw;
     const { mean } = diffusion.qPosterior(x0, x, t);
     const sigma = Math.exp(0.5 * schedule.posteriorLogVarianceClipped[index]) * temperature;

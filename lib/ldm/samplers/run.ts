@@ -37,7 +37,13 @@ export async function* runSteps(
   try {
     for (let step = 0; step < descending.length; step++) {
       options.signal?.throwIfAborted();
-      const made = tidy(() => noGrad(() => advance(current.latent, step, noise)));
+      const made = tidy(() =>
+        noGrad(() => {
+          const { latent, predX0 } = advance(current.latent, step, noise);
+          // The estimate may be the very tensor that the network gave, and that one may be kept.
+          return { latent, predX0: predX0.alias() };
+        }),
+      );
       disposeStep(current);
       finished = step === descending.length - 1;
       if (!finished) {
