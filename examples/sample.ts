@@ -1,5 +1,5 @@
 // Draws emoji from the models that the demo trained:
-//   npx tsx examples/sample.ts "red heart" --count 8 --out hearts.png
+//   npm run sample -- "red heart" --count 8 --out hearts.png
 import { Command } from 'commander';
 import { makeGrid, writeImage } from '../lib/io/index.js';
 import { loadAutoencoder, loadDiffusion } from './demo/models.js';

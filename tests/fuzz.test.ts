@@ -15,7 +15,7 @@ function fuzz(mode: 'native' | 'ops', runs: string) {
   const program = join(root, 'tests/support/fuzz_calls.ts');
   const args = [
     '--import',
-    'tsx',
+    './scripts/typescript.mjs',
     program,
     mode,
     seed,

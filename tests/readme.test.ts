@@ -20,9 +20,9 @@ test('the training snippet runs and learns', () => {
   const library = pathToFileURL(join(root, 'lib/index.ts')).href;
   const folder = mkdtempSync(join(tmpdir(), 'emulsion-readme-'));
   try {
-    const file = join(folder, 'snippet.mts');
+    const file = join(folder, 'snippet.ts');
     writeFileSync(file, snippet.replace(`'emulsion'`, `'${library}'`));
-    const args = ['--import', 'tsx', file];
+    const args = ['--import', './scripts/typescript.mjs', file];
     const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' });
     const losses = [...stdout.matchAll(/loss ([\d.]+)/g)].map(([, loss]) => Number(loss));
     expect(losses, stderr).toHaveLength(5);

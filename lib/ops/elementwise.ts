@@ -11,7 +11,8 @@ type UnaryBackward = (x: Id, dy: Id, p: number, q: number, dx: Id) => void;
 type Combine = (a: Id, b: Id, y: Id) => void;
 
 /** What two operands broadcast to, by NumPy's rules. Throws a ShapeError that shows both. */
-export function broadcastShape(name: string, ...shapes: (readonly number[])[]): number[] {
+export function broadcastShape(name: string, ...shapes: (readonly number[])[]): readonly number[] {
+  if (shapes.every((shape) => sameShape(shape, shapes[0]))) return shapes[0];
   const rank = Math.max(...shapes.map((shape) => shape.length));
   return Array.from({ length: rank }, (_, d) => {
     let extent = 1;
@@ -27,6 +28,12 @@ export function broadcastShape(name: string, ...shapes: (readonly number[])[]): 
     }
     return extent;
   });
+}
+
+function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 const integerRange: Partial<Record<DType, [low: number, high: number]>> = {

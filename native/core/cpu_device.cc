@@ -2,11 +2,11 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -18,8 +18,9 @@
 namespace emulsion {
 namespace {
 
-constexpr size_t queue_capacity = 4096;
+constexpr uint64_t queue_capacity = 4096;  // a power of two
 constexpr size_t huge_page = size_t{2} << 20;
+constexpr size_t cache_line = 64;
 // The queue thread polls this long before it sleeps: kernels of a training step come in bursts.
 constexpr int spin_rounds = 2000;
 
@@ -51,28 +52,18 @@ class CpuDevice final : public Device, private MemorySource {
 
   void submit(const char* op, Task task) override {
     if (synchronous_) return run_one(op, task, true);
-    std::unique_lock lock(mutex_);
-    space_.wait(lock, [this] { return queue_.size() < queue_capacity; });
-    queue_.push_back({op, std::move(task)});
-    submitted_.fetch_add(1, std::memory_order_release);
-    if (!sleeping_) return;
-    lock.unlock();
+    const uint64_t number = submitted_.load(std::memory_order_relaxed);
+    if (number >= queue_capacity) wait_for(number - queue_capacity + 1);
+    queue_[number % queue_capacity] = {op, std::move(task)};
+    submitted_.store(number + 1);
+    if (!sleeping_.load()) return;
+    {
+      std::lock_guard lock(mutex_);
+    }  // past this the queue thread is asleep, or has seen the number
     work_.notify_one();
   }
 
-  void wait() override {
-    const uint64_t target = submitted_.load();
-    for (int round = 0; completed_.load(std::memory_order_acquire) < target; ++round) {
-      if (round < spin_rounds) {
-        pause();
-        continue;
-      }
-      std::unique_lock lock(mutex_);
-      ++waiters_;
-      done_.wait(lock, [&] { return completed_.load(std::memory_order_acquire) >= target; });
-      --waiters_;
-    }
-  }
+  void wait() override { wait_for(submitted_.load(std::memory_order_relaxed)); }
 
   bool idle() const override {
     return completed_.load(std::memory_order_acquire) == submitted_.load();
@@ -107,9 +98,21 @@ class CpuDevice final : public Device, private MemorySource {
 
  private:
   struct Entry {
-    const char* op;
+    const char* op = nullptr;
     Task task;
   };
+
+  // Waits until the first `count` entries have run.
+  void wait_for(uint64_t count) {
+    for (int round = 0; round < spin_rounds; ++round) {
+      if (completed_.load(std::memory_order_acquire) >= count) return;
+      pause();
+    }
+    std::unique_lock lock(mutex_);
+    waiting_.store(true);
+    done_.wait(lock, [&] { return completed_.load() >= count; });
+    waiting_.store(false);
+  }
 
   static bool is_set(const char* variable) {
     const char* value = std::getenv(variable);
@@ -144,30 +147,28 @@ class CpuDevice final : public Device, private MemorySource {
   }
 
   void run() {
-    for (;;) {
-      for (int round = 0; round < spin_rounds; ++round) {
-        if (submitted_.load(std::memory_order_acquire) !=
-            completed_.load(std::memory_order_relaxed))
-          break;
-        pause();
-      }
-      Entry entry;
-      {
-        std::unique_lock lock(mutex_);
-        sleeping_ = true;
-        work_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-        sleeping_ = false;
-        if (queue_.empty()) return;
-        entry = std::move(queue_.front());
-        queue_.pop_front();
-        if (queue_.size() + 1 == queue_capacity) space_.notify_one();
-      }
+    for (uint64_t number = 0; await_entry(number); ++number) {
+      Entry& entry = queue_[number % queue_capacity];
       run_one(entry.op, entry.task, false);
       entry.task = Task();
-      completed_.fetch_add(1, std::memory_order_release);
-      std::lock_guard lock(mutex_);
-      if (waiters_) done_.notify_all();
+      completed_.store(number + 1);
+      if (!waiting_.load()) continue;
+      { std::lock_guard lock(mutex_); }
+      done_.notify_all();
     }
+  }
+
+  // Whether there is an entry of this number; false when the device goes away instead.
+  bool await_entry(uint64_t number) {
+    for (int round = 0; round < spin_rounds; ++round) {
+      if (submitted_.load(std::memory_order_acquire) > number) return true;
+      pause();
+    }
+    std::unique_lock lock(mutex_);
+    sleeping_.store(true);
+    work_.wait(lock, [&] { return stopping_ || submitted_.load() > number; });
+    sleeping_.store(false);
+    return submitted_.load() > number;
   }
 
   // Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB
@@ -189,11 +190,18 @@ class CpuDevice final : public Device, private MemorySource {
   const bool synchronous_;
   std::thread thread_;
   std::mutex mutex_, fault_mutex_;
-  std::condition_variable work_, space_, done_;
-  std::deque<Entry> queue_;
-  std::atomic<uint64_t> submitted_{0}, completed_{0};
-  int waiters_ = 0;
-  bool sleeping_ = false, stopping_ = false;
+  std::condition_variable work_, done_;
+  // A ring with one writer, the thread that submits, and one reader, the queue thread. Entry n lies
+  // at n modulo the capacity. The mutex is for sleeping alone; whoever raises a flag before it
+  // sleeps looks at the other side's number once more, and the other side looks at the flag after
+  // its number, both in the one order of sequentially consistent operations: one of them sees the
+  // other.
+  std::vector<Entry> queue_{queue_capacity};
+  alignas(cache_line) std::atomic<uint64_t> submitted_{0};
+  std::atomic<bool> waiting_{false};
+  alignas(cache_line) std::atomic<uint64_t> completed_{0};
+  std::atomic<bool> sleeping_{false};
+  bool stopping_ = false;
   std::exception_ptr fault_;
 };
 

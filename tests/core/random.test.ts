@@ -124,10 +124,8 @@ test('every instruction-set level and thread count gives the same bits', () => {
   for (const level of engineInfo().levels)
     for (const threads of ['1', '3']) {
       const env = { ...process.env, EMULSION_CPU_LEVEL: level, EMULSION_NUM_THREADS: threads };
-      const out = execFileSync('node', ['--import', 'tsx', '--input-type=module', '-e', program], {
-        env,
-        encoding: 'utf8',
-      });
+      const args = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', program];
+      const out = execFileSync('node', args, { env, encoding: 'utf8' });
       expect(out.trim(), `${level}, ${threads} threads`).toBe(expected);
     }
 });

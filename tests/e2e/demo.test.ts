@@ -2,7 +2,6 @@
 // the same seed draws the same pictures.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,15 +53,14 @@ async function interrupted(name: string, stage: string, step: number): Promise<v
 
 // Runs the training in a process of its own and kills it (SIGKILL) once it says `line`.
 function killed(name: string, line: string): Promise<void> {
-  const tsx = createRequire(import.meta.url).resolve('tsx/cli');
   const program = fileURLToPath(new URL('tiny_demo_child.ts', import.meta.url));
-  // A process group of its own: tsx runs the program in a child.
-  const child = spawn(process.execPath, [tsx, program, folder(name)], { detached: true });
+  const args = ['--import', './scripts/typescript.mjs', program, folder(name)];
+  const child = spawn(process.execPath, args);
   let said = '';
   child.stderr.on('data', (text: Buffer) => (said += text.toString()));
   child.stdout.on('data', (text: Buffer) => {
     said += text.toString();
-    if (said.includes(`${line}\n`)) process.kill(-child.pid!, 'SIGKILL');
+    if (said.includes(`${line}\n`)) child.kill('SIGKILL');
   });
   return new Promise((resolve, reject) => {
     child.on('error', reject);

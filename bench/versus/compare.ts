@@ -1,0 +1,63 @@
+// One case on both sides, in turns, so that a machine that slows down slows both.
+import { operationsOf, type VersusCase } from './cases.js';
+import type { Side } from './side.js';
+
+export interface Comparison {
+  work: VersusCase;
+  /** Medians over the rounds, in seconds of one operation. */
+  seconds: { ours: number; theirs: number };
+  /** Median of the rounds' ratios, ours over theirs. */
+  ratio: number;
+  /** Relative errors in float32. */
+  error?: { ours: number; theirs: number };
+  peakMib?: { ours: number; theirs: number };
+}
+
+/** A sample repeats the work until it is long against the cost of asking for it. */
+const sampleSeconds = 0.03;
+const rounds = { least: 3, most: 15, seconds: 2 };
+
+export async function compare(
+  work: VersusCase,
+  { ours, theirs }: { ours: Side; theirs: Side },
+): Promise<Comparison> {
+  const counts = { ours: await warmUp(ours, work), theirs: await warmUp(theirs, work) };
+  const samples: { ours: number; theirs: number }[] = [];
+  const start = performance.now();
+  const enough = (): boolean =>
+    samples.length >= rounds.most ||
+    (samples.length >= rounds.least && performance.now() - start > 1000 * rounds.seconds);
+  while (!enough())
+    samples.push({ ours: await ours.run(counts.ours), theirs: await theirs.run(counts.theirs) });
+
+  const each = operationsOf(work);
+  const comparison: Comparison = {
+    work,
+    seconds: {
+      ours: median(samples.map((sample) => sample.ours)) / each,
+      theirs: median(samples.map((sample) => sample.theirs)) / each,
+    },
+    ratio: median(samples.map((sample) => sample.ours / sample.theirs)),
+  };
+  if (work.error) {
+    const { kind, args } = work;
+    comparison.error = {
+      ours: await ours.error({ kind, args }),
+      theirs: await theirs.error({ kind, args }),
+    };
+  }
+  return comparison;
+}
+
+// Builds the work, runs it twice (the first touches memory), and tells how often it fits in a sample.
+async function warmUp(side: Side, { kind, args }: VersusCase): Promise<number> {
+  await side.prepare({ kind, args });
+  await side.run(1);
+  return Math.max(1, Math.round(sampleSeconds / (await side.run(1))));
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,72 @@
+// emulsion beside PyTorch: the same work in both, in turns, on the same cores.
+//   npm run bench:versus [-- --filter TEXT] [--json FILE] [--python PYTHON] [--threads N]
+import { Command } from 'commander';
+import { engineInfo } from '../../lib/index.js';
+import { measureMachine } from '../machine.js';
+import { printMachine } from '../table.js';
+import { cases, type VersusCase } from './cases.js';
+import { compare, type Comparison } from './compare.js';
+import { findPytorch } from './pytorch.js';
+import { printRow, printSummary, writeRows } from './report.js';
+import { Side } from './side.js';
+
+const options = new Command('bench:versus')
+  .description('Times emulsion beside PyTorch on the same work.')
+  .option('--filter <text>', 'only cases whose group or name contains the text', '')
+  .option('--json <file>', 'write the rows to a file too')
+  .option('--python <python>', 'a Python with PyTorch; default: one of our own, else the system’s')
+  .option('--threads <number>', 'threads of both sides', String(engineInfo().threads))
+  .parse()
+  .opts<{ filter: string; json?: string; python?: string; threads: string }>();
+
+const python = findPytorch(options.python);
+const startOurs = (threads = options.threads): Promise<Side> =>
+  Side.start(process.execPath, [...process.execArgv, 'bench/versus/ours.ts', threads]);
+const startTheirs = (): Promise<Side> =>
+  Side.start(python, ['bench/versus/theirs/server.py', options.threads]);
+
+const machine = await measureMachine();
+const shared = { ours: await startOurs(), theirs: await startTheirs() };
+printMachine(machine);
+console.log(`PyTorch ${shared.theirs.version} (${python}), ${options.threads} threads each\n`);
+
+const rows: Comparison[] = [];
+const add = (row: Comparison): void => {
+  rows.push(row);
+  printRow(row, machine);
+};
+for (const work of cases) {
+  if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
+  add(work.fresh ? await inOwnProcesses(work) : await compare(work, shared));
+  if (work.args.pass === 'step' && Number(options.threads) > 1) add(await besideOneThread(work));
+}
+await shared.ours.stop();
+await shared.theirs.stop();
+
+printSummary(rows, machine);
+if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
+
+async function inOwnProcesses(work: VersusCase): Promise<Comparison> {
+  const sides = { ours: await startOurs(), theirs: await startTheirs() };
+  const row = await compare(work, sides);
+  row.peakMib = { ours: await sides.ours.peakMib(), theirs: await sides.theirs.peakMib() };
+  await sides.ours.stop();
+  await sides.theirs.stop();
+  return row;
+}
+
+// The same step on one core: what the others add.
+async function besideOneThread(work: VersusCase): Promise<Comparison> {
+  const sides = { ours: await startOurs(), theirs: await startOurs('1') };
+  const row = await compare(
+    {
+      ...work,
+      group: 'threads',
+      name: `${work.name}, ${options.threads} threads (theirs: ours on one)`,
+    },
+    sides,
+  );
+  await sides.ours.stop();
+  await sides.theirs.stop();
+  return row;
+}

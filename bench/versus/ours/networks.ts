@@ -1,0 +1,97 @@
+// Whole networks: a forward pass, or a training step with AdamW and clipping.
+import {
+  AdamW,
+  clipGradNorm,
+  full,
+  Module,
+  mseLoss,
+  noGrad,
+  tidy,
+  zeros,
+  type Tensor,
+} from '../../../lib/index.js';
+import {
+  AutoencoderKL,
+  TransformerEncoder,
+  UNetModel,
+  type FirstStageConfig,
+  type TransformerEncoderConfig,
+  type UNetConfig,
+} from '../../../lib/ldm/index.js';
+
+type Randn = (...shape: number[]) => Tensor;
+
+export interface UnetWork {
+  unet: UNetConfig;
+  text?: TransformerEncoderConfig;
+  n: number;
+  side: number;
+  pass: 'forward' | 'step';
+}
+
+export function prepareUnet(randn: Randn, { unet, text, n, side, pass }: UnetWork): () => unknown {
+  const model = new Denoiser(unet, text);
+  const x = randn(n, side, side, unet.inChannels);
+  const noise = randn(n, side, side, unet.inChannels);
+  const t = full([n], 500, { dtype: 'int32' });
+  const y = unet.numClasses ? zeros([n], { dtype: 'int32' }) : undefined;
+  const ids = text && zeros([n, text.maxSeqLen], { dtype: 'int32' });
+  const predict = (): Tensor => model.forward(x, t, y, ids);
+  return pass === 'forward' ? inference(predict) : training(model, () => mseLoss(predict(), noise));
+}
+
+class Denoiser extends Module<[Tensor, Tensor, Tensor?, Tensor?], Tensor> {
+  readonly unet: UNetModel;
+  readonly text: TransformerEncoder | null;
+
+  constructor(unet: UNetConfig, text?: TransformerEncoderConfig) {
+    super();
+    this.unet = new UNetModel(unet);
+    this.text = text ? new TransformerEncoder(text) : null;
+  }
+
+  forward(x: Tensor, t: Tensor, y?: Tensor, ids?: Tensor): Tensor {
+    return this.unet.forward(x, t, { y, context: ids && this.text?.forward(ids) });
+  }
+}
+
+export interface AutoencoderWork {
+  ddconfig: FirstStageConfig;
+  n: number;
+  /** of the latent when decoding, of the picture in a step */
+  side: number;
+  pass: 'decode' | 'step';
+}
+
+export function prepareAutoencoder(
+  randn: Randn,
+  { ddconfig, n, side, pass }: AutoencoderWork,
+): () => unknown {
+  const model = new AutoencoderKL({ ddconfig, embedDim: ddconfig.zChannels });
+  if (pass === 'decode') {
+    const latent = randn(n, side, side, ddconfig.zChannels);
+    return inference(() => model.decode(latent));
+  }
+  const x = randn(n, side, side, 3);
+  const small = side / 2 ** (ddconfig.chMult!.length - 1);
+  const draw = randn(n, small, small, ddconfig.zChannels);
+  return training(model, () => {
+    const { reconstruction, posterior } = model.forward(x, draw);
+    const error = reconstruction.sub(x);
+    return error.abs().mean().add(error.square().mean()).add(posterior.kl().mean().mul(1e-6));
+  });
+}
+
+const inference = (forward: () => Tensor) => () => noGrad(forward);
+
+function training(model: Module, loss: () => Tensor): () => unknown {
+  const optimizer = new AdamW(model.parameters(), { lr: 1e-4 });
+  const parameters = model.parameters();
+  return () =>
+    tidy(() => {
+      loss().backward();
+      clipGradNorm(parameters, 1);
+      optimizer.step();
+      optimizer.zeroGrad();
+    });
+}

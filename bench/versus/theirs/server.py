@@ -1,0 +1,189 @@
+"""PyTorch's side of the comparison: prepares and runs what it is told, one JSON object a line."""
+import json
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+import networks
+
+channels_last = torch.channels_last
+
+
+def randn(*shape, dtype=torch.float32):
+    return torch.randn(*shape).to(dtype)
+
+
+def prepare_gemm(a, dtype):
+    m, n, k = a["m"], a["n"], a["k"]
+    x = randn(k, m, dtype=dtype).T if a["transposeA"] else randn(m, k, dtype=dtype)
+    y = randn(n, k, dtype=dtype).T if a["transposeB"] else randn(k, n, dtype=dtype)
+    return lambda: x @ y
+
+
+def prepare_linear(a, dtype):
+    x, w, b = randn(a["m"], a["c"], dtype=dtype), randn(a["k"], a["c"], dtype=dtype), randn(a["k"], dtype=dtype)
+    return passes(a["pass"], lambda x, w, b: F.linear(x, w, b), x=x, w=w, b=b)
+
+
+def prepare_conv(a, dtype):
+    x = randn(a["n"], a["h"], a["w"], a["c"], dtype=dtype).permute(0, 3, 1, 2)
+    w = randn(a["k"], a["r"], a["r"], a["c"], dtype=dtype).permute(0, 3, 1, 2)
+    b = randn(a["k"], dtype=dtype)
+    return passes(a["pass"], lambda x, w, b: F.conv2d(x, w, b, a["stride"], a["r"] // 2), x=x, w=w, b=b)
+
+
+def prepare_attention(a, dtype):
+    n, h, d = a["n"], a["heads"], a["d"]
+    q, k, v = (randn(n, length, h, d, dtype=dtype).transpose(1, 2).contiguous() for length in (a["t"], a["s"], a["s"]))
+    return passes(a["pass"], lambda q, k, v: F.scaled_dot_product_attention(q, k, v), q=q, k=k, v=v)
+
+
+def prepare_groupNorm(a, dtype):
+    c = a["c"]
+    x = randn(a["n"], a["h"], a["w"], c, dtype=dtype).permute(0, 3, 1, 2)
+    w, b = randn(c, dtype=dtype), randn(c, dtype=dtype)
+    return passes(a["pass"], lambda x, w, b: F.silu(F.group_norm(x, 32, w, b)), x=x, w=w, b=b)
+
+
+def prepare_layerNorm(a, dtype):
+    x, w, b = randn(a["m"], a["c"], dtype=dtype), randn(a["c"], dtype=dtype), randn(a["c"], dtype=dtype)
+    return passes(a["pass"], lambda x, w, b: F.layer_norm(x, (a["c"],), w, b), x=x, w=w, b=b)
+
+
+def prepare_softmax(a, dtype):
+    return passes(a["pass"], lambda x: F.softmax(x, -1), x=randn(a["m"], a["c"], dtype=dtype))
+
+
+def prepare_elementwise(a, dtype):
+    x, y = randn(a["count"], dtype=dtype), randn(a["count"], dtype=dtype)
+    if a["op"] == "add":
+        return lambda: x + y
+    return passes(a["pass"], lambda x: F.silu(x), x=x)
+
+
+def prepare_tiny(a, dtype):
+    x, y = randn(1), randn(1)
+
+    def run():
+        for _ in range(a["repeats"]):
+            z = x + y
+        return z
+
+    return run
+
+
+def prepare_adam(a, dtype):
+    p = torch.nn.Parameter(randn(a["count"]))
+    p.grad = randn(a["count"])
+    optimizer = torch.optim.AdamW([p], lr=1e-4, fused=True)
+    return optimizer.step
+
+
+def passes(which, forward, **inputs):
+    """The op itself, or its gradients for some of the inputs ('input': the first, 'weight': the second)."""
+    if which == "forward":
+        return lambda: forward(**inputs)
+    names = {"input": list(inputs)[:1], "weight": list(inputs)[1:2], "backward": list(inputs)}[which]
+    for name in names:
+        inputs[name].requires_grad_()
+    y = forward(**inputs)
+    dy = torch.empty_like(y).copy_(randn(*y.shape))
+    return lambda: torch.autograd.grad(y, [inputs[name] for name in names], dy, retain_graph=True)
+
+
+def training(model, loss):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def run():
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return run
+
+
+def inference(forward):
+    def run():
+        with torch.no_grad():
+            return forward()
+
+    return run
+
+
+def prepare_unet(a, dtype):
+    config, n, side = a["unet"], a["n"], a["side"]
+    model = torch.nn.ModuleDict({"unet": networks.UNet(config)})
+    if "text" in a:
+        model["text"] = networks.TextEncoder(a["text"])
+    model = model.to(memory_format=channels_last)
+    x = randn(n, config["inChannels"], side, side).to(memory_format=channels_last)
+    noise = torch.randn_like(x)
+    t = torch.full((n,), 500)
+    y = torch.zeros(n, dtype=torch.long) if config.get("numClasses") else None
+    ids = torch.zeros(n, a["text"]["maxSeqLen"], dtype=torch.long) if "text" in a else None
+
+    def predict():
+        return model["unet"](x, t, y, model["text"](ids) if ids is not None else None)
+
+    if a["pass"] == "forward":
+        return inference(predict)
+    return training(model, lambda: F.mse_loss(predict(), noise))
+
+
+def prepare_autoencoder(a, dtype):
+    config, n, side, z = a["ddconfig"], a["n"], a["side"], a["ddconfig"]["zChannels"]
+    if a["pass"] == "decode":
+        model = networks.decoder(config).to(memory_format=channels_last)
+        latent = randn(n, z, side, side).to(memory_format=channels_last)
+        return inference(lambda: model(latent))
+    model = networks.Autoencoder(config).to(memory_format=channels_last)
+    x = randn(n, 3, side, side).to(memory_format=channels_last)
+    small = side // 2 ** (len(config["chMult"]) - 1)
+    noise = randn(n, z, small, small)
+
+    def loss():
+        y, kl = model(x, noise)
+        error = y - x
+        return error.abs().mean() + error.square().mean() + 1e-6 * kl.mean()
+
+    return training(model, loss)
+
+
+def prepare(request, dtype=torch.float32):
+    torch.manual_seed(0)
+    return globals()["prepare_" + request["kind"]](request["args"], dtype)
+
+
+def relative_error(request):
+    """Of the forward pass in float32 against float64 on the same inputs."""
+    y, exact = prepare(request)(), prepare(request, torch.float64)()
+    return ((y.double() - exact).norm() / exact.norm()).item()
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    print(json.dumps({"version": torch.__version__}), flush=True)
+    run = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "prepare" in request:
+            run = None
+            run = prepare(request["prepare"])
+            answer = {}
+        elif "error" in request:
+            answer = {"error": relative_error(request["error"])}
+        elif "peak" in request:
+            answer = {"mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        else:
+            start = time.perf_counter()
+            for _ in range(request["run"]):
+                run()
+            answer = {"seconds": (time.perf_counter() - start) / request["run"]}
+        print(json.dumps(answer), flush=True)
+
+
+main()
