@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { addon, type Id } from './native.js';
 
 /** A recorded operation as far as ownership needs to know it; see autograd/node.ts. */
 export interface History {
@@ -15,6 +16,47 @@ export interface Owned {
   dispose(): void;
 }
 
+const released = 0; // never a tensor's id: generations count from 1
+const idsPerLease = 4096;
+
+// Tensors that were released in time are not among the ids, or no longer known to the engine.
+const finalizers = new FinalizationRegistry<readonly Id[]>((ids) => {
+  for (const id of ids) if (id !== released) addon.releaseCollected(id);
+});
+
+/** Releases a native tensor when the garbage collector finds that nobody holds `reference`. Returns 0. */
+export function collectWith(reference: object, id: Id): number {
+  finalizers.register(reference, [id]);
+  return 0;
+}
+
+/**
+ * The garbage collector's hold on what a scope's tensors forgot to release. They share it, since nearly
+ * all of them end with the scope: to tell the collector about each would cost more than an operation does.
+ * It ends when none of its references can be reached any more.
+ */
+export class Lease {
+  private readonly ids: Id[] = [];
+
+  constructor() {
+    finalizers.register(this, this.ids);
+  }
+
+  get full(): boolean {
+    return this.ids.length >= idsPerLease;
+  }
+
+  /** Returns the place of the id. */
+  add(id: Id): number {
+    return this.ids.push(id) - 1;
+  }
+
+  /** The tensor at this place was released in time. */
+  remove(place: number): void {
+    this.ids[place] = released;
+  }
+}
+
 /**
  * Owns the tensors made while it is open and disposes them when it closes. Operations recorded inside
  * whose results nobody kept give up what they had saved.
@@ -23,6 +65,13 @@ export class Scope {
   // Tensors know their index, so that disposing one early is a swap and no search.
   private owned: Owned[] = [];
   private kept: History[] = [];
+  private current: Lease | null = null;
+
+  /** For the next tensor made in this scope. */
+  lease(): Lease {
+    if (this.current === null || this.current.full) this.current = new Lease();
+    return this.current;
+  }
 
   add(tensor: Owned): void {
     tensor.scope = this;

@@ -2,7 +2,14 @@ import { addon, native, type Id } from './native.js';
 import { defaultDevice, device as findDevice, type Device } from './device.js';
 import { dtypeInfo, isFloating, type DType, type TypedArray } from './dtype.js';
 import { ArgumentError, check, DisposedError, DTypeError } from './errors.js';
-import { currentScope, type History, type Owned, type Scope } from './ownership.js';
+import {
+  collectWith,
+  currentScope,
+  type History,
+  type Lease,
+  type Owned,
+  type Scope,
+} from './ownership.js';
 import { noteCreation } from './leaks.js';
 
 const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
@@ -10,9 +17,12 @@ const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
 /** A native tensor shared by handles in JavaScript. Released with the last of them. */
 export class Reference {
   private count = 1;
+  private readonly lease: Lease | null;
+  private readonly place: number;
+
   constructor(readonly id: Id) {
-    // Only the safety net: an id that was released in time is no longer known and ignored.
-    finalizers.register(this, id);
+    this.lease = currentScope()?.lease() ?? null;
+    this.place = this.lease ? this.lease.add(id) : collectWith(this, id);
   }
 
   retain(): this {
@@ -21,7 +31,9 @@ export class Reference {
   }
 
   release(): void {
-    if (--this.count === 0) addon.release(this.id);
+    if (--this.count > 0) return;
+    addon.release(this.id);
+    this.lease?.remove(this.place);
   }
 
   /** Whether writing to this memory would be seen through another tensor. */
@@ -29,8 +41,6 @@ export class Reference {
     return this.count > 1 || addon.isShared(this.id);
   }
 }
-
-const finalizers = new FinalizationRegistry<Id>((id) => addon.releaseCollected(id));
 
 export interface TensorOptions {
   /** Default `'float32'`. */

@@ -34,13 +34,24 @@ test('steps that dispose what they make do not make V8 collect', async () => {
   expect(count).toBeLessThan(steps / 4);
 });
 
-test('tensors that nobody disposes are collected before they fill the memory', async () => {
+test.each([
+  ['made outside of scopes', () => zeros([elements])],
+  ['returned from a scope', () => tidy(() => zeros([elements]).add(1))],
+  [
+    'saved by a graph',
+    () => {
+      const x = zeros([elements]);
+      x.requiresGrad = true;
+      return tidy(() => x.mul(2).square());
+    },
+  ],
+])('tensors %s that nobody disposes are collected before they fill the memory', async (_, make) => {
   const device = defaultDevice();
   const before = device.memoryStats().liveBytes;
   let most = 0;
   const made = 200;
   for (let i = 0; i < made; ++i) {
-    zeros([elements]);
+    make();
     most = Math.max(most, device.memoryStats().liveBytes - before);
     await setImmediate();
   }
