@@ -15,7 +15,7 @@
 #include "ops/conv2d.h"
 
 #include "cpu/activation.h"
-#include "cpu/conv2d_geometry.h"
+#include "cpu/winograd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -49,21 +49,48 @@ template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
   using T = Accumulator<Stored>;
-  const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
   for (int64_t group = 0; group < g.groups; ++group) {
-    TapList taps(g.taps);
-    const auto rows = forward_rows<T>(g, x.as<Stored>(), group, taps);
-    const Stored* const filters = weight.as<Stored>() + group * g.group_K * layout.depth;
-    const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
-      pack_panel(filters, layout.depth, true, layout, panel, to);
-    });
-    multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q,
-                         [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
-                           finish_tile(with, tile, pixel, count, group * g.group_K + column,
-                                       columns, g.P * g.Q, g.K, y.as<Stored>(),
-                                       preactivation ? preactivation.as<Stored>() : nullptr);
-                         });
+    const Stored* const image = x.as<Stored>() + group * g.group_C;
+    const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps * g.group_C;
+    const auto finish = [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
+      finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
+                  y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr);
+    };
+    if (winograd::fits<T>(g)) {
+      const PanelLayout<T> layout{g.group_C, g.group_K};
+      const T* const panels = winograd::pack_filters(layout, filters, layout.size());
+      winograd::convolve(winograd::Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
+                         layout, panels, layout.size(), finish);
+    } else {
+      const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
+      TapList taps(g.taps);
+      const auto rows = forward_rows<T>(g, image, taps);
+      const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+        pack_panel(filters, layout.depth, true, layout, panel, to);
+      });
+      multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q, finish);
+    }
   }
+}
+
+// Stride 1 and 3x3 weights: a convolution of dy with the weights turned around.
+template <class Stored>
+void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weight, int64_t group,
+                     Stored* dx) {
+  using T = Accumulator<Stored>;
+  const PanelLayout<T> layout{g.group_K, g.group_C};
+  const T* const panels = winograd::pack_turned_filters(
+      layout, weight + group * g.group_K * g.taps * g.group_C, layout.size());
+  winograd::convolve(winograd::Tiles{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left},
+                     dy + group * g.group_K, g.K, layout, panels, layout.size(),
+                     [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
+                       for (int i = 0; i < count; ++i) {
+                         Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;
+                         for (int j = 0; j < columns; j += Vec<T>::size)
+                           store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j,
+                                       columns - j);
+                       }
+                     });
 }
 
 // One class of input pixels: h = stride_h · i + phase_h, w alike.
@@ -146,10 +173,15 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
       conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
-    for (int64_t group = 0; group < g.groups; ++group)
+    for (int64_t group = 0; group < g.groups; ++group) {
+      if (winograd::fits<Accumulator<Stored>>(g)) {
+        backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, dx.as<Stored>());
+        continue;
+      }
       for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
         for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
           backward_phase(g, dy.as<Stored>(), weight.as<Stored>(), group, h, w, dx.as<Stored>());
+    }
   });
 }
 

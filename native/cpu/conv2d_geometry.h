@@ -189,15 +189,15 @@ class TapList {
   int64_t size_ = 0;
 };
 
-// Where output pixels read the input: the forward pass and the weight gradient.
+// Where output pixels read the input, from a group's first channel on: the forward pass and the
+// weight gradient.
 template <class T, class Stored>
-PixelRows<T, Stored> forward_rows(const ConvGeometry& g, const Stored* x, int64_t group,
-                                  TapList& taps) {
+PixelRows<T, Stored> forward_rows(const ConvGeometry& g, const Stored* image, TapList& taps) {
   for (int64_t r = 0; r < g.R; ++r)
     for (int64_t s = 0; s < g.S; ++s)
       taps.add({r * g.dilation_h - g.top, s * g.dilation_w - g.left});
-  return {x + group * g.group_C, g.H,         g.W,      g.C, g.P, g.Q, g.stride_h, g.stride_w,
-          taps.data(),           taps.size(), g.group_C};
+  return {image,      g.H,        g.W,         g.C,         g.P,      g.Q,
+          g.stride_h, g.stride_w, taps.data(), taps.size(), g.group_C};
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -65,6 +65,24 @@ function plain(name: string, x: number[], weight: number[], geometry: Geometry =
 
 const same = { top: 1, bottom: 1, left: 1, right: 1 };
 
+function fused(name: string, x: number[], K: number): OpCase {
+  return {
+    name,
+    inputs: {
+      x,
+      weight: spread([K, 3, 3, x[3]]),
+      bias: [K],
+      channelAdd: [x[0], K],
+      residual: [...x.slice(0, 3), K],
+    },
+    run: ({ x, weight, bias, channelAdd, residual }) =>
+      conv2d(x, weight, bias, { padding: 1, channelAdd, residual, activation: 'silu' }),
+    reference: (inputs) => reference(inputs, { padding: same }, true),
+    tolerance: 'matmul',
+    reduction: Math.max(9 * x[3], x[0] * x[1] * x[2]),
+  };
+}
+
 function timed(
   N: number,
   size: number,
@@ -135,21 +153,19 @@ export default {
       padding: { top: 6, bottom: 3, left: 3, right: 7 },
     }),
     plain('a reduction of several blocks', [1, 3, 4, 420], [18, 3, 3, 420], { padding: same }),
-    {
-      name: 'bias, channelAdd, SiLU and residual',
-      inputs: {
-        x: [2, 4, 3, 8],
-        weight: spread([18, 3, 3, 8]),
-        bias: [18],
-        channelAdd: [2, 18],
-        residual: [2, 4, 3, 18],
-      },
-      run: ({ x, weight, bias, channelAdd, residual }) =>
-        conv2d(x, weight, bias, { padding: 1, channelAdd, residual, activation: 'silu' }),
-      reference: (inputs) => reference(inputs, { padding: same }, true),
-      tolerance: 'matmul',
-      reduction: 72,
-    },
+    // From 64 tiles of 2x2 outputs and 16 channels on, 3x3 filters of stride 1 go by Winograd's.
+    plain('many pixels, whole vectors', [2, 16, 16, 32], [48, 3, 3, 32], { padding: same }),
+    plain('many pixels, odd in everything', [3, 13, 11, 19], [37, 3, 3, 19], { padding: same }),
+    plain('many pixels without padding', [1, 19, 18, 17], [33, 3, 3, 17]),
+    plain('many pixels, more padding than the filter reads', [1, 14, 15, 16], [18, 3, 3, 16], {
+      padding: { top: 3, bottom: 0, left: 0, right: 4 },
+    }),
+    plain('many pixels in two groups', [2, 12, 12, 42], [40, 3, 3, 21], {
+      groups: 2,
+      padding: same,
+    }),
+    fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
+    fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
     {
       name: 'residual and channelAdd alone',
       inputs: {
