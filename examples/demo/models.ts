@@ -4,6 +4,7 @@ import { Module, tensor, type Tensor } from '../../lib/index.js';
 import { openModel, saveModel, type Json } from '../../lib/io/index.js';
 import {
   AutoencoderKL,
+  GaussianDiffusion,
   TransformerEncoder,
   UNetModel,
   type AutoencoderConfig,
@@ -94,21 +95,28 @@ export function diffusionConfig(
 /** Class and caption of a batch as the network takes them. */
 export type EmojiConditioning = { y: Tensor; ids: Tensor };
 
-/** Predicts the noise of latents [N, H, W, C], given a category and a caption. */
+/**
+ * Predicts the noise of latents [N, H, W, C], given a category and a caption. The U-Net itself gives v, of
+ * which the noise is a part: where a latent is nearly all noise, its small errors in ε would become large
+ * ones in what the latent shows, and there lies the composition of a picture.
+ */
 export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], Tensor> {
   readonly unet: UNetModel;
   readonly text: TransformerEncoder;
+  readonly #process: GaussianDiffusion;
   readonly #tokenizer: WordTokenizer;
 
   constructor(readonly config: EmojiDiffusionConfig) {
     super();
     this.unet = new UNetModel(config.unet);
     this.text = new TransformerEncoder(config.text);
+    this.#process = new GaussianDiffusion(config.diffusion);
     this.#tokenizer = new WordTokenizer(config.words);
   }
 
   forward(x: Tensor, t: Tensor, { y, ids }: EmojiConditioning): Tensor {
-    return this.unet.forward(x, t, { y, context: this.text.forward(ids) });
+    const v = this.unet.forward(x, t, { y, context: this.text.forward(ids) });
+    return this.#process.predictEpsFromV(x, t, v);
   }
 
   /** Id of a category; an unknown or missing one means "any". */

@@ -39,7 +39,6 @@ export function samplePictures(
       const latents = await sampleDdim(denoise, new GaussianDiffusion(diffusion).schedule, {
         steps,
         shape: [wishes.length, unet.imageSize!, unet.imageSize!, unet.inChannels],
-        parameterization: diffusion.parameterization,
         seed: wishes.map((wish) => wish.seed),
       });
       return autoencoder.decode(latents.mul(1 / scaleFactor)).clamp(-1, 1);

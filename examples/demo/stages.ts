@@ -37,18 +37,20 @@ export interface Run {
   statePath: (stage: string) => string;
 }
 
-const klWeight = 1e-6;
+// Enough for latents whose noise is two fifths of their deviation: neighbours must agree for a picture to come
+// through, and what agrees is what the second stage can learn.
+const klWeight = 2e-5;
 // Hues are a small part of L1 and would be learnt last: green long after the rest. Squares care for large
 // errors, and those of colour differences (red and blue against green) count a little more.
 const squareWeight = 10;
 const hueWeight = 3;
 // Log-variance that the posterior starts from: with that of 0 the decoder would first have to learn to
 // read through noise as strong as the latents.
-const firstLogVariance = -6;
+const firstLogVariance = -3;
 const pictures = (set: EmojiSet, heldOut: boolean): number[] =>
   Array.from({ length: set.count }, (_, i) => i).filter((i) => isHeldOut(i) === heldOut);
 
-/** Trains the autoencoder: L1 + L2 + L2 of hues + a trace of KL. Its weights end as their moving average. */
+/** Trains the autoencoder: L1 + L2 + L2 of hues + KL. Its weights end as their moving average. */
 export async function trainAutoencoder(
   run: Run,
 ): Promise<{ model: AutoencoderKL; seconds: number }> {
@@ -216,7 +218,10 @@ export async function trainDiffusion(
       const mean = indexSelect(means, 0, rows);
       const eps = noise(mean.shape, key(streams.posterior));
       const latents = mean.add(indexSelect(deviations, 0, rows).mul(eps)).mul(scaleFactor);
-      const t = tensor(Int32Array.from(members, () => Math.floor(draw() * 1000)));
+      // One timestep from every part of the range: a batch then weighs all noise levels alike.
+      const t = tensor(
+        Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
+      );
       const conditioning = model.condition(
         members.map((index) => (draw() < 0.3 ? model.classOf() : set.category[index])),
         members.map((index) => (draw() < 0.15 ? '' : someWords(set.captions[index], draw))),

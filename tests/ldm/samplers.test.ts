@@ -62,6 +62,8 @@ describe('samplers', () => {
     const t = tensor(Int32Array.of(3, 700));
     const xt = process.qSample(x0, t, initial);
     expect(worstDistance(process.predictStart(xt, t, denoise(xt, t)), point)).toBeLessThan(1e-3);
+    const fromV = process.predictEpsFromV(xt, t, process.velocity(x0, t, initial));
+    expect(worstDistance(fromV.sub(initial), 0)).toBeLessThan(1e-4);
     // an exact denoiser has no loss, and one that is off by one everywhere has a loss of one
     const loss = (error: number) =>
       process.loss((x, times) => denoise(x, times).add(error), x0, t, initial).loss.item();

@@ -102,6 +102,12 @@ export class GaussianDiffusion {
     return at('sqrtAlphasCumprod').mul(xt).sub(at('sqrtOneMinusAlphasCumprod').mul(v));
   }
 
+  /** ε = √ᾱ_t v + √(1-ᾱ_t) x_t */
+  predictEpsFromV(xt: Tensor, t: Tensor, v: Tensor): Tensor {
+    const at = this.#tables.lookUp(xt, t);
+    return at('sqrtAlphasCumprod').mul(v).add(at('sqrtOneMinusAlphasCumprod').mul(xt));
+  }
+
   /** x_0 from what the network gives, whichever that is. */
   predictStart(xt: Tensor, t: Tensor, output: Tensor): Tensor {
     switch (this.parameterization) {

@@ -1,0 +1,46 @@
+// The order of every sum depends on shapes alone: any number of threads gives the same bits.
+import { createHash } from 'node:crypto';
+import { afterAll, describe, expect, test } from 'vitest';
+import { device, engineInfo, manualSeed, setNumThreads } from '../lib/index.js';
+import { loadOpCases } from './support/load_cases.js';
+import { size } from './support/oracle.js';
+import {
+  caseInputs,
+  differentiableInputs,
+  inputSpec,
+  runCase,
+  type CaseRun,
+} from './support/run_case.js';
+
+const threads = engineInfo().threads;
+afterAll(() => setNumThreads(threads));
+const largest = { flops: 5e8, elements: 2 ** 19 };
+const on = { dtype: 'float32', device: device('cpu') } as const;
+
+for (const { op, cases, dtypes } of await loadOpCases())
+  describe(op, () => {
+    for (const opCase of cases) {
+      const elements = Object.values(opCase.inputs).map((x) => size(inputSpec(x).shape));
+      if ((opCase.flops ?? 0) > largest.flops || Math.max(0, ...elements) > largest.elements)
+        continue;
+      if (!(opCase.dtypes ?? dtypes ?? [on.dtype]).includes(on.dtype)) continue;
+      test(opCase.name, async () => {
+        const inputs = caseInputs(op, opCase, on.dtype);
+        const wanted = differentiableInputs(opCase).length > 0;
+        const results: string[] = [];
+        for (const count of [1, 2, 5]) {
+          setNumThreads(count);
+          manualSeed(1);
+          results.push(digest(await runCase(opCase, inputs, on, wanted)));
+        }
+        expect(new Set(results).size).toBe(1);
+      });
+    }
+  });
+
+function digest({ outputs, gradients }: CaseRun): string {
+  const hash = createHash('sha256');
+  for (const { data } of [...outputs, ...Object.values(gradients)])
+    hash.update(new Uint8Array(Float64Array.from(data).buffer));
+  return hash.digest('hex');
+}
