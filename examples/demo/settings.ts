@@ -24,7 +24,7 @@ export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
     batch: 8,
-    steps: 1100,
+    steps: 1250,
     learningRate: 2e-3,
     warmup: 50,
     emaDecay: 0.99,
@@ -34,7 +34,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 2510,
+    steps: 2600,
     learningRate: 1e-3,
     warmup: 100,
     emaDecay: 0.999,

@@ -223,8 +223,8 @@ export async function trainDiffusion(
         Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
       );
       const conditioning = model.condition(
-        members.map((index) => (draw() < 0.3 ? model.classOf() : set.category[index])),
-        members.map((index) => (draw() < 0.15 ? '' : someWords(set.captions[index], draw))),
+        members.map((index) => (draw() < 0.25 ? model.classOf() : set.category[index])),
+        members.map((index) => (draw() < 0.25 ? '' : someWords(set.captions[index], draw))),
       );
       return diffusion.loss(
         (x, times) => model.forward(x, times, conditioning),

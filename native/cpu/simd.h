@@ -117,6 +117,11 @@ EMULSION_INLINE Vec<T> abs(Vec<T> a) {
   return V((typename V::Native)((typename V::Mask)a.lanes & magnitude));
 }
 
+#if defined(__AVX512F__)
+// The masked forms of intrinsics: the plain ones warn of uninitialised values in GCC 12.
+inline constexpr __mmask16 all_lanes = static_cast<__mmask16>(-1);
+#endif
+
 template <class T>
 EMULSION_INLINE Vec<T> sqrt(Vec<T> a) {
   Vec<T> result;
@@ -125,7 +130,7 @@ EMULSION_INLINE Vec<T> sqrt(Vec<T> a) {
 }
 #if defined(__AVX512F__)
 EMULSION_INLINE Vec<float> sqrt(Vec<float> a) {
-  return (Vec<float>::Native)_mm512_maskz_sqrt_ps(static_cast<__mmask16>(-1), (__m512)a.lanes);
+  return (Vec<float>::Native)_mm512_maskz_sqrt_ps(all_lanes, (__m512)a.lanes);
 }
 #elif defined(__AVX2__)
 EMULSION_INLINE Vec<float> sqrt(Vec<float> a) {
@@ -155,7 +160,14 @@ EMULSION_INLINE T max_lane(Vec<T> a) {
 // infinity above.
 EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   using V = Vec<float>;
+#if defined(__AVX512F__)
+  // These instructions give their second operand where one is not a number: so does the result.
+  const V clamped((V::Native)_mm512_maskz_min_ps(
+      all_lanes, (__m512)V(89.0f).lanes,
+      _mm512_maskz_max_ps(all_lanes, (__m512)V(-104.0f).lanes, (__m512)x.lanes)));
+#else
   const V clamped = max(min(x, V(89.0f)), V(-104.0f));
+#endif
   const V magic(12582912.0f);  // 1.5·2^23: adding it rounds to the nearest integer
   const V n = fma(clamped, V(1.44269504088896341f), magic) - magic;
   V r = fma(n, V(-0.693359375f), clamped);
@@ -167,6 +179,9 @@ EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   p = fma(p, r, V(1.6666665459e-1f));
   p = fma(p, r, V(5.0000001201e-1f));
   p = fma(p, r * r, r) + V(1.0f);
+#if defined(__AVX512F__)
+  return V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, (__m512)n.lanes));
+#else
   // Two half scalings reach subnormal results and 2^128 without overflowing the exponent field.
   const V::Mask whole = __builtin_convertvector(n.lanes, V::Mask);
   const V::Mask half = whole >> 1;
@@ -174,6 +189,7 @@ EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   const V high((V::Native)((whole - half + 127) << 23));
   const V result = p * low * high;
   return select(x == x, result, x);
+#endif
 }
 
 EMULSION_INLINE Vec<double> exp(Vec<double> x) {
@@ -206,7 +222,7 @@ EMULSION_INLINE Vec<T> Vec<T>::load(const Stored* from) {
 #if defined(__AVX512F__)
     if constexpr (__is_same(Stored, float16) && __is_same(T, float))
       return Vec((Native)_mm512_maskz_cvtph_ps(
-          static_cast<__mmask16>(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+          all_lanes, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 #elif defined(__AVX2__)
     if constexpr (__is_same(Stored, float16) && __is_same(T, float))
       return Vec((Native)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));

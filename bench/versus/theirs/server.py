@@ -59,7 +59,7 @@ def prepare_softmax(a, dtype):
 
 def prepare_elementwise(a, dtype):
     x, y = randn(a["count"], dtype=dtype), randn(a["count"], dtype=dtype)
-    if a["op"] == "add":
+    if a.get("op") == "add":
         return lambda: x + y
     return passes(a["pass"], lambda x: F.silu(x), x=x)
 
