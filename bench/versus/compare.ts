@@ -1,4 +1,5 @@
 // One case on both sides, in turns, so that a machine that slows down slows both.
+import { setTimeout } from 'node:timers/promises';
 import { operationsOf, type VersusCase } from './cases.js';
 import type { Side } from './side.js';
 
@@ -15,7 +16,9 @@ export interface Comparison {
 
 /** A sample repeats the work until it is long against the cost of asking for it. */
 const sampleSeconds = 0.03;
-const rounds = { least: 3, most: 15, seconds: 2 };
+const rounds = { least: 3, most: 9, seconds: 2 };
+/** Threads of the side that had its turn may still be waiting for more work, busily. */
+const settleMilliseconds = 50;
 
 export async function compare(
   work: VersusCase,
@@ -28,7 +31,10 @@ export async function compare(
     samples.length >= rounds.most ||
     (samples.length >= rounds.least && performance.now() - start > 1000 * rounds.seconds);
   while (!enough())
-    samples.push({ ours: await ours.run(counts.ours), theirs: await theirs.run(counts.theirs) });
+    samples.push({
+      ours: await turn(ours, counts.ours),
+      theirs: await turn(theirs, counts.theirs),
+    });
 
   const each = operationsOf(work);
   const comparison: Comparison = {
@@ -47,6 +53,11 @@ export async function compare(
     };
   }
   return comparison;
+}
+
+async function turn(side: Side, count: number): Promise<number> {
+  await setTimeout(settleMilliseconds);
+  return side.run(count);
 }
 
 // Builds the work, runs it twice (the first touches memory), and tells how often it fits in a sample.

@@ -15,8 +15,9 @@ namespace {
 
 constexpr int max_threads = 256;
 constexpr int scratch_slots = 8;
-// Kernels follow each other within microseconds; waking a sleeping thread costs about ten.
-constexpr int spin_rounds = 4000;
+// Kernels follow each other within microseconds; waking a sleeping thread costs about ten, and on a
+// virtual machine many times that. These rounds take some 0.3 ms.
+constexpr int spin_rounds = 16000;
 
 void pause() {
 #if defined(__x86_64__)
