@@ -8,9 +8,9 @@
 //   - maximum, exponential and sum over keys are vertical: no shuffles, no horizontal reductions.
 // This is why it does not go through the general GEMM: that would pack every tile of K, V and P.
 //
-// Backward: one pass with queries in the lanes gives dQ, one with keys in the lanes gives dK and dV
-// (seven products where five would do), so that no two tasks write the same memory.
-// Bound by FMA throughput for D >= 64, by the exponentials below that.
+// Backward: keys in the lanes, five products per tile. A task owns keys and so dK and dV; what it
+// adds to dQ goes to a share of its own, and the shares are added in order. Bound by FMA throughput
+// for D >= 64, by the exponentials below that.
 #include "ops/attention.h"
 
 #include <cmath>
@@ -89,8 +89,8 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
 
     for (int64_t s = 0; s < kept.count; s += block_rows) {
       const int64_t tile = at_most(kept.count - s, block_rows);
-      gather_rows(keys, kept.index + s, tile, D, key_tile);
-      gather_rows(values, kept.index + s, tile, D, value_tile);
+      gather_rows(keys, kept.index + s, tile, D, key_tile, D);
+      gather_rows(values, kept.index + s, tile, D, value_tile, D);
       for (int64_t p = 0; p < panels; ++p) {
         dot_rows(tile, key_tile, D, query + p * area, weights);
         online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
@@ -131,137 +131,118 @@ void row_products(const View& dy, const View& y, const Sizes& sizes, Accumulator
                });
 }
 
-// dq: queries in the lanes, as in the forward pass.
-template <class Stored>
-void backward_queries(const View& dy, const View& q, const View& k, const View& v,
-                      const Sizes& sizes, const Rows& rows, const Accumulator<Stored>* lse,
-                      const Accumulator<Stored>* delta, double scale, View& dq) {
-  using T = Accumulator<Stored>;
-  using V = Vec<T>;
-  constexpr int64_t lanes = panel_lanes<T>;
-  const int64_t D = sizes.D, area = D * lanes;
-  for_each_block(sizes, sizes.T, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
-    const Head<const Stored> queries(q, n, head), grads(dy, n, head), keys(k, n, head),
-        values(v, n, head);
-    const RowList kept = rows.keys(n);
-    const int32_t* index = rows.queries().index + begin;
-    const int64_t count = end - begin, panels = (count + lanes - 1) / lanes;
-
-    Workspace<T> memory(panels * (3 * area + 2 * lanes) + 2 * block_rows * (D + lanes));
-    T* query = memory.take(panels * area);       // [panels, D, lanes]
-    T* grad = memory.take(panels * area);        // [panels, D, lanes]
-    T* query_grad = memory.take(panels * area);  // [panels, D, lanes]
-    T* logs = memory.take(panels * lanes);
-    T* deltas = memory.take(panels * lanes);
-    T* scores = memory.take(block_rows * lanes);
-    T* score_grads = memory.take(block_rows * lanes);
-    T* key_tile = memory.take(block_rows * D);
-    T* value_tile = memory.take(block_rows * D);
-
-    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
-    const int64_t first = (n * sizes.K + head) * sizes.T + begin;
-    for (int64_t p = 0; p < panels; ++p) {
-      const int64_t used = at_most(count - p * lanes, lanes);
-      pack_lanes(queries, index + p * lanes, used, D, factor, query + p * area);
-      pack_lanes(grads, index + p * lanes, used, D, T(1), grad + p * area);
-    }
-    for (int64_t i = 0; i < panels * lanes; ++i) {
-      logs[i] = i < count ? lse[first + i] : T(0);
-      deltas[i] = i < count ? delta[first + i] : T(0);
-    }
-    clear(query_grad, panels * area);
-
-    for (int64_t s = 0; s < kept.count; s += block_rows) {
-      const int64_t tile = at_most(kept.count - s, block_rows);
-      gather_rows(keys, kept.index + s, tile, D, key_tile);
-      gather_rows(values, kept.index + s, tile, D, value_tile);
-      for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, key_tile, D, query + p * area, scores);
-        dot_rows(tile, value_tile, D, grad + p * area, score_grads);
-        for (int64_t half = 0; half < lanes; half += V::size) {
-          const V log = V::load(logs + p * lanes + half), mean = V::load(deltas + p * lanes + half);
-          for (int64_t at = half; at < tile * lanes; at += lanes) {
-            const V weight = exp(V::load(scores + at) - log);
-            (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
-          }
-        }
-        add_weighted_rows(tile, key_tile, D, score_grads, query_grad + p * area);
-      }
-    }
-
-    const Head<Stored> results(dq, n, head);
-    for (int64_t p = 0; p < panels; ++p) {
-      scale_lanes(query_grad + p * area, D, V(factor), V(factor));
-      unpack_lanes(query_grad + p * area, results, index + p * lanes,
-                   at_most(count - p * lanes, lanes), D);
-    }
-  });
+// How the keys of a head are cut for the backward pass. Every part sums its own share of dq, so the
+// cut depends on shapes alone.
+int64_t key_parts(const Sizes& sizes, int64_t lanes) {
+  constexpr int64_t tasks_wanted = 64, most = 8;
+  const int64_t panels = (sizes.S + lanes - 1) / lanes;
+  const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
+  int64_t parts = (tasks_wanted + heads - 1) / heads;
+  parts = parts < most ? parts : most;
+  return parts < panels ? parts : panels;
 }
 
-// dk and dv: keys in the lanes, queries in tiles.
+// Keys in the lanes, queries in tiles. shares: [N·K, parts, T, width], the parts' sums of dq before
+// scaling; null if dq is not wanted.
 template <class Stored>
-void backward_keys(const View& dy, const View& q, const View& k, const View& v, const Sizes& sizes,
-                   const Rows& rows, const Accumulator<Stored>* lse,
-                   const Accumulator<Stored>* delta, double scale, View& dk, View& dv) {
+void backward(const View& dy, const View& q, const View& k, const View& v, const Sizes& sizes,
+              const Rows& rows, const Accumulator<Stored>* lse, const Accumulator<Stored>* delta,
+              double scale, int64_t parts, int64_t width, Accumulator<Stored>* shares, View& dk,
+              View& dv) {
   using T = Accumulator<Stored>;
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   const int64_t D = sizes.D, area = D * lanes;
-  for_each_block(sizes, sizes.S, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
+  parallel_tasks(sizes.N * sizes.K * parts, [&](int64_t task) {
+    const int64_t part = task % parts, head = task / parts % sizes.K, n = task / parts / sizes.K;
     const Head<const Stored> queries(q, n, head), grads(dy, n, head), keys(k, n, head),
         values(v, n, head);
     const RowList kept = rows.keys(n), all = rows.queries();
-    const int32_t* index = kept.index + begin;
-    const int64_t count = at_most(kept.count, end) - begin, panels = (count + lanes - 1) / lanes;
-    if (count <= 0) return;
+    const int64_t kept_panels = (kept.count + lanes - 1) / lanes;
+    const int64_t panel_begin = kept_panels * part / parts;
+    const int64_t panel_end = kept_panels * (part + 1) / parts;
+    T* const share = shares ? shares + task * sizes.T * width : nullptr;
+    if (share) clear(share, sizes.T * width);
 
-    Workspace<T> memory(4 * panels * area + 2 * block_rows * (D + lanes));
-    T* key = memory.take(panels * area);         // [panels, D, lanes]
-    T* value = memory.take(panels * area);       // [panels, D, lanes]
-    T* key_grad = memory.take(panels * area);    // [panels, D, lanes]
-    T* value_grad = memory.take(panels * area);  // [panels, D, lanes]
+    Workspace<T> memory(max_panels * (4 * area + lanes * width) + 2 * block_rows * (D + lanes));
+    T* key = memory.take(max_panels * area);                // [panels, D, lanes]
+    T* value = memory.take(max_panels * area);              // [panels, D, lanes]
+    T* key_grad = memory.take(max_panels * area);           // [panels, D, lanes]
+    T* value_grad = memory.take(max_panels * area);         // [panels, D, lanes]
+    T* key_rows = memory.take(max_panels * lanes * width);  // [panels, lanes, width]
     T* weights = memory.take(block_rows * lanes);
     T* score_grads = memory.take(block_rows * lanes);
     T* query_tile = memory.take(block_rows * D);
     T* grad_tile = memory.take(block_rows * D);
-
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
-    for (int64_t p = 0; p < panels; ++p) {
-      const int64_t used = at_most(count - p * lanes, lanes);
-      pack_lanes(keys, index + p * lanes, used, D, factor, key + p * area);
-      pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
-    }
-    clear(key_grad, panels * area);
-    clear(value_grad, panels * area);
-
     const int64_t first = (n * sizes.K + head) * sizes.T;
-    for (int64_t t = 0; t < sizes.T; t += block_rows) {
-      const int64_t tile = at_most(sizes.T - t, block_rows);
-      gather_rows(queries, all.index + t, tile, D, query_tile);
-      gather_rows(grads, all.index + t, tile, D, grad_tile);
+
+    for (int64_t group = panel_begin; group < panel_end; group += max_panels) {
+      const int64_t panels = at_most(panel_end - group, max_panels);
+      const int64_t count = at_most(kept.count - group * lanes, panels * lanes);
+      const int32_t* const index = kept.index + group * lanes;
       for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, query_tile, D, key + p * area, weights);
-        dot_rows(tile, grad_tile, D, value + p * area, score_grads);
-        for (int64_t row = 0; row < tile; ++row) {
-          const V log(lse[first + t + row]), mean(delta[first + t + row]);
-          for (int64_t at = row * lanes; at < (row + 1) * lanes; at += V::size) {
-            const V weight = exp(V::load(weights + at) - log);
-            weight.store(weights + at);
-            (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
+        const int64_t used = at_most(count - p * lanes, lanes);
+        pack_lanes(keys, index + p * lanes, used, D, factor, key + p * area);
+        pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
+      }
+      if (share) gather_rows(keys, index, count, D, key_rows, width);
+      clear(key_grad, panels * area);
+      clear(value_grad, panels * area);
+
+      for (int64_t t = 0; t < sizes.T; t += block_rows) {
+        const int64_t tile = at_most(sizes.T - t, block_rows);
+        gather_rows(queries, all.index + t, tile, D, query_tile, D);
+        gather_rows(grads, all.index + t, tile, D, grad_tile, D);
+        for (int64_t p = 0; p < panels; ++p) {
+          dot_rows(tile, query_tile, D, key + p * area, weights);
+          dot_rows(tile, grad_tile, D, value + p * area, score_grads);
+          for (int64_t row = 0; row < tile; ++row) {
+            const V log(lse[first + t + row]), mean(delta[first + t + row]);
+            for (int64_t at = row * lanes; at < (row + 1) * lanes; at += V::size) {
+              const V weight = exp(V::load(weights + at) - log);
+              weight.store(weights + at);
+              (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
+            }
           }
+          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area);
+          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area);
+          if (share)
+            add_weighted_lanes(tile, at_most(count - p * lanes, lanes), score_grads,
+                               key_rows + p * lanes * width, width, share + t * width);
         }
-        add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area);
-        add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area);
+      }
+
+      for (int64_t p = 0; p < panels; ++p) {
+        const int64_t used = at_most(count - p * lanes, lanes);
+        const int32_t* const at = index + p * lanes;
+        scale_lanes(key_grad + p * area, D, V(factor), V(factor));
+        if (dk) unpack_lanes(key_grad + p * area, Head<Stored>(dk, n, head), at, used, D);
+        if (dv) unpack_lanes(value_grad + p * area, Head<Stored>(dv, n, head), at, used, D);
       }
     }
+  });
+}
 
-    for (int64_t p = 0; p < panels; ++p) {
-      const int64_t used = at_most(count - p * lanes, lanes);
-      scale_lanes(key_grad + p * area, D, V(factor), V(factor));
-      if (dk)
-        unpack_lanes(key_grad + p * area, Head<Stored>(dk, n, head), index + p * lanes, used, D);
-      if (dv)
-        unpack_lanes(value_grad + p * area, Head<Stored>(dv, n, head), index + p * lanes, used, D);
+// dq = scale · the sum of the parts' shares.
+template <class Stored>
+void add_shares(const Sizes& sizes, const Rows& rows, double scale, int64_t parts, int64_t width,
+                const Accumulator<Stored>* shares, View& dq) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  const int64_t heads = sizes.N * sizes.K, D = sizes.D;
+  parallel_for(heads * sizes.T, 1 + 16384 / (parts * width + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / sizes.T, t = i % sizes.T, n = head / sizes.K;
+      const V factor(rows.uniform(n) ? T(0) : static_cast<T>(scale));
+      Stored* const to = Head<Stored>(dq, n, head % sizes.K).row(t);
+      const T* const from = shares + (head * parts * sizes.T + t) * width;
+      for (int64_t d = 0; d < D; d += V::size) {
+        V sum = V::load(from + d);
+        for (int64_t part = 1; part < parts; ++part)
+          sum += V::load(from + part * sizes.T * width + d);
+        store_up_to(sum * factor, to + d, D - d);
+      }
     }
   });
 }
@@ -326,8 +307,11 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     T* delta = scratch<T>(6, sizes.N * sizes.K * sizes.T);
     const T* logs = lse.as<const T>();
     row_products<Stored>(dy, y, sizes, delta);
-    if (dq) backward_queries<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, dq);
-    if (dk || dv) backward_keys<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, dk, dv);
+    const int64_t parts = key_parts(sizes, panel_lanes<T>);
+    const int64_t width = (sizes.D + Vec<T>::size - 1) / Vec<T>::size * Vec<T>::size;
+    T* const shares = dq ? scratch<T>(5, sizes.N * sizes.K * parts * sizes.T * width) : nullptr;
+    backward<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, parts, width, shares, dk, dv);
+    if (dq) add_shares<Stored>(sizes, rows, scale, parts, width, shares, dq);
   });
 }
 

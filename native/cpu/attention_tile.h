@@ -3,8 +3,8 @@
 #pragma once
 
 #include "core/view.h"
+#include "cpu/gemm_pack.h"
 #include "cpu/parallel.h"
-#include "cpu/simd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace attention_tile {
@@ -94,77 +94,95 @@ class Workspace {
   T* next_;
 };
 
-// c[i][lane] (+)= Σk A(i,k)·b[k][lane] with A(i,k) = a[i·stride + k], transposed a[k·stride + i].
-template <int rows, bool transposed, bool accumulate, class T>
-EMULSION_INLINE void multiply_tile(const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
+// c[i·ldc + lane] (+)= Σk A(i,k)·b[k·ldb + lane], with A(i,k) = a[i·lda + k] or, transposed,
+// a[k·lda + i].
+template <int rows, int vectors, bool transposed, bool accumulate, class T>
+EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
+                                   T* c, int64_t ldc) {
   using V = Vec<T>;
-  constexpr int64_t lanes = panel_lanes<T>;
-  V sum[rows][2];
+  V sum[rows][vectors];
 #pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i) {
-    sum[i][0] = accumulate ? V::load(c + i * lanes) : V::zero();
-    sum[i][1] = accumulate ? V::load(c + i * lanes + V::size) : V::zero();
-  }
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j)
+      sum[i][j] = accumulate ? V::load(c + i * ldc + j * V::size) : V::zero();
   for (int64_t k = 0; k < depth; ++k) {
-    const V left = V::load(b + k * lanes);
-    const V right = V::load(b + k * lanes + V::size);
+    V columns[vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) columns[j] = V::load(b + k * ldb + j * V::size);
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
-      const V factor(transposed ? a[k * stride + i] : a[i * stride + k]);
-      sum[i][0] = fma(factor, left, sum[i][0]);
-      sum[i][1] = fma(factor, right, sum[i][1]);
+      const V factor(transposed ? a[k * lda + i] : a[i * lda + k]);
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i) {
-    sum[i][0].store(c + i * lanes);
-    sum[i][1].store(c + i * lanes + V::size);
-  }
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) sum[i][j].store(c + i * ldc + j * V::size);
 }
 
-template <int rows, bool transposed, bool accumulate, class T>
-void multiply_rest(int64_t count, const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
+template <int rows, int vectors, bool transposed, bool accumulate, class T>
+void multiply_rest(int64_t count, const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
+                   T* c, int64_t ldc) {
   if constexpr (rows > 0) {
     if (count == rows)
-      multiply_tile<rows, transposed, accumulate>(a, stride, b, depth, c);
+      multiply_tile<rows, vectors, transposed, accumulate>(a, lda, b, ldb, depth, c, ldc);
     else
-      multiply_rest<rows - 1, transposed, accumulate>(count, a, stride, b, depth, c);
+      multiply_rest<rows - 1, vectors, transposed, accumulate>(count, a, lda, b, ldb, depth, c,
+                                                               ldc);
   }
 }
 
-template <bool transposed, bool accumulate, class T>
-void multiply(int64_t rows, const T* a, int64_t stride, const T* b, int64_t depth, T* c) {
-  constexpr int64_t lanes = panel_lanes<T>;
-  const int64_t step = transposed ? 1 : stride;
+template <int vectors, bool transposed, bool accumulate, class T>
+EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b, int64_t ldb,
+                              int64_t depth, T* c, int64_t ldc) {
+  const int64_t step = transposed ? 1 : lda;
   int64_t i = 0;
   for (; i + tile_rows <= rows; i += tile_rows)
-    multiply_tile<tile_rows, transposed, accumulate>(a + i * step, stride, b, depth, c + i * lanes);
-  multiply_rest<tile_rows - 1, transposed, accumulate>(rows - i, a + i * step, stride, b, depth,
-                                                       c + i * lanes);
+    multiply_tile<tile_rows, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
+                                                              c + i * ldc, ldc);
+  multiply_rest<tile_rows - 1, vectors, transposed, accumulate>(rows - i, a + i * step, lda, b, ldb,
+                                                                depth, c + i * ldc, ldc);
 }
 
 // c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes].
 template <class T>
 void dot_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
-  multiply<false, false>(rows, a, D, b, D, c);
+  constexpr int64_t lanes = panel_lanes<T>;
+  multiply<2, false, false>(rows, a, D, b, lanes, D, c, lanes);
 }
 
 // c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes].
 template <class T>
 void add_weighted_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
-  multiply<true, true>(D, a, D, b, rows, c);
+  constexpr int64_t lanes = panel_lanes<T>;
+  multiply<2, true, true>(D, a, D, b, lanes, rows, c, lanes);
 }
 
-// Copies rows to [count][D] in the arithmetic type.
+// c[row][..width] += Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows, lanes]
+// x [lanes, width], with rows of whole vectors.
+template <class T>
+void add_weighted_lanes(int64_t rows, int64_t used, const T* a, const T* b, int64_t width, T* c) {
+  constexpr int64_t lanes = panel_lanes<T>;
+  int64_t d = 0;
+  for (; d + lanes <= width; d += lanes)
+    multiply<2, false, true>(rows, a, lanes, b + d, width, used, c + d, width);
+  if (d < width) multiply<1, false, true>(rows, a, lanes, b + d, width, used, c + d, width);
+}
+
+// Copies rows to [count][stride] in the arithmetic type, zeros after the first D.
 template <class T, class Stored>
 void gather_rows(const Head<const Stored>& from, const int32_t* index, int64_t count, int64_t D,
-                 T* to) {
+                 T* to, int64_t stride) {
   constexpr int64_t width = Vec<T>::size;
-  for (int64_t i = 0; i < count; ++i, to += D) {
+  for (int64_t i = 0; i < count; ++i, to += stride) {
     const Stored* row = from.row(index[i]);
     int64_t d = 0;
     for (; d + width <= D; d += width) Vec<T>::load(row + d).store(to + d);
     for (; d < D; ++d) to[d] = convert<T>(row[d]);
+    for (; d < stride; ++d) to[d] = T(0);
   }
 }
 
@@ -173,21 +191,31 @@ void gather_rows(const Head<const Stored>& from, const int32_t* index, int64_t c
 template <class T, class Stored>
 void pack_lanes(const Head<const Stored>& from, const int32_t* index, int64_t count, int64_t D,
                 T factor, T* to) {
-  constexpr int64_t lanes = panel_lanes<T>;
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    const Stored* row = lane < count ? from.row(index[lane]) : nullptr;
-    for (int64_t d = 0; d < D; ++d) to[d * lanes + lane] = row ? convert<T>(row[d]) * factor : T(0);
-  }
+  using V = Vec<T>;
+  constexpr int lanes = static_cast<int>(panel_lanes<T>);
+  const Stored* rows[lanes];
+  for (int64_t lane = 0; lane < count; ++lane) rows[lane] = from.row(index[lane]);
+  pack_transposed(rows, static_cast<int>(count), D, to, lanes);
+  if (factor == T(1)) return;
+  for (int64_t i = 0; i < D * lanes; i += V::size) (V::load(to + i) * V(factor)).store(to + i);
 }
 
 template <class T, class Stored>
 void unpack_lanes(const T* from, const Head<Stored>& to, const int32_t* index, int64_t count,
                   int64_t D) {
+  using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
-  for (int64_t lane = 0; lane < count; ++lane) {
-    Stored* row = to.row(index[lane]);
-    for (int64_t d = 0; d < D; ++d) row[d] = convert<Stored>(from[d * lanes + lane]);
-  }
+  for (int64_t first = 0; first < count; first += V::size)
+    for (int64_t d = 0; d < D; d += V::size) {
+      V square[V::size];
+#pragma GCC unroll 16
+      for (int i = 0; i < V::size; ++i)
+        square[i] = d + i < D ? V::load(from + (d + i) * lanes + first) : V::zero();
+      transpose<T>(square);
+      const int64_t used = count - first < V::size ? count - first : V::size;
+      for (int64_t lane = 0; lane < used; ++lane)
+        store_up_to(square[lane], to.row(index[first + lane]) + d, D - d);
+    }
 }
 
 // Multiplies every row of a panel by one factor per lane.
