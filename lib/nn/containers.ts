@@ -2,6 +2,7 @@
 import { ArgumentError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { Module } from './module.js';
+import { pipe } from './pipe.js';
 
 // The items are the object's own numeric fields, so that their paths are the checkpoints' keys.
 abstract class Indexed<M extends Module, In extends unknown[], Out> extends Module<In, Out> {
@@ -25,6 +26,11 @@ abstract class Indexed<M extends Module, In extends unknown[], Out> extends Modu
   *[Symbol.iterator](): Generator<M> {
     for (let i = 0; i < this.#length; i++) yield this[i];
   }
+
+  /** The modules' forward passes, for {@link pipe}. */
+  *calls(): Generator<(...args: In) => Out> {
+    for (const module of this) yield (...args) => module.forward(...args) as Out;
+  }
 }
 
 /** Layers one after the other: `new Sequential(conv, new SiLU(), conv2).forward(x)`. */
@@ -34,8 +40,7 @@ export class Sequential extends Indexed<Module<[Tensor], Tensor>, [Tensor], Tens
   }
 
   forward(x: Tensor): Tensor {
-    for (const layer of this) x = layer.forward(x);
-    return x;
+    return pipe(x, this.calls());
   }
 }
 

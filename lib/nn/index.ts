@@ -5,6 +5,7 @@ export { oihw, pointwise, channelVector, type FileLayout } from './file_layout.j
 export type { LoadOptions, LoadReport } from './state.js';
 export * from './init.js';
 export { Sequential, ModuleList } from './containers.js';
+export { pipe } from './pipe.js';
 export { Identity, SiLU, GELU, ReLU, LeakyReLU, Tanh } from './activations.js';
 export { Dropout } from './dropout.js';
 export { Linear, type LinearLayerOptions } from './linear.js';

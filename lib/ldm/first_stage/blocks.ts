@@ -1,6 +1,6 @@
 /** The pieces that encoder and decoder are made of. All maps are [N, H, W, C]. */
 import { avgPool2d, silu, upsampleNearest2x } from '../../ops/index.js';
-import { Conv2d, Dropout, GroupNorm, Linear, Module } from '../../nn/index.js';
+import { Conv2d, Dropout, GroupNorm, Linear, Module, pipe } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 
 /** eps 1e-6: every norm of the first stage. */
@@ -22,8 +22,11 @@ export class Upsample extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    const doubled = upsampleNearest2x(x); // [N, 2H, 2W, C]
-    return this.conv ? this.conv.forward(doubled) : doubled;
+    const { conv } = this;
+    return pipe(x, [
+      upsampleNearest2x, // [N, 2H, 2W, C]
+      (doubled) => (conv ? conv.forward(doubled) : doubled),
+    ]);
   }
 }
 
@@ -87,10 +90,14 @@ export class ResnetBlock extends Module<[Tensor, Tensor?], Tensor> {
 
   forward(x: Tensor, temb?: Tensor): Tensor {
     const channelAdd = this.temb_proj && temb ? this.temb_proj.forward(silu(temb)) : null; // [N, C]
-    const h = this.conv1.forward(this.norm1.forward(x), { channelAdd });
     const shortcut = this.conv_shortcut ?? this.nin_shortcut;
     const residual = shortcut ? shortcut.forward(x) : x;
-    const hidden = this.dropout.forward(this.norm2.forward(h));
-    return this.conv2.forward(hidden, { residual });
+    return pipe(x, [
+      (h) => this.norm1.forward(h),
+      (h) => this.conv1.forward(h, { channelAdd }),
+      (h) => this.norm2.forward(h),
+      (h) => this.dropout.forward(h),
+      (h) => this.conv2.forward(h, { residual }),
+    ]);
   }
 }

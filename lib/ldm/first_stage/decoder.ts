@@ -1,26 +1,19 @@
 /** Latent to image: the decoder of every first stage (paper, section 3.1 and appendix E.2). */
 import { tanh } from '../../ops/index.js';
 import type { GroupNorm } from '../../nn/index.js';
-import { Conv2d, Module, ModuleList } from '../../nn/index.js';
+import { Conv2d, Module, ModuleList, pipe } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { makeAttention } from './attention.js';
 import { normalize, ResnetBlock, Upsample } from './blocks.js';
 import { withDefaults, type FirstStageConfig } from './config.js';
-import { Middle, type MapLayer } from './encoder.js';
+import { Level, Middle, type MapLayer } from './encoder.js';
 
 /** One resolution on the way up. */
-class UpLevel extends Module<[Tensor], Tensor> {
-  readonly block = new ModuleList<ResnetBlock>([]);
-  readonly attn = new ModuleList<MapLayer>([]);
+class UpLevel extends Level {
   upsample: Upsample | null = null;
 
-  forward(x: Tensor): Tensor {
-    let h = x;
-    for (let i = 0; i < this.block.length; i++) {
-      h = this.block[i].forward(h);
-      if (this.attn.length > 0) h = this.attn[i].forward(h);
-    }
-    return this.upsample ? this.upsample.forward(h) : h;
+  protected override resample(): MapLayer | null {
+    return this.upsample;
   }
 }
 
@@ -69,10 +62,16 @@ export class Decoder extends Module<[Tensor], Tensor> {
   }
 
   forward(z: Tensor): Tensor {
-    let h = this.mid.forward(this.conv_in.forward(z));
-    for (let l = this.up.length - 1; l >= 0; l--) h = this.up[l].forward(h);
-    if (this.#givePreEnd) return h;
-    const image = this.conv_out.forward(this.norm_out.forward(h));
-    return this.#tanhOut ? tanh(image) : image;
+    const end: ((h: Tensor) => Tensor)[] = [
+      (h) => this.norm_out.forward(h),
+      (h) => this.conv_out.forward(h),
+    ];
+    if (this.#tanhOut) end.push(tanh);
+    return pipe(z, [
+      (h) => this.conv_in.forward(h),
+      (h) => this.mid.forward(h),
+      ...[...this.up].reverse().map((level) => (h: Tensor) => level.forward(h)),
+      ...(this.#givePreEnd ? [] : end),
+    ]);
   }
 }

@@ -1,6 +1,6 @@
 /** Image to feature map: the encoder of every first stage (paper, section 3.1 and appendix E.2). */
 import type { GroupNorm } from '../../nn/index.js';
-import { Conv2d, Module, ModuleList } from '../../nn/index.js';
+import { Conv2d, Module, ModuleList, pipe } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { makeAttention } from './attention.js';
 import { Downsample, normalize, ResnetBlock } from './blocks.js';
@@ -24,23 +24,44 @@ export class Middle extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    return this.block_2.forward(this.attn_1.forward(this.block_1.forward(x)));
+    return pipe(x, [
+      (h) => this.block_1.forward(h),
+      (h) => this.attn_1.forward(h),
+      (h) => this.block_2.forward(h),
+    ]);
+  }
+}
+
+/** Blocks of one resolution, each followed by its attention layer where there are any. */
+export class Level extends Module<[Tensor], Tensor> {
+  readonly block = new ModuleList<ResnetBlock>([]);
+  readonly attn = new ModuleList<MapLayer>([]);
+  /** what leads to the next resolution */
+  protected resample(): MapLayer | null {
+    return null;
+  }
+
+  forward(x: Tensor): Tensor {
+    const layers: MapLayer[] = [];
+    for (let i = 0; i < this.block.length; i++) {
+      layers.push(this.block[i] as MapLayer);
+      if (this.attn.length > 0) layers.push(this.attn[i]);
+    }
+    const resample = this.resample();
+    if (resample) layers.push(resample);
+    return pipe(
+      x,
+      layers.map((layer) => (h: Tensor) => layer.forward(h)),
+    );
   }
 }
 
 /** One resolution on the way down. */
-class DownLevel extends Module<[Tensor], Tensor> {
-  readonly block = new ModuleList<ResnetBlock>([]);
-  readonly attn = new ModuleList<MapLayer>([]);
+class DownLevel extends Level {
   downsample: Downsample | null = null;
 
-  forward(x: Tensor): Tensor {
-    let h = x;
-    for (let i = 0; i < this.block.length; i++) {
-      h = this.block[i].forward(h);
-      if (this.attn.length > 0) h = this.attn[i].forward(h);
-    }
-    return this.downsample ? this.downsample.forward(h) : h;
+  protected override resample(): MapLayer | null {
+    return this.downsample;
   }
 }
 
@@ -84,9 +105,12 @@ export class Encoder extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
-    let h = this.conv_in.forward(x);
-    for (const level of this.down) h = level.forward(h);
-    h = this.mid.forward(h);
-    return this.conv_out.forward(this.norm_out.forward(h));
+    return pipe(x, [
+      (h) => this.conv_in.forward(h),
+      ...[...this.down].map((level) => (h: Tensor) => level.forward(h)),
+      (h) => this.mid.forward(h),
+      (h) => this.norm_out.forward(h),
+      (h) => this.conv_out.forward(h),
+    ]);
   }
 }

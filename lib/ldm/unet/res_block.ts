@@ -1,6 +1,6 @@
 /** The U-Net's residual block, conditioned on time (paper, appendix E.2; Dhariwal & Nichol, appendix A). */
 import { avgPool2d, groupNorm, silu, upsampleNearest2x } from '../../ops/index.js';
-import { Conv2d, Dropout, GroupNorm, Linear, Module, zeroModule } from '../../nn/index.js';
+import { Conv2d, Dropout, GroupNorm, Linear, Module, pipe, zeroModule } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 
 export interface ResBlockOptions {
@@ -68,21 +68,22 @@ export class ResBlock extends Module<[Tensor, Tensor], Tensor> {
       this.out_layers[2],
       this.out_layers[3],
     ];
-    const activated = this.#resample(inNorm.forward(x));
     const shortcut = this.#resample(x);
     const residual = this.skip_connection ? this.skip_connection.forward(shortcut) : shortcut;
     const e = this.emb_layers[1].forward(silu(emb)); // [N, C] or, scale before shift, [N, 2C]
-    let h: Tensor;
-    if (this.#scaleShift) {
+    const modulated = (h: Tensor): Tensor => {
       const [scale, shift] = e.chunk(2, 1);
-      h = inConv.forward(activated);
       // norm·(1 + scale) + shift, then the activation, in one pass
       const { groups, weight, bias, eps } = outNorm;
-      h = groupNorm(h, groups, weight, bias, { eps, activation: 'silu', scale, shift });
-    } else {
-      h = inConv.forward(activated, { channelAdd: e });
-      h = outNorm.forward(h);
-    }
-    return outConv.forward(dropout.forward(h), { residual });
+      return groupNorm(h, groups, weight, bias, { eps, activation: 'silu', scale, shift });
+    };
+    return pipe(x, [
+      (h) => inNorm.forward(h),
+      this.#resample,
+      (h) => inConv.forward(h, this.#scaleShift ? {} : { channelAdd: e }),
+      this.#scaleShift ? modulated : (h) => outNorm.forward(h),
+      (h) => dropout.forward(h),
+      (h) => outConv.forward(h, { residual }),
+    ]);
   }
 }

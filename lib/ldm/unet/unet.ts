@@ -7,6 +7,7 @@ import {
   Linear,
   Module,
   ModuleList,
+  pipe,
   zeroModule,
 } from '../../nn/index.js';
 import { checkpoint } from '../../autograd/index.js';
@@ -30,21 +31,21 @@ class Stage extends ModuleList<StageLayer> {
   }
 
   run(x: Tensor, emb: Tensor, context?: Tensor): Tensor {
-    let h = x;
-    for (const layer of this) {
-      if (layer instanceof ResBlock) {
-        h = this.recompute
-          ? checkpoint((a, b) => layer.forward(a, b), h, emb)
-          : layer.forward(h, emb);
-      } else if (layer instanceof SpatialTransformer) {
-        h = layer.forward(h, context); // recomputes block by block
-      } else if (layer instanceof AttentionBlock && this.recompute) {
-        h = checkpoint((a) => layer.forward(a), h);
-      } else {
-        h = layer.forward(h);
-      }
-    }
-    return h;
+    return pipe(
+      x,
+      [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
+    );
+  }
+
+  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Tensor): Tensor {
+    if (layer instanceof ResBlock)
+      return this.recompute
+        ? checkpoint((a, b) => layer.forward(a, b), h, emb)
+        : layer.forward(h, emb);
+    if (layer instanceof SpatialTransformer) return layer.forward(h, context); // recomputes block by block
+    if (layer instanceof AttentionBlock && this.recompute)
+      return checkpoint((a) => layer.forward(a), h);
+    return layer.forward(h);
   }
 }
 
@@ -108,10 +109,11 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
       h = stage.run(h, emb, context);
       skips.push(h);
     }
-    h = this.middle_block.run(h, emb, context);
-    for (const stage of this.output_blocks) {
-      h = stage.run(concat([h, skips.pop()!], 3), emb, context);
-    }
+    h = pipe(this.middle_block.run(h, emb, context), [
+      ...[...this.output_blocks].map(
+        (stage) => (up: Tensor) => stage.run(concat([up, skips.pop()!], 3), emb, context),
+      ),
+    ]);
     if (this.id_predictor) return this.id_predictor[1].forward(this.id_predictor[0].forward(h));
     return this.out[2].forward(this.out[0].forward(h));
   }
