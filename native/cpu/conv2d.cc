@@ -1,5 +1,6 @@
 // Convolution as an implicit product: rows of A are the pixels that an output pixel reads, named by
 // pointers; weights are packed into panels [taps][channels][columns]. See gemm.h for the blocking.
+// 3x3 filters of stride 1 over enough pixels and channels go by winograd.h instead.
 //
 // The gradient of the input is the same product on dy with the weights' roles exchanged. A stride
 // of s leaves s·s classes of input pixels, each with its own subset of the taps; one product per

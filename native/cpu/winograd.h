@@ -9,8 +9,8 @@
 // core's cache until it has been used, so the 4-fold larger transformed image never reaches memory.
 // The gradient of the weights is the transpose of the same map: dg = Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G.
 //
-// F(4x4, 3x3) would save twice as much again, but its float32 errors are four times those of a sum
-// in order, while those of F(2x2) are smaller than the sum's: docs/cpu-engine.md has the figures.
+// F(4x4, 3x3) would save nearly as much again, but its float32 errors are several times those of a
+// direct sum, while those of F(2x2) are no larger: docs/cpu-engine.md has the figures.
 #pragma once
 
 #include "cpu/conv2d_geometry.h"
