@@ -31,20 +31,23 @@ printMachine(machine);
 console.log(`PyTorch ${shared.theirs.version} (${python}), ${options.threads} threads each\n`);
 
 const rows: Comparison[] = [];
-const add = (row: Comparison): void => {
+const add = async (row: Comparison): Promise<void> => {
   rows.push(row);
   printRow(row, machine);
+  // A run takes a quarter of an hour: what it has measured is kept as it goes.
+  if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
 };
 for (const work of cases) {
   if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
-  add(work.fresh ? await inOwnProcesses(work) : await compare(work, shared));
-  if (work.args.pass === 'step' && Number(options.threads) > 1) add(await besideOneThread(work));
+  await add(work.fresh ? await inOwnProcesses(work) : await compare(work, shared));
+  if (work.args.pass === 'step' && Number(options.threads) > 1)
+    await add(await besideOneThread(work));
 }
 await shared.ours.stop();
 await shared.theirs.stop();
 
 printSummary(rows, machine);
-if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
+if (options.json) console.log(`\nwritten to ${options.json}`);
 
 async function inOwnProcesses(work: VersusCase): Promise<Comparison> {
   const sides = { ours: await startOurs(), theirs: await startTheirs() };

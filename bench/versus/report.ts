@@ -91,5 +91,4 @@ export async function writeRows(
     theirs_error: row.error?.theirs ?? null,
   }));
   await writeFileAtomic(file, `${JSON.stringify({ machine, pytorch, rows: table }, null, 2)}\n`);
-  console.log(`\nwritten to ${file}`);
 }
