@@ -36,9 +36,11 @@ function withNodeGyp() {
   const prefix = dirname(dirname(process.execPath));
   if (existsSync(join(prefix, 'include/node/common.gypi'))) args.push(`--nodedir=${prefix}`);
   const gyp = process.env.npm_config_node_gyp;
-  return gyp
-    ? spawnSync(process.execPath, [gyp, ...args], { stdio: 'inherit' })
-    : spawnSync('npx', ['node-gyp', ...args], { stdio: 'inherit' });
+  if (!gyp) {
+    console.error('node-gyp comes with npm: run `npm run build:native`, or install CMake.');
+    return { status: 1 };
+  }
+  return spawnSync(process.execPath, [gyp, ...args], { stdio: 'inherit' });
 }
 
 const building = fingerprint();

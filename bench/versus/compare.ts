@@ -67,7 +67,7 @@ async function warmUp(side: Side, { kind, args }: VersusCase): Promise<number> {
   return Math.max(1, Math.round(sampleSeconds / (await side.run(1))));
 }
 
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

@@ -56,12 +56,19 @@ export function printSummary(rows: readonly Comparison[], machine: Machine): voi
         wanted(ratio.toFixed(2), goal.ratio),
         peak !== undefined && wanted(percent(peak), goal.peakShare),
         bandwidth !== undefined && wanted(percent(bandwidth), goal.bandwidthShare),
+        goal.memory && memoryVerdict(members),
         members.length > 1 && `worst ${worst.ratio.toFixed(2)}: ${worst.work.name}`,
       ]
         .filter(Boolean)
         .join('  '),
     );
   }
+}
+
+function memoryVerdict(members: readonly Comparison[]): string {
+  const peaks = members.map((row) => row.peakMib).filter((peak) => peak !== undefined);
+  const worst = Math.max(...peaks.map(({ ours, theirs }) => ours / theirs));
+  return `peak memory ${worst.toFixed(2)} (1.00)`;
 }
 
 function geometricMean(values: readonly number[]): number | undefined {

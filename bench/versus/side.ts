@@ -1,7 +1,7 @@
 // A side of the comparison: a process that prepares and runs what it is told.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { Answers, Work } from './protocol.js';
+import type { Answers, Request, Work } from './protocol.js';
 
 export class Side {
   private constructor(
@@ -42,7 +42,7 @@ export class Side {
     await closed;
   }
 
-  private ask(request: object): Promise<unknown> {
+  private ask(request: Request): Promise<unknown> {
     this.child.stdin!.write(`${JSON.stringify(request)}\n`);
     return answer(this.answers, JSON.stringify(request));
   }
