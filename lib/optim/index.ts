@@ -6,6 +6,7 @@ export {
   type StepOptions,
 } from './optimizer.js';
 export { Adam, AdamW, type AdamOptions } from './adam.js';
+export { Muon, type MuonOptions } from './muon.js';
 export { SGD, type SGDOptions } from './sgd.js';
 export { clipGradNorm, gradNorm, scaleGradients } from './gradients.js';
 export { Ema, type EmaOptions } from './ema.js';

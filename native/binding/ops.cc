@@ -146,6 +146,7 @@ const std::vector<Kernel>& kernels(Level level) {
       OP(random_permutation),
       OP(adam_step),
       OP(sgd_step),
+      OP(muon_step),
       OP(ema_update),
       OP(global_norm),
       OP(clip_by_norm),

@@ -1,50 +1,10 @@
 // Optimizer steps on the CPU. The elements of all tensors form one range that is split over the
 // threads, so a model of a thousand small tensors costs one parallel region; within a tensor the
 // loops run on vectors.
-#include "ops/optimizer.h"
-
-#include "cpu/parallel.h"
-#include "cpu/simd.h"
+#include "cpu/optimizer_lists.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
-
-constexpr int64_t grain_elements = 16384;
-
-bool same_list(const Views& a, const Views& b) {
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (!(a[i].shape == b[i].shape) || !a[i].present || !b[i].present) return false;
-  return true;
-}
-
-DType state_dtype(DType param) { return param == DType::float64 ? DType::float64 : DType::float32; }
-
-void check_state(const char* op, const char* name, const Views& params, const Views& state) {
-  EMULSION_CHECK(same_list(params, state), op, ": ", name,
-                 " must match the parameters in number and shape");
-  for (size_t i = 0; i < params.size(); ++i)
-    EMULSION_CHECK(state[i].dtype == state_dtype(params[i].dtype), op, ": ", name, " of a ",
-                   dtype_name(params[i].dtype), " parameter must be ",
-                   dtype_name(state_dtype(params[i].dtype)), ", got ", dtype_name(state[i].dtype));
-}
-
-void check_grads(const char* op, const Views& params, const Views& grads, const Views& masters,
-                 const View& grad_scale) {
-  EMULSION_CHECK(same_list(params, grads), op,
-                 ": gradients must match the parameters in number and shape");
-  for (size_t i = 0; i < params.size(); ++i) {
-    EMULSION_CHECK(is_floating(params[i].dtype), op, ": parameters must be floating");
-    EMULSION_CHECK(
-        grads[i].dtype == params[i].dtype || grads[i].dtype == state_dtype(params[i].dtype), op,
-        ": a gradient of a ", dtype_name(params[i].dtype), " parameter is ",
-        dtype_name(grads[i].dtype));
-  }
-  if (!masters.empty()) check_state(op, "masters", params, masters);
-  EMULSION_CHECK(
-      !grad_scale.present || (grad_scale.dtype == DType::float32 && grad_scale.numel() == 1), op,
-      ": grad_scale must be one float32");
-}
 
 // Calls body(tensor, first, count) on pieces that together cover every element of the list.
 template <class Body>
@@ -64,35 +24,6 @@ void for_pieces(const Views& list, Body&& body) {
       ++tensor;
     }
   });
-}
-
-// The C++ types of one parameter: P as stored, G of its gradient, A of the arithmetic and the
-// state.
-template <class Body>
-EMULSION_INLINE void dispatch_param(const View& param, const View& grad, const char* op,
-                                    Body&& body) {
-  dispatch_floating(param.dtype, op, [&]<class P>() {
-    using A = Accumulator<P>;
-    if (grad.dtype == param.dtype) return body.template operator()<P, P, A>();
-    body.template operator()<P, A, A>();
-  });
-}
-
-// Runs step(i, full) over a piece in vectors; the last, partial vector goes through
-// load_partial/store_partial.
-template <class A, class Step>
-EMULSION_INLINE void in_vectors(int64_t count, Step&& step) {
-  int64_t i = 0;
-  for (; i + Vec<A>::size <= count; i += Vec<A>::size)
-    step([&](const auto* from) { return Vec<A>::load(from + i); },
-         [&](Vec<A> value, auto* to) { value.store(to + i); });
-  if (i < count)
-    step([&](const auto* from) { return Vec<A>::load_partial(from + i, count - i); },
-         [&](Vec<A> value, auto* to) { value.store_partial(to + i, count - i); });
-}
-
-float scale_of(const View& grad_scale) {
-  return grad_scale.present ? *grad_scale.as<float>() : 1.0f;
 }
 
 struct AdamConstants {
@@ -148,11 +79,6 @@ void sgd_piece(const SgdConstants& c, P* p, const G* g, A* buffer, A* master, in
     if (master) store(param, master);
     store(param, p);
   });
-}
-
-template <class A>
-A* at(const Views& list, size_t tensor, int64_t first) {
-  return list.empty() ? nullptr : list[tensor].as<A>() + first;
 }
 
 void multiply(const Views& xs, double factor, const char* op) {
