@@ -12,10 +12,10 @@
 //   3x3, 32, 64, 512 channels                       80 / 80 %, 85 / 85 %, 86 / 85 %
 //   3x3 with stride 2, 64 channels                  84 / 80 %
 //   1x1, 256 channels                               92 / 91 %
-//   3x3, 3 to 32 and 32 to 3 channels               50 / 14 %, 14 / 50 %: 3 of 16 lanes work
 #include "ops/conv2d.h"
 
 #include "cpu/activation.h"
+#include "cpu/conv2d_thin.h"
 #include "cpu/winograd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -62,10 +62,19 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       const T* const panels = winograd::pack_filters(layout, filters, layout.size());
       winograd::convolve(winograd::Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
                          layout, panels, layout.size(), finish);
+    } else if (thin::to_few<T>(g.group_K, g.group_C)) {
+      TapList taps(g.taps);
+      const auto rows = forward_rows<T>(g, image, taps);
+      const T* const weights = thin::pack_weights<T>(
+          g.group_K, g.taps, g.group_C, [&](int64_t k, int64_t tap, int64_t c) {
+            return filters[(k * g.taps + tap) * g.group_C + c];
+          });
+      thin::multiply(rows, weights, g.group_K, g.N * g.P * g.Q, finish);
     } else {
       const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
       TapList taps(g.taps);
-      const auto rows = forward_rows<T>(g, image, taps);
+      const auto rows = thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps)
+                                             : forward_rows<T>(g, image, taps);
       const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
         pack_panel(filters, layout.depth, true, layout, panel, to);
       });
@@ -109,16 +118,6 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       taps.add({h / g.stride_h, w / g.stride_w});
       places.add({r, s});
     }
-  const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
-  const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
-    const int width = layout.vectors(panel) * Vec<T>::size;
-    for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
-      const int64_t place = places.data()[tap].h * g.S + places.data()[tap].w;
-      const Stored* const from =
-          weight + (group * g.group_K * g.taps + place) * g.group_C + panel * Tile<T>::columns;
-      pack_straight(from, g.taps * g.group_C, layout.valid(panel), g.group_K, to, width);
-    }
-  });
   const PixelRows<T, Stored> rows{dy + group * g.group_K,
                                   g.P,
                                   g.Q,
@@ -130,18 +129,34 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
                                   taps.data(),
                                   taps.size(),
                                   g.group_K};
-  multiply_parallel<T>(
-      rows, layout, panels, g.N * grid_h * grid_w,
-      [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-        for (int i = 0; i < count; ++i) {
-          const int64_t n = (row + i) / (grid_h * grid_w), rest = (row + i) % (grid_h * grid_w);
-          const int64_t h = rest / grid_w * g.stride_h + phase_h;
-          const int64_t w = rest % grid_w * g.stride_w + phase_w;
-          Stored* const to = dx + ((n * g.H + h) * g.W + w) * g.C + group * g.group_C + column;
-          for (int j = 0; j < columns; j += Vec<T>::size)
-            store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
-        }
-      });
+  const auto finish = [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
+    for (int i = 0; i < count; ++i) {
+      const int64_t n = (row + i) / (grid_h * grid_w), rest = (row + i) % (grid_h * grid_w);
+      const int64_t h = rest / grid_w * g.stride_h + phase_h;
+      const int64_t w = rest % grid_w * g.stride_w + phase_w;
+      Stored* const to = dx + ((n * g.H + h) * g.W + w) * g.C + group * g.group_C + column;
+      for (int j = 0; j < columns; j += Vec<T>::size)
+        store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
+    }
+  };
+  const Stored* const filters = weight + group * g.group_K * g.taps * g.group_C;
+  const auto place = [&](int64_t tap) { return places.data()[tap].h * g.S + places.data()[tap].w; };
+  if (taps.size() > 0 && thin::to_few<T>(g.group_C, g.group_K)) {
+    const T* const weights = thin::pack_weights<T>(
+        g.group_C, taps.size(), g.group_K, [&](int64_t c, int64_t tap, int64_t k) {
+          return filters[(k * g.taps + place(tap)) * g.group_C + c];
+        });
+    return thin::multiply(rows, weights, g.group_C, g.N * grid_h * grid_w, finish);
+  }
+  const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
+  const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+    const int width = layout.vectors(panel) * Vec<T>::size;
+    for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
+      const Stored* const from = filters + place(tap) * g.group_C + panel * Tile<T>::columns;
+      pack_straight(from, g.taps * g.group_C, layout.valid(panel), g.group_K, to, width);
+    }
+  });
+  multiply_parallel<T>(rows, layout, panels, g.N * grid_h * grid_w, finish);
 }
 
 void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {

@@ -82,6 +82,9 @@ struct PixelRows {
   const Tap* taps;
   int64_t segments, length;
 
+  // A block of the reduction is at most target · 3/2 channels of one tap.
+  static constexpr int64_t most_channels = 2 * DepthPlan::target;
+
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return read_in_place(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
   }
@@ -90,8 +93,7 @@ struct PixelRows {
   EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t at, int64_t offset,
                             const Stored** to) const {
     const Tap tap = taps[at];
-    // A block of the reduction is at most target · 3/2 channels of one tap.
-    alignas(64) static const Stored zeros[2 * DepthPlan::target] = {};
+    alignas(64) static const Stored zeros[most_channels] = {};
     int64_t i = row / grid_w, j = row % grid_w;
     const int64_t n = i / grid_h;
     i %= grid_h;

@@ -2,6 +2,7 @@
 // whose reduction runs over all pixels of the batch. See gemm_deep.h for its blocking.
 #include "ops/conv2d.h"
 
+#include "cpu/conv2d_thin.h"
 #include "cpu/gemm_deep.h"
 #include "cpu/winograd.h"
 
@@ -96,9 +97,10 @@ void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, i
   Stored* const result = dweight + group * g.group_K * g.taps * g.group_C;
   if (winograd::fits<T>(g)) return winograd_weight<T>(g, gradient, image, result);
   TapList taps(g.taps);
-  const PixelRows<T, Stored> source = forward_rows<T>(g, image, taps);
+  const PixelRows<T, Stored> source =
+      thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps) : forward_rows<T>(g, image, taps);
   multiply_deep<T>(g.group_K, g.N * g.P * g.Q, gradient, g.K, source,
-                   ColumnPanels<T>{g.taps, g.group_C}, result);
+                   ColumnPanels<T>{source.segments, source.length}, result);
 }
 
 }  // namespace

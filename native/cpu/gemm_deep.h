@@ -78,14 +78,10 @@ void gather_panel(const Source& b, int64_t length, int64_t first, int64_t steps,
     for (int64_t p = 0; p < steps; ++p) {
       const Stored* const from = rows[p];
       T* const to = panel + p * width + done;
-      if (last && done == 0) {  // the panel is one run: also clears what is beyond it
-        for (int64_t i = 0; i < width; i += Vec<T>::size)
-          load_up_to<T>(from + i, run - i).store(to + i);
-      } else {
-        for (int64_t i = 0; i < run; ++i) to[i] = convert<T>(from[i]);
-        if (last)
-          for (int64_t i = run; i < width - done; ++i) to[i] = 0;
-      }
+      // Zeros beyond a run give way to the next one, and stay at the end of the panel's row.
+      const int64_t until = last ? width - done : run;
+      for (int64_t i = 0; i < until; i += Vec<T>::size)
+        store_up_to(load_up_to<T>(from + i, run - i), to + i, width - done - i);
     }
     done += run;
   }

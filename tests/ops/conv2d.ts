@@ -110,6 +110,22 @@ export default {
     plain('3x3 over an odd image', [2, 5, 7, 6], [9, 3, 3, 6], { padding: same }),
     plain('three channels in', [1, 6, 5, 3], [20, 3, 3, 3], { padding: same }),
     plain('three channels out', [2, 4, 4, 33], [3, 3, 3, 33], { padding: same }),
+    plain('one channel out, more pixels than a stretch', [2, 9, 11, 40], [1, 3, 3, 40], {
+      padding: same,
+    }),
+    plain('four channels out, stride 2', [1, 7, 9, 24], [4, 3, 3, 24], {
+      stride: [2, 2],
+      padding: { top: 0, bottom: 1, left: 0, right: 1 },
+    }),
+    plain('two channels out, dilated, 1x2', [1, 6, 7, 9], [2, 1, 2, 9], { dilation: [1, 3] }),
+    plain('four channels in, stride 2, 5x3', [2, 9, 8, 4], [33, 5, 3, 4], {
+      stride: [2, 2],
+      padding: { top: 2, bottom: 1, left: 0, right: 2 },
+    }),
+    plain('two channels in, rows dilated', [1, 8, 5, 2], [18, 3, 2, 2], {
+      dilation: [2, 1],
+      padding: { top: 1, right: 3 },
+    }),
     plain('1x1', [2, 3, 4, 18], [17, 1, 1, 18]),
     plain('downsampling pads bottom and right', [1, 8, 6, 4], [5, 3, 3, 4], {
       stride: [2, 2],
