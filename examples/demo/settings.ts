@@ -4,8 +4,10 @@
 export interface StageSettings {
   batch: number;
   steps: number;
-  /** Peak learning rate; it warms up, then falls along a cosine to a twentieth. */
+  /** Peak of AdamW's learning rate; it warms up, then falls along a cosine to a twentieth. */
   learningRate: number;
+  /** The same of Muon's, for the hidden weights. */
+  hiddenLearningRate: number;
   warmup: number;
   emaDecay: number;
 }
@@ -24,8 +26,9 @@ export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
     batch: 8,
-    steps: 1250,
+    steps: 600,
     learningRate: 2e-3,
+    hiddenLearningRate: 3e-3,
     warmup: 50,
     emaDecay: 0.99,
     channels: 32,
@@ -34,8 +37,9 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 2600,
+    steps: 2800,
     learningRate: 1e-3,
+    hiddenLearningRate: 3e-3,
     warmup: 100,
     emaDecay: 0.999,
     channels: 48,
@@ -54,7 +58,7 @@ export const quickSettings: Settings = {
   secondsBetweenSaves: 60,
 };
 
-/** Learning rate of a step, as a share of the peak: linear warm-up, then a cosine down to 0.05. */
+/** Learning rates of a step, as a share of their peaks: linear warm-up, then a cosine down to 0.05. */
 export function rateAt(step: number, { steps, warmup }: StageSettings): number {
   if (step < warmup) return (step + 1) / warmup;
   const progress = (step - warmup) / Math.max(1, steps - warmup);

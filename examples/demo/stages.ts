@@ -1,7 +1,6 @@
 // The two trainings of latent diffusion, by hand: first the autoencoder on pictures, then the denoising
 // network on its latents.
 import {
-  AdamW,
   concat,
   Ema,
   indexSelect,
@@ -23,6 +22,7 @@ import {
   latentSide,
   type EmojiDiffusionConfig,
 } from './models.js';
+import { Optimizers } from './optimizers.js';
 import type { MetricsFile } from './progress.js';
 import type { Settings } from './settings.js';
 import { train } from './train.js';
@@ -37,13 +37,13 @@ export interface Run {
   statePath: (stage: string) => string;
 }
 
-// Enough for latents whose noise is two fifths of their deviation: neighbours must agree for a picture to come
-// through, and what agrees is what the second stage can learn.
-const klWeight = 2e-5;
+// Enough for latents whose noise is most of their deviation: the decoder then forgives what the second stage
+// gets a little wrong, and neighbours must agree for a picture to come through at all.
+const klWeight = 4e-4;
 // Hues are a small part of L1 and would be learnt last: green long after the rest. Squares care for large
 // errors, and those of colour differences (red and blue against green) count a little more.
 const squareWeight = 10;
-const hueWeight = 3;
+const hueWeight = 12;
 // Log-variance that the posterior starts from: with that of 0 the decoder would first have to learn to
 // read through noise as strong as the latents.
 const firstLogVariance = -3;
@@ -64,10 +64,7 @@ export async function trainAutoencoder(
   model.loadStateDict({ 'quant_conv.bias': bias }, { strict: false });
   bias.dispose();
   const stage = settings.autoencoder;
-  const optimizer = new AdamW(model.parameters(), {
-    lr: stage.learningRate,
-    weightDecay: 0,
-  });
+  const optimizers = new Optimizers(model, stage, 0);
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
   const opponents = tensor([1, 0, -1, -1, 0, 1], { shape: [3, 2] });
   const order = new Order(pictures(set, false), seed, streams.autoencoder);
@@ -77,7 +74,7 @@ export async function trainAutoencoder(
   const seconds = await train({
     name: 'autoencoder',
     settings: stage,
-    trainee: { model, optimizer, ema },
+    trainee: { model, optimizers, ema },
     path: run.statePath('autoencoder'),
     metrics: run.metrics,
     signal: run.signal,
@@ -107,7 +104,7 @@ export async function trainAutoencoder(
   });
   ema.copyTo();
   opponents.dispose();
-  optimizer.dispose();
+  optimizers.dispose();
   ema.dispose();
   return { model: model.eval(), seconds };
 }
@@ -139,11 +136,8 @@ export async function reconstruct(
   );
 }
 
-/** Mean and standard deviation of every picture's posterior, plain and mirrored: [2·N, H, W, C] each. */
-async function encodeAll(
-  run: Run,
-  model: AutoencoderKL,
-): Promise<{ means: Tensor; deviations: Tensor }> {
+/** The mean of every picture's posterior, plain and mirrored: [2·N, H, W, C]. */
+async function encodeAll(run: Run, model: AutoencoderKL): Promise<Tensor> {
   const all = Array.from({ length: 2 * run.set.count }, (_, i) => ({
     index: i >> 1,
     mirrored: i % 2 === 1,
@@ -153,22 +147,22 @@ async function encodeAll(
   return noGrad(() =>
     tidy(async () => {
       const means: Tensor[] = [];
-      const deviations: Tensor[] = [];
       for (let from = 0; from < all.length; from += 64) {
-        const posterior = tidy(() => {
-          const { mean, std } = model.encode(pictureBatch(run.set, all.slice(from, from + 64)));
-          return { mean, std };
-        });
-        means.push(posterior.mean);
-        deviations.push(posterior.std);
-        await posterior.mean.device.synchronize();
+        const mean = tidy(
+          () => model.encode(pictureBatch(run.set, all.slice(from, from + 64))).mean,
+        );
+        means.push(mean);
+        await mean.device.synchronize();
       }
-      return { means: concat(means, 0), deviations: concat(deviations, 0) };
+      return concat(means, 0);
     }),
   );
 }
 
-/** Trains the denoising network on cached latents. Captions and categories are dropped now and then. */
+/**
+ * Trains the denoising network on cached latents: the posteriors' means, since their noise tells nothing
+ * about a picture and would be learnt too. Captions and categories are dropped now and then.
+ */
 export async function trainDiffusion(
   run: Run,
   autoencoder: AutoencoderKL,
@@ -176,21 +170,13 @@ export async function trainDiffusion(
 ): Promise<{ model: EmojiDiffusion; seconds: number }> {
   const { settings, seed, set } = run;
   const stage = settings.diffusion;
-  const { means, deviations } = await encodeAll(run, autoencoder);
-  keep(means);
-  keep(deviations);
-  const scaleFactor =
-    1 /
-    (await noGrad(() => tidy(() => means.square().add(deviations.square()).mean().sqrt().item())));
+  const means = keep(await encodeAll(run, autoencoder));
+  const scaleFactor = 1 / (await noGrad(() => tidy(() => means.square().mean().sqrt().item())));
 
   manualSeed(seed + 1);
   const model = new EmojiDiffusion({ ...config, scaleFactor });
   const diffusion = new GaussianDiffusion(config.diffusion);
-  const optimizer = new AdamW(model.parameters(), {
-    lr: stage.learningRate,
-    betas: [0.9, 0.99],
-    weightDecay: 0.01,
-  });
+  const optimizers = new Optimizers(model, stage, 0.01);
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
   const order = new Order(
     Array.from({ length: set.count }, (_, i) => i),
@@ -201,7 +187,7 @@ export async function trainDiffusion(
   const seconds = await train({
     name: 'diffusion',
     settings: stage,
-    trainee: { model, optimizer, ema },
+    trainee: { model, optimizers, ema },
     path: run.statePath('diffusion'),
     metrics: run.metrics,
     signal: run.signal,
@@ -210,14 +196,7 @@ export async function trainDiffusion(
       const draw = random(seed, streams.diffusion, step);
       const members = order.at(step, stage.batch);
       const rows = tensor(Int32Array.from(members, (index) => 2 * index + (draw() < 0.5 ? 1 : 0)));
-      const key = (stream: number): { seed: number; stream: number; step: number } => ({
-        seed,
-        stream,
-        step,
-      });
-      const mean = indexSelect(means, 0, rows);
-      const eps = noise(mean.shape, key(streams.posterior));
-      const latents = mean.add(indexSelect(deviations, 0, rows).mul(eps)).mul(scaleFactor);
+      const latents = indexSelect(means, 0, rows).mul(scaleFactor);
       // One timestep from every part of the range: a batch then weighs all noise levels alike.
       const t = tensor(
         Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
@@ -230,12 +209,12 @@ export async function trainDiffusion(
         (x, times) => model.forward(x, times, conditioning),
         latents,
         t,
-        noise(mean.shape, key(streams.noise)),
+        noise(latents.shape, { seed, stream: streams.noise, step }),
       ).loss;
     },
   });
   ema.copyTo();
-  for (const used of [means, deviations, optimizer, ema, diffusion]) used.dispose();
+  for (const used of [means, optimizers, ema, diffusion]) used.dispose();
   return { model: model.eval(), seconds };
 }
 

@@ -1,6 +1,6 @@
 // The loop both stages share: steps, the schedule of the learning rate, the average of the weights,
 // progress, and saving often enough that an interruption costs a minute.
-import { clipGradNorm, tidy, type Tensor } from '../../lib/index.js';
+import { tidy, type Tensor } from '../../lib/index.js';
 import type { MetricsFile } from './progress.js';
 import { Progress } from './progress.js';
 import { rateAt, type StageSettings } from './settings.js';
@@ -24,7 +24,7 @@ export interface Stage {
 /** Trains to the last step, from wherever an earlier run stopped. Returns the seconds this run spent. */
 export async function train(stage: Stage): Promise<number> {
   const { name, settings, trainee, path, metrics, signal, secondsBetweenSaves } = stage;
-  const { model, optimizer, ema } = trainee;
+  const { optimizers, ema } = trainee;
   const first = await loadState(path, trainee);
   if (first >= settings.steps) return 0;
   await metrics.rewind(name, first);
@@ -32,7 +32,6 @@ export async function train(stage: Stage): Promise<number> {
 
   const start = performance.now();
   const progress = new Progress(name, settings.steps, first, settings.batch);
-  const parameters = model.parameters();
   let saved = performance.now();
   // Reading a loss waits for its step: read the previous one while the next is computed.
   let pending: { step: number; value: Promise<number> } | null = null;
@@ -57,14 +56,10 @@ export async function train(stage: Stage): Promise<number> {
   try {
     for (let step = first; step < settings.steps; ++step) {
       signal.throwIfAborted();
-      for (const group of optimizer.groups)
-        group.lr = settings.learningRate * rateAt(step, settings);
       const value = tidy(() => {
         const loss = stage.loss(step);
         loss.backward();
-        clipGradNorm(parameters, 1);
-        optimizer.step();
-        optimizer.zeroGrad();
+        optimizers.step(rateAt(step, settings));
         ema.update();
         return loss.item();
       });
