@@ -76,7 +76,7 @@ export function diffusionConfig(
       contextDim: textWidth,
     },
     text: {
-      numTokens: words.length + 2,
+      numTokens: words.length + 1,
       maxSeqLen: captionLength,
       dim: textWidth,
       depth: 1,

@@ -16,6 +16,7 @@
 
 #include "cpu/activation.h"
 #include "cpu/conv2d_thin.h"
+#include "cpu/gemm_deep.h"
 #include "cpu/winograd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -46,6 +47,43 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
   }
 }
 
+// Few pixels would pay more for packing the weights than for multiplying. There the roles change:
+// the weights are A, read in place or in slices, and what the pixels read is packed.
+bool few_pixels(int64_t pixels, int64_t channels) { return pixels <= 128 && 2 * pixels < channels; }
+
+template <class T, class Source>
+const T* pack_pixels(const Source& rows, const PanelLayout<T>& layout) {
+  return pack_panels(layout, [&](int64_t panel, T* to) {
+    const int width = layout.vectors(panel) * Vec<T>::size;
+    rows.pack_columns(panel * Tile<T>::columns, layout.valid(panel), to, width);
+  });
+}
+
+// The gradient of a small input: weights [K · taps, C] are B as they lie, dy is gathered and
+// packed.
+template <class T>
+void backward_few(const PixelRows<T, T>& rows, int64_t pixels, int64_t K, int64_t C,
+                  const T* weight, T* dx) {
+  constexpr int64_t most = PixelRows<T, T>::most_channels;
+  const int64_t taps = rows.segments;
+  T* const columns = scratch<T>(3, K * taps * pixels + Vec<T>::size);  // [K][taps][pixels]
+  parallel_for(taps, 1, [&](int64_t begin, int64_t end) {
+    const T** const from = scratch<const T*>(1, pixels);
+    T* const turned = scratch<T>(2, most * pixels + Vec<T>::size);
+    for (int64_t tap = begin; tap < end; ++tap)
+      for (int64_t k = 0; k < K; k += most) {
+        const int64_t count = K - k < most ? K - k : most;
+        rows.walk(0, pixels, tap, k, from);
+        pack_transposed(from, static_cast<int>(pixels), count, turned, static_cast<int>(pixels));
+        for (int64_t i = 0; i < count; ++i)
+          std::memcpy(columns + ((k + i) * taps + tap) * pixels, turned + i * pixels,
+                      static_cast<size_t>(pixels) * sizeof(T));
+      }
+  });
+  multiply_deep<T>(pixels, K * taps, columns, pixels, MatrixColumns<T, T>{weight, C},
+                   ColumnPanels<T>{1, C}, dx);
+}
+
 template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
@@ -65,11 +103,17 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
       TapList taps(g.taps);
       const auto rows = forward_rows<T>(g, image, taps);
-      const T* const weights = thin::pack_weights<T>(
-          g.group_K, g.taps, g.group_C, [&](int64_t k, int64_t tap, int64_t c) {
+      const T* const weights =
+          thin::pack<T>(g.group_K, g.taps, g.group_C, [&](int64_t k, int64_t tap, int64_t c) {
             return filters[(k * g.taps + tap) * g.group_C + c];
           });
       thin::multiply(rows, weights, g.group_K, g.N * g.P * g.Q, finish);
+    } else if (few_pixels(g.N * g.P * g.Q, g.group_K)) {
+      const PanelLayout<T> layout{g.taps * g.group_C, g.N * g.P * g.Q};
+      TapList taps(g.taps);
+      const T* const panels = pack_pixels(forward_rows<T>(g, image, taps), layout);
+      multiply_turned<T>(MatrixRows<T, Stored>(filters, layout.depth, false, layout.depth), layout,
+                         panels, g.group_K, finish);
     } else {
       const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
       TapList taps(g.taps);
@@ -139,14 +183,19 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
         store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
     }
   };
+  const int64_t pixels = g.N * grid_h * grid_w;
   const Stored* const filters = weight + group * g.group_K * g.taps * g.group_C;
   const auto place = [&](int64_t tap) { return places.data()[tap].h * g.S + places.data()[tap].w; };
   if (taps.size() > 0 && thin::to_few<T>(g.group_C, g.group_K)) {
-    const T* const weights = thin::pack_weights<T>(
-        g.group_C, taps.size(), g.group_K, [&](int64_t c, int64_t tap, int64_t k) {
+    const T* const weights =
+        thin::pack<T>(g.group_C, taps.size(), g.group_K, [&](int64_t c, int64_t tap, int64_t k) {
           return filters[(k * g.taps + place(tap)) * g.group_C + c];
         });
-    return thin::multiply(rows, weights, g.group_C, g.N * grid_h * grid_w, finish);
+    return thin::multiply(rows, weights, g.group_C, pixels, finish);
+  }
+  if constexpr (__is_same(Stored, T)) {
+    const bool plain = g.groups == 1 && g.stride_h == 1 && g.stride_w == 1;
+    if (plain && few_pixels(pixels, g.C)) return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
   const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
@@ -156,7 +205,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       pack_straight(from, g.taps * g.group_C, layout.valid(panel), g.group_K, to, width);
     }
   });
-  multiply_parallel<T>(rows, layout, panels, g.N * grid_h * grid_w, finish);
+  multiply_parallel<T>(rows, layout, panels, pixels, finish);
 }
 
 void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {

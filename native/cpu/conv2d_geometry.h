@@ -167,6 +167,18 @@ struct PixelRows {
       }
     }
   }
+
+  // What pixels row to row + count read, over the whole reduction, as a panel of B `width` wide.
+  EMULSION_INLINE void pack_columns(int64_t row, int count, T* panel, int width) const {
+    const Stored* rows[Tile<T>::columns];
+    for (int64_t s = 0; s < segments; ++s, panel += length * width)
+      for (int64_t offset = 0; offset < length; offset += most_channels) {
+        const int64_t rest = length - offset;
+        walk(row, count, s, offset, rows);
+        pack_transposed(rows, count, rest < most_channels ? rest : most_channels,
+                        panel + offset * width, width);
+      }
+  }
 };
 
 // The taps of a list, in the order of the weights: short, on the stack up to 7 x 7.

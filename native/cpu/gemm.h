@@ -175,6 +175,42 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b
   });
 }
 
+// turned[j][i] = tile[i][j] for at most Tile::columns rows; both have rows of that length.
+template <class T>
+void turn_tile(const T* tile, int rows, int columns, T* turned) {
+  constexpr int size = Vec<T>::size;
+  for (int i = 0; i < rows; i += size)
+    for (int j = 0; j < columns; j += size) {
+      Vec<T> square[size];
+#pragma GCC unroll 16
+      for (int k = 0; k < size; ++k)
+        square[k] =
+            i + k < rows ? Vec<T>::load(tile + (i + k) * Tile<T>::columns + j) : Vec<T>::zero();
+      transpose<T>(square);
+#pragma GCC unroll 16
+      for (int k = 0; k < size; ++k) square[k].store(turned + (j + k) * Tile<T>::columns + i);
+    }
+}
+
+// The product with its roles exchanged, for few columns of the result and many rows of what is
+// usually packed (weights): Cᵀ = A · B is computed, and its tiles reach the epilogue turned, as
+// those of C.
+template <class T, class Source, class Epilogue>
+void multiply_turned(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows,
+                     Epilogue&& epilogue) {
+  multiply_parallel<T>(a, layout, b, rows,
+                       [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
+                         // A tile may be taller than wide: it turns in squares.
+                         constexpr int side = Tile<T>::columns;
+                         alignas(64) T turned[side * side];
+                         for (int first = 0; first < count; first += side) {
+                           const int height = count - first < side ? count - first : side;
+                           turn_tile(tile + first * side, height, columns, turned);
+                           epilogue(turned, column, columns, row + first, height);
+                         }
+                       });
+}
+
 // Packs B with the whole pool: pack(panel, to) fills one panel. The memory is the calling thread's
 // slot 0.
 template <class T, class Pack>

@@ -87,7 +87,24 @@ void gather_panel(const Source& b, int64_t length, int64_t first, int64_t steps,
   }
 }
 
-// c [rows][columns of B], dense. Runs on the whole pool; uses scratch slots 0 to 2.
+// Writes one panel's column of tiles to c, summed over `splits` copies `apart` values apart.
+template <class T, class Stored, class TileRow>
+void store_panel(const ColumnPanels<T>& columns, int64_t panel, int64_t tiles, TileRow&& tile_row,
+                 const T* sums, int64_t splits, int64_t apart, Stored* c) {
+  const int64_t row_length = columns.lines * columns.length;
+  const auto [column, count] = columns.range(panel);
+  for (int64_t t = 0; t < tiles; ++t)
+    for (int64_t k = tile_row(t); k < tile_row(t + 1); ++k)
+      for (int64_t i = 0; i < count; i += Vec<T>::size) {
+        const T* const from = sums + t * Tile<T>::size + (k - tile_row(t)) * Tile<T>::columns + i;
+        Vec<T> total = Vec<T>::load(from);
+        for (int64_t split = 1; split < splits; ++split)
+          total += Vec<T>::load(from + split * apart);
+        store_up_to(total, c + k * row_length + column + i, count - i);
+      }
+}
+
+// c [rows][columns of B], dense. Runs on the whole pool; uses scratch slots 0 to 2 and 4.
 template <class T, class Source>
 void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* a, int64_t lda,
                    const Source& b, const ColumnPanels<T>& columns, typename Source::Element* c) {
@@ -103,7 +120,8 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   const int64_t most_splits = 1 + depth / (4 * deep_block),
                 splits_wanted = (tasks_wanted + groups - 1) / groups;
   const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
-  T* const sums = scratch<T>(0, splits * panels * tiles * Tile<T>::size);
+  // [split][panel][tile]; a reduction in one piece needs no copy of its own.
+  T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * Tile<T>::size) : nullptr;
 
   parallel_tasks(splits * groups, [&](int64_t task) {
     const int64_t split = task / groups, part = task % groups;
@@ -111,6 +129,8 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
     const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
     T* const panel = scratch<T>(1, deep_block * Tile<T>::columns);
     T* const slices = scratch<T>(2, rows * deep_block + Tile<T>::columns);
+    T* const own = sums ? sums + (split * panels + panel_begin) * tiles * Tile<T>::size
+                        : scratch<T>(4, (panel_end - panel_begin) * tiles * Tile<T>::size);
     for (int64_t at = begin; at < end; at += deep_block) {
       const int64_t steps = end - at < deep_block ? end - at : deep_block;
       for (int64_t t = 0; t < tiles; ++t) {
@@ -141,27 +161,21 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         for (int64_t t = 0; t < tiles; ++t)
           runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), vectors)(
               runs, run_count, ldb, offset, slices + tile_row(t) * steps,
-              sums + ((split * panels + j) * tiles + t) * Tile<T>::size, at > begin);
+              own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
       }
     }
+    if (!sums)
+      for (int64_t j = panel_begin; j < panel_end; ++j)
+        store_panel(columns, j, tiles, tile_row, own + (j - panel_begin) * tiles * Tile<T>::size, 1,
+                    0, c);
   });
 
-  const int64_t row_length = columns.lines * columns.length;
+  if (!sums) return;
   parallel_for(panels, 1 + 16384 / (rows * Tile<T>::columns * splits),
                [&](int64_t first, int64_t last) {
-                 for (int64_t j = first; j < last; ++j) {
-                   const auto [column, count] = columns.range(j);
-                   for (int64_t t = 0; t < tiles; ++t)
-                     for (int64_t k = tile_row(t); k < tile_row(t + 1); ++k)
-                       for (int64_t i = 0; i < count; i += Vec<T>::size) {
-                         const T* from = sums + (j * tiles + t) * Tile<T>::size +
-                                         (k - tile_row(t)) * Tile<T>::columns + i;
-                         Vec<T> total = Vec<T>::load(from);
-                         for (int64_t split = 1; split < splits; ++split)
-                           total += Vec<T>::load(from + split * panels * tiles * Tile<T>::size);
-                         store_up_to(total, c + k * row_length + column + i, count - i);
-                       }
-                 }
+                 for (int64_t j = first; j < last; ++j)
+                   store_panel(columns, j, tiles, tile_row, sums + j * tiles * Tile<T>::size,
+                               splits, panels * tiles * Tile<T>::size, c);
                });
 }
 

@@ -2,11 +2,12 @@
 //
 // Few rows of x (a time embedding has one per sample) would pay more for packing the weights than
 // for multiplying. There the roles change: the weights are A, read in place, the rows of x are
-// packed, and tiles are turned on their way out.
+// packed, and tiles are turned on their way out. Of one to four rows the lanes run along the
+// reduction (thin.h).
 #include "ops/linear.h"
 
 #include "cpu/activation.h"
-#include "cpu/gemm.h"
+#include "cpu/thin.h"
 #include "ops/geglu.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -23,22 +24,19 @@ EMULSION_INLINE Vec<T> activate_derivative(Vec<T> x, Activation activation) {
   return activation == Activation::silu ? silu_derivative(x) : gelu_derivative(x);
 }
 
-// turned[j][i] = tile[i][j] for at most Tile::columns rows; both have rows of that length.
-template <class T>
-void turn_tile(const T* tile, int rows, int columns, T* turned) {
-  constexpr int size = Vec<T>::size;
-  for (int i = 0; i < rows; i += size)
-    for (int j = 0; j < columns; j += size) {
-      Vec<T> square[size];
-#pragma GCC unroll 16
-      for (int k = 0; k < size; ++k)
-        square[k] =
-            i + k < rows ? Vec<T>::load(tile + (i + k) * Tile<T>::columns + j) : Vec<T>::zero();
-      transpose<T>(square);
-#pragma GCC unroll 16
-      for (int k = 0; k < size; ++k) square[k].store(turned + (j + k) * Tile<T>::columns + i);
-    }
-}
+// The weights' rows as thin.h walks them.
+template <class Stored>
+struct WeightRows {
+  using Element = Stored;
+  const Stored* data;
+  int64_t length;
+  static constexpr int64_t segments = 1;
+
+  EMULSION_INLINE void walk(int64_t first, int64_t count, int64_t, int64_t offset,
+                            const Stored** to) const {
+    for (int64_t i = 0; i < count; ++i) to[i] = data + (first + i) * length + offset;
+  }
+};
 
 template <class Stored>
 void forward(const View& x, const View& weight, const View& bias, const View& residual,
@@ -64,22 +62,26 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
       }
     }
   };
+  if (rows <= thin::most_columns) {
+    const T* const panel = thin::pack<T>(
+        rows, 1, C, [&](int64_t row, int64_t, int64_t c) { return x.as<Stored>()[row * C + c]; });
+    thin::multiply(WeightRows<Stored>{weight.as<Stored>(), C}, panel, rows, K,
+                   [&](const T* tile, int64_t column, int columns, int64_t row, int count) {
+                     T turned[thin::most_columns * Tile<T>::columns];
+                     for (int i = 0; i < count; ++i)
+                       for (int j = 0; j < columns; ++j)
+                         turned[i * Tile<T>::columns + j] = tile[j * Tile<T>::columns + i];
+                     finish(turned, row, count, column, columns);
+                   });
+    return;
+  }
   if (rows <= few_rows && __is_same(Stored, T)) {
     const PanelLayout<T> layout{C, rows};
     const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
       pack_panel(x.as<Stored>(), C, true, layout, panel, packed);
     });
-    multiply_parallel<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
-                         [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-                           // A tile may be taller than wide: it turns in squares.
-                           constexpr int side = Tile<T>::columns;
-                           alignas(64) T turned[side * side];
-                           for (int first = 0; first < count; first += side) {
-                             const int rows = count - first < side ? count - first : side;
-                             turn_tile(tile + first * side, rows, columns, turned);
-                             finish(turned, column, columns, row + first, rows);
-                           }
-                         });
+    multiply_turned<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
+                       finish);
     return;
   }
   const PanelLayout<T> layout{C, K};

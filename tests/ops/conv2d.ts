@@ -126,6 +126,13 @@ export default {
       dilation: [2, 1],
       padding: { top: 1, right: 3 },
     }),
+    plain('few pixels, many filters', [1, 4, 5, 21], [150, 3, 3, 21], { padding: same }),
+    plain('few pixels, stride 2, two pictures', [2, 5, 5, 19], [67, 3, 3, 19], {
+      stride: [2, 2],
+      padding: same,
+    }),
+    plain('few pixels, 1x1, many channels both ways', [1, 3, 3, 530], [70, 1, 1, 530]),
+    plain('few pixels to read, many channels in', [1, 3, 4, 90], [33, 3, 3, 90], { padding: same }),
     plain('1x1', [2, 3, 4, 18], [17, 1, 1, 18]),
     plain('downsampling pads bottom and right', [1, 8, 6, 4], [5, 3, 3, 4], {
       stride: [2, 2],

@@ -76,6 +76,8 @@ const timed = (rows: number, C: number, K: number, activation?: FusedActivation)
 export default {
   op: 'linear',
   cases: [
+    fused('one row', [1], 37, 70, 'silu'),
+    fused('four rows, geglu', [2, 2], 20, 66, 'geglu'),
     fused('plain', [2, 3], 10, 17),
     fused('silu', [9], 20, 33, 'silu'),
     fused('gelu', [2, 2, 3], 12, 16, 'gelu'),
