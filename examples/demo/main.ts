@@ -101,11 +101,18 @@ async function main(): Promise<void> {
   const seeds = (count: number): number[] =>
     Array.from({ length: count }, (_, i) => 1000 * options.seed + i);
   const { perCategory } = settings.sampling;
-  await grid(
-    'categories.png',
-    set.categories.flatMap((category) => seeds(perCategory).map((seed) => ({ category, seed }))),
-    perCategory,
-  );
+  // In each row half of the samples know the category alone, half also the caption of one of its drawings.
+  const rowOf = (category: string, c: number): Wish[] => {
+    const drawings = set.captions.filter((_, i) => set.category[i] === c);
+    const half = Math.ceil(perCategory / 2);
+    return seeds(perCategory).map((seed, i) => {
+      if (i < half) return { category, seed };
+      const share = (i - half + 0.5) / (perCategory - half);
+      return { category, seed, caption: drawings[Math.floor(share * drawings.length)] };
+    });
+  };
+  const byCategory = set.categories.map(rowOf);
+  await grid('categories.png', byCategory.flat(), perCategory);
   await grid(
     'captions.png',
     captions.flatMap((caption) => seeds(perCaption).map((seed) => ({ caption, seed }))),
@@ -147,6 +154,12 @@ async function main(): Promise<void> {
     },
     seed: options.seed,
     rows: { 'categories.png': set.categories, 'captions.png': captions },
+    captions: Object.fromEntries(
+      set.categories.map((category, c) => [
+        category,
+        byCategory[c].map((wish) => wish.caption ?? ''),
+      ]),
+    ),
   };
   await writeFileAtomic(join(out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
   await writeFileAtomic(

@@ -9,6 +9,7 @@ import {
   matmul,
   noGrad,
   noise,
+  normal_,
   tensor,
   tidy,
   type Tensor,
@@ -175,6 +176,8 @@ export async function trainDiffusion(
 
   manualSeed(seed + 1);
   const model = new EmojiDiffusion({ ...config, scaleFactor });
+  // Many words are seen a few dozen times: each starts as a direction of its own, not close to all others.
+  normal_(model.text.token_emb.weight);
   const diffusion = new GaussianDiffusion(config.diffusion);
   const optimizers = new Optimizers(model, stage, 0.01);
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
@@ -201,9 +204,10 @@ export async function trainDiffusion(
       const t = tensor(
         Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
       );
+      const known = members.map(() => whatIsKnown(draw()));
       const conditioning = model.condition(
-        members.map((index) => (draw() < 0.25 ? model.classOf() : set.category[index])),
-        members.map((index) => (draw() < 0.25 ? '' : someWords(set.captions[index], draw))),
+        members.map((index, i) => (known[i].category ? set.category[index] : model.classOf())),
+        members.map((index, i) => (known[i].caption ? someWords(set.captions[index], draw) : '')),
       );
       return diffusion.loss(
         (x, times) => model.forward(x, times, conditioning),
@@ -218,8 +222,14 @@ export async function trainDiffusion(
   return { model: model.eval(), seconds };
 }
 
-// A caption with some of its words, so that one or two are enough when sampling.
+// Most pictures are seen with category and caption; some with one of them alone, since a sample may be asked
+// for so, and some with neither, which is what guidance leads away from.
+function whatIsKnown(chance: number): { category: boolean; caption: boolean } {
+  return { category: chance >= 0.25, caption: chance >= 0.4 || (chance >= 0.1 && chance < 0.25) };
+}
+
+// A caption with most of its words, so that one or two are enough when sampling.
 function someWords(caption: string, draw: () => number): string {
-  const words = caption.split(' ').filter(() => draw() < 0.8);
+  const words = caption.split(' ').filter(() => draw() < 0.9);
   return words.join(' ');
 }
