@@ -52,8 +52,8 @@ export const defaultSettings: Settings = {
 
 export const quickSettings: Settings = {
   pictures: 400,
-  autoencoder: { ...defaultSettings.autoencoder, steps: 350, warmup: 20, emaDecay: 0.97 },
-  diffusion: { ...defaultSettings.diffusion, steps: 200, warmup: 20, emaDecay: 0.97 },
+  autoencoder: { ...defaultSettings.autoencoder, steps: 250, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, steps: 350, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
   secondsBetweenSaves: 60,
 };
