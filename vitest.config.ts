@@ -2,6 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 /** Tests that measure: they run after the others, one at a time, so that nothing disturbs them. */
 const timed = ['tests/event_loop.test.ts', 'tests/memory.test.ts'];
+/** Compiles the engine anew, with every core: after all others, which it would disturb. */
+const compiling = ['tests/scripts/node_gyp.test.ts'];
 const project = (name: string, test: object) => ({
   extends: true as const,
   test: { name, ...test },
@@ -16,8 +18,13 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [
-      project('tests', { include: ['tests/**/*.test.ts'], exclude: timed, maxWorkers: 2 }),
+      project('tests', {
+        include: ['tests/**/*.test.ts'],
+        exclude: [...timed, ...compiling],
+        maxWorkers: 2,
+      }),
       project('timed', { include: timed, maxWorkers: 1, sequence: { groupOrder: 1 } }),
+      project('compiling', { include: compiling, sequence: { groupOrder: 2 } }),
     ],
   },
 });

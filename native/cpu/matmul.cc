@@ -1,6 +1,6 @@
 // Batches run in one of two ways: many small products, one thread each; or few large ones, all
-// threads each. A transposed A of many rows, as in the gradient of a linear layer's weights, goes
-// to the product made for it.
+// threads each. A transposed A of many rows, as in the gradient of a linear layer's weights, and an
+// A of one row go to the product that reads B in place.
 #include "ops/matmul.h"
 
 #include "cpu/gemm_deep.h"
@@ -35,6 +35,12 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   constexpr int64_t deep = 512, small = int64_t{1} << 17;
   if (p.transpose_a && !p.transpose_b && p.depth >= deep && p.rows * p.columns <= small) {
     multiply_deep<T>(p.rows, p.depth, a, p.lda, MatrixColumns<T, Stored>{b, p.ldb},
+                     ColumnPanels<T>{1, p.columns}, y);
+    return;
+  }
+  // One row: B is read where it lies, once.
+  if (p.rows == 1 && !p.transpose_b) {
+    multiply_deep<T>(1, p.depth, a, 1, MatrixColumns<T, Stored>{b, p.ldb},
                      ColumnPanels<T>{1, p.columns}, y);
     return;
   }

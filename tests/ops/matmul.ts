@@ -40,6 +40,7 @@ export default {
     ...transposes(7, 19, 35),
     ...transposes(30, 300, 17),
     ...transposes(15, 700, 33), // deep: the gradient of weights
+    ...transposes(1, 300, 37), // one row: B read in place
     ...transposes(20, 530, 48),
     {
       name: 'one by one',
