@@ -48,7 +48,7 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
 }
 
 // Few pixels would pay more for packing the weights than for multiplying. There the roles change:
-// the weights are A, read in place or in slices, and what the pixels read is packed.
+// the weights are read where they lie, and what the pixels read is packed.
 bool few_pixels(int64_t pixels, int64_t channels) { return pixels <= 128 && 2 * pixels < channels; }
 
 template <class T, class Source>
