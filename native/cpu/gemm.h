@@ -81,9 +81,13 @@ struct MatrixRows {
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
   }
+  EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t, int64_t offset,
+                            const Stored** to) const {
+    for (int64_t i = 0; i < count; ++i) to[i] = data + (row + i) * ld + offset;
+  }
   EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block,
                                 const Stored** table) const {
-    for (int i = 0; i < count; ++i) table[i] = data + (row + i) * ld + block.offset;
+    walk(row, count, 0, block.offset, table);
   }
   EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
     if (transposed)

@@ -24,20 +24,6 @@ EMULSION_INLINE Vec<T> activate_derivative(Vec<T> x, Activation activation) {
   return activation == Activation::silu ? silu_derivative(x) : gelu_derivative(x);
 }
 
-// The weights' rows as thin.h walks them.
-template <class Stored>
-struct WeightRows {
-  using Element = Stored;
-  const Stored* data;
-  int64_t length;
-  static constexpr int64_t segments = 1;
-
-  EMULSION_INLINE void walk(int64_t first, int64_t count, int64_t, int64_t offset,
-                            const Stored** to) const {
-    for (int64_t i = 0; i < count; ++i) to[i] = data + (first + i) * length + offset;
-  }
-};
-
 template <class Stored>
 void forward(const View& x, const View& weight, const View& bias, const View& residual,
              Activation activation, View& y, View& preactivation) {
@@ -62,10 +48,11 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
       }
     }
   };
+  const MatrixRows<T, Stored> weights(weight.as<Stored>(), C, false, C);
   if (rows <= thin::most_columns) {
     const T* const panel = thin::pack<T>(
         rows, 1, C, [&](int64_t row, int64_t, int64_t c) { return x.as<Stored>()[row * C + c]; });
-    thin::multiply(WeightRows<Stored>{weight.as<Stored>(), C}, panel, rows, K,
+    thin::multiply(weights, panel, rows, K,
                    [&](const T* tile, int64_t column, int columns, int64_t row, int count) {
                      T turned[thin::most_columns * Tile<T>::columns];
                      for (int i = 0; i < count; ++i)
@@ -80,8 +67,7 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
     const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
       pack_panel(x.as<Stored>(), C, true, layout, panel, packed);
     });
-    multiply_turned<T>(MatrixRows<T, Stored>(weight.as<Stored>(), C, false, C), layout, panels, K,
-                       finish);
+    multiply_turned<T>(weights, layout, panels, K, finish);
     return;
   }
   const PanelLayout<T> layout{C, K};
