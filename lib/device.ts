@@ -44,7 +44,7 @@ export class Device {
 }
 
 const all = addon.engine().devices.map((name, index) => new Device(name, index));
-let standard = all[all.length - 1];
+let standard = all.find(({ name }) => name.startsWith('cuda')) ?? all[0];
 
 /** Every device of this machine that the engine can use; the first is the CPU. */
 export const devices = (): readonly Device[] => all;

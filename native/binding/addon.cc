@@ -134,11 +134,7 @@ napi_value read(const Napi::CallbackInfo& info) {
   Handles::Slot& from = slot(info, 0, "read");
   const Bytes to = bytes_for(info, 1, from.view, "read");
   Device& device = *from.storage->device;
-  return instance(info.Env())
-      .settle_later(device, to.array,
-                    [&device, data = from.view.data, to = to.data, length = to.length] {
-                      device.read(to, data, length);
-                    });
+  return instance(info.Env()).read_later(device, to.array, to.data, from.view.data, to.length);
 }
 
 // readSync(id, typed array): waits for the queue.
@@ -146,16 +142,14 @@ napi_value read_sync(const Napi::CallbackInfo& info) {
   Handles::Slot& from = slot(info, 0, "readSync");
   const Bytes to = bytes_for(info, 1, from.view, "readSync");
   Device& device = *from.storage->device;
-  device.wait();
-  device.take_fault();
   device.read(to.data, from.view.data, to.length);
   return info.Env().Undefined();
 }
 
 napi_value synchronize(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
-  return owner.settle_later(owner.device(integer(info, 0, "synchronize")),
-                            Napi::Object::New(info.Env()), [] {});
+  return owner.read_later(owner.device(integer(info, 0, "synchronize")),
+                          Napi::Object::New(info.Env()), nullptr, nullptr, 0);
 }
 
 napi_value synchronize_sync(const Napi::CallbackInfo& info) {

@@ -13,11 +13,19 @@
 
 namespace emulsion::binding {
 
-// One kernel as the addon exports it: its body for the instruction-set level in use.
+// One kernel as the addon exports it: its body for the instruction-set level in use, and the CUDA
+// engine's where that is compiled in.
 struct Kernel {
   const char* name;
   napi_callback callback;
-  void* body;
+  void* cpu;
+  void* cuda;
+
+  void* body(const Device& device) const {
+    void* found = device.engine() == Engine::cuda ? cuda : cpu;
+    if (!found) fail(ErrorCode::unsupported, "runs on the CPU alone, not on ", device.name());
+    return found;
+  }
 };
 
 // Where a call's arguments come from and which device its tensors live on.
@@ -143,11 +151,11 @@ struct Caller<void (*)(Parameters...)> {
       // Braces fix the order of conversion: errors name the first bad argument.
       std::tuple<std::decay_t<Parameters>...> converted{
           arguments.get<std::decay_t<Parameters>>(Positions)...};
-      Body body = reinterpret_cast<Body>(kernel.body);
-      arguments.device().submit(kernel.name,
-                                Task([body, converted = std::move(converted)]() mutable {
-                                  body(std::get<Positions>(converted)...);
-                                }));
+      Device& device = arguments.device();
+      Body body = reinterpret_cast<Body>(kernel.body(device));
+      device.submit(kernel.name, Task([body, converted = std::move(converted)]() mutable {
+                      body(std::get<Positions>(converted)...);
+                    }));
     } catch (const Error& error) {
       const std::string text = error.what();
       if (text.rfind(kernel.name, 0) == 0) throw;

@@ -15,6 +15,9 @@ struct Instance::Pending {
 
 Instance::Instance(Napi::Env env) {
   devices_.push_back(make_cpu_device());
+#if defined(EMULSION_HAS_cuda)
+  for (auto& device : make_cuda_devices()) devices_.push_back(std::move(device));
+#endif
   settler_ = Settler::New(env, "emulsion", 0, 1);
   settler_.Unref(env);  // an idle engine does not keep the process alive
 }
@@ -31,18 +34,17 @@ Device& Instance::device(int64_t index) {
   return *devices_[static_cast<size_t>(index)];
 }
 
-Napi::Promise Instance::settle_later(Device& device, Napi::Object keep,
-                                     std::function<void()> copy) {
+Napi::Promise Instance::read_later(Device& device, Napi::Object keep, void* to, const void* from,
+                                   size_t bytes) {
   Napi::Env env = keep.Env();
   auto* pending =
       new Pending{this, Napi::Promise::Deferred::New(env), Napi::Persistent(keep), nullptr};
   Napi::Promise promise = pending->deferred.Promise();
   if (pending_++ == 0) settler_.Ref(env);
-  device.submit("read", Task([this, &device, pending, copy = std::move(copy)] {
-                  pending->error = device.steal_fault();
-                  if (!pending->error) copy();
-                  settler_.NonBlockingCall(pending);
-                }));
+  device.read_then(to, from, bytes, [this, pending](std::unique_ptr<std::exception_ptr> fault) {
+    pending->error = std::move(fault);
+    settler_.NonBlockingCall(pending);
+  });
   return promise;
 }
 

@@ -22,10 +22,11 @@ class Instance {
   Device& device(int64_t index);
   int device_count() const { return static_cast<int>(devices_.size()); }
 
-  // Runs `copy` behind everything enqueued so far, then settles the promise on the JavaScript
-  // thread: with the value `keep` refers to, or with the device's fault. `keep` stays referenced
-  // meanwhile.
-  Napi::Promise settle_later(Device& device, Napi::Object keep, std::function<void()> copy);
+  // Copies `bytes` once everything enqueued so far has run, then settles the promise on the
+  // JavaScript thread: with the value `keep` refers to, which stays referenced meanwhile, or with
+  // the device's fault.
+  Napi::Promise read_later(Device& device, Napi::Object keep, void* to, const void* from,
+                           size_t bytes);
 
   // The constructor of lib/errors.ts for errors with a code: (message, code) -> Error.
   Napi::FunctionReference make_error;

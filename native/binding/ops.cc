@@ -57,16 +57,25 @@
 #define BODY_neon(name)
 #endif
 
+#if defined(EMULSION_HAS_cuda)
+#define BODY_cuda(name) reinterpret_cast<void*>(&cuda::name)
+#else
+#define BODY_cuda(name) nullptr
+#endif
+
 // The name's signature is the same in every namespace; baseline's declaration stands for all.
-#define OP(name)                                                                   \
+#define ROW(name, cuda_body)                                                       \
   Kernel {                                                                         \
 #name, &Caller<decltype(&cpu::baseline::name)>::call, [](Level level) -> void* { \
       switch (level) {                                                            \
         BODY_baseline(name) BODY_avx2(name) BODY_avx512(name) BODY_neon(name)     \
         default: return nullptr;                                                  \
       }                                                                           \
-    }(level) \
+    }(level), cuda_body \
   }
+#define OP(name) ROW(name, BODY_cuda(name))
+// What measures the host's own limits.
+#define OP_CPU(name) ROW(name, nullptr)
 
 // Rows of ops/elementwise.h's lists.
 #define OP_UNARY(name, functor) OP(name##_forward), OP(name##_backward),
@@ -127,8 +136,8 @@ const std::vector<Kernel>& kernels(Level level) {
       OP(reduce_any),
       OP(reduce_all),
       OP(sum_to),
-      OP(measure_bandwidth),
-      OP(measure_flops),
+      OP_CPU(measure_bandwidth),
+      OP_CPU(measure_flops),
       OP(strided_copy),
       OP(concat),
       OP(pad_forward),

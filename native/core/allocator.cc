@@ -16,7 +16,8 @@ constexpr int64_t cache_floor = int64_t{256} << 20;
 
 // 64-byte steps up to 1 KiB, then eight steps per power of two: at most an eighth is wasted, and
 // the same few sizes come back.
-size_t CachingAllocator::block_size(size_t bytes) {
+size_t CachingAllocator::block_size(size_t bytes) const {
+  if (reuse_ == Reuse::none) return bytes;
   if (bytes <= 1024) return std::max<size_t>(64, (bytes + 63) / 64 * 64);
   const size_t step = std::bit_floor(bytes - 1) / 8;
   return (bytes + step - 1) / step * step;
@@ -54,10 +55,11 @@ void* CachingAllocator::allocate(size_t bytes) {
 
 void CachingAllocator::free(void* block, size_t bytes) {
   const size_t size = block_size(bytes);
-  cache_[size].push_back(block);
-  stats_.cached_bytes += static_cast<int64_t>(size);
   stats_.live_bytes -= static_cast<int64_t>(size);
   --stats_.live_blocks;
+  if (reuse_ == Reuse::none) return source_.release(block, size);
+  cache_[size].push_back(block);
+  stats_.cached_bytes += static_cast<int64_t>(size);
 }
 
 void CachingAllocator::trim(int64_t keep) {

@@ -27,13 +27,15 @@ class MemorySource {
   virtual void release(void* block, size_t bytes) = 0;
 };
 
+// Whether freed blocks are kept for reuse, or each request is served by its source in its exact
+// size: then a source can watch the borders and the lifetime of every block.
+enum class Reuse { cached, none };
+
 class CachingAllocator {
  public:
-  explicit CachingAllocator(MemorySource& source) : source_(source) {}
+  explicit CachingAllocator(MemorySource& source, Reuse reuse = Reuse::cached)
+      : source_(source), reuse_(reuse) {}
   ~CachingAllocator() { empty_cache(); }
-
-  // The size a request is served with: callers pass it back to free().
-  static size_t block_size(size_t bytes);
 
   void* allocate(size_t bytes);
   void free(void* block, size_t bytes);
@@ -42,9 +44,12 @@ class CachingAllocator {
   const MemoryStats& stats() const { return stats_; }
 
  private:
+  // The size a request is served with.
+  size_t block_size(size_t bytes) const;
   void trim(int64_t keep);
 
   MemorySource& source_;
+  const Reuse reuse_;
   std::map<size_t, std::vector<void*>> cache_;  // by block size
   MemoryStats stats_;
 };

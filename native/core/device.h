@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/allocator.h"
 
@@ -33,11 +36,18 @@ class Task {
   std::unique_ptr<Base> body_;
 };
 
+// Whose kernels a device runs.
+enum class Engine { cpu, cuda };
+
 class Device {
  public:
+  // Told when a read has arrived: with the device's first fault until then, if there was one.
+  using Done = std::function<void(std::unique_ptr<std::exception_ptr>)>;
+
   virtual ~Device() = default;
 
   virtual const std::string& name() const = 0;
+  virtual Engine engine() const = 0;
   // Enqueues work. An exception it throws is kept and rethrown by the next take_fault(). Blocks
   // only when the queue is full. With EMULSION_SYNC=1 the work runs here and throws here.
   virtual void submit(const char* op, Task task) = 0;
@@ -46,12 +56,16 @@ class Device {
   virtual bool idle() const = 0;
   // Throws the first fault since the last call, if there was one.
   virtual void take_fault() = 0;
-  // The first fault as text without a throw: what an asynchronous read reports.
+  // The first fault without a throw.
   virtual std::unique_ptr<std::exception_ptr> steal_fault() = 0;
 
-  // Copies between host memory and a block, in queue order.
+  // Copies from host memory into a block, in queue order; `from` may change right after.
   virtual void write(void* to, const void* from, size_t bytes) = 0;
-  virtual void read(void* to, const void* from, size_t bytes) = 0;  // to be called from a task
+  // Waits for everything submitted so far, throws its fault, copies.
+  virtual void read(void* to, const void* from, size_t bytes) = 0;
+  // Copies once everything submitted so far has run, then calls `done` on another thread. After a
+  // fault `to` may be left as it is.
+  virtual void read_then(void* to, const void* from, size_t bytes, Done done) = 0;
 
   CachingAllocator& allocator() { return *allocator_; }
 
@@ -59,7 +73,18 @@ class Device {
   std::unique_ptr<CachingAllocator> allocator_;
 };
 
+// Whether operations run at their call, for debugging: EMULSION_SYNC=1.
+inline bool runs_synchronously() {
+  const char* value = std::getenv("EMULSION_SYNC");
+  return value && *value && std::string(value) != "0";
+}
+
 // The host as a device: one in-order queue thread that drives the pool of cpu/parallel.h.
 std::unique_ptr<Device> make_cpu_device();
+
+#if defined(EMULSION_HAS_cuda)
+// The devices of the CUDA engine that this machine has; none without a driver or a GPU.
+std::vector<std::unique_ptr<Device>> make_cuda_devices();
+#endif
 
 }  // namespace emulsion

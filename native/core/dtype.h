@@ -8,7 +8,11 @@
 
 // Core helpers are inlined into kernels compiled for several instruction sets; forcing it keeps the
 // linker from picking an AVX-512 copy of a shared function for a machine without AVX-512.
+#if defined(__CUDACC__)
+#define EMULSION_INLINE inline __host__ __device__ __attribute__((always_inline))
+#else
 #define EMULSION_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace emulsion {
 
@@ -33,7 +37,8 @@ EMULSION_INLINE int64_t dtype_size(DType dtype) {
 inline const char* dtype_name(DType dtype) {
   constexpr const char* names[dtype_count] = {"float32", "bfloat16", "float16", "float64",
                                               "int32",   "int64",    "uint8",   "bool"};
-  return names[static_cast<int>(dtype)];
+  const int code = static_cast<int>(dtype);
+  return code < dtype_count ? names[code] : "?";
 }
 
 EMULSION_INLINE bool is_floating(DType dtype) { return static_cast<int>(dtype) <= 3; }
@@ -135,7 +140,8 @@ using Accumulator = typename AccumulatorOf<T>::type;
 
 // Calls body.template operator()<T>() with the C++ type of a floating dtype.
 template <class Body>
-EMULSION_INLINE void dispatch_floating(DType dtype, const char* op, Body&& body) {
+inline __attribute__((always_inline)) void dispatch_floating(DType dtype, const char* op,
+                                                             Body&& body) {
   switch (dtype) {
     case DType::float32: return body.template operator()<float>();
     case DType::bfloat16: return body.template operator()<bfloat16>();
@@ -148,7 +154,7 @@ EMULSION_INLINE void dispatch_floating(DType dtype, const char* op, Body&& body)
 
 // Every dtype, for ops that move values and do not compute with them or treat integers alike.
 template <class Body>
-EMULSION_INLINE void dispatch_all(DType dtype, Body&& body) {
+inline __attribute__((always_inline)) void dispatch_all(DType dtype, Body&& body) {
   switch (dtype) {
     case DType::float32: return body.template operator()<float>();
     case DType::bfloat16: return body.template operator()<bfloat16>();

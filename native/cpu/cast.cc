@@ -1,42 +1,9 @@
 #include "ops/cast.h"
 
-#include <limits>
-
 #include "cpu/loops.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
-
-template <class T>
-constexpr bool is_integer = __is_same(T, int32_t) || __is_same(T, int64_t) || __is_same(T, uint8_t);
-
-// A float beyond an integer's range is undefined behaviour in C++; here it saturates, and NaN is 0.
-template <class To, class From>
-EMULSION_INLINE To saturate(From value) {
-  constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
-  // The largest value may round up to 2^k, which is out of range: compare before converting.
-  constexpr From high = static_cast<From>(std::numeric_limits<To>::max());
-  if (!(value > low)) return value == value ? std::numeric_limits<To>::min() : To(0);
-  return value >= high ? std::numeric_limits<To>::max() : static_cast<To>(value);
-}
-
-template <class To, class From>
-EMULSION_INLINE To cast_value(From value) {
-  if constexpr (__is_same(From, bfloat16) || __is_same(From, float16)) {
-    return cast_value<To>(to_float(value));
-  } else if constexpr (is_integer<To> && (__is_same(From, float) || __is_same(From, double))) {
-    return saturate<To>(value);
-  } else if constexpr (is_integer<To> && is_integer<From>) {
-    if (value < From(0) && std::numeric_limits<To>::min() == 0) return To(0);
-    if (static_cast<int64_t>(value) > static_cast<int64_t>(std::numeric_limits<To>::max()))
-      return std::numeric_limits<To>::max();
-    if (static_cast<int64_t>(value) < static_cast<int64_t>(std::numeric_limits<To>::min()))
-      return std::numeric_limits<To>::min();
-    return static_cast<To>(value);
-  } else {
-    return convert<To>(value);
-  }
-}
 
 // Types whose values fit a float exactly or round to one: these travel through Vec<float>.
 template <class T>

@@ -43,6 +43,8 @@ export interface OpCase {
   dtypes?: readonly DType[];
   /** true: timed by bench/ops.ts too. 'only': timed, and too large to be a test. */
   bench?: boolean | 'only';
+  /** Runs on real devices, but takes too long where a GPU is emulated. */
+  large?: boolean;
   /** Floating-point operations and bytes moved of one forward run, for the bench table. */
   flops?: number;
   bytes?: number;

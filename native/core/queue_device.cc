@@ -2,7 +2,6 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -12,8 +11,8 @@
 #include <sys/mman.h>
 #endif
 
-#include "core/device.h"
-#include "core/errors.h"
+#include "core/faults.h"
+#include "core/queue_device.h"
 
 namespace emulsion {
 namespace {
@@ -30,14 +29,18 @@ void pause() {
 #endif
 }
 
-class CpuDevice final : public Device, private MemorySource {
+class QueueDevice final : public Device, private MemorySource {
  public:
-  CpuDevice() : synchronous_(is_set("EMULSION_SYNC")) {
-    allocator_.reset(new CachingAllocator(*this));
+  QueueDevice(std::string name, Engine engine, std::unique_ptr<HostMemory> memory, Reuse reuse)
+      : name_(std::move(name)),
+        engine_(engine),
+        synchronous_(runs_synchronously()),
+        memory_(std::move(memory)) {
+    allocator_.reset(new CachingAllocator(*this, reuse));
     if (!synchronous_) thread_ = std::thread([this] { run(); });
   }
 
-  ~CpuDevice() override {
+  ~QueueDevice() override {
     allocator_.reset();  // its blocks are released in queue order, before the thread stops
     if (synchronous_) return;
     {
@@ -49,9 +52,10 @@ class CpuDevice final : public Device, private MemorySource {
   }
 
   const std::string& name() const override { return name_; }
+  Engine engine() const override { return engine_; }
 
   void submit(const char* op, Task task) override {
-    if (synchronous_) return run_one(op, task, true);
+    if (synchronous_) return faults_.run(op, task, true);
     const uint64_t number = submitted_.load(std::memory_order_relaxed);
     if (number >= queue_capacity) wait_for(number - queue_capacity + 1);
     queue_[number % queue_capacity] = {op, std::move(task)};
@@ -73,27 +77,30 @@ class CpuDevice final : public Device, private MemorySource {
     if (auto fault = steal_fault()) std::rethrow_exception(*fault);
   }
 
-  std::unique_ptr<std::exception_ptr> steal_fault() override {
-    std::lock_guard lock(fault_mutex_);
-    if (!fault_) return nullptr;
-    return std::make_unique<std::exception_ptr>(std::exchange(fault_, nullptr));
-  }
+  std::unique_ptr<std::exception_ptr> steal_fault() override { return faults_.steal(); }
 
   void write(void* to, const void* from, size_t bytes) override {
     if (bytes == 0) return;
-    if (idle()) {  // nothing pending can touch the block
-      std::memcpy(to, from, bytes);
-      return;
-    }
+    if (idle()) return memory_->write(to, from, bytes);  // nothing pending can touch the block
     std::unique_ptr<char[]> staging(new char[bytes]);
     std::memcpy(staging.get(), from, bytes);
-    submit("write", Task([to, bytes, staging = std::move(staging)] {
-             std::memcpy(to, staging.get(), bytes);
+    submit("write", Task([this, to, bytes, staging = std::move(staging)] {
+             memory_->write(to, staging.get(), bytes);
            }));
   }
 
   void read(void* to, const void* from, size_t bytes) override {
-    if (bytes) std::memcpy(to, from, bytes);
+    wait();
+    take_fault();
+    if (bytes) memory_->read(to, from, bytes);
+  }
+
+  void read_then(void* to, const void* from, size_t bytes, Done done) override {
+    submit("read", Task([this, to, from, bytes, done = std::move(done)] {
+             auto fault = steal_fault();
+             if (!fault && bytes) memory_->read(to, from, bytes);
+             done(std::move(fault));
+           }));
   }
 
  private:
@@ -114,42 +121,10 @@ class CpuDevice final : public Device, private MemorySource {
     waiting_.store(false);
   }
 
-  static bool is_set(const char* variable) {
-    const char* value = std::getenv(variable);
-    return value && *value && std::strcmp(value, "0") != 0;
-  }
-
-  void run_one(const char* op, Task& task, bool rethrow) {
-    try {
-      task();
-    } catch (...) {
-      if (rethrow) throw;
-      std::lock_guard lock(fault_mutex_);
-      if (!fault_) fault_ = describe(op);
-    }
-  }
-
-  // The exception in flight, with the op's name in front when it does not carry it yet.
-  static std::exception_ptr describe(const char* op) {
-    try {
-      throw;
-    } catch (const Error& error) {
-      const std::string text = error.what();
-      return std::make_exception_ptr(
-          text.rfind(op, 0) == 0 ? error : Error(error.code(), std::string(op) + ": " + text));
-    } catch (const std::bad_alloc&) {
-      return std::make_exception_ptr(
-          Error(ErrorCode::out_of_memory, std::string(op) + ": out of memory"));
-    } catch (const std::exception& error) {
-      return std::make_exception_ptr(
-          Error(ErrorCode::internal, std::string(op) + ": " + error.what()));
-    }
-  }
-
   void run() {
     for (uint64_t number = 0; await_entry(number); ++number) {
       Entry& entry = queue_[number % queue_capacity];
-      run_one(entry.op, entry.task, false);
+      faults_.run(entry.op, entry.task, false);
       entry.task = Task();
       completed_.store(number + 1);
       if (!waiting_.load()) continue;
@@ -171,25 +146,19 @@ class CpuDevice final : public Device, private MemorySource {
     return submitted_.load() > number;
   }
 
-  // Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB
-  // entries.
-  void* acquire(size_t bytes) override {
-    const size_t alignment = bytes >= huge_page ? huge_page : 64;
-    void* block = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-#if defined(__linux__)
-    if (block && bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
-#endif
-    return block;
+  void* acquire(size_t bytes) override { return memory_->acquire(bytes); }
+
+  void release(void* block, size_t bytes) override {
+    submit("release", Task([this, block, bytes] { memory_->release(block, bytes); }));
   }
 
-  void release(void* block, size_t) override {
-    submit("release", Task([block] { std::free(block); }));
-  }
-
-  const std::string name_ = "cpu";
+  const std::string name_;
+  const Engine engine_;
   const bool synchronous_;
+  const std::unique_ptr<HostMemory> memory_;
   std::thread thread_;
-  std::mutex mutex_, fault_mutex_;
+  Faults faults_;
+  std::mutex mutex_;
   std::condition_variable work_, done_;
   // A ring with one writer, the thread that submits, and one reader, the queue thread. Entry n lies
   // at n modulo the capacity. The mutex is for sleeping alone; whoever raises a flag before it
@@ -202,11 +171,34 @@ class CpuDevice final : public Device, private MemorySource {
   alignas(cache_line) std::atomic<uint64_t> completed_{0};
   std::atomic<bool> sleeping_{false};
   bool stopping_ = false;
-  std::exception_ptr fault_;
+};
+
+class SystemMemory final : public HostMemory {
+ public:
+  // Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB
+  // entries.
+  void* acquire(size_t bytes) override {
+    const size_t alignment = bytes >= huge_page ? huge_page : 64;
+    void* block = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+#if defined(__linux__)
+    if (block && bytes >= huge_page) madvise(block, bytes, MADV_HUGEPAGE);
+#endif
+    return block;
+  }
+  void release(void* block, size_t) override { std::free(block); }
+  void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device() { return std::make_unique<CpuDevice>(); }
+std::unique_ptr<Device> make_queue_device(std::string name, Engine engine,
+                                          std::unique_ptr<HostMemory> memory, Reuse reuse) {
+  return std::make_unique<QueueDevice>(std::move(name), engine, std::move(memory), reuse);
+}
+
+std::unique_ptr<Device> make_cpu_device() {
+  return make_queue_device("cpu", Engine::cpu, std::make_unique<SystemMemory>(), Reuse::cached);
+}
 
 }  // namespace emulsion

@@ -1,0 +1,310 @@
+// A GPU as a device: its stream is the queue. Operations are enqueued by the thread that submits;
+// reads arrive through a thread of their own, which sleeps on events, so that no JavaScript thread
+// ever waits for the GPU.
+#include <cuda_runtime.h>
+
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "core/faults.h"
+#include "cuda/host.h"
+
+namespace emulsion::cuda {
+namespace {
+
+constexpr int oldest_capability = 80;  // cp.async, bfloat16 on tensor cores
+constexpr size_t default_shared_bytes = 48 << 10;
+
+ErrorCode code_of(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal;
+}
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // what can be cleared is cleared
+  fail(code_of(error), what, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error),
+       "; EMULSION_SYNC=1 names the operation");
+}
+
+// Page-locked host memory for transfers, kept for reuse by powers of two.
+class Staging {
+ public:
+  void* take(size_t bytes) {
+    const size_t size = size_of(bytes);
+    std::lock_guard lock(mutex_);
+    auto& free = free_[size];
+    if (!free.empty()) {
+      void* block = free.back();
+      free.pop_back();
+      return block;
+    }
+    void* block = nullptr;
+    check(cudaHostAlloc(&block, size, cudaHostAllocDefault), "page-locked memory");
+    return block;
+  }
+  void give(void* block, size_t bytes) {
+    std::lock_guard lock(mutex_);
+    free_[size_of(bytes)].push_back(block);
+  }
+  void clear() {
+    for (auto& [size, blocks] : free_)
+      for (void* block : blocks) cudaFreeHost(block);
+    free_.clear();
+  }
+
+ private:
+  static size_t size_of(size_t bytes) {
+    size_t size = 4096;
+    while (size < bytes) size *= 2;
+    return size;
+  }
+  std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> free_;
+};
+
+class CudaDevice;
+thread_local CudaDevice* running = nullptr;
+
+class CudaDevice final : public Device, private MemorySource {
+ public:
+  CudaDevice(int index, const cudaDeviceProp& properties)
+      : name_("cuda:" + std::to_string(index)),
+        index_(index),
+        limits_{properties.multiProcessorCount,
+                static_cast<int64_t>(properties.sharedMemPerBlockOptin),
+                10 * properties.major + properties.minor},
+        synchronous_(runs_synchronously()) {
+    allocator_.reset(new CachingAllocator(*this));
+  }
+
+  ~CudaDevice() override {
+    if (stream_) {
+      {
+        std::lock_guard lock(mutex_);
+        stopping_ = true;
+      }
+      work_.notify_one();
+      waiter_.join();
+      cudaSetDevice(index_);
+      cudaStreamSynchronize(stream_);
+      staging_.clear();
+      cudaFree(fault_);
+    }
+    allocator_.reset();
+    if (stream_) cudaStreamDestroy(stream_);
+  }
+
+  const std::string& name() const override { return name_; }
+  Engine engine() const override { return Engine::cuda; }
+
+  void submit(const char* op, Task task) override {
+    open();
+    running = this;
+    faults_.run(op, task, synchronous_);
+    running = nullptr;
+    if (synchronous_) {
+      wait();
+      take_fault();
+    }
+  }
+
+  void wait() override {
+    if (!stream_) return;
+    activate();
+    Fault* found = static_cast<Fault*>(staging_.take(sizeof(Fault)));
+    cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_);
+    const cudaError_t error = cudaStreamSynchronize(stream_);
+    note(error, *found);
+    staging_.give(found, sizeof(Fault));
+  }
+
+  bool idle() const override { return !stream_ || cudaStreamQuery(stream_) == cudaSuccess; }
+
+  void take_fault() override {
+    if (auto fault = steal_fault()) std::rethrow_exception(*fault);
+  }
+  std::unique_ptr<std::exception_ptr> steal_fault() override { return faults_.steal(); }
+
+  void write(void* to, const void* from, size_t bytes) override {
+    if (bytes == 0) return;
+    open();
+    void* staged = staging_.take(bytes);
+    std::memcpy(staged, from, bytes);
+    check(cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, stream_), "upload");
+    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}});
+  }
+
+  void read(void* to, const void* from, size_t bytes) override {
+    wait();
+    take_fault();
+    if (bytes) check(cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost), "download");
+  }
+
+  void read_then(void* to, const void* from, size_t bytes, Done done) override {
+    open();
+    auto* found = static_cast<Fault*>(staging_.take(sizeof(Fault)));
+    void* staged = bytes ? staging_.take(bytes) : nullptr;
+    if (bytes)
+      check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
+    check(cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
+          "download");
+    enqueue({nullptr, staged, to, bytes, found, std::move(done)});
+  }
+
+  // For the operation that runs on this thread.
+  cudaStream_t stream() const { return stream_; }
+  const Limits& limits() const { return limits_; }
+  Fault* fault() const { return fault_; }
+
+ private:
+  // A transfer that the waiting thread finishes once its event has come.
+  struct Transfer {
+    cudaEvent_t event;
+    void* staged;
+    void* to;  // nullptr for an upload
+    size_t bytes;
+    Fault* found;  // nullptr for an upload
+    Done done;
+  };
+
+  void activate() { check(cudaSetDevice(index_), name_.c_str()); }
+
+  // The driver's context costs hundreds of milliseconds: not before the first use.
+  void open() {
+    activate();
+    if (stream_) return;
+    check(cudaMalloc(&fault_, sizeof(Fault)), name_.c_str());
+    check(cudaMemset(fault_, 0, sizeof(Fault)), name_.c_str());
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), name_.c_str());
+    waiter_ = std::thread([this] { finish_transfers(); });
+  }
+
+  void enqueue(Transfer transfer) {
+    check(cudaEventCreateWithFlags(&transfer.event, cudaEventBlockingSync | cudaEventDisableTiming),
+          "event");
+    check(cudaEventRecord(transfer.event, stream_), "event");
+    {
+      std::lock_guard lock(mutex_);
+      transfers_.push_back(std::move(transfer));
+    }
+    work_.notify_one();
+  }
+
+  void finish_transfers() {
+    cudaSetDevice(index_);
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      work_.wait(lock, [&] { return stopping_ || !transfers_.empty(); });
+      if (transfers_.empty()) return;
+      std::vector<Transfer> taken;
+      taken.swap(transfers_);
+      lock.unlock();
+      for (Transfer& each : taken) finish(each);
+      lock.lock();
+    }
+  }
+
+  void finish(Transfer& transfer) {
+    const cudaError_t error = cudaEventSynchronize(transfer.event);
+    cudaEventDestroy(transfer.event);
+    if (transfer.found) {
+      note(error, *transfer.found);
+      staging_.give(transfer.found, sizeof(Fault));
+      auto fault = steal_fault();
+      if (!fault && transfer.bytes) std::memcpy(transfer.to, transfer.staged, transfer.bytes);
+      transfer.done(std::move(fault));
+    }
+    if (transfer.staged) staging_.give(transfer.staged, transfer.bytes);
+  }
+
+  // Keeps what the driver or a kernel reported.
+  void note(cudaError_t error, const Fault& found) {
+    if (error != cudaSuccess) {
+      faults_.keep(std::make_exception_ptr(
+          Error(code_of(error), name_ + ": " + cudaGetErrorName(error) + ": " +
+                                    cudaGetErrorString(error) +
+                                    "; EMULSION_SYNC=1 names the operation")));
+    } else if (found.op) {
+      faults_.keep(std::make_exception_ptr(describe(found)));
+      cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_);
+    }
+  }
+
+  void* acquire(size_t bytes) override {
+    open();
+    void* block = nullptr;
+    if (cudaMalloc(&block, bytes) == cudaSuccess) return block;
+    cudaGetLastError();
+    return nullptr;
+  }
+
+  void release(void* block, size_t) override {
+    cudaSetDevice(index_);
+    cudaFree(block);  // waits for the device: no work still uses the block
+  }
+
+  const std::string name_;
+  const int index_;
+  const Limits limits_;
+  const bool synchronous_;
+  cudaStream_t stream_ = nullptr;
+  Fault* fault_ = nullptr;
+  Faults faults_;
+  Staging staging_;
+  std::thread waiter_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::vector<Transfer> transfers_;
+  bool stopping_ = false;
+};
+
+}  // namespace
+
+const Limits& limits() { return running->limits(); }
+Fault* fault_slot() { return running->fault(); }
+
+Workspace::Workspace(int64_t bytes)
+    : block_(running->allocator().allocate(static_cast<size_t>(bytes))),
+      bytes_(static_cast<size_t>(bytes)) {}
+
+Workspace::~Workspace() { running->allocator().free(block_, bytes_); }
+
+void launch_kernel(const char* op, const void* kernel, const Grid& grid, void** arguments) {
+  if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
+  if (grid.shared > default_shared_bytes) {
+    thread_local std::unordered_map<const void*, size_t> allowed;
+    size_t& most = allowed[kernel];
+    if (most < grid.shared) {
+      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 static_cast<int>(grid.shared)),
+            op);
+      most = grid.shared;
+    }
+  }
+  check(cudaLaunchKernel(kernel, grid.blocks, grid.threads, arguments, grid.shared,
+                         running->stream()),
+        op);
+}
+
+}  // namespace emulsion::cuda
+
+namespace emulsion {
+
+std::vector<std::unique_ptr<Device>> make_cuda_devices() {
+  std::vector<std::unique_ptr<Device>> devices;
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) return devices;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    if (10 * properties.major + properties.minor < cuda::oldest_capability) continue;
+    devices.push_back(std::make_unique<cuda::CudaDevice>(i, properties));
+  }
+  return devices;
+}
+
+}  // namespace emulsion
