@@ -18,6 +18,7 @@ export interface Addon {
   write(id: Id, from: TypedArray): void;
   read<T extends TypedArray>(id: Id, into: T): Promise<T>;
   readSync(id: Id, into: TypedArray): void;
+  transfer(from: Id, to: Id): void;
   synchronize(device: number): Promise<unknown>;
   synchronizeSync(device: number): void;
   memoryStats(device: number): MemoryStats;

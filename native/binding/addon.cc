@@ -146,6 +146,19 @@ napi_value read_sync(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// transfer(from, to): copies between tensors of one dtype and size on two devices.
+napi_value transfer(const Napi::CallbackInfo& info) {
+  const Handles::Slot& from = slot(info, 0, "transfer");
+  const Handles::Slot& to = slot(info, 1, "transfer");
+  EMULSION_CHECK(from.view.dtype == to.view.dtype && from.view.numel() == to.view.numel(),
+                 "transfer: from ", dtype_name(from.view.dtype), ' ', from.view.shape, " to ",
+                 dtype_name(to.view.dtype), ' ', to.view.shape);
+  if (from.view.bytes() > 0)
+    emulsion::transfer(*from.storage->device, from.view.data, *to.storage->device, to.view.data,
+                       static_cast<size_t>(from.view.bytes()));
+  return info.Env().Undefined();
+}
+
 napi_value synchronize(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
   return owner.read_later(owner.device(integer(info, 0, "synchronize")),
@@ -243,6 +256,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<write>(env, exports, "write");
   define<read>(env, exports, "read");
   define<read_sync>(env, exports, "readSync");
+  define<transfer>(env, exports, "transfer");
   define<synchronize>(env, exports, "synchronize");
   define<synchronize_sync>(env, exports, "synchronizeSync");
   define<memory_stats>(env, exports, "memoryStats");

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
@@ -66,12 +67,21 @@ class Device {
   // Copies once everything submitted so far has run, then calls `done` on another thread. After a
   // fault `to` may be left as it is.
   virtual void read_then(void* to, const void* from, size_t bytes, Done done) = 0;
+  // Copies into a block in queue order, once `ready` has come; an exception it brings becomes this
+  // device's fault. `from` is kept until then.
+  virtual void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                          size_t bytes) = 0;
+  // Host memory that this device transfers fastest.
+  virtual std::shared_ptr<void> staging(size_t bytes) = 0;
 
   CachingAllocator& allocator() { return *allocator_; }
 
  protected:
   std::unique_ptr<CachingAllocator> allocator_;
 };
+
+// Copies a block to another device, in the order of both queues. Neither waits here.
+void transfer(Device& source, const void* from, Device& target, void* to, size_t bytes);
 
 // Whether operations run at their call, for debugging: EMULSION_SYNC=1.
 inline bool runs_synchronously() {

@@ -95,6 +95,18 @@ class QueueDevice final : public Device, private MemorySource {
     if (bytes) memory_->read(to, from, bytes);
   }
 
+  void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                  size_t bytes) override {
+    submit("transfer", Task([this, ready = std::move(ready), to, from = std::move(from), bytes] {
+             ready.get();
+             memory_->write(to, from.get(), bytes);
+           }));
+  }
+
+  std::shared_ptr<void> staging(size_t bytes) override {
+    return std::shared_ptr<char[]>(new char[bytes]);
+  }
+
   void read_then(void* to, const void* from, size_t bytes, Done done) override {
     submit("read", Task([this, to, from, bytes, done = std::move(done)] {
              auto fault = steal_fault();

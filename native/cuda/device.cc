@@ -135,7 +135,32 @@ class CudaDevice final : public Device, private MemorySource {
     void* staged = staging_.take(bytes);
     std::memcpy(staged, from, bytes);
     check(cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, stream_), "upload");
-    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}});
+    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}, {}});
+  }
+
+  void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                  size_t bytes) override {
+    open();
+    struct Gate {
+      std::shared_future<void> ready;
+      Faults& faults;
+    };
+    const auto wait_at = [](void* data) {
+      const std::unique_ptr<Gate> gate(static_cast<Gate*>(data));
+      try {
+        gate->ready.get();
+      } catch (...) {
+        gate->faults.keep(std::current_exception());
+      }
+    };
+    check(cudaLaunchHostFunc(stream_, wait_at, new Gate{std::move(ready), faults_}), "transfer");
+    check(cudaMemcpyAsync(to, from.get(), bytes, cudaMemcpyHostToDevice, stream_), "transfer");
+    enqueue({nullptr, nullptr, nullptr, bytes, nullptr, {}, std::move(from)});
+  }
+
+  std::shared_ptr<void> staging(size_t bytes) override {
+    open();
+    return {staging_.take(bytes), [this, bytes](void* block) { staging_.give(block, bytes); }};
   }
 
   void read(void* to, const void* from, size_t bytes) override {
@@ -152,7 +177,7 @@ class CudaDevice final : public Device, private MemorySource {
       check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
     check(cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
           "download");
-    enqueue({nullptr, staged, to, bytes, found, std::move(done)});
+    enqueue({nullptr, staged, to, bytes, found, std::move(done), {}});
   }
 
   // For the operation that runs on this thread.
@@ -169,6 +194,7 @@ class CudaDevice final : public Device, private MemorySource {
     size_t bytes;
     Fault* found;  // nullptr for an upload
     Done done;
+    std::shared_ptr<void> kept;  // until the event has come
   };
 
   void activate() { check(cudaSetDevice(index_), name_.c_str()); }
