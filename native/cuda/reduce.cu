@@ -314,8 +314,10 @@ void run_packs(const char* op, const R& r, const View& x, const Plan& plan, View
 
 template <class R, class T>
 void run(const char* op, const R& r, const View& x, const Plan& plan, View& y) {
-  // Eight-byte packs of the narrow integers: an accumulator is eight bytes for each of their one.
-  constexpr int width = std::min<int>(16 / sizeof(T), 8);
+  // Products, which are rare, go element by element; packs of bytes are shorter than 16 for the
+  // eight-byte accumulators that each of their elements has.
+  constexpr bool rare = __is_same(typename R::Value, double);
+  constexpr int width = rare ? 1 : std::min<int>(16 / sizeof(T), 8);
   if (plan.outputs == 0) return;
   if (is_aligned(x.data, width * sizeof(T)) && plan.divides(width))
     run_packs<R, T, width>(op, r, x, plan, y);

@@ -41,6 +41,7 @@ struct Axes {
     if (rank == 1) return index * strides[0];
     if (index >> 31 == 0) {
       auto rest = static_cast<uint32_t>(index);
+#pragma unroll 1
       for (int d = rank - 1; d > 0; --d) {
         uint32_t place;
         rest = divisors[d](rest, place);
@@ -48,6 +49,7 @@ struct Axes {
       }
       return offset + rest * strides[0];
     }
+#pragma unroll 1
     for (int d = rank - 1; d > 0; --d) {
       offset += index % extents[d] * strides[d];
       index /= extents[d];
@@ -119,13 +121,11 @@ __global__ void __launch_bounds__(reduce_threads)
 #pragma unroll
       for (int u = 0; u < reduce_unroll; ++u) sums[u] = r.join(sums[u], join_pack(r, packs[u]));
     }
-    for (int u = 0; p < end; p += step, ++u) {
-      const Value value = join_pack(r, load_pack<T, width>(from + rows.reduced.offset(p)));
-      // The register is chosen by comparison: an index would move all four to memory.
 #pragma unroll
-      for (int k = 0; k < reduce_unroll - 1; ++k)
-        if (u == k) sums[k] = r.join(sums[k], value);
-    }
+    for (int u = 0; u < reduce_unroll - 1; ++u)
+      if (p + u * step < end)
+        sums[u] = r.join(
+            sums[u], join_pack(r, load_pack<T, width>(from + rows.reduced.offset(p + u * step))));
     if (part == rows.chunks - 1)
       for (int64_t i = member; i < rows.tail; i += step)
         sums[reduce_unroll - 1] =
