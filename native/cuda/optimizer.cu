@@ -166,11 +166,6 @@ __global__ void __launch_bounds__(1024)
   if (threadIdx.x == 0) *norm = static_cast<float>(::sqrt(sum));
 }
 
-template <int lists>
-Grid grid_of(const TensorTable<lists>& table) {
-  return {dim3(static_cast<unsigned>(table.blocks())), dim3(piece_threads)};
-}
-
 void multiply(const char* op, const Views& xs, const Factor& by) {
   for_param_dtypes(xs, [&]<class T>(auto&& wanted) {
     in_tables<1>({&xs}, wanted, [&](const TensorTable<1>& table) {

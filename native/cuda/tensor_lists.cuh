@@ -112,6 +112,11 @@ void in_tables(const std::array<const Views*, lists>& all, Wanted&& wanted, Star
   if (table.tensors) start(table);
 }
 
+template <int lists>
+Grid grid_of(const TensorTable<lists>& table) {
+  return {dim3(static_cast<unsigned>(table.blocks())), dim3(piece_threads)};
+}
+
 // ---- checks
 
 // float64 is the CPU engine's alone.
