@@ -16,12 +16,6 @@
 namespace emulsion::cuda {
 namespace {
 
-template <class Body>
-void dispatch_index(DType dtype, Body&& body) {
-  if (dtype == DType::int32) return body.template operator()<int32_t>();
-  body.template operator()<int64_t>();
-}
-
 int checked_axis(const View& x, int64_t axis, const char* op) {
   EMULSION_CHECK(x.present && axis >= 0 && axis < x.rank(), op, ": axis ", axis,
                  " is not an axis of ", x.shape);

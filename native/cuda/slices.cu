@@ -17,12 +17,6 @@
 namespace emulsion::cuda {
 namespace {
 
-template <class Body>
-void dispatch_index(DType dtype, Body&& body) {
-  if (dtype == DType::int32) return body.template operator()<int32_t>();
-  body.template operator()<int64_t>();
-}
-
 // ---- select
 
 template <class Unit, class Id, bool wide>

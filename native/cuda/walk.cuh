@@ -39,6 +39,13 @@ void dispatch_wide(int64_t count, Body&& body) {
   body.template operator()<false>();
 }
 
+// Calls body.template operator()<Id>() with the type of indices that are tensors.
+template <class Body>
+void dispatch_index(DType dtype, Body&& body) {
+  if (dtype == DType::int32) return body.template operator()<int32_t>();
+  body.template operator()<int64_t>();
+}
+
 // ---- units
 
 inline int64_t address(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
