@@ -1,7 +1,7 @@
 // Two-dimensional convolution, channels last: the three passes and the choice of their kernels.
 #include "ops/conv2d.h"
 
-#include "cuda/conv2d_direct.cuh"
+#include "cuda/conv2d_geometry.cuh"
 
 namespace emulsion::cuda {
 namespace {
@@ -42,7 +42,10 @@ const T* data(const View& tensor) {
 template <class T>
 void run_walk(const char* op, const T* images, const T* filters, const Walk& walk,
               const ConvFinish<T>& finish) {
-  run_direct(op, images, filters, walk, finish);
+  if (narrow_groups(walk))
+    run_direct(op, images, filters, walk, finish);
+  else if (!run_halo(op, images, filters, walk, finish))
+    run_gather(op, images, filters, walk, finish);
 }
 
 }  // namespace
@@ -100,21 +103,6 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
     for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
       for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
         run_walk<T>(op, dy.as<T>(), filters.as<T>(), backward_walk(g, h, w), finish);
-  });
-}
-
-void conv2d_backward_weight(const View& dy, const View& x, const Shape& stride,
-                            const Shape& padding, const Shape& dilation, int64_t groups,
-                            View& dweight) {
-  const char* const op = "conv2d_backward_weight";
-  const ConvGeometry g = conv_geometry(op, x, dweight, dy, stride, padding, dilation, groups);
-  if (dweight.numel() == 0) return;
-  dispatch_float(dweight.dtype, op, [&]<class T>() {
-    if (dy.numel() == 0) {
-      launch(op, fill_zeros<T>, stream_grid(dweight.numel()), dweight.as<T>(), dweight.numel());
-      return;
-    }
-    run_direct_weight(op, dy.as<T>(), x.as<T>(), forward_walk(g), dweight.as<T>());
   });
 }
 

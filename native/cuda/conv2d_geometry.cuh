@@ -194,7 +194,10 @@ struct ConvFinish {
   // exist.
   template <int width>
   __device__ __forceinline__ void operator()(int64_t pixel, int n, int k, int valid,
-                                             float (&sum)[width]) const {
+                                             const float (&sums)[width]) const {
+    float sum[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) sum[i] = sums[i];
     const int64_t at = pixel * channels + k, row = n * channels + k;
     if constexpr (width % pack == 0) {
       if (vectors && valid == width) {
@@ -248,5 +251,65 @@ struct ConvFinish {
     }
   }
 };
+
+// Rows of a product that are the pixels of a walk, columns that are the filters of a group: the
+// epilogue of gemm.cuh.
+template <class T>
+struct WalkEpilogue {
+  static constexpr int width = 8;
+
+  ConvFinish<T> finish;
+  Divisor image, line;
+  int out_h, out_w, first_h, first_w, step_h, step_w;
+  int filters;
+
+  WalkEpilogue(const Walk& walk, const ConvFinish<T>& finish)
+      : finish(finish),
+        image(walk.grid_h * walk.grid_w),
+        line(walk.grid_w),
+        out_h(walk.out_h),
+        out_w(walk.out_w),
+        first_h(walk.out_first_h),
+        first_w(walk.out_first_w),
+        step_h(walk.out_step_h),
+        step_w(walk.out_step_w),
+        filters(walk.filters) {}
+
+  __device__ __forceinline__ void operator()(int batch, int row, int column,
+                                             const float (&v)[width], int left) const {
+    uint32_t within, x;
+    const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
+    const auto y = static_cast<int>(line(within, x));
+    const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
+    finish(h * out_w + first_w + static_cast<int>(x) * step_w, n, batch * filters + column,
+           ::min(left, width), v);
+  }
+};
+
+// ---- the kernels, T: float, bfloat16, float16
+
+// Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
+// cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
+template <class T>
+bool run_halo(const char* op, const T* images, const T* filters, const Walk& walk,
+              const ConvFinish<T>& finish);
+
+// Any walk, as a product (conv2d_gather.cu).
+template <class T>
+void run_gather(const char* op, const T* images, const T* filters, const Walk& walk,
+                const ConvFinish<T>& finish);
+
+// Any walk, one thread per result: for groups too narrow for a product (conv2d_direct.cu).
+template <class T>
+void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
+                const ConvFinish<T>& finish);
+
+// The gradient of the filters of a forward walk.
+template <class T>
+void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight);
+
+inline bool narrow_groups(const Walk& walk) {
+  return walk.groups > 1 && (walk.channels < 8 || walk.filters < 8);
+}
 
 }  // namespace emulsion::cuda

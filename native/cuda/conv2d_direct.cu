@@ -1,8 +1,6 @@
 // Convolutions whose groups are too narrow for a matrix tile (depthwise ones above all): one thread
 // per result. Neighbouring lanes own neighbouring channels of one pixel, so images are read and
 // written in whole lines; the few filters come from the cache. Bandwidth is the roof.
-#pragma once
-
 #include "cuda/conv2d_geometry.cuh"
 
 namespace emulsion::cuda {
@@ -50,17 +48,6 @@ __global__ void direct_walk(const T* images, const T* filters, Walk walk, Diviso
   }
 }
 
-template <class T>
-void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
-                const ConvFinish<T>& finish) {
-  const int64_t results = int64_t{walk.groups} * walk.filters;
-  const Grid grid{dim3(static_cast<unsigned>(ceil_div(walk.pixels(), direct_pixels)),
-                       static_cast<unsigned>(std::min(ceil_div(results, 32), int64_t{65535}))),
-                  dim3(32, direct_pixels)};
-  launch(op, direct_walk<T>, grid, images, filters, walk, Divisor(walk.grid_h * walk.grid_w),
-         Divisor(walk.grid_w), Divisor(walk.filters), finish);
-}
-
 // Sums over one of gridDim.z stretches of the output pixels: lanes own output channels, rows of the
 // block own (tap, channel) columns of the filters.
 template <class T>
@@ -105,6 +92,19 @@ __global__ void add_partials(const float* partials, int splits, int64_t count, T
   }
 }
 
+}  // namespace
+
+template <class T>
+void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
+                const ConvFinish<T>& finish) {
+  const int64_t results = int64_t{walk.groups} * walk.filters;
+  const Grid grid{dim3(static_cast<unsigned>(ceil_div(walk.pixels(), direct_pixels)),
+                       static_cast<unsigned>(std::min(ceil_div(results, 32), int64_t{65535}))),
+                  dim3(32, direct_pixels)};
+  launch(op, direct_walk<T>, grid, images, filters, walk, Divisor(walk.grid_h * walk.grid_w),
+         Divisor(walk.grid_w), Divisor(walk.filters), finish);
+}
+
 template <class T>
 void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight) {
   const int64_t stretch = std::max(int64_t{256}, ceil_div(walk.pixels(), 64));
@@ -123,5 +123,12 @@ void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk
          static_cast<int>(splits), results * columns, dweight);
 }
 
-}  // namespace
+#define EMULSION_INSTANTIATE(T)                                                                    \
+  template void run_direct<T>(const char*, const T*, const T*, const Walk&, const ConvFinish<T>&); \
+  template void run_direct_weight<T>(const char*, const T*, const T*, const Walk&, T*);
+EMULSION_INSTANTIATE(float)
+EMULSION_INSTANTIATE(bfloat16)
+EMULSION_INSTANTIATE(float16)
+#undef EMULSION_INSTANTIATE
+
 }  // namespace emulsion::cuda
