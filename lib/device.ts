@@ -86,3 +86,24 @@ export function setNumThreads(count: number): void {
   );
   addon.setNumThreads(count);
 }
+
+/** How exactly matrix products of float32 tensors are computed; see {@link setFloat32MatmulPrecision}. */
+export type Float32MatmulPrecision = 'highest' | 'high';
+
+/**
+ * Whether a GPU may multiply float32 matrices (products, linear layers, convolutions) on its tensor cores
+ * with operands rounded to TF32: `'high'` is several times faster and keeps ten bits of each operand's
+ * mantissa instead of 23; sums stay float32. `'highest'`, the default, multiplies in float32. Holds for the
+ * whole process, for the operations called from here on. The CPU always computes in float32.
+ */
+export function setFloat32MatmulPrecision(precision: Float32MatmulPrecision): void {
+  check(
+    precision === 'highest' || precision === 'high',
+    () => `setFloat32MatmulPrecision: expected 'highest' or 'high', got ${JSON.stringify(precision)}`,
+  );
+  addon.allowTf32(precision === 'high');
+}
+
+/** What {@link setFloat32MatmulPrecision} was last given; `'highest'` at first. */
+export const getFloat32MatmulPrecision = (): Float32MatmulPrecision =>
+  addon.engine().tf32 ? 'high' : 'highest';

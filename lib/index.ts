@@ -8,6 +8,8 @@ export {
   defaultDevice,
   setDefaultDevice,
   engineInfo,
+  getFloat32MatmulPrecision,
+  setFloat32MatmulPrecision,
   setNumThreads,
 } from './device.js';
 export type { EngineInfo, MemoryStats } from './native.js';

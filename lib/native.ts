@@ -24,6 +24,7 @@ export interface Addon {
   resetPeak(device: number): void;
   emptyCache(device: number): void;
   setNumThreads(count: number): void;
+  allowTf32(allowed: boolean): void;
   engine(): EngineInfo;
   setErrorFactory(make: (message: string, code: string) => Error): void;
 }
@@ -52,6 +53,8 @@ export interface EngineInfo {
   /** The level in use; `EMULSION_CPU_LEVEL` forces one. */
   level: string;
   threads: number;
+  /** Whether float32 products may be computed as TF32; see `setFloat32MatmulPrecision`. */
+  tf32: boolean;
   kernels: string[];
 }
 

@@ -3,6 +3,7 @@
 
 #include "binding/instance.h"
 #include "binding/ops.h"
+#include "core/precision.h"
 #include "cpu/parallel.h"
 
 namespace emulsion::binding {
@@ -192,6 +193,17 @@ napi_value set_threads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// allowTf32(allowed): what runs already keeps the precision it was called with.
+napi_value set_tf32(const Napi::CallbackInfo& info) {
+  EMULSION_CHECK(info[0].IsBoolean(), "allowTf32: expected a boolean");
+  const bool allowed = info[0].As<Napi::Boolean>();
+  if (allowed == tf32_allowed()) return info.Env().Undefined();
+  Instance& owner = instance(info.Env());
+  for (int i = 0; i < owner.device_count(); ++i) owner.device(i).wait();
+  allow_tf32(allowed);
+  return info.Env().Undefined();
+}
+
 napi_value engine(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Instance& owner = instance(env);
@@ -210,6 +222,7 @@ napi_value engine(const Napi::CallbackInfo& info) {
   result.Set("levels", levels);
   result.Set("level", Napi::String::New(env, level_name(active_level())));
   result.Set("threads", Napi::Number::New(env, cpu::num_threads()));
+  result.Set("tf32", Napi::Boolean::New(env, tf32_allowed()));
   result.Set("kernels", names);
   return result;
 }
@@ -249,6 +262,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<reset_peak>(env, exports, "resetPeak");
   define<empty_cache>(env, exports, "emptyCache");
   define<set_threads>(env, exports, "setNumThreads");
+  define<set_tf32>(env, exports, "allowTf32");
   define<engine>(env, exports, "engine");
   define<set_error_factory>(env, exports, "setErrorFactory");
   for (const Kernel& kernel : kernels(level)) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/precision.h"
 #include "core/view.h"
 #include "cuda/launch.h"
 

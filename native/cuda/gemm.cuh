@@ -1,0 +1,204 @@
+// The one engine of matrix products:
+//
+//   C(m, n) = Σk A(m, k) · B(n, k), in float32, handed to an epilogue four (or eight) columns at a
+//   time
+//
+// 2·M·N·K operations on (M + N)·K + M·N elements: tensor cores are the roof from some hundreds of
+// rows and columns on, shared memory below (hence warps of 64 x 64, 4 KB read per 64 x 64 x 16),
+// bandwidth where one side is thin. Blocks walk the depth through a ring of tiles filled by
+// cp.async (gemm_tile.cuh), one barrier per 64 bytes of depth; sums leave through shared memory, so
+// that an epilogue sees rows.
+//
+// An operand is a loader: where the elements of tile rows and depths lie. Matrix is the plain one;
+// an implicit product writes its own:
+//
+//   struct Loader {                                 // a kernel argument
+//     using Element = T;
+//     static constexpr bool deep;                   // contiguous along k, or along the rows
+//     static constexpr int width;                   // elements per copy: 16 bytes, or one element
+//     template <int slots> struct Cursor {          // in registers: a thread's copies of one tile
+//       Cursor(const Loader&, int batch, int first_row, int first_k);   // of the block's first
+//       tile void place(int slot, int row, int k);       // the slot copies tile element (row, k)
+//       and the
+//                                                   // width - 1 behind it along the contiguous
+//                                                   axis
+//       Source<T> source(int slot) const;           // where they are now; invalid: zeros
+//       void advance(int depth);                    // all slots go on along k
+//     };
+//   };
+//
+// The slots of a deep loader's thread have one k. A copy of several elements exists as a whole or
+// not at all. An epilogue is a kernel argument too:
+//
+//   struct Epilogue {
+//     static constexpr int width;                   // 4 or 8
+//     void operator()(int batch, int row, int column, const float (&v)[width], int left) const;
+//   };                                              // column % width = 0; `left` columns are in
+//   the matrix
+//
+// Where the result has too few tiles, the depth is split: partial sums go to scratch memory, a
+// second launch adds them in order. How far is a function of the shape alone, so results do not
+// depend on the device.
+#pragma once
+
+#include <optional>
+
+#include "cuda/gemm_kernel.cuh"
+#include "cuda/host.h"
+
+namespace emulsion::cuda::gemm {
+
+struct Problem {
+  int64_t rows, columns, depth, batches = 1;
+};
+
+// A choice of tiles: multiply-adds per clock that a multiprocessor does with them.
+struct Candidate {
+  int rows, columns;
+  double rate;
+};
+
+struct Choice {
+  size_t tiles;  // index of the candidate
+  int splits;
+};
+
+// Estimated clocks. Blocks on one multiprocessor share it; one alone cannot fill it.
+inline double clocks(const Problem& p, const Candidate& tiles, int tile_depth, int splits,
+                     int multiprocessors) {
+  const int64_t blocks =
+      ceil_div(p.rows, tiles.rows) * ceil_div(p.columns, tiles.columns) * p.batches * splits;
+  const int64_t depth = ceil_div(ceil_div(p.depth, tile_depth), splits) * tile_depth;
+  const double block = tiles.rows * tiles.columns * (depth / tiles.rate + 1.0 / 16);
+  const double share = static_cast<double>(ceil_div(blocks, multiprocessors));
+  const double moved = 8.0 * splits * p.rows * p.columns * p.batches;  // partial sums, out and in
+  return block * std::max(share, 1.6) + (splits > 1 ? 4000 + moved / 2300 : 0);
+}
+
+// The split for a device of a nominal size, so that it is a function of the shape; then tiles,
+// which change no sum, for the device at hand.
+template <size_t count>
+Choice choose(const Problem& p, const Candidate (&candidates)[count], int tile_depth) {
+  constexpr int nominal = 132;
+  constexpr int64_t most_partial = int64_t{1} << 26;
+  constexpr int least_steps = 4;
+  const int64_t steps = ceil_div(p.depth, tile_depth), outputs = p.rows * p.columns * p.batches;
+  Choice best{0, 1};
+  double least = INFINITY;
+  for (int splits : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128}) {
+    if (splits > 1 && (steps < least_steps * splits || outputs * splits > most_partial)) break;
+    for (const Candidate& each : candidates) {
+      const double time = clocks(p, each, tile_depth, splits, nominal);
+      if (time < least) {
+        least = time;
+        best.splits = splits;
+      }
+    }
+  }
+  least = INFINITY;
+  for (size_t i = 0; i < count; ++i) {
+    const double time = clocks(p, candidates[i], tile_depth, best.splits, limits().multiprocessors);
+    if (time < least) {
+      least = time;
+      best.tiles = i;
+    }
+  }
+  return best;
+}
+
+template <Unit unit, class Tiles, class A, class B, class Epilogue>
+void run(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p,
+         int splits) {
+  using P = Plan<unit, typename A::Element, Tiles, A::deep, B::deep>;
+  constexpr int64_t most = int64_t{1} << 31;
+  EMULSION_CHECK(p.rows < most && p.columns < most - 8 && p.depth < most - 64 && p.batches < most,
+                 op, ": a product of ", p.rows, " x ", p.depth, " x ", p.columns, " is too large");
+  const int64_t steps = ceil_div(p.depth, P::TileA::depth),
+                per_split = std::max<int64_t>(1, ceil_div(steps, splits)),
+                parts = std::max<int64_t>(1, ceil_div(steps, per_split)),
+                row_tiles = ceil_div(p.rows, Tiles::rows),
+                column_tiles = ceil_div(p.columns, Tiles::columns),
+                blocks = row_tiles * column_tiles * parts * p.batches;
+  EMULSION_CHECK(blocks < most, op, ": a product of ", p.rows, " x ", p.depth, " x ", p.columns,
+                 ", ", p.batches, " times, is too large");
+  const auto small = [](int64_t value) { return static_cast<int>(value); };
+  Work work{small(p.rows), small(p.columns), small(row_tiles), small(column_tiles),
+            small(steps),  small(per_split), small(parts),     small(p.batches),
+            nullptr,       nullptr};
+  std::optional<Workspace> partial, carried;
+  if (parts > 1) {
+    partial.emplace(parts * p.batches * p.rows * rounded_columns<Epilogue>(work.columns) *
+                    static_cast<int64_t>(sizeof(float)));
+    work.partial = partial->as<float>();
+  }
+  if (P::Math::longest_sum > 0 && per_split * P::TileA::depth > P::Math::longest_sum) {
+    carried.emplace(blocks * Tiles::rows * Tiles::columns * static_cast<int64_t>(sizeof(float)));
+    work.carried = carried->as<Pack<float>>();
+  }
+  launch(op, gemm_kernel<unit, Tiles, A, B, Epilogue>,
+         Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), P::shared}, a, b, epilogue,
+         work);
+  if (parts > 1)
+    launch(op, add_splits<Epilogue>,
+           stream_grid(p.batches * p.rows * ceil_div(p.columns, Epilogue::width)),
+           static_cast<const float*>(work.partial), work.splits, work.batches, work.rows,
+           work.columns, epilogue);
+}
+
+// Tiles by unit; stages x 64 bytes of depth. The float32 ones come in 256 threads of 8 x 8 sums,
+// 128 of 8 x 4.
+using Tiles128 = BlockTiles<128, 128, 2, 2, 4, 2>;
+using Tiles112 = BlockTiles<128, 112, 2, 2, 4, 2>;  // channels come in multiples of 224 and 320,
+using Tiles96 = BlockTiles<128, 96, 2, 2, 4, 2>;    // of 192 too
+using Tiles64 = BlockTiles<64, 64, 2, 2, 4, 4>;
+using Tiles64Slow = BlockTiles<64, 64, 2, 2, 3, 3>;
+using Fma128 = BlockTiles<128, 128, 4, 2, 3, 2>;
+using Fma64 = BlockTiles<64, 64, 2, 2, 3, 4>;
+
+// C = A · Bᵀ over all batches, with the unit and the tiles that suit the shape. Operands that copy
+// element by element get small tiles.
+template <class A, class B, class Epilogue>
+void multiply(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p) {
+  using T = typename A::Element;
+  static_assert(__is_same(T, typename B::Element));
+  constexpr int chunk = 16 / sizeof(T), tile_depth = 64 / sizeof(T);
+  constexpr bool whole = A::width == chunk && B::width == chunk;
+  const auto with = [&]<Unit unit, class Tiles>(int splits) {
+    run<unit, Tiles>(op, a, b, epilogue, p, splits);
+  };
+  if constexpr (!whole) {
+    constexpr Candidate candidates[] = {{64, 64, __is_same(T, float) ? 70.0 : 300.0}};
+    const Choice choice = choose(p, candidates, tile_depth);
+    constexpr Unit unit = __is_same(T, float) ? Unit::fma : Unit::tensor_cores;
+    using Tiles = std::conditional_t<__is_same(T, float), Fma64, Tiles64Slow>;
+    with.template operator()<unit, Tiles>(choice.splits);
+  } else if constexpr (__is_same(T, float)) {
+    if (tf32_allowed()) {
+      constexpr Candidate candidates[] = {{128, 128, 550.0}, {64, 64, 300.0}};
+      const Choice choice = choose(p, candidates, tile_depth);
+      if (choice.tiles == 0)
+        with.template operator()<Unit::tensor_cores, Tiles128>(choice.splits);
+      else
+        with.template operator()<Unit::tensor_cores, Tiles64>(choice.splits);
+    } else {
+      constexpr Candidate candidates[] = {{128, 128, 100.0}, {64, 64, 80.0}};
+      const Choice choice = choose(p, candidates, tile_depth);
+      if (choice.tiles == 0)
+        with.template operator()<Unit::fma, Fma128>(choice.splits);
+      else
+        with.template operator()<Unit::fma, Fma64>(choice.splits);
+    }
+  } else {
+    constexpr Candidate candidates[] = {
+        {128, 128, 1100.0}, {128, 112, 1060.0}, {128, 96, 1000.0}, {64, 64, 600.0}};
+    const Choice choice = choose(p, candidates, tile_depth);
+    switch (choice.tiles) {
+      case 0: return with.template operator()<Unit::tensor_cores, Tiles128>(choice.splits);
+      case 1: return with.template operator()<Unit::tensor_cores, Tiles112>(choice.splits);
+      case 2: return with.template operator()<Unit::tensor_cores, Tiles96>(choice.splits);
+      default: return with.template operator()<Unit::tensor_cores, Tiles64>(choice.splits);
+    }
+  }
+}
+
+}  // namespace emulsion::cuda::gemm

@@ -1,0 +1,140 @@
+// Products of matrices: gemm.cuh's engine over plain matrices, both of whose operands lie either
+// way round.
+//
+// y [batch, M, K] from a and b, 2·M·C·K operations on M·C + C·K + M·K elements. Tensor cores
+// (float32: FMA units) are the roof but for thin operands, where it is bandwidth: those whose depth
+// is contiguous go to gemm_thin.cuh, the others to small tiles with the depth split. Lines that are
+// no multiple of 16 bytes long are copied element by element.
+#include "cuda/gemm.cuh"
+#include "ops/matmul.h"
+
+namespace emulsion::cuda {
+namespace {
+
+using namespace gemm;
+
+template <class T>
+struct Store {
+  static constexpr int width = 4;
+
+  T* y;
+  int rows, columns;
+  bool vectors;  // four elements at once
+
+  __device__ __forceinline__ void operator()(int batch, int row, int column,
+                                             const float (&v)[width], int left) const {
+    T* const to = y + (static_cast<int64_t>(batch) * rows + row) * columns + column;
+    if (vectors) {
+      Pack<T, width> pack;
+#pragma unroll
+      for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(v[e]);
+      store_pack(to, pack);
+    } else {
+#pragma unroll
+      for (int e = 0; e < width; ++e)
+        if (e < left) to[e] = narrow<T>(v[e]);
+    }
+  }
+};
+
+// The batch axes of an operand against y's, neighbours merged where the operand walks them as one.
+Batches batches_of(const Shape& operand, const Shape& y) {
+  Batches result;
+  int64_t stride = operand.product(std::max(0, operand.rank() - 2), operand.rank());
+  int extents[most_axes];
+  int64_t strides[most_axes];
+  int axes = 0;  // last first
+  for (int axis = 3; axis <= y.rank(); ++axis) {
+    const int64_t extent = y[y.rank() - axis],
+                  own = axis <= operand.rank() ? operand[operand.rank() - axis] : 1;
+    const int64_t step = own > 1 ? stride : 0;
+    stride *= own;
+    if (extent == 1) continue;
+    if (axes > 0 && step == strides[axes - 1] * extents[axes - 1]) {
+      extents[axes - 1] *= static_cast<int>(extent);
+      continue;
+    }
+    extents[axes] = static_cast<int>(extent);
+    strides[axes++] = step;
+  }
+  result.axes = axes;
+  for (int i = 0; i < axes; ++i) {
+    result.extents[i] = extents[axes - 1 - i];
+    result.strides[i] = strides[axes - 1 - i];
+  }
+  return result;
+}
+
+// As the caller sees it: rows x depth of A, columns x depth of B. deep: the depth is contiguous.
+struct Operand {
+  const View& view;
+  bool deep;
+  int64_t rows, depth;
+  Batches batches;
+
+  int64_t pitch() const { return deep ? depth : rows; }
+  bool whole_chunks() const {
+    return vectors(view.data) && pitch() * dtype_size(view.dtype) % 16 == 0;
+  }
+
+  template <class T, bool deep_, int width>
+  Matrix<T, deep_, width> matrix() const {
+    return {view.as<T>(), pitch(), static_cast<int>(rows), static_cast<int>(depth), batches};
+  }
+};
+
+template <class T>
+void run(const Operand& a, const Operand& b, View& y) {
+  constexpr int chunk = 16 / sizeof(T);
+  const Problem problem{a.rows, b.rows, a.depth, y.shape.product(0, y.rank() - 2)};
+  const Store<T> store{y.as<T>(), static_cast<int>(a.rows), static_cast<int>(b.rows),
+                       b.rows % 4 == 0 && is_aligned(y.data, 4 * sizeof(T))};
+  const auto with = [&]<bool deep_a, bool deep_b, int width>() {
+    multiply("matmul", a.matrix<T, deep_a, width>(), b.matrix<T, deep_b, width>(), store, problem);
+  };
+  const auto turned = [&]<int width>() {
+    if (a.deep)
+      b.deep ? with.template operator()<true, true, width>()
+             : with.template operator()<true, false, width>();
+    else
+      b.deep ? with.template operator()<false, true, width>()
+             : with.template operator()<false, false, width>();
+  };
+  if (a.whole_chunks() && b.whole_chunks())
+    turned.template operator()<chunk>();
+  else
+    turned.template operator()<1>();
+}
+
+void check_batch(const View& operand, const View& y, const char* name) {
+  for (int axis = 3; axis <= operand.rank(); ++axis) {
+    EMULSION_CHECK(axis <= y.rank(), "matmul_forward: ", name, " ", operand.shape,
+                   " has more axes than y ", y.shape);
+    const int64_t extent = operand.dim(-axis);
+    EMULSION_CHECK(extent == 1 || extent == y.dim(-axis), "matmul_forward: batch axes of ", name,
+                   " ", operand.shape, " do not broadcast to those of y ", y.shape);
+  }
+}
+
+}  // namespace
+
+void matmul_forward(const View& a, const View& b, bool transpose_a, bool transpose_b, View& y) {
+  EMULSION_CHECK(a && b && y, "matmul_forward: a, b and y must be given");
+  EMULSION_CHECK(a.dtype == b.dtype && a.dtype == y.dtype,
+                 "matmul_forward: a, b and y must have one dtype");
+  EMULSION_CHECK(a.rank() >= 2 && b.rank() >= 2 && y.rank() >= 2,
+                 "matmul_forward: matrices have two axes or more");
+  const int64_t rows = y.dim(-2), columns = y.dim(-1), depth = a.dim(transpose_a ? -2 : -1);
+  EMULSION_CHECK(a.dim(transpose_a ? -1 : -2) == rows && b.dim(transpose_b ? -1 : -2) == depth &&
+                     b.dim(transpose_b ? -2 : -1) == columns,
+                 "matmul_forward: ", a.shape, " times ", b.shape, " does not give ", y.shape);
+  check_batch(a, y, "a");
+  check_batch(b, y, "b");
+  if (y.numel() == 0) return;
+  // One row lies the same either way round.
+  const Operand left{a, !transpose_a || rows == 1, rows, depth, batches_of(a.shape, y.shape)},
+      right{b, transpose_b || columns == 1, columns, depth, batches_of(b.shape, y.shape)};
+  dispatch_float(y.dtype, "matmul_forward", [&]<class T>() { run<T>(left, right, y); });
+}
+
+}  // namespace emulsion::cuda
