@@ -352,7 +352,7 @@ bool fits(const T* images, const T* filters, const Walk& walk, HaloChoice& choic
   const int rounds = walk.taps() - 2;
   choice.small = halo_tiles(walk, 128, std::min(rounds * 32, 512));
   choice.large = halo_tiles(walk, 256, std::min(rounds * 64, 512));
-  if (choice.small.pixels == 0 || 2 * walk.pixels() < choice.small.count() * 128) return false;
+  if (choice.small.pixels == 0 || 3 * walk.pixels() < 2 * choice.small.count() * 128) return false;
   choice.slice = halo_slice(walk.filters);
   const int64_t blocks = ceil_div(walk.channels, depth);
   const int64_t tiles = choice.small.count() * ceil_div(walk.filters, choice.slice) * walk.groups;
