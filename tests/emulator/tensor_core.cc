@@ -1,8 +1,8 @@
 // ldmatrix and mma.sync, by the layouts of the PTX ISA ("Warp Level Matrix Instructions").
 #include <cstring>
 
-#include "block.h"
 #include "core/dtype.h"
+#include "machine.h"
 
 namespace emulsion::emulator {
 namespace {
