@@ -58,6 +58,66 @@ Wrong SharedMemory::judge(const State* states, size_t bytes, Kind kind) const {
   return {};
 }
 
+namespace {
+
+// Whether this moment knows of all reads that a slot of a cell remembers.
+inline bool knows_of_readers(const Moment& now, uint64_t readers, uint32_t lanes) {
+  const uint64_t when = readers >> 5;
+  if (when <= now.floor) return true;
+  const auto reader = static_cast<uint32_t>(readers & 31);
+  const uint32_t warp = now.thread / 32u;
+  if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.thread % 32)) return true;
+  if (reader != warp && !now.knows) return false;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1)
+    if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest)))) return false;
+  return true;
+}
+
+}  // namespace
+
+// Notes an access in a cell, unless it is a race.
+inline bool SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) {
+  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic)) return false;
+  const auto known = [&](int slot) {
+    return knows_of_readers(now, cell.readers[slot], cell.lanes[slot]);
+  };
+  if (kind != Kind::read) {
+    if (!known(0) || !known(1)) return false;
+    cell.writer = now.stamp();
+    cell.writer_site = site;
+    cell.atomic = kind == Kind::atomic;
+    return true;
+  }
+  const uint32_t lane = 1u << now.thread % 32;
+  const uint64_t reader = now.clock << 5 | now.thread / 32u;
+  int slot = cell.readers[1] == reader;
+  if (cell.readers[slot] == reader) {
+    cell.lanes[slot] |= lane;
+    return true;
+  }
+  // The older of two that are both unknown gives way: a race with it alone goes unseen.
+  slot = known(0) || (!known(1) && cell.readers[0] < cell.readers[1]) ? 0 : 1;
+  cell.readers[slot] = reader;
+  cell.lanes[slot] = lane;
+  cell.sites[slot] = site;
+  return true;
+}
+
+// Why touch refused.
+Wrong SharedMemory::explain(const Cell& cell, Kind kind, const Moment& now) {
+  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic))
+    return {kind == Kind::read ? "race: another thread writes what this one reads"
+                               : "race: another thread writes the same bytes",
+            static_cast<int>(cell.writer & ((1u << thread_bits) - 1)),
+            expand_site(cell.writer_site)};
+  const int slot = knows_of_readers(now, cell.readers[0], cell.lanes[0]) ? 1 : 0;
+  const auto warp = static_cast<uint32_t>(cell.readers[slot] & 31);
+  uint32_t lanes = cell.lanes[slot];
+  if (warp == now.thread / 32u) lanes &= ~(1u << now.thread % 32);
+  return {"race: another thread reads what this one writes",
+          static_cast<int>(32 * warp) + __builtin_ctz(lanes), expand_site(cell.sites[slot])};
+}
+
 Wrong SharedMemory::access(const void* pointer, size_t bytes, Kind kind, const Moment& now,
                            const void* site) {
   if (reinterpret_cast<uintptr_t>(pointer) % bytes) return {misaligned};
@@ -80,16 +140,16 @@ Wrong SharedMemory::access(const void* pointer, size_t bytes, Kind kind, const M
     for (size_t word = at / 4; word < (at + bytes) / 4; ++word) {
       if (words_[word].split) {
         for (size_t i = 4 * word; i < 4 * word + 4; ++i)
-          if (const Wrong wrong = touch(bytes_[i], kind, now, short_site)) return wrong;
-      } else if (const Wrong wrong = touch(words_[word], kind, now, short_site)) {
-        return wrong;
+          if (!touch(bytes_[i], kind, now, short_site)) return explain(bytes_[i], kind, now);
+      } else if (!touch(words_[word], kind, now, short_site)) {
+        return explain(words_[word], kind, now);
       }
     }
     return {};
   }
   if (!words_[at / 4].split) split(at / 4);
   for (size_t i = at; i < at + bytes; ++i)
-    if (const Wrong wrong = touch(bytes_[i], kind, now, short_site)) return wrong;
+    if (!touch(bytes_[i], kind, now, short_site)) return explain(bytes_[i], kind, now);
   return {};
 }
 
@@ -98,54 +158,6 @@ void SharedMemory::split(size_t word) {
   for (size_t i = 4 * word; i < 4 * word + 4; ++i) bytes_[i] = words_[word];
   words_[word].split = true;
   splits_.push_back({static_cast<uint32_t>(word)});
-}
-
-inline Wrong SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) const {
-  const auto other = [](Stamp stamp) {
-    return static_cast<int>(stamp & ((1u << thread_bits) - 1));
-  };
-  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic))
-    return {kind == Kind::read ? "race: another thread writes what this one reads"
-                               : "race: another thread writes the same bytes",
-            other(cell.writer), expand_site(cell.writer_site)};
-  const uint32_t warp = now.thread / 32u, lane = 1u << now.thread % 32;
-  // Whether this thread knows of all reads that a slot remembers.
-  const auto known = [&](int slot) {
-    const uint64_t when = cell.readers[slot] >> 5;
-    if (when <= now.floor) return true;
-    const auto reader = static_cast<uint32_t>(cell.readers[slot] & 31);
-    if (reader == warp && (when <= now.warp_floor || cell.lanes[slot] == lane)) return true;
-    if (reader != warp && !now.knows) return false;
-    for (uint32_t rest = cell.lanes[slot]; rest; rest &= rest - 1)
-      if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest))))
-        return false;
-    return true;
-  };
-  if (kind != Kind::read) {
-    for (int slot = 0; slot < 2; ++slot)
-      if (!known(slot)) {
-        const uint32_t lanes = cell.lanes[slot] & ~(cell.readers[slot] % 32 == warp ? lane : 0u);
-        return {"race: another thread reads what this one writes",
-                static_cast<int>(32 * (cell.readers[slot] & 31)) + __builtin_ctz(lanes | 1u << 31),
-                expand_site(cell.sites[slot])};
-      }
-    cell.writer = now.stamp();
-    cell.writer_site = site;
-    cell.atomic = kind == Kind::atomic;
-    return {};
-  }
-  const uint64_t reader = now.clock << 5 | warp;
-  for (int slot = 0; slot < 2; ++slot)
-    if (cell.readers[slot] == reader) {
-      cell.lanes[slot] |= lane;
-      return {};
-    }
-  // The older of two that are both unknown gives way: a race with it alone goes unseen.
-  const int slot = known(0) || (!known(1) && cell.readers[0] < cell.readers[1]) ? 0 : 1;
-  cell.readers[slot] = reader;
-  cell.lanes[slot] = lane;
-  cell.sites[slot] = site;
-  return {};
 }
 
 void SharedMemory::begin_copy(void* pointer, size_t bytes) {

@@ -78,7 +78,8 @@ class SharedMemory {
   };
 
   Wrong judge(const State* states, size_t bytes, Kind kind) const;
-  Wrong touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) const;
+  static bool touch(Cell& cell, Kind kind, const Moment& now, uint32_t site);
+  static Wrong explain(const Cell& cell, Kind kind, const Moment& now);
   void split(size_t word);
 
   char* base_;
