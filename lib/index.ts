@@ -44,6 +44,8 @@ export {
   type Rule,
 } from './autograd/index.js';
 export * from './ops/index.js';
+export { autocast, autocastDType } from './ops/autocast.js';
+export type { LowDType } from './ownership.js';
 export {
   Generator,
   defaultGenerator,
