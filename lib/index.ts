@@ -10,7 +10,7 @@ export {
   engineInfo,
   setNumThreads,
 } from './device.js';
-export type { EngineInfo, MemoryStats } from './native.js';
+export type { CudaInfo, EngineInfo, GpuInfo, MemoryStats } from './native.js';
 export { Tensor, empty, type TensorOptions } from './tensor.js';
 export {
   tensor,
