@@ -5,7 +5,10 @@ set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
 set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
 
-add_library(emulsion_cuda OBJECT ${CUDA_KERNELS} native/cuda/device.cc)
+add_library(emulsion_cuda OBJECT ${CUDA_KERNELS} native/cuda/device.cc native/cuda/machine.cc)
+string(REPLACE ";" "," ARCHITECTURE_LIST "${EMULSION_CUDA_ARCHITECTURES}")
+set_source_files_properties(native/cuda/machine.cc PROPERTIES
+  COMPILE_DEFINITIONS "EMULSION_CUDA_ARCHITECTURES=\"${ARCHITECTURE_LIST}\"")
 set_target_properties(emulsion_cuda PROPERTIES CUDA_ARCHITECTURES OFF)
 foreach(ARCHITECTURE IN LISTS EMULSION_CUDA_ARCHITECTURES)
   target_compile_options(emulsion_cuda PRIVATE

@@ -63,6 +63,11 @@ Workspace::~Workspace() { emulator::global_memory().release(block_, bytes_); }
 
 namespace emulsion {
 
+CudaInfo cuda_info() {
+  const auto bytes = int64_t{1} << 30;
+  return {"emulated", 0, 0, "", {{"emulated", emulator::portable_capability, bytes, ""}}};
+}
+
 std::vector<std::unique_ptr<Device>> make_cuda_devices() {
   std::vector<std::unique_ptr<Device>> devices;
   devices.push_back(make_queue_device("emulated", Engine::cuda,
