@@ -187,6 +187,54 @@ export default {
       groups: 2,
       padding: same,
     }),
+    // Whole 16 bytes of channels: on a GPU 3x3 filters of stride 1 go by tiles with a border, whose
+    // size depends on the number of pixels and filters.
+    plain('border tiles: an image no tile divides', [1, 14, 22, 8], [8, 3, 3, 8], {
+      padding: same,
+    }),
+    plain('border tiles: two small images in one', [2, 8, 8, 40], [112, 3, 3, 40], {
+      padding: same,
+    }),
+    plain('border tiles: split channels, a rest of them', [1, 8, 15, 136], [72, 3, 3, 136], {
+      padding: same,
+    }),
+    plain('border tiles: uneven padding', [1, 7, 15, 16], [128, 3, 3, 16], {
+      padding: { bottom: 2, left: 2 },
+    }),
+    plain('border tiles: no padding, filters left over', [2, 10, 9, 24], [33, 3, 3, 24]),
+    plain('border tiles: large, 8 filters', [4, 16, 16, 8], [8, 3, 3, 8], { padding: same }),
+    plain('border tiles: large, 32 filters', [4, 15, 16, 8], [32, 3, 3, 8], { padding: same }),
+    plain('border tiles: large, 64 filters', [4, 16, 16, 8], [56, 3, 3, 8], { padding: same }),
+    plain('border tiles: large, 96 filters', [2, 16, 16, 8], [192, 3, 3, 8], { padding: same }),
+    plain('border tiles: large, 112 filters', [2, 14, 16, 16], [224, 3, 3, 16], { padding: same }),
+    plain('border tiles: large, 128 filters', [2, 16, 14, 8], [256, 3, 3, 8], { padding: same }),
+    plain('border tiles: four small images in one', [16, 8, 8, 8], [8, 3, 3, 8], {
+      padding: same,
+    }),
+    plain('border tiles: two groups', [2, 8, 8, 32], [24, 3, 3, 16], { groups: 2, padding: same }),
+    plain('border tiles: 4x4', [1, 8, 16, 8], [16, 4, 4, 8], {
+      padding: { top: 1, bottom: 2, left: 1, right: 2 },
+    }),
+    plain('border tiles: 5x3', [1, 10, 16, 16], [8, 5, 3, 16], { padding: same }),
+    fused('border tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 16], 24),
+    fused('border tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 16, 128], 16),
+    plain('whole vectors: 1x1', [2, 7, 9, 40], [72, 1, 1, 40]),
+    plain('whole vectors: 1x1 in two groups', [1, 7, 9, 48], [32, 1, 1, 24], { groups: 2 }),
+    plain('whole vectors: 1x1, stride 2', [2, 7, 9, 40], [24, 1, 1, 40], { stride: [2, 2] }),
+    plain('whole vectors: downsampling', [2, 10, 8, 24], [40, 3, 3, 24], {
+      stride: [2, 2],
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('whole vectors: 4x4, stride 2', [1, 12, 10, 16], [32, 4, 4, 16], {
+      stride: [2, 2],
+      padding: same,
+    }),
+    plain('whole vectors: stride 3, dilation 2', [1, 13, 11, 16], [8, 3, 2, 16], {
+      stride: [3, 2],
+      dilation: [2, 3],
+      padding: { top: 2, left: 1, right: 3 },
+    }),
+    plain('seven channels', [1, 9, 10, 7], [12, 3, 3, 7], { padding: same }),
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
     {

@@ -1,0 +1,315 @@
+// What the three passes of a convolution share: its sizes, checked once; the walk over images that
+// the forward pass and the gradient of the input both are; what happens to a finished sum.
+//
+// A walk visits the pixels of a grid. Pixel (n, y, x) sums, over taps (i, j) and channels c,
+//   images[n, first_h + y·step_h + i·tap_h, first_w + x·step_w + j·tap_w, c] · filter[k, i, j, c]
+// and the sum for k belongs to pixel (n, out_first_h + y·out_step_h, out_first_w + x·out_step_w).
+// The forward pass is one walk. The gradient of the input is one walk over dy for each of the
+// stride_h · stride_w classes of input pixels, which have their own subset of the taps: nothing is
+// multiplied by the zeros between.
+#pragma once
+
+#include <numeric>
+
+#include "cuda/device.cuh"
+#include "cuda/host.h"
+
+namespace emulsion::cuda {
+
+struct ConvGeometry {
+  int64_t N, H, W, C, K, R, S, P, Q;
+  int64_t stride_h, stride_w, top, left, dilation_h, dilation_w;
+  int64_t groups, group_C, group_K;
+
+  int64_t taps() const { return R * S; }
+};
+
+// Throws unless the three shapes and the options make one convolution.
+inline ConvGeometry conv_geometry(const char* op, const View& x, const View& weight, const View& y,
+                                  const Shape& stride, const Shape& padding, const Shape& dilation,
+                                  int64_t groups) {
+  EMULSION_CHECK(x && weight && y, op, ": images and weight must be given");
+  EMULSION_CHECK(x.rank() == 4 && weight.rank() == 4 && y.rank() == 4, op,
+                 ": images and weight have four axes");
+  EMULSION_CHECK(x.dtype == weight.dtype && x.dtype == y.dtype, op,
+                 ": all tensors must have one dtype");
+  EMULSION_CHECK(stride.rank() == 2 && padding.rank() == 4 && dilation.rank() == 2, op,
+                 ": stride and dilation have two entries, padding four");
+  constexpr int64_t limit = int64_t{1} << 24;
+  for (int i = 0; i < 2; ++i)
+    EMULSION_CHECK(stride[i] >= 1 && stride[i] < limit && dilation[i] >= 1 && dilation[i] < limit,
+                   op, ": stride and dilation must be positive");
+  for (int64_t pad : padding)
+    EMULSION_CHECK(pad >= 0 && pad < limit, op, ": padding must not be negative");
+  const ConvGeometry g{x.dim(0),
+                       x.dim(1),
+                       x.dim(2),
+                       x.dim(3),
+                       weight.dim(0),
+                       weight.dim(1),
+                       weight.dim(2),
+                       y.dim(1),
+                       y.dim(2),
+                       stride[0],
+                       stride[1],
+                       padding[0],
+                       padding[2],
+                       dilation[0],
+                       dilation[1],
+                       groups,
+                       groups > 0 ? x.dim(3) / groups : 0,
+                       groups > 0 ? weight.dim(0) / groups : 0};
+  EMULSION_CHECK(groups >= 1 && g.C == g.group_C * groups && g.K == g.group_K * groups, op,
+                 ": groups (", groups, ") must divide the channels ", g.C, " and ", g.K);
+  EMULSION_CHECK(weight.dim(3) == g.group_C && y.dim(0) == g.N && y.dim(3) == g.K && g.taps() > 0,
+                 op, ": images ", x.shape, " and ", y.shape, " do not fit weight ", weight.shape,
+                 " in ", groups, " groups");
+  const auto extent = [](int64_t size, int64_t pads, int64_t dilation, int64_t kernel,
+                         int64_t stride) {
+    const int64_t free = size + pads - dilation * (kernel - 1) - 1;
+    return free < 0 ? 0 : free / stride + 1;
+  };
+  EMULSION_CHECK(g.P == extent(g.H, padding[0] + padding[1], g.dilation_h, g.R, g.stride_h) &&
+                     g.Q == extent(g.W, padding[2] + padding[3], g.dilation_w, g.S, g.stride_w),
+                 op, ": ", x.shape, " with weight ", weight.shape, " does not give ", y.shape);
+  // Kernels count pixels, channels and taps in 32 bits, and elements in 64.
+  constexpr int64_t most = int64_t{1} << 30;
+  EMULSION_CHECK(g.N * g.H * g.W < most && g.N * g.P * g.Q < most && g.C < most && g.K < most &&
+                     g.taps() * g.group_C < most && g.taps() * g.group_K < most,
+                 op, ": images of 2^30 pixels or filters of 2^30 elements are not supported");
+  return g;
+}
+
+struct Walk {
+  int N, groups;
+  int in_h, in_w;      // images read: [N, in_h, in_w, groups · channels]
+  int channels;        // of one group, summed over
+  int grid_h, grid_w;  // pixels visited in each image
+  int first_h, first_w, step_h, step_w, tap_h, tap_w;
+  int taps_h, taps_w;
+  int out_h, out_w;  // results: [N, out_h, out_w, groups · filters]
+  int filters;       // of one group
+  int out_first_h, out_first_w, out_step_h, out_step_w;
+  // Element (k, i, j, c) of a group's filters: filter_first + k·filter_row + i·filter_h +
+  // j·filter_w + c; the next group's begin filter_group elements behind.
+  int64_t filter_first, filter_row, filter_h, filter_w, filter_group;
+
+  __host__ __device__ int taps() const { return taps_h * taps_w; }
+  __host__ __device__ int pixels() const { return N * grid_h * grid_w; }
+};
+
+inline Walk forward_walk(const ConvGeometry& g) {
+  Walk w{};
+  w.N = static_cast<int>(g.N);
+  w.groups = static_cast<int>(g.groups);
+  w.in_h = static_cast<int>(g.H);
+  w.in_w = static_cast<int>(g.W);
+  w.channels = static_cast<int>(g.group_C);
+  w.grid_h = w.out_h = static_cast<int>(g.P);
+  w.grid_w = w.out_w = static_cast<int>(g.Q);
+  w.first_h = -static_cast<int>(g.top);
+  w.first_w = -static_cast<int>(g.left);
+  w.step_h = static_cast<int>(g.stride_h);
+  w.step_w = static_cast<int>(g.stride_w);
+  w.tap_h = static_cast<int>(g.dilation_h);
+  w.tap_w = static_cast<int>(g.dilation_w);
+  w.taps_h = static_cast<int>(g.R);
+  w.taps_w = static_cast<int>(g.S);
+  w.filters = static_cast<int>(g.group_K);
+  w.out_step_h = w.out_step_w = 1;
+  w.filter_w = g.group_C;
+  w.filter_h = g.S * g.group_C;
+  w.filter_row = g.R * g.S * g.group_C;
+  w.filter_group = g.group_K * w.filter_row;
+  return w;
+}
+
+// One axis of the input pixels h ≡ phase (mod stride): the taps that reach them, and where each
+// reads dy. h + pad - r·dilation must be a multiple of stride, so these r are `step` apart.
+struct PhaseTaps {
+  int64_t first, step, count;  // taps: first, first + step, ...
+  int64_t offset, spacing;     // the first one reads dy at h / stride + offset, the next before it
+
+  PhaseTaps(int64_t phase, int64_t kernel, int64_t stride, int64_t pad, int64_t dilation) {
+    const int64_t common = std::gcd(stride, dilation);
+    first = 0;
+    step = stride / common;
+    spacing = dilation / common;
+    while (first < step && first < kernel && (phase + pad - first * dilation) % stride != 0)
+      ++first;
+    count = first < step && first < kernel ? (kernel - 1 - first) / step + 1 : 0;
+    offset = count ? (phase + pad - first * dilation) / stride : 0;
+  }
+};
+
+// The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy and filters that
+// were transposed to [groups, R, S, group_C, group_K]. Taps go from the last to the first, so that
+// the pixels they read go forward.
+inline Walk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t phase_w) {
+  const PhaseTaps h(phase_h, g.R, g.stride_h, g.top, g.dilation_h);
+  const PhaseTaps v(phase_w, g.S, g.stride_w, g.left, g.dilation_w);
+  const int64_t last_h = h.first + h.step * (h.count - 1);
+  const int64_t last_w = v.first + v.step * (v.count - 1);
+  Walk w{};
+  w.N = static_cast<int>(g.N);
+  w.groups = static_cast<int>(g.groups);
+  w.in_h = static_cast<int>(g.P);
+  w.in_w = static_cast<int>(g.Q);
+  w.channels = static_cast<int>(g.group_K);
+  w.grid_h = static_cast<int>(ceil_div(g.H - phase_h, g.stride_h));
+  w.grid_w = static_cast<int>(ceil_div(g.W - phase_w, g.stride_w));
+  w.tap_h = static_cast<int>(h.spacing);
+  w.tap_w = static_cast<int>(v.spacing);
+  w.first_h = static_cast<int>(h.offset - h.spacing * (h.count - 1));
+  w.first_w = static_cast<int>(v.offset - v.spacing * (v.count - 1));
+  w.step_h = w.step_w = 1;
+  w.taps_h = static_cast<int>(h.count);
+  w.taps_w = static_cast<int>(v.count);
+  w.out_h = static_cast<int>(g.H);
+  w.out_w = static_cast<int>(g.W);
+  w.filters = static_cast<int>(g.group_C);
+  w.out_first_h = static_cast<int>(phase_h);
+  w.out_first_w = static_cast<int>(phase_w);
+  w.out_step_h = static_cast<int>(g.stride_h);
+  w.out_step_w = static_cast<int>(g.stride_w);
+  const int64_t tap = g.group_C * g.group_K;
+  w.filter_row = g.group_K;
+  w.filter_h = -h.step * g.S * tap;
+  w.filter_w = -v.step * tap;
+  w.filter_first = (last_h * g.S + last_w) * tap;
+  w.filter_group = g.taps() * tap;
+  return w;
+}
+
+// What is added to a sum on its way to the result.
+template <class T>
+struct ConvFinish {
+  const T *bias, *channel_add, *residual;
+  T *y, *preactivation;
+  int64_t channels;  // of a pixel of y
+  bool silu;
+  bool vectors;  // whether 16 bytes of neighbouring channels can be read and written at once
+
+  // The sums of channels k, k + 1, ... of pixel `pixel` of y, in image n; only `valid` of them
+  // exist.
+  template <int width>
+  __device__ __forceinline__ void operator()(int64_t pixel, int n, int k, int valid,
+                                             const float (&sums)[width]) const {
+    float sum[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) sum[i] = sums[i];
+    const int64_t at = pixel * channels + k, row = n * channels + k;
+    if constexpr (width % pack == 0) {
+      if (vectors && valid == width) {
+        if (bias) add(bias + k, sum);
+        if (channel_add) add(channel_add + row, sum);
+        if (preactivation) store(preactivation + at, sum);
+        if (silu) {
+#pragma unroll
+          for (float& value : sum) value = activate(value);
+        }
+        if (residual) add(residual + at, sum);
+        store(y + at, sum);
+        return;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      if (i >= valid) continue;
+      float value = sum[i];
+      if (bias) value += widen(bias[k + i]);
+      if (channel_add) value += widen(channel_add[row + i]);
+      if (preactivation) preactivation[at + i] = narrow<T>(value);
+      if (silu) value = activate(value);
+      if (residual) value += widen(residual[at + i]);
+      y[at + i] = narrow<T>(value);
+    }
+  }
+
+ private:
+  static constexpr int pack = static_cast<int>(16 / sizeof(T));
+
+  static __device__ __forceinline__ float activate(float x) { return x / (1.0f + expf(-x)); }
+
+  template <int width>
+  static __device__ __forceinline__ void add(const T* from, float (&sum)[width]) {
+#pragma unroll
+    for (int i = 0; i < width; i += pack) {
+      const Pack<T> values = load_pack(from + i);
+#pragma unroll
+      for (int j = 0; j < pack; ++j) sum[i + j] += widen(values.values[j]);
+    }
+  }
+  template <int width>
+  static __device__ __forceinline__ void store(T* to, const float (&sum)[width]) {
+#pragma unroll
+    for (int i = 0; i < width; i += pack) {
+      Pack<T> values;
+#pragma unroll
+      for (int j = 0; j < pack; ++j) values.values[j] = narrow<T>(sum[i + j]);
+      store_pack(to + i, values);
+    }
+  }
+};
+
+// Rows of a product that are the pixels of a walk, columns that are the filters of a group: the
+// epilogue of gemm.cuh.
+template <class T>
+struct WalkEpilogue {
+  static constexpr int width = 8;
+
+  ConvFinish<T> finish;
+  Divisor image, line;
+  int out_h, out_w, first_h, first_w, step_h, step_w;
+  int filters;
+
+  WalkEpilogue(const Walk& walk, const ConvFinish<T>& finish)
+      : finish(finish),
+        image(walk.grid_h * walk.grid_w),
+        line(walk.grid_w),
+        out_h(walk.out_h),
+        out_w(walk.out_w),
+        first_h(walk.out_first_h),
+        first_w(walk.out_first_w),
+        step_h(walk.out_step_h),
+        step_w(walk.out_step_w),
+        filters(walk.filters) {}
+
+  __device__ __forceinline__ void operator()(int batch, int row, int column,
+                                             const float (&v)[width], int left) const {
+    uint32_t within, x;
+    const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
+    const auto y = static_cast<int>(line(within, x));
+    const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
+    finish(h * out_w + first_w + static_cast<int>(x) * step_w, n, batch * filters + column,
+           ::min(left, width), v);
+  }
+};
+
+// ---- the kernels, T: float, bfloat16, float16
+
+// Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
+// cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
+template <class T>
+bool run_halo(const char* op, const T* images, const T* filters, const Walk& walk,
+              const ConvFinish<T>& finish);
+
+// Any walk, as a product (conv2d_gather.cu).
+template <class T>
+void run_gather(const char* op, const T* images, const T* filters, const Walk& walk,
+                const ConvFinish<T>& finish);
+
+// Any walk, one thread per result: for groups too narrow for a product (conv2d_direct.cu).
+template <class T>
+void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
+                const ConvFinish<T>& finish);
+
+// The gradient of the filters of a forward walk.
+template <class T>
+void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight);
+
+inline bool narrow_groups(const Walk& walk) {
+  return walk.groups > 1 && (walk.channels < 8 || walk.filters < 8);
+}
+
+}  // namespace emulsion::cuda
