@@ -180,22 +180,28 @@ struct Reduction {
 
   EMULSION_INLINE static void add(V& sum, V x) { sum = R::join(sum, R::map(x)); }
 
-  // Reduces the flat reduced indices [from, to): four accumulators hide the adder's latency.
+  // Reduces the flat reduced indices [from, to): four accumulators hide the adder's latency. An
+  // integer has one, which the compiler turns into vectors: GCC 12.2 miscompiles its vectors of
+  // four (it drops all but a part of the elements).
   static A row(const T* x, const Plan& plan, int64_t from, int64_t to) {
-    V sums[4] = {V(identity), V(identity), V(identity), V(identity)};
+    constexpr int unroll = V::size == 1 ? 1 : 4;
+    V sums[unroll];
+    for (V& sum : sums) sum = V(identity);
     const int last = plan.reduced.rank() - 1;
     const int64_t run = plan.reduced[last];
     for (int64_t r = from; r < to;) {
       const int64_t begin = r % run, end = std::min(run, begin + to - r);
       const T* line = x + offset_of(r / run, plan.reduced, plan.reduced_stride, last);
       int64_t i = begin;
-      for (; i + 4 * V::size <= end; i += 4 * V::size)
-        for (int k = 0; k < 4; ++k) add(sums[k], take(line + i + k * V::size));
+      for (; i + unroll * V::size <= end; i += unroll * V::size)
+        for (int k = 0; k < unroll; ++k) add(sums[k], take(line + i + k * V::size));
       for (; i + V::size <= end; i += V::size) add(sums[0], take(line + i));
       if (i < end) add(sums[0], take_rest(line + i, end - i));
       r += end - begin;
     }
-    const V joined = R::join(R::join(sums[0], sums[1]), R::join(sums[2], sums[3]));
+    V joined = sums[0];
+    if constexpr (unroll == 4)
+      joined = R::join(R::join(sums[0], sums[1]), R::join(sums[2], sums[3]));
     A result = joined[0];
     for (int i = 1; i < V::size; ++i) result = R::join(result, joined[i]);
     return result;

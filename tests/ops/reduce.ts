@@ -119,6 +119,14 @@ export default [
       reference: ({ x }) => reduce(x, [0], total),
       tolerance: 'exact',
     },
+    ...(['int32', 'int64', 'uint8'] as const).map((dtype): OpCase => ({
+      name: `of rows of ${dtype}`,
+      inputs: { x: { shape: [7, 64], dtype, low: 0, high: 100 } },
+      run: ({ x }) => lib.sum(x, 1),
+      reference: ({ x }) => reduce(x, [1], total),
+      tolerance: 'exact',
+      dtypes: ['float32'],
+    })),
     {
       name: 'of a view that begins between packs',
       inputs: { x: { shape: [3, 1003] } },
