@@ -18,7 +18,7 @@ namespace {
 
 // means, squares: [N · chunks][C] to mean, rstd [N, G] and coefficients [N][3][C]. One block per
 // image and group.
-__global__ void __launch_bounds__(norm_threads)
+__global__ void __launch_bounds__(norm_threads, 4)
     fold_moments(const float* means, const float* squares, RowTiling tiling, GroupAffine affine,
                  float eps, float* coefficients, float* mean, float* rstd) {
   const int64_t n = static_cast<int64_t>(blockIdx.x) / affine.groups;

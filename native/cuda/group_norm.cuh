@@ -151,7 +151,7 @@ struct ResidentPlace {
 };
 
 template <class T, int width, bool silu>
-__global__ void __launch_bounds__(norm_threads)
+__global__ void __launch_bounds__(norm_threads, 2)
     group_norm_resident(const T* x, Residence residence, GroupAffine affine, float eps, T* y,
                         float* means, float* rstds) {
   const ResidentPlace<T, width> place(residence);
@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(norm_threads)
 }
 
 template <class T, int width, bool silu>
-__global__ void __launch_bounds__(norm_threads)
+__global__ void __launch_bounds__(norm_threads, 2)
     group_norm_resident_backward(const T* dy, const T* x, Residence residence, GroupAffine affine,
                                  GroupGradients gradients, T* dx) {
   const ResidentPlace<T, width> place(residence);

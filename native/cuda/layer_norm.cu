@@ -16,6 +16,32 @@ struct Affine {
   Values weight, bias;
 };
 
+// A parameter of all columns as floats in shared memory, four neighbours of a vector in one access
+// and those of neighbouring threads beside them.
+template <int width>
+struct Staged {
+  static constexpr int part = width < 4 ? width : 4;
+  float* at;
+  int channels;
+
+  __device__ __forceinline__ Staged(float* at, int channels) : at(at), channels(channels) {}
+  // Visible to the block behind the next barrier.
+  __device__ __forceinline__ void fill(const Values& values, float otherwise) const {
+    for (int c = static_cast<int>(threadIdx.x); c < channels; c += norm_threads)
+      at[c % width / part * (channels / width * part) + c / width * part + c % part] =
+          values.load(c, otherwise);
+  }
+  __device__ __forceinline__ void load(int vector, float (&to)[width]) const {
+#pragma unroll
+    for (int k = 0; k < width; k += part) {
+      const auto pack =
+          load_pack<float, part>(at + k / part * (channels / width * part) + vector * part);
+#pragma unroll
+      for (int j = 0; j < part; ++j) to[k + j] = pack.values[j];
+    }
+  }
+};
+
 // Mean, as a rounded centre and the rest of it, and rstd, from Σ(x - center) and its square.
 struct RowStatistics {
   float center, rest, rstd;
@@ -32,43 +58,51 @@ struct RowStatistics {
 };
 
 template <class Tile>
-__global__ void __launch_bounds__(norm_threads)
+__global__ void __launch_bounds__(norm_threads, 2)
     forward_kernel(const typename Tile::T* x, int64_t rows, int channels, Affine affine, float eps,
                    typename Tile::T* y, float* mean, float* rstd) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * Tile::rows + Tile::row();
-  const int n = row < rows ? channels : 0;  // threads without a row still meet the others
-  float v[Tile::elements];
-  Tile::load(x + row * channels, n, 0.0f, v);
+  auto* shared = reinterpret_cast<float*>(dynamic_shared());
+  const Staged<Tile::width> weights(shared, channels), biases(shared + channels, channels);
+  weights.fill(affine.weight, 1.0f);
+  biases.fill(affine.bias, 0.0f);
+  __syncthreads();
   const auto count = static_cast<float>(channels);
-  float total = 0;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * Tile::rows;
+  for (int64_t above = static_cast<int64_t>(blockIdx.x) * Tile::rows; above < rows; above += step) {
+    const int64_t row = above + Tile::row();
+    const int n = row < rows ? channels : 0;  // threads without a row still meet the others
+    float v[Tile::elements];
+    Tile::load(x + row * channels, n, 0.0f, v);
+    float total = 0;
 #pragma unroll
-  for (const float value : v) total += value;
-  const float center = Tile::reduce(total, 0.0f, Sum{}) / count;
-  float first = 0, second = 0;
+    for (const float value : v) total += value;
+    const float center = Tile::reduce(total, 0.0f, Sum{}) / count;
+    float first = 0, second = 0;
 #pragma unroll
-  for (int i = 0; i < Tile::elements; ++i) {
-    const float deviation = Tile::column(i) + i % Tile::width < n ? v[i] - center : 0.0f;
-    first += deviation;
-    second = fmaf(deviation, deviation, second);
+    for (int i = 0; i < Tile::elements; ++i) {
+      const float deviation = Tile::column(i) < n ? v[i] - center : 0.0f;
+      first += deviation;
+      second = fmaf(deviation, deviation, second);
+    }
+    first = Tile::reduce(first, 0.0f, Sum{});
+    second = Tile::reduce(second, 0.0f, Sum{});
+    const RowStatistics statistics(center, first, second, count, eps);
+    if (n && Tile::place() == 0) {
+      mean[row] = statistics.center + statistics.rest;
+      rstd[row] = statistics.rstd;
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::elements; i += Tile::width) {
+      if (Tile::column(i) >= n) continue;
+      float weight[Tile::width], bias[Tile::width];
+      weights.load(Tile::vector(i), weight);
+      biases.load(Tile::vector(i), bias);
+#pragma unroll
+      for (int j = 0; j < Tile::width; ++j)
+        v[i + j] = fmaf(statistics.normal(v[i + j]), weight[j], bias[j]);
+    }
+    Tile::store(v, n, y + row * channels);
   }
-  first = Tile::reduce(first, 0.0f, Sum{});
-  second = Tile::reduce(second, 0.0f, Sum{});
-  const RowStatistics statistics(center, first, second, count, eps);
-  if (n && Tile::place() == 0) {
-    mean[row] = statistics.center + statistics.rest;
-    rstd[row] = statistics.rstd;
-  }
-#pragma unroll
-  for (int i = 0; i < Tile::elements; i += Tile::width) {
-    if (Tile::column(i) >= n) continue;
-    float weight[Tile::width], bias[Tile::width];
-    affine.weight.load(Tile::column(i), 1.0f, weight);
-    affine.bias.load(Tile::column(i), 0.0f, bias);
-#pragma unroll
-    for (int j = 0; j < Tile::width; ++j)
-      v[i + j] = fmaf(statistics.normal(v[i + j]), weight[j], bias[j]);
-  }
-  Tile::store(v, n, y + row * channels);
 }
 
 // A block per row.
@@ -102,37 +136,52 @@ __global__ void __launch_bounds__(norm_threads)
                           affine.bias.load(c, 0.0f)));
 }
 
+// That a thread of the backward pass keeps: the row as stored and two sums per column. Two blocks
+// share a multiprocessor where this leaves room for the rest.
+template <class Tile>
+constexpr int backward_registers =
+    Tile::elements * (2 + 2 * static_cast<int>(sizeof(typename Tile::T)) / 4);
+
 // A block per band of rows. partials: [bands][dweight, dbias][C], null if not wanted; dx likewise.
 template <class Tile>
-__global__ void __launch_bounds__(norm_threads, Tile::elements <= 24 ? 2 : 1)
+__global__ void __launch_bounds__(norm_threads, backward_registers<Tile> <= 80 ? 2 : 1)
     backward_kernel(const typename Tile::T* dy, const typename Tile::T* x, int64_t rows,
                     int64_t band, int channels, Values weight, const float* mean, const float* rstd,
                     typename Tile::T* dx, float* partials) {
+  using T = typename Tile::T;
   constexpr int elements = Tile::elements, width = Tile::width;
+  const Staged<width> weights(reinterpret_cast<float*>(dynamic_shared()), channels);
+  weights.fill(weight, 1.0f);
+  __syncthreads();
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * band;
   const int64_t end = ::min(begin + band, rows);
   float dweight[elements] = {}, dbias[elements] = {};
   for (int64_t above = begin; above < end; above += Tile::rows) {
     const int64_t row = above + Tile::row();
     const int n = row < end ? channels : 0;
-    float v[elements], g[elements];
-    Tile::load(x + row * channels, n, 0.0f, v);
-    Tile::load(dy + row * channels, n, 0.0f, g);
+    // As stored: sixteen bits take half the registers.
+    Pack<T, width> at[elements / width], upstream[elements / width];
+#pragma unroll
+    for (int i = 0; i < elements; i += width) {
+      if (Tile::column(i) >= n) continue;
+      at[i / width] = load_pack<T, width>(x + row * channels + Tile::column(i));
+      upstream[i / width] = load_pack<T, width>(dy + row * channels + Tile::column(i));
+    }
     const float center = n ? mean[row] : 0.0f, r = n ? rstd[row] : 0.0f;
     float s1 = 0, s2 = 0;  // Σ g, Σ g·x̂ with g = dy·weight
 #pragma unroll
     for (int i = 0; i < elements; i += width) {
       if (Tile::column(i) >= n) continue;
       float gain[width];
-      weight.load(Tile::column(i), 1.0f, gain);
+      weights.load(Tile::vector(i), gain);
 #pragma unroll
-      for (int j = i; j < i + width; ++j) {
-        v[j] = (v[j] - center) * r;
-        dweight[j] = fmaf(g[j], v[j], dweight[j]);
-        dbias[j] += g[j];
-        g[j] *= gain[j - i];
-        s1 += g[j];
-        s2 = fmaf(g[j], v[j], s2);
+      for (int j = 0; j < width; ++j) {
+        const float normal = (widen(at[i / width].values[j]) - center) * r;
+        const float d = widen(upstream[i / width].values[j]), g = d * gain[j];
+        dweight[i + j] = fmaf(d, normal, dweight[i + j]);
+        dbias[i + j] += d;
+        s1 += g;
+        s2 = fmaf(g, normal, s2);
       }
     }
     if (!dx) continue;
@@ -140,8 +189,19 @@ __global__ void __launch_bounds__(norm_threads, Tile::elements <= 24 ? 2 : 1)
     const float mean1 = Tile::reduce(s1, 0.0f, Sum{}) / count;
     const float mean2 = Tile::reduce(s2, 0.0f, Sum{}) / count;
 #pragma unroll
-    for (int i = 0; i < elements; ++i) v[i] = (g[i] - fmaf(v[i], mean2, mean1)) * r;
-    Tile::store(v, n, dx + row * channels);
+    for (int i = 0; i < elements; i += width) {
+      if (Tile::column(i) >= n) continue;
+      float gain[width];
+      weights.load(Tile::vector(i), gain);
+      Pack<T, width>& pack = at[i / width];
+#pragma unroll
+      for (int j = 0; j < width; ++j) {
+        const float normal = (widen(pack.values[j]) - center) * r;
+        const float g = widen(upstream[i / width].values[j]) * gain[j];
+        pack.values[j] = narrow<T>((g - fmaf(normal, mean2, mean1)) * r);
+      }
+      store_pack(dx + row * channels + Tile::column(i), pack);
+    }
   }
   if (!partials) return;
   partials += int64_t{2} * blockIdx.x * channels;
@@ -252,9 +312,14 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
     const Affine affine{Values(op, weight), Values(op, bias)};
     const auto epsilon = static_cast<float>(eps);
     const bool held = with_row_tile<T, 16>(e.channels, vectors(x.data, y.data), [&]<class Tile>() {
-      launch(op, forward_kernel<Tile>, row_grid<Tile>(e.rows), x.as<T>(), e.rows,
-             static_cast<int>(e.channels), affine, epsilon, y.as<T>(), mean.as<float>(),
-             rstd.as<float>());
+      // A few waves of blocks where there are as many rows, so that each reads the parameters once
+      // for several.
+      Grid grid = row_grid<Tile>(e.rows);
+      const auto waves = static_cast<unsigned>(8 * limits().multiprocessors);
+      grid.blocks.x = std::min(grid.blocks.x, std::max(waves, grid.blocks.x / 8));
+      grid.shared = static_cast<size_t>(8 * e.channels);
+      launch(op, forward_kernel<Tile>, grid, x.as<T>(), e.rows, static_cast<int>(e.channels),
+             affine, epsilon, y.as<T>(), mean.as<float>(), rstd.as<float>());
     });
     if (!held)
       launch(op, forward_long<T>, long_grid(e.rows), x.as<T>(), e.channels, affine, epsilon,
@@ -283,7 +348,9 @@ void layer_norm_backward(const View& dy, const View& x, const View& weight, cons
     const bool aligned = vectors(dy.data, x.data, dx.data);
     const bool held = with_row_tile<T, 16>(e.channels, aligned, [&]<class Tile>() {
       with_bands(Tile::rows, [&](int64_t band, int64_t bands, float* partials) {
-        launch(op, backward_kernel<Tile>, long_grid(bands), dy.as<T>(), x.as<T>(), e.rows, band,
+        Grid grid = long_grid(bands);
+        grid.shared = static_cast<size_t>(4 * e.channels);
+        launch(op, backward_kernel<Tile>, grid, dy.as<T>(), x.as<T>(), e.rows, band,
                static_cast<int>(e.channels), gain, mean.as<float>(), rstd.as<float>(), result,
                partials);
       });

@@ -20,18 +20,21 @@ struct RowTile {
   __device__ __forceinline__ static int place() { return static_cast<int>(threadIdx.x) % threads; }
   __device__ __forceinline__ static int row() { return static_cast<int>(threadIdx.x) / threads; }
 
-  // The column of element i, a multiple of width.
+  // The vector that element i belongs to, in its row, and that vector's column. Offsets of one
+  // vector from another are constants.
+  __device__ __forceinline__ static int vector(int i) { return i / width * threads + place(); }
   __device__ __forceinline__ static int column(int i) {
-    return (i / width * threads + place()) * width;
+    return i / width * (threads * width) + place() * width;
   }
 
   // The first n values of a row, `fill` behind them. n: a multiple of width.
   __device__ __forceinline__ static void load(const T* from, int n, float fill,
                                               float (&to)[elements]) {
     Pack<T, width> packs[elements / width];
+    from += place() * width;
 #pragma unroll
     for (int i = 0; i < elements; i += width)
-      if (column(i) < n) packs[i / width] = load_pack<T, width>(from + column(i));
+      if (column(i) < n) packs[i / width] = load_pack<T, width>(from + i * threads);
 #pragma unroll
     for (int i = 0; i < elements; i += width)
 #pragma unroll
@@ -40,13 +43,14 @@ struct RowTile {
   }
 
   __device__ __forceinline__ static void store(const float (&from)[elements], int n, T* to) {
+    to += place() * width;
 #pragma unroll
     for (int i = 0; i < elements; i += width) {
       if (column(i) >= n) continue;
       Pack<T, width> pack;
 #pragma unroll
       for (int j = 0; j < width; ++j) pack.values[j] = narrow<T>(from[i + j]);
-      store_pack(to + column(i), pack);
+      store_pack(to + i * threads, pack);
     }
   }
 
