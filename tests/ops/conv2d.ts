@@ -1,4 +1,5 @@
 import { conv2d, ones, type Conv2dOptions } from '../../lib/index.js';
+import { viewOf } from '../../lib/tensor.js';
 import { generate, type NdArray } from '../support/oracle.js';
 import type { InputArrays, OpCase, OpCases } from './cases.js';
 
@@ -234,6 +235,17 @@ export default {
       dilation: [2, 3],
       padding: { top: 2, left: 1, right: 3 },
     }),
+    plain('three channels in, whole vectors out', [2, 9, 8, 3], [40, 3, 3, 3], { padding: same }),
+    plain('three channels out, whole vectors in', [2, 9, 8, 40], [3, 3, 3, 40], { padding: same }),
+    plain('five channels in, whole vectors out', [1, 7, 8, 5], [24, 3, 3, 5], { padding: same }),
+    plain('whole vectors in, seventeen filters', [1, 7, 9, 16], [17, 3, 3, 16], { padding: same }),
+    {
+      name: 'an image that starts between whole vectors',
+      inputs: { x: { shape: [1 + 8 * 16 * 8], grad: false }, weight: spread([9, 3, 3, 8]) },
+      run: ({ x, weight }) => conv2d(viewOf(x, [1, 8, 16, 8], 1), weight, null, { padding: 1 }),
+      tolerance: 'matmul',
+      reduction: 128,
+    },
     plain('seven channels', [1, 9, 10, 7], [12, 3, 3, 7], { padding: same }),
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
