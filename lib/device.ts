@@ -38,6 +38,18 @@ export class Device {
     addon.emptyCache(this.index);
   }
 
+  /**
+   * Caps the memory that tensors and the cache hold together; Infinity lifts the cap. An allocation beyond it
+   * throws an EmulsionError (`ERR_OUT_OF_MEMORY`) that lists the largest live blocks. What is live already stays.
+   */
+  setMemoryLimit(bytes: number): void {
+    check(
+      bytes === Infinity || (Number.isSafeInteger(bytes) && bytes >= 0),
+      () => `setMemoryLimit: expected bytes >= 0 or Infinity, got ${bytes}`,
+    );
+    addon.setMemoryLimit(this.index, bytes === Infinity ? -1 : bytes);
+  }
+
   toString(): string {
     return this.name;
   }

@@ -12,7 +12,7 @@ export {
   setFloat32MatmulPrecision,
   setNumThreads,
 } from './device.js';
-export type { EngineInfo, MemoryStats } from './native.js';
+export type { CudaInfo, EngineInfo, GpuInfo, MemoryStats } from './native.js';
 export { Tensor, empty, type TensorOptions } from './tensor.js';
 export {
   tensor,
@@ -46,6 +46,8 @@ export {
   type Rule,
 } from './autograd/index.js';
 export * from './ops/index.js';
+export { autocast, autocastDType } from './ops/autocast.js';
+export type { LowDType } from './ownership.js';
 export {
   Generator,
   defaultGenerator,

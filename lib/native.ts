@@ -8,6 +8,9 @@ import type { TypedArray } from './dtype.js';
 /** A live tensor of the native engine: slot and generation in one number. */
 export type Id = number;
 
+/** Recorded work of a device, by number. */
+export type Graph = number;
+
 /** The addon beside its kernels; see native/binding/addon.cc. */
 export interface Addon {
   empty(device: number, dtype: number, ...shape: number[]): Id;
@@ -18,11 +21,20 @@ export interface Addon {
   write(id: Id, from: TypedArray): void;
   read<T extends TypedArray>(id: Id, into: T): Promise<T>;
   readSync(id: Id, into: TypedArray): void;
+  transfer(from: Id, to: Id): void;
   synchronize(device: number): Promise<unknown>;
   synchronizeSync(device: number): void;
   memoryStats(device: number): MemoryStats;
   resetPeak(device: number): void;
   emptyCache(device: number): void;
+  /** Negative bytes lift the limit. */
+  setMemoryLimit(device: number, bytes: number): void;
+  records(device: number): boolean;
+  beginCapture(device: number): void;
+  endCapture(): Graph;
+  cancelCapture(): void;
+  replay(graph: Graph): void;
+  releaseGraph(graph: Graph): boolean;
   setNumThreads(count: number): void;
   allowTf32(allowed: boolean): void;
   engine(): EngineInfo;
@@ -37,6 +49,8 @@ export interface MemoryStats {
   peakBytes: number;
   /** Free blocks that the allocator keeps for reuse. */
   cachedBytes: number;
+  /** Free blocks that captured steps keep for their next run. */
+  graphBytes: number;
   /** Blocks behind live tensors; views share one. */
   liveBlocks: number;
   /** Allocations since the start, cache hits included. */
@@ -56,6 +70,31 @@ export interface EngineInfo {
   /** Whether float32 products may be computed as TF32; see `setFloat32MatmulPrecision`. */
   tf32: boolean;
   kernels: string[];
+  /** Missing where the CUDA engine was not compiled in. */
+  cuda?: CudaInfo;
+}
+
+/** What the CUDA engine was built for and what it finds here. */
+export interface CudaInfo {
+  /** GPU architectures compiled in: `'80,90a'`. */
+  architectures: string;
+  /** Of the CUDA runtime: 1000 · major + 10 · minor. */
+  runtime: number;
+  /** The newest version that the driver supports, likewise; 0 without a driver. */
+  driver: number;
+  /** Why no GPU can be asked; empty where they can. */
+  reason: string;
+  gpus: GpuInfo[];
+}
+
+export interface GpuInfo {
+  name: string;
+  /** 10 · major + minor. */
+  capability: number;
+  /** In bytes. */
+  memory: number;
+  /** Why the engine does not use it; empty where it does. */
+  reason: string;
 }
 
 const require = createRequire(import.meta.url);

@@ -120,15 +120,25 @@ function releaseUnreachable(histories: History[], roots: History[]): void {
   for (const node of histories) if (!reachable.has(node)) node.release();
 }
 
+export type LowDType = 'bfloat16' | 'float16';
+
+/** What autocast() set for the code inside it; see ops/autocast.ts. */
+export interface Precision {
+  /** Of matrix work; null: as operands come. */
+  readonly dtype: LowDType | null;
+}
+
 /** What surrounds the code that runs now; follows `await`. */
 export interface Context {
   /** Owner of the tensors made now; null: nobody but the garbage collector. */
   readonly scope: Scope | null;
   /** Whether operations are recorded for backward. */
   readonly grad: boolean;
+  /** The region of mixed precision, or null. */
+  readonly precision: Precision | null;
 }
 
-const root: Context = { scope: null, grad: true };
+const root: Context = { scope: null, grad: true, precision: null };
 const storage = new AsyncLocalStorage<Context>();
 
 export const currentContext = (): Context => storage.getStore() ?? root;

@@ -1,7 +1,8 @@
 // Builds the native addon into build/Release/emulsion.node: through cmake-js, or with node-gyp (the CPU
 // engine alone) where CMake is missing. Incremental: a second run compiles only what changed.
 //   EMULSION_CPU_LEVELS=avx512       one instruction-set level alone, for a quick edit loop
-//   EMULSION_SANITIZE=address,undefined, EMULSION_BUILD_DIR=build-asan, EMULSION_CUDA=AUTO|ON|OFF
+//   EMULSION_SANITIZE=address,undefined, EMULSION_BUILD_DIR=build-asan
+//   EMULSION_CUDA=AUTO|ON|OFF, EMULSION_CUDA_ARCHITECTURES="80;90a"
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';

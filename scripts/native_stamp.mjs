@@ -6,6 +6,7 @@ import { join } from 'node:path';
 /** Options of a build, from the environment: cmake -D names. */
 export const buildOptions = () => ({
   EMULSION_CUDA: process.env.EMULSION_CUDA ?? 'AUTO',
+  EMULSION_CUDA_ARCHITECTURES: process.env.EMULSION_CUDA_ARCHITECTURES ?? '80;86;89;90a;100;120',
   EMULSION_CPU_LEVELS: process.env.EMULSION_CPU_LEVELS ?? '',
   EMULSION_SANITIZE: process.env.EMULSION_SANITIZE ?? '',
 });

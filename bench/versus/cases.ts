@@ -47,11 +47,12 @@ export const goals: Readonly<Record<string, Goal>> = {
 };
 
 const float = 4;
+const batched = (n: number): string => (n > 1 ? `${n}x` : '');
 const product = (...extents: number[]): number => extents.reduce((a, b) => a * b, 1);
 /** Below this a float64 run is short enough to tell the error. */
 const flopsWithError = 3e9;
 
-function gemm(m: number, n: number, k: number, transposes = 'nn'): VersusCase {
+export function gemm(m: number, n: number, k: number, transposes = 'nn'): VersusCase {
   const [transposeA, transposeB] = [...transposes].map((t) => t === 't');
   const flops = 2 * m * n * k;
   return {
@@ -65,7 +66,7 @@ function gemm(m: number, n: number, k: number, transposes = 'nn'): VersusCase {
   };
 }
 
-function linear(m: number, c: number, k: number, pass: 'forward' | 'backward'): VersusCase {
+export function linear(m: number, c: number, k: number, pass: 'forward' | 'backward'): VersusCase {
   const flops = (pass === 'forward' ? 2 : 4) * m * c * k;
   return {
     group: 'linear',
@@ -83,33 +84,33 @@ const convPasses = [
   ['conv weight gradient', 'weight'],
 ] as const;
 
-function conv(side: number, c: number, k: number, r = 3, stride = 1): VersusCase[] {
+export function conv(side: number, c: number, k: number, r = 3, stride = 1, n = 1): VersusCase[] {
   const out = side / stride;
-  const flops = product(2, out, out, k, c, r, r);
+  const flops = product(2, n, out, out, k, c, r, r);
   return convPasses.map(([group, pass]) => ({
     group,
-    name: `conv${r}x${r} ${side}² ${c}→${k}${stride > 1 ? ` stride ${stride}` : ''} ${pass}`,
+    name: `conv${r}x${r} ${batched(n)}${side}² ${c}→${k}${stride > 1 ? ` stride ${stride}` : ''} ${pass}`,
     kind: 'conv',
-    args: { n: 1, h: side, w: side, c, k, r, stride, pass },
+    args: { n, h: side, w: side, c, k, r, stride, pass },
     flops,
-    bytes: float * (side * side * c + out * out * k + r * r * c * k),
+    bytes: float * (n * (side * side * c + out * out * k) + r * r * c * k),
     error: pass === 'forward' && flops < flopsWithError,
   }));
 }
 
-function attention(t: number, s: number, heads: number, d: number): VersusCase[] {
-  const forward = product(4, t, s, heads, d);
+export function attention(t: number, s: number, heads: number, d: number, n = 1): VersusCase[] {
+  const forward = product(4, n, t, s, heads, d);
   return (['forward', 'backward'] as const).map((pass) => ({
     group: `attention ${pass}`,
-    name: `attention ${t}x${s} heads ${heads}x${d} ${pass}`,
+    name: `attention ${batched(n)}${t}x${s} heads ${heads}x${d} ${pass}`,
     kind: 'attention',
-    args: { n: 1, t, s, heads, d, pass },
+    args: { n, t, s, heads, d, pass },
     flops: pass === 'forward' ? forward : 2.5 * forward,
     error: pass === 'forward' && forward < flopsWithError,
   }));
 }
 
-function norm(
+export function norm(
   group: string,
   kind: string,
   label: string,
@@ -127,7 +128,7 @@ function norm(
   }));
 }
 
-const groupNorm = (n: number, side: number, c: number): VersusCase[] =>
+export const groupNorm = (n: number, side: number, c: number): VersusCase[] =>
   norm(
     'group norm + SiLU',
     'groupNorm',
@@ -136,13 +137,13 @@ const groupNorm = (n: number, side: number, c: number): VersusCase[] =>
     n * side * side * c,
   );
 
-const rows = (kind: 'layerNorm' | 'softmax', m: number, c: number): VersusCase[] =>
+export const rows = (kind: 'layerNorm' | 'softmax', m: number, c: number): VersusCase[] =>
   norm('layer norm and softmax', kind, `${kind} ${m}x${c}`, { m, c }, m * c);
 
-const large = 2 ** 24;
+export const large = 2 ** 24;
 const tinyRepeats = 10000;
 
-const ldm4 = {
+export const ldm4 = {
   inChannels: 3,
   outChannels: 3,
   modelChannels: 224,
@@ -162,7 +163,7 @@ const smallUnet = {
   numHeadChannels: 32,
 };
 
-const klF8 = {
+export const klF8 = {
   ch: 128,
   outCh: 3,
   chMult: [1, 2, 4, 4],
@@ -178,7 +179,7 @@ const demo = diffusionConfig(
   Array.from({ length: 1000 }, (_, i) => `word${i}`),
 );
 
-function network(
+export function network(
   group: string,
   name: string,
   kind: string,

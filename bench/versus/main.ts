@@ -1,11 +1,14 @@
 // emulsion beside PyTorch: the same work in both, in turns, on the same cores.
 //   npm run bench:versus [-- --filter TEXT] [--json FILE] [--python PYTHON] [--threads N]
+//   npm run bench:cuda   the same on a GPU: its layers and networks in bfloat16
 import { Command } from 'commander';
 import { engineInfo } from '../../lib/index.js';
-import { measureMachine } from '../machine.js';
+import { measureMachine, type Machine } from '../machine.js';
 import { printMachine } from '../table.js';
 import { cases, type VersusCase } from './cases.js';
 import { compare, type Comparison } from './compare.js';
+import { gpuCases, gpuCeilings } from './gpu_cases.js';
+import type { Setting } from './protocol.js';
 import { findPytorch } from './pytorch.js';
 import { printRow, printSummary, writeRows } from './report.js';
 import { Side } from './side.js';
@@ -16,19 +19,36 @@ const options = new Command('bench:versus')
   .option('--json <file>', 'write the rows to a file too')
   .option('--python <python>', 'a Python with PyTorch; default: one of our own, else the system’s')
   .option('--threads <number>', 'threads of both sides', String(engineInfo().threads))
+  .option('--device <name>', "where both compute: 'cpu' or 'cuda:0'", 'cpu')
+  .option('--dtype <dtype>', 'float32, bfloat16 or float16', 'float32')
   .parse()
-  .opts<{ filter: string; json?: string; python?: string; threads: string }>();
+  .opts<
+    { filter: string; json?: string; python?: string; threads: string } & Pick<
+      Setting,
+      'device' | 'dtype'
+    >
+  >();
 
 const python = findPytorch(options.python);
+const { device, dtype } = options;
+const onGpu = device !== 'cpu';
 const startOurs = (threads = options.threads): Promise<Side> =>
-  Side.start(process.execPath, [...process.execArgv, 'bench/versus/ours.ts', threads]);
+  Side.start(process.execPath, [
+    ...process.execArgv,
+    'bench/versus/ours.ts',
+    threads,
+    device,
+    dtype,
+  ]);
 const startTheirs = (): Promise<Side> =>
-  Side.start(python, ['bench/versus/theirs/server.py', options.threads]);
+  Side.start(python, ['bench/versus/theirs/server.py', options.threads, device, dtype]);
 
-const machine = await measureMachine();
 const shared = { ours: await startOurs(), theirs: await startTheirs() };
+const machine = onGpu ? await measureGpu(shared.theirs) : await measureMachine();
 printMachine(machine);
-console.log(`PyTorch ${shared.theirs.version} (${python}), ${options.threads} threads each\n`);
+console.log(
+  `PyTorch ${shared.theirs.version} (${python}), ${device}, ${dtype}, ${options.threads} threads each\n`,
+);
 
 const rows: Comparison[] = [];
 const add = async (row: Comparison): Promise<void> => {
@@ -37,10 +57,10 @@ const add = async (row: Comparison): Promise<void> => {
   // A run takes a quarter of an hour: what it has measured is kept as it goes.
   if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
 };
-for (const work of cases) {
+for (const work of onGpu ? gpuCases(dtype) : cases) {
   if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
   await add(work.fresh ? await inOwnProcesses(work) : await compare(work, shared));
-  if (work.args.pass === 'step' && Number(options.threads) > 1)
+  if (!onGpu && work.args.pass === 'step' && Number(options.threads) > 1)
     await add(await besideOneThread(work));
 }
 await shared.ours.stop();
@@ -48,6 +68,23 @@ await shared.theirs.stop();
 
 printSummary(rows, machine);
 if (options.json) console.log(`\nwritten to ${options.json}`);
+
+// What the GPU does at most, by PyTorch's largest matrix product and copy in this very run.
+async function measureGpu(theirs: Side): Promise<Machine> {
+  const seconds = async ({ work }: (typeof gpuCeilings)['flops']): Promise<number> => {
+    await theirs.prepare(work);
+    await theirs.run(3);
+    return theirs.run(10);
+  };
+  const { flops, bytes } = gpuCeilings;
+  return {
+    ...(await measureMachine()),
+    processor: theirs.version,
+    level: device,
+    peakFlops: flops.amount / (await seconds(flops)),
+    bandwidth: bytes.amount / (await seconds(bytes)),
+  };
+}
 
 async function inOwnProcesses(work: VersusCase): Promise<Comparison> {
   const sides = { ours: await startOurs(), theirs: await startTheirs() };

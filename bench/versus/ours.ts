@@ -1,30 +1,33 @@
 // emulsion's side of the comparison: a process of its own, as PyTorch's is, so that peak memory and
 // settings of one case do not touch the others.
 import { createInterface } from 'node:readline';
-import { defaultDevice, engineInfo, setNumThreads, tidy } from '../../lib/index.js';
+import { engineInfo, setDefaultDevice, setNumThreads, tidy, type DType } from '../../lib/index.js';
 import { prepare, relativeError, type Prepared } from './ours/work.js';
 import type { Request } from './protocol.js';
 
 const answer = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 
-setNumThreads(Number(process.argv[2]));
+const [threads, deviceName, dtype] = process.argv.slice(2);
+setNumThreads(Number(threads));
+const device = setDefaultDevice(deviceName);
 answer({ version: engineInfo().level });
 let prepared: Prepared | null = null;
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as Request;
   if ('prepare' in request) {
     prepared?.dispose();
-    prepared = prepare(request.prepare);
-    await defaultDevice().synchronize();
+    prepared = prepare(request.prepare, dtype as DType);
+    await device.synchronize();
     answer({});
   } else if ('error' in request) {
-    answer({ error: await relativeError(request.error) });
+    answer({ error: await relativeError(request.error, dtype as DType) });
   } else if ('peak' in request) {
-    answer({ mib: process.resourceUsage().maxRSS / 1024 });
+    const onGpu = device.memoryStats().peakBytes / 2 ** 20;
+    answer({ mib: deviceName === 'cpu' ? process.resourceUsage().maxRSS / 1024 : onGpu });
   } else {
     const start = performance.now();
     for (let i = 0; i < request.run; i++) tidy(prepared!.run);
-    await defaultDevice().synchronize();
+    await device.synchronize();
     answer({ seconds: (performance.now() - start) / 1000 / request.run });
   }
 }

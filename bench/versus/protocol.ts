@@ -8,13 +8,22 @@ export interface Work {
 
 export type Request = { prepare: Work } | { run: number } | { error: Work } | { peak: true };
 
+/** Where and in what both sides compute: arguments of their processes. */
+export interface Setting {
+  threads: number;
+  /** `cpu`, or a GPU as emulsion names it: `cuda:0`. */
+  device: string;
+  /** Of single operations; networks keep float32 weights and run below that under autocast. */
+  dtype: 'float32' | 'bfloat16' | 'float16';
+}
+
 export interface Answers {
   hello: { version: string };
   prepare: Record<string, never>;
   /** Of one run. */
   run: { seconds: number };
-  /** Of the float32 result against float64 on the same inputs, as ‖difference‖ / ‖exact‖. */
+  /** Of the result against float64 on the same rounded inputs, as ‖difference‖ / ‖exact‖. */
   error: { error: number };
-  /** Peak resident memory of the process. */
+  /** Peak resident memory of the process, or what its tensors took at most on a GPU. */
   peak: { mib: number };
 }

@@ -212,7 +212,8 @@ function startSession<T>(wanted: readonly Tensor[] | null, body: (session: Sessi
   session = { leaves: new Map(), wanted, inner: new Map(), scope };
   try {
     const own = session;
-    return withContext({ grad: false, scope }, () => body(own));
+    // Rules run in the dtypes of their forward pass, whatever surrounds backward().
+    return withContext({ grad: false, scope, precision: null }, () => body(own));
   } finally {
     session = null;
     scope.close();

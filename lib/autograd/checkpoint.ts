@@ -1,3 +1,4 @@
+import { currentContext, withContext } from '../ownership.js';
 import { snapshotAll } from '../replay.js';
 import type { Tensor } from '../tensor.js';
 import type { Rule } from './node.js';
@@ -17,6 +18,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(
 ): T {
   if (!isGradEnabled()) return fn(...inputs);
   const restore = snapshotAll();
+  const { precision } = currentContext();
   const output = noGrad(() => fn(...inputs));
   const rule: Rule = (grads, saved, needs) => {
     const after = snapshotAll();
@@ -27,7 +29,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(
       return copy;
     });
     try {
-      const again = enableGrad(() => fn(...copies));
+      const again = withContext({ precision }, () => enableGrad(() => fn(...copies)));
       const outputs: Tensor[] = Array.isArray(again) ? again : [again as Tensor];
       return walkRegion(outputs, grads, copies);
     } finally {

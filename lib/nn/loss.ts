@@ -1,6 +1,7 @@
 // Distances between a prediction and its target. Cross entropy is an operation of its own.
 import { ShapeError, check } from '../errors.js';
 import { abs, mean, minimum, mul, square, sub, sum } from '../ops/index.js';
+import { needsWide, toWide } from '../ops/autocast.js';
 import type { Tensor } from '../tensor.js';
 
 export interface LossOptions {
@@ -42,7 +43,7 @@ function difference(op: string, x: Tensor, y: Tensor): Tensor {
     const shapes = `[${x.shape.join(', ')}] and [${y.shape.join(', ')}]`;
     throw new ShapeError(`${op}: prediction and target must have one shape, got ${shapes}`);
   }
-  return sub(x, y);
+  return needsWide(x, y) ? sub(toWide(x), toWide(y)) : sub(x, y);
 }
 
 function reduce(op: string, elements: Tensor, { reduction = 'mean' }: LossOptions): Tensor {

@@ -100,7 +100,7 @@ export abstract class Module<In extends unknown[] = any[], Out = any> extends Mo
    * Moves all tensors to a device, or converts the floating ones to a dtype. Tensors are replaced: make
    * the optimizer afterwards.
    */
-  to(target: DType | Device | 'cpu'): this {
+  to(target: DType | Device | (string & {})): this {
     const toDType = (dtypes as readonly unknown[]).includes(target);
     const moved = new Map<Tensor, Tensor>();
     noGrad(() => {
@@ -108,7 +108,7 @@ export abstract class Module<In extends unknown[] = any[], Out = any> extends Mo
         if (toDType && !isFloating(tensor.dtype)) continue;
         let result = moved.get(tensor);
         if (!result) {
-          result = tensor.to(target as DType | Device);
+          result = tensor.to(target);
           if (result !== tensor) {
             mark(result, role);
             result.requiresGrad = tensor.requiresGrad;

@@ -2,7 +2,9 @@ import { op } from '../autograd/index.js';
 import { checkDType, checkFloating, checkRank, checkSameDType, checkTensors } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsLow, toLow } from './autocast.js';
 
 // prettier-ignore
 const kernels = native<{
@@ -38,6 +40,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const mask = options.mask ?? null;
   checkTensors('attention', { q, k, v, mask });
   checkFloating('attention', { q, k, v });
+  if (needsLow(q, k, v)) return tidy(() => attention(toLow(q), toLow(k), toLow(v), options));
   checkSameDType('attention', { q, k, v });
   checkRank('attention', 'q', q, 4);
   checkRank('attention', 'k', k, 4);

@@ -1,9 +1,9 @@
 import { op } from '../autograd/index.js';
 import { checkTensors } from '../checks.js';
-import { device as findDevice, devices, type Device } from '../device.js';
+import { Device, device as findDevice, devices } from '../device.js';
 import { dtypes, isFloating, type DType } from '../dtype.js';
-import { check, DeviceError } from '../errors.js';
-import { native, type Id } from '../native.js';
+import { check } from '../errors.js';
+import { addon, native, type Id } from '../native.js';
 import { empty, Tensor } from '../tensor.js';
 
 const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
@@ -28,18 +28,37 @@ export function cast(x: Tensor, dtype: DType): Tensor {
   return op({ name: 'cast', inputs: [x], output: y, backward: ([dy]) => [cast(dy, from)] });
 }
 
+/**
+ * x on another device; x itself if it is there already. The copy runs in the order of both devices' queues
+ * and waits for nothing. Differentiable: the gradient travels back.
+ * @param target a device or its name, `'cpu'` or `'cuda:0'`
+ */
+export function transfer(x: Tensor, target: Device | string): Tensor {
+  checkTensors('transfer', { x });
+  const device = findDevice(target);
+  if (device === x.device) return x;
+  const y = empty(x.shape, { dtype: x.dtype, device });
+  addon.transfer(x.id, y.id);
+  const back = x.device;
+  if (!isFloating(x.dtype))
+    return op({ name: 'transfer', inputs: [x], output: y, backward: 'not differentiable' });
+  return op({ name: 'transfer', inputs: [x], output: y, backward: ([dy]) => [transfer(dy, back)] });
+}
+
 declare module '../tensor.js' {
   interface Tensor {
-    /** The tensor in another dtype ({@link cast}) or on another device; itself if nothing changes. */
-    to(target: DType | Device | 'cpu'): Tensor;
+    /** The tensor in another dtype ({@link cast}) or on another device ({@link transfer}). */
+    to(target: DType | Device | (string & {})): Tensor;
   }
 }
 
-Tensor.prototype.to = function (this: Tensor, target: DType | Device | 'cpu'): Tensor {
+Tensor.prototype.to = function (this: Tensor, target: DType | Device | (string & {})): Tensor {
   if (dtypes.includes(target as DType)) return cast(this, target as DType);
-  const device = findDevice(target as Device | string);
-  if (device === this.device) return this;
-  throw new DeviceError(
-    `to: no way from ${this.device} to ${device}; devices: ${devices().join(', ')}`,
+  check(
+    target instanceof Device || devices().some(({ name }) => name === target),
+    () =>
+      `to: '${String(target)}' is neither a dtype (${dtypes.join(', ')}) nor a device ` +
+      `(${devices().join(', ')})`,
   );
+  return transfer(this, target);
 };

@@ -2,7 +2,9 @@ import { isGradEnabled, op } from '../autograd/index.js';
 import { checkFloating, checkRank, checkSameDType, checkTensors } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsLow, toLow, toLowWeight } from './autocast.js';
 import { activationBackward } from './linear.js';
 import { sum } from './reduce.js';
 
@@ -107,6 +109,14 @@ export function conv2d(
   const tensors = { x, weight, bias, channelAdd, residual };
   checkTensors('conv2d', tensors);
   checkFloating('conv2d', tensors);
+  if (needsLow(x, weight, bias, channelAdd, residual))
+    return tidy(() =>
+      conv2d(toLow(x), toLowWeight(weight), toLowWeight(bias), {
+        ...options,
+        channelAdd: toLow(channelAdd),
+        residual: toLow(residual),
+      }),
+    );
   checkSameDType('conv2d', tensors);
   checkRank('conv2d', 'x', x, 4);
   checkRank('conv2d', 'weight', weight, 4);

@@ -2,7 +2,9 @@ import { op } from '../autograd/index.js';
 import { checkDType, checkFloating, checkTensors } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsWide, toWide } from './autocast.js';
 import { statisticsDType } from './norm_arguments.js';
 
 const kernels = native<{
@@ -59,6 +61,7 @@ export function crossEntropy(
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = 'mean' } = options;
   checkTensors('crossEntropy', { logits, target });
   checkFloating('crossEntropy', { logits });
+  if (needsWide(logits)) return tidy(() => crossEntropy(toWide(logits), target, options));
   checkDType('crossEntropy', 'target', target, ['int64', 'int32']);
   checkShape(
     logits.rank >= 1 && logits.shape[logits.rank - 1] > 0,

@@ -1,3 +1,4 @@
+// Every function that works element by element. Long because it is the list of them.
 import { op } from '../autograd/index.js';
 import { checkDType, checkFloating, checkSameDType, checkTensors } from '../checks.js';
 import { isFloating, type DType } from '../dtype.js';
@@ -5,6 +6,7 @@ import { check, DTypeError, ShapeError } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { tidy } from '../scope.js';
 import { empty, Tensor } from '../tensor.js';
+import { needsWide, needsWidest, toWide, toWidest } from './autocast.js';
 
 type UnaryForward = (x: Id, p: number, q: number, y: Id) => void;
 type UnaryBackward = (x: Id, dy: Id, p: number, q: number, dx: Id) => void;
@@ -52,11 +54,13 @@ function checkNumber(name: string, x: Tensor, value: number): void {
   );
 }
 
+type Integers = 'floating only' | 'integers too';
+
 // An op of one operand and up to two numbers, from the kernels `stem_forward` and `stem_backward`.
 function unary(
   name: string,
   stem: string,
-  integers: 'floating only' | 'integers too' = 'floating only',
+  integers: Integers = 'floating only',
 ): (x: Tensor, p?: number, q?: number) => Tensor {
   const kernels = native<Record<string, UnaryForward & UnaryBackward>>(
     `${stem}_forward`,
@@ -89,9 +93,14 @@ function unary(
 
 /** A function of one tensor, element by element. */
 type Unary = (x: Tensor) => Tensor;
-const plain = (name: string, stem = name, integers?: 'integers too'): Unary => {
+const plain = (name: string, stem = name, integers?: Integers): Unary => {
   const run = unary(name, stem, integers);
   return (x) => run(x);
+};
+// As plain; in float32 inside autocast(), because 16 bits lack its range or its digits.
+const wide = (name: string, integers?: Integers): Unary => {
+  const run = unary(name, name, integers);
+  return (x) => (needsWide(x) ? tidy(() => run(toWide(x))) : run(x));
 };
 
 /** −x */
@@ -101,21 +110,21 @@ export const abs = plain('abs', 'abs', 'integers too');
 /** −1, 0 or 1. */
 export const sign = plain('sign', 'sign', 'integers too');
 /** x² */
-export const square = plain('square', 'square', 'integers too');
+export const square = wide('square', 'integers too');
 /** √x */
 export const sqrt = plain('sqrt');
 /** 1/√x */
-export const rsqrt = plain('rsqrt');
+export const rsqrt = wide('rsqrt');
 /** 1/x */
-export const reciprocal = plain('reciprocal');
+export const reciprocal = wide('reciprocal');
 /** e^x */
-export const exp = plain('exp');
+export const exp = wide('exp');
 /** e^x − 1, exact near 0. */
-export const expm1 = plain('expm1');
+export const expm1 = wide('expm1');
 /** Natural logarithm. */
-export const log = plain('log');
+export const log = wide('log');
 /** ln(1 + x), exact near 0. */
-export const log1p = plain('log1p');
+export const log1p = wide('log1p');
 export const sin = plain('sin');
 export const cos = plain('cos');
 /** Largest integer not above x. Gradient 0. */
@@ -130,7 +139,7 @@ export const tanh = plain('tanh');
 /** 1 / (1 + e^−x) */
 export const sigmoid = plain('sigmoid');
 /** ln(1 + e^x), without overflow. */
-export const softplus = plain('softplus');
+export const softplus = wide('softplus');
 /** x·σ(x), also called swish. */
 export const silu = plain('silu');
 /** x·Φ(x), the exact form with the error function. */
@@ -169,6 +178,8 @@ interface Combination {
 
 function combine(name: string, a: Tensor, b: Tensor, { forward, backward }: Combination): Tensor {
   checkTensors(name, { a, b });
+  if (needsWidest([a, b]))
+    return tidy(() => combine(name, ...toWidest([a, b]), { forward, backward }));
   checkSameDType(name, { a, b });
   if (a.dtype === 'bool')
     throw new DTypeError(`${name}: operands are bool; convert them with .to('float32')`);
@@ -230,7 +241,8 @@ export function mul(a: Operand, b: Operand): Tensor {
 /** a / b with broadcasting; see {@link add}. Floating dtypes. */
 export function div(a: Operand, b: Operand): Tensor {
   if (typeof b === 'number') return divScalar(a as Tensor, b);
-  if (typeof a === 'number') return scalarDiv(b, a);
+  if (typeof a === 'number')
+    return needsWide(b) ? tidy(() => scalarDiv(toWide(b), a)) : scalarDiv(b, a);
   checkFloating('div', { a, b });
   return combine('div', a, b, {
     forward: kernels.div_forward,
@@ -243,6 +255,7 @@ export function div(a: Operand, b: Operand): Tensor {
 
 /** a^b with broadcasting; see {@link add}. Floating dtypes. */
 export function pow(a: Operand, b: Operand): Tensor {
+  if (needsWide(a, b)) return tidy(() => pow(toWide(a), toWide(b)));
   if (typeof b === 'number') return b === 2 ? square(a as Tensor) : powScalar(a as Tensor, b);
   if (typeof a === 'number') {
     check(a > 0, () => `pow: a number to the power of a tensor must be positive, got ${a}`);
@@ -304,10 +317,11 @@ const fillKernels = native<{ fill(value: number, y: Id): void }>('fill');
 function relation(name: string, logical = false): (a: Tensor, b: Operand) => Tensor {
   const stem = `${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}_forward`;
   const forward: Combine = native<Record<string, Combine>>(stem)[stem];
-  return (a, value) => {
+  return function relate(a, value): Tensor {
     checkTensors(name, { a });
     const b = operand(name, a, value);
     checkTensors(name, { a, b });
+    if (needsWidest([a, b])) return tidy(() => relate(...toWidest([a, b])));
     checkSameDType(name, { a, b });
     if (logical) checkDType(name, 'a', a, ['bool']);
     const y = empty(broadcastShape(name, a.shape, b.shape), { dtype: 'bool', device: a.device });
@@ -366,6 +380,7 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   const [yes, no] = [operand('where', like, a), operand('where', like, b)];
   checkTensors('where', { condition, a: yes, b: no });
   checkDType('where', 'condition', condition, ['bool']);
+  if (needsWidest([yes, no])) return tidy(() => where(condition, ...toWidest([yes, no])));
   checkSameDType('where', { a: yes, b: no });
   const y = empty(broadcastShape('where', condition.shape, yes.shape, no.shape), yes);
   whereKernels.where_forward(condition.id, yes.id, no.id, y.id);

@@ -4,7 +4,7 @@ export { avgPool2d, maxPool2d, type Pool2dOptions } from './pool.js';
 export { embedding } from './embedding.js';
 export { resize, upsampleNearest2x, type ResizeOptions } from './resize.js';
 export { timestepEmbedding, type TimestepEmbeddingOptions } from './timestep_embedding.js';
-export { cast } from './cast.js';
+export { cast, transfer } from './cast.js';
 export {
   neg,
   abs,

@@ -10,7 +10,9 @@ import {
 import type { DType } from '../dtype.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsWidest, toWidest } from './autocast.js';
 
 const kernels = native<{
   gather_forward(x: Id, index: Id, axis: number, y: Id): void;
@@ -67,6 +69,11 @@ export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
 export function scatterAdd(x: Tensor, axis: number, index: Tensor, src: Tensor): Tensor {
   checkTensors('scatterAdd', { x, index, src });
   checkFloating('scatterAdd', { x });
+  if (needsWidest([x, src]))
+    return tidy(() => {
+      const [wideX, wideSrc] = toWidest([x, src]);
+      return scatterAdd(wideX, axis, index, wideSrc);
+    });
   checkSameDType('scatterAdd', { x, src });
   const along = normalizeAxis('scatterAdd', axis, x.rank);
   checkLines('scatterAdd', x, index, along);
@@ -115,6 +122,11 @@ export function indexSelect(x: Tensor, axis: number, ids: Tensor): Tensor {
 export function indexAdd(x: Tensor, axis: number, ids: Tensor, src: Tensor): Tensor {
   checkTensors('indexAdd', { x, ids, src });
   checkFloating('indexAdd', { x });
+  if (needsWidest([x, src]))
+    return tidy(() => {
+      const [wideX, wideSrc] = toWidest([x, src]);
+      return indexAdd(wideX, axis, ids, wideSrc);
+    });
   checkSameDType('indexAdd', { x, src });
   checkRank('indexAdd', 'ids', ids, 1);
   checkDType('indexAdd', 'ids', ids, integers);

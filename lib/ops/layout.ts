@@ -2,7 +2,9 @@ import { op } from '../autograd/index.js';
 import { checkSameDType, checkTensors, normalizeAxis } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsWidest, toWidest } from './autocast.js';
 import { reshape } from './view.js';
 
 const kernels = native<{
@@ -41,7 +43,7 @@ function checkList(name: string, tensors: readonly Tensor[]): void {
   );
   const named = Object.fromEntries(tensors.map((x, i) => [`tensors[${i}]`, x]));
   checkTensors(name, named);
-  checkSameDType(name, named);
+  if (!needsWidest(tensors)) checkSameDType(name, named);
 }
 
 /**
@@ -88,6 +90,7 @@ export function transpose(x: Tensor, a = -2, b = -1): Tensor {
  */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   checkList('concat', tensors);
+  if (needsWidest(tensors)) return tidy(() => concat(toWidest(tensors), axis));
   const [first] = tensors;
   const along = normalizeAxis('concat', axis, first.rank);
   for (const x of tensors)

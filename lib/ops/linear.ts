@@ -2,7 +2,9 @@ import { isGradEnabled, op } from '../autograd/index.js';
 import { checkFloating, checkRank, checkSameDType, checkTensors } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsLow, toLow, toLowWeight } from './autocast.js';
 import { matmul } from './matmul.js';
 
 const kernels = native<{
@@ -60,6 +62,13 @@ export function linear(
   const { activation, residual } = options;
   checkTensors('linear', { x, weight, bias, residual });
   checkFloating('linear', { x, weight, bias, residual });
+  if (needsLow(x, weight, bias, residual))
+    return tidy(() =>
+      linear(toLow(x), toLowWeight(weight), toLowWeight(bias), {
+        activation,
+        residual: toLow(residual),
+      }),
+    );
   checkSameDType('linear', { x, weight, bias, residual });
   checkRank('linear', 'weight', weight, 2);
   check(

@@ -2,7 +2,9 @@ import { op } from '../autograd/index.js';
 import { checkFloating, checkSameDType, checkTensors } from '../checks.js';
 import { checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsLow, toLow } from './autocast.js';
 
 const kernels = native<{
   matmul_forward(a: Id, b: Id, transposeA: boolean, transposeB: boolean, y: Id): void;
@@ -41,6 +43,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { transposeA = false, transposeB = false } = options;
   checkTensors('matmul', { a, b });
   checkFloating('matmul', { a, b });
+  if (needsLow(a, b)) return tidy(() => matmul(toLow(a), toLow(b), options));
   checkSameDType('matmul', { a, b });
   checkShape(
     a.rank >= 1 && b.rank >= 1,

@@ -6,6 +6,7 @@ import { isFloating, type DType } from '../dtype.js';
 import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { div, eq, gt, mul, sqrt, square, sub, where } from './elementwise.js';
+import { needsWide, toWide } from './autocast.js';
 import { cast } from './cast.js';
 import { expand } from './layout.js';
 import { reshape } from './view.js';
@@ -72,6 +73,7 @@ const spread = (dy: Tensor, { kept }: Plan, shape: readonly number[]): Tensor =>
 /** Sum over axes. Integers and bool sum to int64. The sum of nothing is 0. */
 export function sum(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('sum', { x });
+  if (needsWide(x)) return tidy(() => sum(toWide(x), axis, options));
   const p = plan('sum', x, axis, options);
   const { shape } = x;
   return op({
@@ -86,6 +88,7 @@ export function sum(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor
 export function mean(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('mean', { x });
   checkFloating('mean', { x });
+  if (needsWide(x)) return tidy(() => mean(toWide(x), axis, options));
   const p = plan('mean', x, axis, options);
   const { shape } = x;
   return op({
@@ -109,6 +112,7 @@ function productOfOthers(x: Tensor, { axes }: Plan): Tensor {
 /** Product over axes. Integers multiply to int64. The product of nothing is 1. */
 export function prod(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('prod', { x });
+  if (needsWide(x)) return tidy(() => prod(toWide(x), axis, options));
   const p = plan('prod', x, axis, options);
   const y = run(kernels.reduce_prod, x, p, sumDType(x));
   return op({
@@ -170,6 +174,7 @@ function varianceOf(
 ): Tensor {
   checkTensors(name, { x });
   checkFloating(name, { x });
+  if (needsWide(x)) return tidy(() => varianceOf(name, toWide(x), axis, options, finish));
   const { correction = 1, ...shape } = options;
   const { count } = plan(name, x, axis, shape);
   return in32Bits(x, (x) => {
@@ -190,6 +195,7 @@ export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tens
 export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {
   checkTensors('norm', { x });
   checkFloating('norm', { x });
+  if (needsWide(x)) return tidy(() => norm(toWide(x), axis, options));
   const p = plan('norm', x, axis, options);
   return in32Bits(x, (x) => {
     const squares = run(kernels.reduce_square, x, p, x.dtype);

@@ -2,7 +2,9 @@ import { op } from '../autograd/index.js';
 import { checkTensors, normalizeAxis } from '../checks.js';
 import { check, DTypeError } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsWide, toWide } from './autocast.js';
 import { reshape } from './view.js';
 
 const kernels = native<{
@@ -28,7 +30,8 @@ function running(x: Tensor, axis: number, reverse: boolean): Tensor {
 export function cumsum(x: Tensor, axis: number): Tensor {
   checkTensors('cumsum', { x });
   if (x.dtype === 'bool') throw new DTypeError(`cumsum: x is bool; convert it with .to('int64')`);
-  return running(x, normalizeAxis('cumsum', axis, x.rank), false);
+  const along = normalizeAxis('cumsum', axis, x.rank);
+  return needsWide(x) ? tidy(() => running(toWide(x), along, false)) : running(x, along, false);
 }
 
 export interface ArgOptions {

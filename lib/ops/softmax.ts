@@ -1,7 +1,9 @@
 import { op } from '../autograd/index.js';
 import { checkFloating, checkTensors, normalizeAxis } from '../checks.js';
 import { native, type Id } from '../native.js';
+import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
+import { needsWide, toWide } from './autocast.js';
 
 type Forward = (x: Id, axis: number, y: Id) => void;
 type Backward = (dy: Id, y: Id, axis: number, dx: Id) => void;
@@ -46,6 +48,7 @@ function normalized(
 ): Tensor {
   checkTensors(name, { x });
   checkFloating(name, { x });
+  if (needsWide(x)) return tidy(() => normalized(name, toWide(x), axis, forward, backward));
   const along = normalizeAxis(name, axis, x.rank);
   const y = empty(x.shape, x);
   forward(x.id, along, y.id);

@@ -1,6 +1,7 @@
 import { zeros } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { keep } from '../scope.js';
+import { noteWeightsChanged } from '../ops/autocast.js';
 import { empty, Tensor } from '../tensor.js';
 import { isFloating } from '../dtype.js';
 import { copyInto } from './copy.js';
@@ -74,6 +75,7 @@ export abstract class Optimizer<Options extends { lr: number }> {
   /** Updates every parameter that has a gradient. */
   step(options: StepOptions = {}): void {
     for (const batch of this.batches()) this.update(batch, options.gradScale ?? null);
+    noteWeightsChanged();
   }
 
   protected abstract update(batch: Batch<Options>, gradScale: Tensor | null): void;

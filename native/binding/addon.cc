@@ -1,5 +1,6 @@
 // The addon's exports beside the kernels: tensors' lifetime, transfers, devices, settings.
 #include <cstring>
+#include <sstream>
 
 #include "binding/instance.h"
 #include "binding/ops.h"
@@ -18,6 +19,11 @@ int64_t integer(const Napi::CallbackInfo& info, size_t position, const char* wha
   EMULSION_CHECK(real == std::floor(real) && std::fabs(real) < 9007199254740992.0, what,
                  ": expected an integer, got ", real);
   return static_cast<int64_t>(real);
+}
+
+// Recorded work runs later: nothing can be waited for, and the host's bytes would be gone.
+void refuse_while_recording(const Napi::CallbackInfo& info, const char* op) {
+  EMULSION_CHECK(!instance(info.Env()).graphs.recording(), op, ": not while work is recorded");
 }
 
 Handles::Slot& slot(const Napi::CallbackInfo& info, size_t position, const char* op) {
@@ -49,6 +55,23 @@ DType dtype_from(const Napi::CallbackInfo& info, size_t position, const char* op
   return static_cast<DType>(code);
 }
 
+void* allocate(Instance& owner, Device& device, size_t bytes) {
+  try {
+    return device.allocator().allocate(bytes);
+  } catch (const Error& error) {
+    std::ostringstream message;
+    message << error.what();
+    const char* title = ". Largest live blocks on ";
+    for (const Handles::Slot* slot : owner.handles.largest(device, 5)) {
+      if (title) message << title << device.name() << ':';
+      title = nullptr;
+      message << "\n  " << slot->storage->bytes << " bytes: " << dtype_name(slot->view.dtype) << ' '
+              << slot->view.shape.to_string();
+    }
+    throw Error(error.code(), message.str());
+  }
+}
+
 // empty(device, dtype, ...shape) -> id of an uninitialised tensor.
 napi_value empty(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
@@ -57,7 +80,7 @@ napi_value empty(const Napi::CallbackInfo& info) {
   view.dtype = dtype_from(info, 1, "empty");
   view.shape = shape_from(info, 2, "empty");
   const size_t bytes = static_cast<size_t>(view.bytes());
-  view.data = device.allocator().allocate(bytes);
+  view.data = allocate(owner, device, bytes);
   const double id = owner.handles.create(new Storage{&device, view.data, bytes, 0}, view);
   owner.report_external_memory(info.Env(), false);
   return Napi::Number::New(info.Env(), id);
@@ -124,6 +147,7 @@ Bytes bytes_for(const Napi::CallbackInfo& info, size_t position, const View& vie
 
 // write(id, typed array): host to device. The array may be changed right after.
 napi_value write(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "write");
   Handles::Slot& to = slot(info, 0, "write");
   const Bytes from = bytes_for(info, 1, to.view, "write");
   to.storage->device->write(to.view.data, from.data, from.length);
@@ -135,6 +159,7 @@ napi_value read(const Napi::CallbackInfo& info) {
   Handles::Slot& from = slot(info, 0, "read");
   const Bytes to = bytes_for(info, 1, from.view, "read");
   Device& device = *from.storage->device;
+  refuse_while_recording(info, "read");
   return instance(info.Env()).read_later(device, to.array, to.data, from.view.data, to.length);
 }
 
@@ -143,17 +168,34 @@ napi_value read_sync(const Napi::CallbackInfo& info) {
   Handles::Slot& from = slot(info, 0, "readSync");
   const Bytes to = bytes_for(info, 1, from.view, "readSync");
   Device& device = *from.storage->device;
+  refuse_while_recording(info, "readSync");
   device.read(to.data, from.view.data, to.length);
   return info.Env().Undefined();
 }
 
+// transfer(from, to): copies between tensors of one dtype and size on two devices.
+napi_value transfer(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "transfer");
+  const Handles::Slot& from = slot(info, 0, "transfer");
+  const Handles::Slot& to = slot(info, 1, "transfer");
+  EMULSION_CHECK(from.view.dtype == to.view.dtype && from.view.numel() == to.view.numel(),
+                 "transfer: from ", dtype_name(from.view.dtype), ' ', from.view.shape, " to ",
+                 dtype_name(to.view.dtype), ' ', to.view.shape);
+  if (from.view.bytes() > 0)
+    emulsion::transfer(*from.storage->device, from.view.data, *to.storage->device, to.view.data,
+                       static_cast<size_t>(from.view.bytes()));
+  return info.Env().Undefined();
+}
+
 napi_value synchronize(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "synchronize");
   Instance& owner = instance(info.Env());
   return owner.read_later(owner.device(integer(info, 0, "synchronize")),
                           Napi::Object::New(info.Env()), nullptr, nullptr, 0);
 }
 
 napi_value synchronize_sync(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "synchronizeSync");
   Device& device = instance(info.Env()).device(integer(info, 0, "synchronizeSync"));
   device.wait();
   device.take_fault();
@@ -167,6 +209,7 @@ napi_value memory_stats(const Napi::CallbackInfo& info) {
   result.Set("liveBytes", static_cast<double>(stats.live_bytes));
   result.Set("peakBytes", static_cast<double>(stats.peak_bytes));
   result.Set("cachedBytes", static_cast<double>(stats.cached_bytes));
+  result.Set("graphBytes", static_cast<double>(stats.graph_bytes));
   result.Set("liveBlocks", static_cast<double>(stats.live_blocks));
   result.Set("allocations", static_cast<double>(stats.allocations));
   result.Set("tensors", static_cast<double>(owner.handles.count()));
@@ -179,11 +222,54 @@ napi_value reset_peak(const Napi::CallbackInfo& info) {
 }
 
 napi_value empty_cache(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "emptyCache");
   instance(info.Env()).device(integer(info, 0, "emptyCache")).allocator().empty_cache();
   return info.Env().Undefined();
 }
 
+// setMemoryLimit(device, bytes): negative bytes lift it.
+napi_value set_memory_limit(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "setMemoryLimit");
+  Device& device = instance(info.Env()).device(integer(info, 0, "setMemoryLimit"));
+  const int64_t bytes = integer(info, 1, "setMemoryLimit");
+  device.allocator().set_limit(bytes < 0 ? no_limit : bytes);
+  return info.Env().Undefined();
+}
+
+// records(device) -> whether its work can be captured.
+napi_value records(const Napi::CallbackInfo& info) {
+  const Device& device = instance(info.Env()).device(integer(info, 0, "records"));
+  return Napi::Boolean::New(info.Env(), device.records());
+}
+
+napi_value begin_capture(const Napi::CallbackInfo& info) {
+  Instance& owner = instance(info.Env());
+  owner.graphs.begin(owner.device(integer(info, 0, "beginCapture")));
+  return info.Env().Undefined();
+}
+
+// endCapture() -> the graph's number.
+napi_value end_capture(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(instance(info.Env()).graphs.end()));
+}
+
+napi_value cancel_capture(const Napi::CallbackInfo& info) {
+  instance(info.Env()).graphs.cancel();
+  return info.Env().Undefined();
+}
+
+napi_value replay(const Napi::CallbackInfo& info) {
+  instance(info.Env()).graphs.replay(integer(info, 0, "replay"));
+  return info.Env().Undefined();
+}
+
+napi_value release_graph(const Napi::CallbackInfo& info) {
+  const int64_t id = integer(info, 0, "releaseGraph");
+  return Napi::Boolean::New(info.Env(), instance(info.Env()).graphs.release(id));
+}
+
 napi_value set_threads(const Napi::CallbackInfo& info) {
+  refuse_while_recording(info, "setNumThreads");
   const int64_t count = integer(info, 0, "setNumThreads");
   EMULSION_CHECK(count >= 1 && count <= 256, "setNumThreads: expected 1 to 256 threads, got ",
                  count);
@@ -203,6 +289,27 @@ napi_value set_tf32(const Napi::CallbackInfo& info) {
   allow_tf32(allowed);
   return info.Env().Undefined();
 }
+
+#if defined(EMULSION_HAS_cuda)
+Napi::Object describe(Napi::Env env, const CudaInfo& cuda) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("architectures", Napi::String::New(env, cuda.architectures));
+  result.Set("runtime", Napi::Number::New(env, cuda.runtime));
+  result.Set("driver", Napi::Number::New(env, cuda.driver));
+  result.Set("reason", Napi::String::New(env, cuda.reason));
+  Napi::Array gpus = Napi::Array::New(env);
+  for (const CudaInfo::Gpu& gpu : cuda.gpus) {
+    Napi::Object each = Napi::Object::New(env);
+    each.Set("name", Napi::String::New(env, gpu.name));
+    each.Set("capability", Napi::Number::New(env, gpu.capability));
+    each.Set("memory", Napi::Number::New(env, static_cast<double>(gpu.memory)));
+    each.Set("reason", Napi::String::New(env, gpu.reason));
+    gpus.Set(gpus.Length(), each);
+  }
+  result.Set("gpus", gpus);
+  return result;
+}
+#endif
 
 napi_value engine(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -224,6 +331,9 @@ napi_value engine(const Napi::CallbackInfo& info) {
   result.Set("threads", Napi::Number::New(env, cpu::num_threads()));
   result.Set("tf32", Napi::Boolean::New(env, tf32_allowed()));
   result.Set("kernels", names);
+#if defined(EMULSION_HAS_cuda)
+  result.Set("cuda", describe(env, cuda_info()));
+#endif
   return result;
 }
 
@@ -256,11 +366,19 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<write>(env, exports, "write");
   define<read>(env, exports, "read");
   define<read_sync>(env, exports, "readSync");
+  define<transfer>(env, exports, "transfer");
   define<synchronize>(env, exports, "synchronize");
   define<synchronize_sync>(env, exports, "synchronizeSync");
   define<memory_stats>(env, exports, "memoryStats");
   define<reset_peak>(env, exports, "resetPeak");
   define<empty_cache>(env, exports, "emptyCache");
+  define<set_memory_limit>(env, exports, "setMemoryLimit");
+  define<records>(env, exports, "records");
+  define<begin_capture>(env, exports, "beginCapture");
+  define<end_capture>(env, exports, "endCapture");
+  define<cancel_capture>(env, exports, "cancelCapture");
+  define<replay>(env, exports, "replay");
+  define<release_graph>(env, exports, "releaseGraph");
   define<set_threads>(env, exports, "setNumThreads");
   define<set_tf32>(env, exports, "allowTf32");
   define<engine>(env, exports, "engine");

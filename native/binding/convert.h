@@ -95,6 +95,7 @@ class Arguments {
     EMULSION_CHECK(!device_ || device_ == slot->storage->device, "argument ", position,
                    ": tensors are on different devices");
     device_ = slot->storage->device;
+    owner_.graphs.use(slot->storage);
     return slot->view;
   }
 

@@ -23,6 +23,7 @@ Instance::Instance(Napi::Env env) {
 }
 
 Instance::~Instance() {
+  graphs.clear();
   handles.release_all();
   for (auto& device : devices_) device->wait();
   devices_.clear();

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/handles.h"
+#include "binding/graphs.h"
 
 namespace emulsion::binding {
 
@@ -17,6 +17,7 @@ class Instance {
   ~Instance();
 
   Handles handles;
+  Graphs graphs;
 
   // Throws ERR_INVALID_ARGUMENT for an index without a device.
   Device& device(int64_t index);

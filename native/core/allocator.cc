@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <sstream>
 
 #include "core/errors.h"
 
@@ -11,6 +12,16 @@ namespace {
 // Beyond this a miss returns old blocks to the system first: shapes that no longer occur must not
 // pin memory for ever.
 constexpr int64_t cache_floor = int64_t{256} << 20;
+
+// A block of this size, or nullptr.
+void* take(FreeBlocks& blocks, size_t size) {
+  const auto found = blocks.find(size);
+  if (found == blocks.end()) return nullptr;
+  void* block = found->second.back();
+  found->second.pop_back();
+  if (found->second.empty()) blocks.erase(found);
+  return block;
+}
 
 }  // namespace
 
@@ -26,26 +37,20 @@ size_t CachingAllocator::block_size(size_t bytes) const {
 void* CachingAllocator::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   void* block = nullptr;
-  auto found = cache_.find(size);
-  if (found != cache_.end()) {
-    block = found->second.back();
-    found->second.pop_back();
-    if (found->second.empty()) cache_.erase(found);
+  if (open_ && (block = take(*open_, size)))
+    stats_.graph_bytes -= static_cast<int64_t>(size);
+  else if ((block = take(cache_, size)))
     stats_.cached_bytes -= static_cast<int64_t>(size);
-  } else {
-    if (stats_.cached_bytes > std::max(cache_floor, stats_.live_bytes))
-      trim(stats_.cached_bytes / 2);
-    block = source_.acquire(size);
-    if (!block) {
-      empty_cache();
-      block = source_.acquire(size);
-    }
-    if (!block)
-      fail(ErrorCode::out_of_memory, "out of memory: asked for ", bytes, " bytes while ",
-           stats_.live_bytes, " bytes in ", stats_.live_blocks,
-           " blocks are live; dispose tensors (tidy, scope), use smaller ",
-           "batches or checkpoint()");
+  else
+    block = acquire(size);
+  if (!block) {
+    std::ostringstream most;
+    if (limit_ != no_limit) most << " (the limit is " << limit_ << ")";
+    fail(ErrorCode::out_of_memory, "out of memory: asked for ", bytes, " bytes while ",
+         stats_.live_bytes, " bytes in ", stats_.live_blocks, " blocks are live", most.str(),
+         "; dispose tensors (tidy, scope), use smaller batches or checkpoint()");
   }
+  if (open_) pooled_[block] = open_;
   stats_.live_bytes += static_cast<int64_t>(size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
   ++stats_.live_blocks;
@@ -53,13 +58,60 @@ void* CachingAllocator::allocate(size_t bytes) {
   return block;
 }
 
+// A new block, or nullptr. While a pool is open nothing goes back to the system: a device that
+// records cannot do that.
+void* CachingAllocator::acquire(size_t size) {
+  if (!open_ && stats_.cached_bytes > std::max(cache_floor, stats_.live_bytes))
+    trim(stats_.cached_bytes / 2);
+  const int64_t room = limit_ - stats_.live_bytes - stats_.graph_bytes;
+  if (room < 0 || size > static_cast<uint64_t>(room)) return nullptr;
+  const int64_t cacheable = room - static_cast<int64_t>(size);
+  if (stats_.cached_bytes > cacheable) {
+    if (open_) return nullptr;
+    trim(cacheable);
+  }
+  void* block = source_.acquire(size);
+  if (block || open_) return block;
+  empty_cache();
+  return source_.acquire(size);
+}
+
 void CachingAllocator::free(void* block, size_t bytes) {
   const size_t size = block_size(bytes);
   stats_.live_bytes -= static_cast<int64_t>(size);
   --stats_.live_blocks;
+  if (!pooled_.empty()) {
+    const auto found = pooled_.find(block);
+    if (found != pooled_.end()) {
+      (*found->second)[size].push_back(block);
+      stats_.graph_bytes += static_cast<int64_t>(size);
+      return;
+    }
+  }
+  give_back(block, size);
+}
+
+void CachingAllocator::give_back(void* block, size_t size) {
   if (reuse_ == Reuse::none) return source_.release(block, size);
   cache_[size].push_back(block);
   stats_.cached_bytes += static_cast<int64_t>(size);
+}
+
+void CachingAllocator::dissolve_pool(FreeBlocks& pool) {
+  if (open_ == &pool) open_ = nullptr;
+  std::erase_if(pooled_, [&](const auto& entry) { return entry.second == &pool; });
+  for (const auto& [size, blocks] : pool)
+    for (void* block : blocks) {
+      stats_.graph_bytes -= static_cast<int64_t>(size);
+      give_back(block, size);
+    }
+  pool.clear();
+}
+
+void CachingAllocator::set_limit(int64_t bytes) {
+  limit_ = bytes;
+  if (limit_ != no_limit)
+    trim(std::max<int64_t>(0, limit_ - stats_.live_bytes - stats_.graph_bytes));
 }
 
 void CachingAllocator::trim(int64_t keep) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <unordered_map>
 #include <vector>
 
 namespace emulsion {
@@ -15,6 +16,7 @@ struct MemoryStats {
   int64_t live_bytes = 0;    // held by tensors
   int64_t peak_bytes = 0;    // highest live_bytes so far
   int64_t cached_bytes = 0;  // free blocks kept for reuse
+  int64_t graph_bytes = 0;   // free blocks that a recorded graph keeps for its next run
   int64_t live_blocks = 0;
   int64_t allocations = 0;  // since the start, cache hits included
 };
@@ -31,6 +33,11 @@ class MemorySource {
 // size: then a source can watch the borders and the lifetime of every block.
 enum class Reuse { cached, none };
 
+// Blocks by their size.
+using FreeBlocks = std::map<size_t, std::vector<void*>>;
+
+constexpr int64_t no_limit = INT64_MAX;
+
 class CachingAllocator {
  public:
   explicit CachingAllocator(MemorySource& source, Reuse reuse = Reuse::cached)
@@ -43,14 +50,31 @@ class CachingAllocator {
   void reset_peak() { stats_.peak_bytes = stats_.live_bytes; }
   const MemoryStats& stats() const { return stats_; }
 
+  // Caps what is held of the source, cached blocks included. What is live already stays.
+  void set_limit(int64_t bytes);
+  int64_t limit() const { return limit_; }
+
+  // From here to close_pool() blocks are marked as the pool's: freed ones return to it and to
+  // nobody else, because a recorded graph reads and writes at their addresses.
+  void open_pool(FreeBlocks& pool) { open_ = &pool; }
+  void close_pool() { open_ = nullptr; }
+  // Makes ordinary blocks of the pool's, free ones and those still live.
+  void dissolve_pool(FreeBlocks& pool);
+  bool is_pooled(void* block) const { return pooled_.count(block) > 0; }
+
  private:
   // The size a request is served with.
   size_t block_size(size_t bytes) const;
   void trim(int64_t keep);
+  void* acquire(size_t size);
+  void give_back(void* block, size_t size);
 
   MemorySource& source_;
   const Reuse reuse_;
-  std::map<size_t, std::vector<void*>> cache_;  // by block size
+  FreeBlocks cache_;
+  FreeBlocks* open_ = nullptr;
+  std::unordered_map<void*, FreeBlocks*> pooled_;
+  int64_t limit_ = no_limit;
   MemoryStats stats_;
 };
 

@@ -6,15 +6,17 @@
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/errors.h"
 
 namespace emulsion {
 
-// One unit of work; a heap-allocated closure that is run once.
+// One unit of work; a heap-allocated closure that is run once, or by every replay of a graph.
 class Task {
  public:
   Task() = default;
@@ -34,6 +36,21 @@ class Task {
     Body body;
   };
   std::unique_ptr<Base> body_;
+};
+
+// What a device recorded for replay. Work in it names addresses, so the blocks behind them are its
+// own as long as it lives.
+class Graph {
+ public:
+  explicit Graph(CachingAllocator& allocator) : allocator_(allocator) {}
+  virtual ~Graph() { allocator_.dissolve_pool(pool_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+ protected:
+  friend class Device;
+  CachingAllocator& allocator_;
+  FreeBlocks pool_;
 };
 
 // Whose kernels a device runs.
@@ -66,12 +83,49 @@ class Device {
   // Copies once everything submitted so far has run, then calls `done` on another thread. After a
   // fault `to` may be left as it is.
   virtual void read_then(void* to, const void* from, size_t bytes, Done done) = 0;
+  // Copies into a block in queue order, once `ready` has come; an exception it brings becomes this
+  // device's fault. `from` is kept until then.
+  virtual void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                          size_t bytes) = 0;
+  // Host memory that this device transfers fastest.
+  virtual std::shared_ptr<void> staging(size_t bytes) = 0;
+
+  // Whether work can be recorded for replay.
+  virtual bool records() const { return false; }
+  // From here to end_capture() submitted work is recorded and does not run; nothing may be read,
+  // written from the host or waited for meanwhile.
+  void begin_capture() {
+    if (!records()) fail(ErrorCode::unsupported, "capture: ", name(), " does not record");
+    EMULSION_CHECK(!recording_, "capture: ", name(), " is recording already");
+    recording_ = start_recording();
+    allocator_->open_pool(recording_->pool_);
+  }
+  // Throws what went wrong while recording.
+  std::unique_ptr<Graph> end_capture() {
+    EMULSION_CHECK(recording_, "capture: ", name(), " is not recording");
+    allocator_->close_pool();
+    std::unique_ptr<Graph> graph = std::move(recording_);
+    finish_recording(*graph);
+    return graph;
+  }
+  bool capturing() const { return recording_ != nullptr; }
+  // Enqueues recorded work.
+  virtual void replay(Graph&) {
+    fail(ErrorCode::unsupported, "replay: ", name(), " records nothing");
+  }
 
   CachingAllocator& allocator() { return *allocator_; }
 
  protected:
+  virtual std::unique_ptr<Graph> start_recording() { return nullptr; }
+  virtual void finish_recording(Graph&) {}
+
   std::unique_ptr<CachingAllocator> allocator_;
+  std::unique_ptr<Graph> recording_;
 };
+
+// Copies a block to another device, in the order of both queues. Neither waits here.
+void transfer(Device& source, const void* from, Device& target, void* to, size_t bytes);
 
 // Whether operations run at their call, for debugging: EMULSION_SYNC=1.
 inline bool runs_synchronously() {
@@ -85,6 +139,22 @@ std::unique_ptr<Device> make_cpu_device();
 #if defined(EMULSION_HAS_cuda)
 // The devices of the CUDA engine that this machine has; none without a driver or a GPU.
 std::vector<std::unique_ptr<Device>> make_cuda_devices();
+
+// What the CUDA engine was built for and what it finds here.
+struct CudaInfo {
+  struct Gpu {
+    std::string name;
+    int capability;  // 10 * major + minor
+    int64_t memory;
+    std::string reason;  // why it is not used; empty: it is
+  };
+  std::string architectures;  // compiled in, as in "80,90a"
+  int runtime;                // version of the CUDA runtime: 1000 * major + 10 * minor
+  int driver;                 // the newest that the driver supports, 0 without a driver
+  std::string reason;         // why no GPU can be asked; empty: they can
+  std::vector<Gpu> gpus;
+};
+CudaInfo cuda_info();
 #endif
 
 }  // namespace emulsion

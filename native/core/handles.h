@@ -4,8 +4,10 @@
 // valid.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <unordered_map>
 #include <vector>
 
 #include "core/device.h"
@@ -67,6 +69,10 @@ class Handles {
     Storage* storage = slot->storage;
     slot->storage = nullptr;
     free_.push_back(static_cast<uint32_t>(slot - slots_.data()));
+    unreference(storage);
+  }
+
+  static void unreference(Storage* storage) {
     if (--storage->references > 0) return;
     storage->device->allocator().free(storage->block, storage->bytes);
     delete storage;
@@ -75,6 +81,21 @@ class Handles {
   void release_all() {
     for (Slot& slot : slots_)
       if (slot.storage) release(&slot);
+  }
+
+  // The largest live blocks of a device, for who wants to know what fills it: one tensor of each.
+  std::vector<const Slot*> largest(const Device& device, size_t most) const {
+    std::unordered_map<const Storage*, const Slot*> blocks;
+    for (const Slot& slot : slots_)
+      if (slot.storage && slot.storage->device == &device) blocks.try_emplace(slot.storage, &slot);
+    std::vector<const Slot*> list;
+    for (const auto& [storage, slot] : blocks) list.push_back(slot);
+    const auto larger = [](const Slot* a, const Slot* b) {
+      return a->storage->bytes != b->storage->bytes ? a->storage->bytes > b->storage->bytes : a < b;
+    };
+    std::sort(list.begin(), list.end(), larger);
+    list.resize(std::min(list.size(), most));
+    return list;
   }
 
   int64_t count() const { return static_cast<int64_t>(slots_.size() - free_.size()); }

@@ -41,6 +41,7 @@ class QueueDevice final : public Device, private MemorySource {
   }
 
   ~QueueDevice() override {
+    recording_.reset();
     allocator_.reset();  // its blocks are released in queue order, before the thread stops
     if (synchronous_) return;
     {
@@ -56,6 +57,14 @@ class QueueDevice final : public Device, private MemorySource {
 
   void submit(const char* op, Task task) override {
     if (synchronous_) return faults_.run(op, task, true);
+    if (capturing()) {
+      static_cast<TaskGraph&>(*recording_).tasks->push_back({op, std::move(task)});
+      return;
+    }
+    enqueue(op, std::move(task));
+  }
+
+  void enqueue(const char* op, Task task) {
     const uint64_t number = submitted_.load(std::memory_order_relaxed);
     if (number >= queue_capacity) wait_for(number - queue_capacity + 1);
     queue_[number % queue_capacity] = {op, std::move(task)};
@@ -65,6 +74,17 @@ class QueueDevice final : public Device, private MemorySource {
       std::lock_guard lock(mutex_);
     }  // past this the queue thread is asleep, or has seen the number
     work_.notify_one();
+  }
+
+  // The CPU engine records nothing: what a replay would save, its queue hides already. The emulator
+  // does, so that the rules of recording are tested without a GPU.
+  bool records() const override { return engine_ == Engine::cuda && !synchronous_; }
+
+  void replay(Graph& graph) override {
+    // The tasks outlive the graph if it goes before the queue gets here.
+    submit("replay", Task([this, tasks = static_cast<TaskGraph&>(graph).tasks] {
+             for (Entry& entry : *tasks) faults_.run(entry.op, entry.task, false);
+           }));
   }
 
   void wait() override { wait_for(submitted_.load(std::memory_order_relaxed)); }
@@ -95,6 +115,18 @@ class QueueDevice final : public Device, private MemorySource {
     if (bytes) memory_->read(to, from, bytes);
   }
 
+  void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                  size_t bytes) override {
+    submit("transfer", Task([this, ready = std::move(ready), to, from = std::move(from), bytes] {
+             ready.get();
+             memory_->write(to, from.get(), bytes);
+           }));
+  }
+
+  std::shared_ptr<void> staging(size_t bytes) override {
+    return std::shared_ptr<char[]>(new char[bytes]);
+  }
+
   void read_then(void* to, const void* from, size_t bytes, Done done) override {
     submit("read", Task([this, to, from, bytes, done = std::move(done)] {
              auto fault = steal_fault();
@@ -108,6 +140,15 @@ class QueueDevice final : public Device, private MemorySource {
     const char* op = nullptr;
     Task task;
   };
+
+  struct TaskGraph final : Graph {
+    using Graph::Graph;
+    std::shared_ptr<std::vector<Entry>> tasks = std::make_shared<std::vector<Entry>>();
+  };
+
+  std::unique_ptr<Graph> start_recording() override {
+    return std::make_unique<TaskGraph>(*allocator_);
+  }
 
   // Waits until the first `count` entries have run.
   void wait_for(uint64_t count) {
@@ -149,7 +190,9 @@ class QueueDevice final : public Device, private MemorySource {
   void* acquire(size_t bytes) override { return memory_->acquire(bytes); }
 
   void release(void* block, size_t bytes) override {
-    submit("release", Task([this, block, bytes] { memory_->release(block, bytes); }));
+    Task task([this, block, bytes] { memory_->release(block, bytes); });
+    if (synchronous_) return faults_.run("release", task, true);
+    enqueue("release", std::move(task));  // never part of a recording
   }
 
   const std::string name_;

@@ -12,11 +12,11 @@
 
 #include "core/faults.h"
 #include "cuda/host.h"
+#include "cuda/machine.h"
 
 namespace emulsion::cuda {
 namespace {
 
-constexpr int oldest_capability = 80;  // cp.async, bfloat16 on tensor cores
 constexpr size_t default_shared_bytes = 48 << 10;
 
 ErrorCode code_of(cudaError_t error) {
@@ -66,6 +66,15 @@ class Staging {
   std::map<size_t, std::vector<void*>> free_;
 };
 
+struct CudaGraph final : Graph {
+  using Graph::Graph;
+  // One that still runs is freed when it has run.
+  ~CudaGraph() override {
+    if (executable) cudaGraphExecDestroy(executable);
+  }
+  cudaGraphExec_t executable = nullptr;
+};
+
 class CudaDevice;
 thread_local CudaDevice* running = nullptr;
 
@@ -82,6 +91,7 @@ class CudaDevice final : public Device, private MemorySource {
   }
 
   ~CudaDevice() override {
+    recording_.reset();
     if (stream_) {
       {
         std::lock_guard lock(mutex_);
@@ -135,7 +145,32 @@ class CudaDevice final : public Device, private MemorySource {
     void* staged = staging_.take(bytes);
     std::memcpy(staged, from, bytes);
     check(cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, stream_), "upload");
-    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}});
+    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}, {}});
+  }
+
+  void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
+                  size_t bytes) override {
+    open();
+    struct Gate {
+      std::shared_future<void> ready;
+      Faults& faults;
+    };
+    const auto wait_at = [](void* data) {
+      const std::unique_ptr<Gate> gate(static_cast<Gate*>(data));
+      try {
+        gate->ready.get();
+      } catch (...) {
+        gate->faults.keep(std::current_exception());
+      }
+    };
+    check(cudaLaunchHostFunc(stream_, wait_at, new Gate{std::move(ready), faults_}), "transfer");
+    check(cudaMemcpyAsync(to, from.get(), bytes, cudaMemcpyHostToDevice, stream_), "transfer");
+    enqueue({nullptr, nullptr, nullptr, bytes, nullptr, {}, std::move(from)});
+  }
+
+  std::shared_ptr<void> staging(size_t bytes) override {
+    open();
+    return {staging_.take(bytes), [this, bytes](void* block) { staging_.give(block, bytes); }};
   }
 
   void read(void* to, const void* from, size_t bytes) override {
@@ -152,7 +187,15 @@ class CudaDevice final : public Device, private MemorySource {
       check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
     check(cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
           "download");
-    enqueue({nullptr, staged, to, bytes, found, std::move(done)});
+    enqueue({nullptr, staged, to, bytes, found, std::move(done), {}});
+  }
+
+  // With EMULSION_SYNC every operation is waited for, which a recording cannot.
+  bool records() const override { return !synchronous_; }
+
+  void replay(Graph& graph) override {
+    activate();
+    check(cudaGraphLaunch(static_cast<CudaGraph&>(graph).executable, stream_), "replay");
   }
 
   // For the operation that runs on this thread.
@@ -169,6 +212,7 @@ class CudaDevice final : public Device, private MemorySource {
     size_t bytes;
     Fault* found;  // nullptr for an upload
     Done done;
+    std::shared_ptr<void> kept;  // until the event has come
   };
 
   void activate() { check(cudaSetDevice(index_), name_.c_str()); }
@@ -234,10 +278,41 @@ class CudaDevice final : public Device, private MemorySource {
     }
   }
 
+  std::unique_ptr<Graph> start_recording() override {
+    open();
+    wait();  // faults of earlier work are not the recording's
+    take_fault();
+    auto graph = std::make_unique<CudaGraph>(*allocator_);
+    // Thread-local: the waiting thread and other environments go on meanwhile.
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture");
+    return graph;
+  }
+
+  void finish_recording(Graph& graph) override {
+    cudaGraph_t recorded = nullptr;
+    cudaError_t error = cudaStreamEndCapture(stream_, &recorded);
+    auto fault = steal_fault();
+    cudaGraphExec_t& executable = static_cast<CudaGraph&>(graph).executable;
+    if (error == cudaSuccess && !fault) error = cudaGraphInstantiate(&executable, recorded, 0);
+    if (recorded) cudaGraphDestroy(recorded);
+    if (fault) {
+      cudaGetLastError();
+      std::rethrow_exception(*fault);
+    }
+    check(error, "capture");
+    check(cudaGraphUpload(executable, stream_), "capture");
+  }
+
   void* acquire(size_t bytes) override {
     open();
+    // Forbidden while this thread records, unless it asks for it: the block is no part of the
+    // graph.
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    cudaThreadExchangeStreamCaptureMode(&mode);
     void* block = nullptr;
-    if (cudaMalloc(&block, bytes) == cudaSuccess) return block;
+    const cudaError_t error = cudaMalloc(&block, bytes);
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    if (error == cudaSuccess) return block;
     cudaGetLastError();
     return nullptr;
   }
@@ -301,7 +376,7 @@ std::vector<std::unique_ptr<Device>> make_cuda_devices() {
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    if (10 * properties.major + properties.minor < cuda::oldest_capability) continue;
+    if (!cuda::why_not(properties).empty()) continue;
     devices.push_back(std::make_unique<cuda::CudaDevice>(i, properties));
   }
   return devices;

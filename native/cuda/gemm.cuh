@@ -32,7 +32,7 @@
 //
 //   struct Epilogue {
 //     static constexpr int width;                   // 4 or 8
-//     void operator()(int batch, int row, int column, const float (&v)[width], int left) const;
+//     void operator()(int batch, int row, int column, float (&v)[width], int left) const;
 //   };                                              // column % width = 0; `left` columns are in
 //   the matrix
 //
@@ -51,6 +51,14 @@ namespace emulsion::cuda::gemm {
 struct Problem {
   int64_t rows, columns, depth, batches = 1;
 };
+
+// Indices within a matrix are 32-bit numbers.
+inline void check_extents(const char* op, const Problem& p) {
+  constexpr int64_t most = (int64_t{1} << 31) - 256;
+  EMULSION_CHECK(p.rows < most && p.columns < most && p.depth < most && p.batches < most, op,
+                 ": a product of ", p.rows, " x ", p.depth, " x ", p.columns, ", ", p.batches,
+                 " times, is too large");
+}
 
 // A choice of tiles: multiply-adds per clock that a multiprocessor does with them.
 struct Candidate {
@@ -110,17 +118,15 @@ template <Unit unit, class Tiles, class A, class B, class Epilogue>
 void run(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p,
          int splits) {
   using P = Plan<unit, typename A::Element, Tiles, A::deep, B::deep>;
-  constexpr int64_t most = int64_t{1} << 31;
-  EMULSION_CHECK(p.rows < most && p.columns < most - 8 && p.depth < most - 64 && p.batches < most,
-                 op, ": a product of ", p.rows, " x ", p.depth, " x ", p.columns, " is too large");
+  check_extents(op, p);
   const int64_t steps = ceil_div(p.depth, P::TileA::depth),
                 per_split = std::max<int64_t>(1, ceil_div(steps, splits)),
                 parts = std::max<int64_t>(1, ceil_div(steps, per_split)),
                 row_tiles = ceil_div(p.rows, Tiles::rows),
                 column_tiles = ceil_div(p.columns, Tiles::columns),
                 blocks = row_tiles * column_tiles * parts * p.batches;
-  EMULSION_CHECK(blocks < most, op, ": a product of ", p.rows, " x ", p.depth, " x ", p.columns,
-                 ", ", p.batches, " times, is too large");
+  EMULSION_CHECK(blocks < int64_t{1} << 31, op, ": a product of ", p.rows, " x ", p.depth, " x ",
+                 p.columns, ", ", p.batches, " times, is too large");
   const auto small = [](int64_t value) { return static_cast<int>(value); };
   Work work{small(p.rows), small(p.columns), small(row_tiles), small(column_tiles),
             small(steps),  small(per_split), small(parts),     small(p.batches),
@@ -151,7 +157,7 @@ using Tiles128 = BlockTiles<128, 128, 2, 2, 4, 2>;
 using Tiles112 = BlockTiles<128, 112, 2, 2, 4, 2>;  // channels come in multiples of 224 and 320,
 using Tiles96 = BlockTiles<128, 96, 2, 2, 4, 2>;    // of 192 too
 using Tiles64 = BlockTiles<64, 64, 2, 2, 4, 4>;
-using Tiles64Slow = BlockTiles<64, 64, 2, 2, 3, 3>;
+using Tiles64Slow = BlockTiles<64, 64, 2, 2, 3, 2>;
 using Fma128 = BlockTiles<128, 128, 4, 2, 3, 2>;
 using Fma64 = BlockTiles<64, 64, 2, 2, 3, 4>;
 

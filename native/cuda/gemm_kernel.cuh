@@ -40,6 +40,11 @@ struct Matrix {
   int rows, depth;
   Batches batches;
 
+  // Row `row` of a deep matrix; null behind the last.
+  __device__ __forceinline__ const T* line(int batch, int row) const {
+    return row < rows ? data + batches(batch) + row * pitch : nullptr;
+  }
+
   template <int slots>
   class Cursor {
    public:
@@ -51,8 +56,12 @@ struct Matrix {
               (deep ? first_row * matrix.pitch + first_k : first_k * matrix.pitch + first_row)) {}
 
     __device__ __forceinline__ void place(int slot, int row, int k) {
+      if (deep && slot == 0) {
+        at_ += k;
+        depth_left_ -= k;
+      }
       line_[slot] = deep ? row : k;
-      along_[slot] = deep ? k : row;
+      along_[slot] = deep ? 0 : row;
       offset_[slot] = static_cast<uint32_t>((line_[slot] * pitch_ + along_[slot]) / width);
       if (row < rows_left_) inside_ |= 1u << slot;
     }
@@ -60,8 +69,7 @@ struct Matrix {
       // Whole chunks of any memory are counted in 32 bits; single elements may need more.
       const int64_t offset = width == 1 ? line_[slot] * pitch_ + along_[slot]
                                         : static_cast<int64_t>(offset_[slot]) * width;
-      return {at_ + offset,
-              (inside_ >> slot & 1) != 0 && (deep ? along_ : line_)[slot] < depth_left_};
+      return {at_ + offset, (inside_ >> slot & 1) != 0 && (deep ? 0 : line_[slot]) < depth_left_};
     }
     __device__ __forceinline__ void advance(int depth) {
       at_ += deep ? depth : depth * pitch_;
@@ -221,6 +229,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
       cp_async_wait<stages - 2>();
       __syncthreads();
       math.load(0, tile_a(0), tile_b(0), 0);
+#pragma unroll 1
       for (int step = 0; step < steps; ++step) {
 #pragma unroll
         for (int at = 0; at <= last; ++at) {
@@ -257,11 +266,12 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
           for (int e = 0; e < 4; ++e) v[e] += before.values[e];
         });
     } else {
+#pragma unroll 1
       for (int step = 0; step < steps; ++step) {
         cp_async_wait<stages - 2>();
         __syncthreads();
         fetch(step + stages - 1);
-#pragma unroll
+#pragma unroll 1
         for (int at = 0; at < Math::steps; ++at) math.multiply(tile_a(step), tile_b(step), at);
       }
     }

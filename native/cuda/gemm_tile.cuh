@@ -160,13 +160,17 @@ class TensorCores {
       }
   }
 
-  // body(four sums) for all of them, in a fixed order.
+  // body(four sums) for all of them, in a fixed order. The barriers keep the compiler from holding
+  // what all the bodies load at once.
   template <class Body>
   __device__ __forceinline__ void for_sums(Body body) {
 #pragma unroll
     for (int i = 0; i < row_tiles; ++i)
 #pragma unroll
-      for (int j = 0; j < column_tiles; ++j) body(sum_[i][j], i * column_tiles + j);
+      for (int j = 0; j < column_tiles; ++j) {
+        if (j % 2 == 0) __syncwarp();
+        body(sum_[i][j], i * column_tiles + j);
+      }
   }
 
   __device__ __forceinline__ void put(int slab, float* to, int pitch) const {
@@ -278,16 +282,40 @@ class Fma {
       for (int j = 0; j < n; ++j) sum_[i][j] = 0.0f;
   }
 
+  // Of a deep operand all four depths arrive at once; the other is taken bit by bit, so that both
+  // fit into registers beside the sums.
   __device__ __forceinline__ void multiply(const float* a, const float* b, int at) {
+    const int k = at * step;
     float left[step][m], right[step][n];
-    load<TileA>(left, a, first_row_, row_lane(), 4, at * step);
-    load<TileB>(right, b, first_column_, column_lane(), 8, at * step);
+    if constexpr (TileA::deep) {
 #pragma unroll
-    for (int k = 0; k < step; ++k)
+      for (int i = 0; i < m; ++i) load_deep<TileA>(left, i, a, first_row_, row_lane(), 4, k);
+    }
+    if constexpr (TileA::deep && TileB::deep) {
+#pragma unroll
+      for (int j = 0; j < n; ++j) {
+        load_deep<TileB>(right, j, b, first_column_, column_lane(), 8, k);
+#pragma unroll
+        for (int e = 0; e < step; ++e)
+#pragma unroll
+          for (int i = 0; i < m; ++i) sum_[i][j] = fmaf(left[e][i], right[e][j], sum_[i][j]);
+      }
+      return;
+    }
+    if constexpr (TileB::deep) {
+#pragma unroll
+      for (int j = 0; j < n; ++j) load_deep<TileB>(right, j, b, first_column_, column_lane(), 8, k);
+    }
+#pragma unroll
+    for (int e = 0; e < step; ++e) {
+      if constexpr (!TileA::deep) load_line<TileA>(left[e], a, first_row_, row_lane(), 4, k + e);
+      if constexpr (!TileB::deep)
+        load_line<TileB>(right[e], b, first_column_, column_lane(), 8, k + e);
 #pragma unroll
       for (int i = 0; i < m; ++i)
 #pragma unroll
-        for (int j = 0; j < n; ++j) sum_[i][j] = fmaf(left[k][i], right[k][j], sum_[i][j]);
+        for (int j = 0; j < n; ++j) sum_[i][j] = fmaf(left[e][i], right[e][j], sum_[i][j]);
+    }
   }
 
   __device__ __forceinline__ void put(int slab, float* to, int pitch) const {
@@ -315,26 +343,25 @@ class Fma {
     return Tile::deep ? lane + lanes * i : 4 * (lane + lanes * (i / 4)) + i % 4;
   }
 
+  // Row i at four depths.
   template <class Tile, int count>
-  static __device__ __forceinline__ void load(float (&out)[step][count], const float* tile,
-                                              int first, int lane, int lanes, int k) {
-    if constexpr (Tile::deep) {
+  static __device__ __forceinline__ void load_deep(float (&out)[step][count], int i,
+                                                   const float* tile, int first, int lane,
+                                                   int lanes, int k) {
+    const auto pack = load_pack(tile + Tile::offset(first + index<Tile>(i, lane, lanes), k));
 #pragma unroll
-      for (int i = 0; i < count; ++i) {
-        const auto pack = load_pack(tile + Tile::offset(first + index<Tile>(i, lane, lanes), k));
+    for (int e = 0; e < step; ++e) out[e][i] = pack.values[e];
+  }
+
+  // All rows at one depth.
+  template <class Tile, int count>
+  static __device__ __forceinline__ void load_line(float (&out)[count], const float* tile,
+                                                   int first, int lane, int lanes, int k) {
 #pragma unroll
-        for (int e = 0; e < step; ++e) out[e][i] = pack.values[e];
-      }
-    } else {
+    for (int i = 0; i < count; i += 4) {
+      const auto pack = load_pack(tile + Tile::offset(first + index<Tile>(i, lane, lanes), k));
 #pragma unroll
-      for (int e = 0; e < step; ++e)
-#pragma unroll
-        for (int i = 0; i < count; i += 4) {
-          const auto pack =
-              load_pack(tile + Tile::offset(first + index<Tile>(i, lane, lanes), k + e));
-#pragma unroll
-          for (int c = 0; c < 4; ++c) out[e][i + c] = pack.values[c];
-        }
+      for (int c = 0; c < 4; ++c) out[i + c] = pack.values[c];
     }
   }
 

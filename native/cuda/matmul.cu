@@ -5,7 +5,7 @@
 // (float32: FMA units) are the roof but for thin operands, where it is bandwidth: those whose depth
 // is contiguous go to gemm_thin.cuh, the others to small tiles with the depth split. Lines that are
 // no multiple of 16 bytes long are copied element by element.
-#include "cuda/gemm.cuh"
+#include "cuda/gemm_thin.cuh"
 #include "ops/matmul.h"
 
 namespace emulsion::cuda {
@@ -21,8 +21,8 @@ struct Store {
   int rows, columns;
   bool vectors;  // four elements at once
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
+  __device__ __forceinline__ void operator()(int batch, int row, int column, float (&v)[width],
+                                             int left) const {
     T* const to = y + (static_cast<int64_t>(batch) * rows + row) * columns + column;
     if (vectors) {
       Pack<T, width> pack;
@@ -92,7 +92,12 @@ void run(const Operand& a, const Operand& b, View& y) {
   const auto with = [&]<bool deep_a, bool deep_b, int width>() {
     multiply("matmul", a.matrix<T, deep_a, width>(), b.matrix<T, deep_b, width>(), store, problem);
   };
-  const auto turned = [&]<int width>() {
+  const auto thin = [&]<int width>() {
+    const auto left = a.matrix<T, true, width>(), right = b.matrix<T, true, width>();
+    a.rows <= few ? multiply_thin<false>("matmul", left, right, store, problem)
+                  : multiply_thin<true>("matmul", right, left, store, problem);
+  };
+  const auto thick = [&]<int width>() {
     if (a.deep)
       b.deep ? with.template operator()<true, true, width>()
              : with.template operator()<true, false, width>();
@@ -100,10 +105,11 @@ void run(const Operand& a, const Operand& b, View& y) {
       b.deep ? with.template operator()<false, true, width>()
              : with.template operator()<false, false, width>();
   };
-  if (a.whole_chunks() && b.whole_chunks())
-    turned.template operator()<chunk>();
+  const bool whole = a.whole_chunks() && b.whole_chunks();
+  if (a.deep && b.deep && std::min(a.rows, b.rows) <= few)
+    whole ? thin.template operator()<chunk>() : thin.template operator()<1>();
   else
-    turned.template operator()<1>();
+    whole ? thick.template operator()<chunk>() : thick.template operator()<1>();
 }
 
 void check_batch(const View& operand, const View& y, const char* name) {

@@ -5,6 +5,7 @@ import {
   Generator,
   TorchGenerator,
   checkpoint,
+  device,
   dropout,
   engineInfo,
   manualSeed,
@@ -15,9 +16,11 @@ import {
   randint,
   randn,
   readSafetensors,
+  type Device,
   type Tensor,
 } from '../../lib/index.js';
 import { golden } from '../io/temporary.js';
+import { availableDevices } from '../support/devices.js';
 
 const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(), Number);
 
@@ -127,6 +130,58 @@ test('every instruction-set level and thread count gives the same bits', () => {
       const args = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', program];
       const out = execFileSync('node', args, { env, encoding: 'utf8' });
       expect(out.trim(), `${level}, ${threads} threads`).toBe(expected);
+    }
+});
+
+// Rows of whole and of broken blocks, one row, scalars, long rows, samples and seeds of their own.
+const shapes = [[], [1], [7], [4, 64], [3, 37], [5, 1], [2, 3001], [0, 3]];
+const others = availableDevices.filter(({ name }) => name !== 'cpu');
+const onDevice = test.skipIf(others.length === 0);
+const draw = onDevice.for(
+  (['float32', 'bfloat16', 'float16', 'int32', 'int64', 'uint8', 'bool'] as const).flatMap(
+    (dtype) => others.map((device) => [dtype, device] as const),
+  ),
+);
+
+draw('%s on %s has the bits of the CPU', async ([dtype, other]) => {
+  const floating = dtype.includes('float');
+  const all = (on: Device) => {
+    const generator = new Generator(2 ** 40 + 5, { stream: 9 });
+    const options = { dtype, device: on };
+    return shapes.flatMap((shape) => {
+      const ids = Array.from({ length: shape[0] ?? 1 }, (_, i) => (i * 2 ** 31) % (2 ** 32 - 1));
+      const results = [
+        generator.bernoulli(0.3, shape, options),
+        generator.bernoulli(0.7, shape, { ...options, sampleIds: ids }),
+      ];
+      if (dtype !== 'bool')
+        results.push(
+          generator.integers(dtype === 'uint8' ? 0 : -100, 111, shape, options),
+          generator.integers(0, dtype === 'int64' ? 2 ** 53 - 1 : 128, shape, options),
+        );
+      if (floating)
+        results.push(
+          generator.normal(shape, options),
+          generator.normal(shape, { ...options, mean: -3, std: 0.1, sampleIds: ids }),
+          noise(shape, { ...options, seed: ids.map((id) => id - 77), step: 2 ** 32 - 1 }),
+          generator.uniform(shape, { ...options, low: -2, high: 5 }),
+          dropout(noise(shape, { ...options, seed: 1 }), 0.4, { generator }),
+        );
+      return results;
+    });
+  };
+  const expected = all(device('cpu'));
+  const actual = all(other);
+  for (const [i, result] of actual.entries())
+    expect(await numbers(result), `draw ${i}`).toEqual(await numbers(expected[i]));
+});
+
+onDevice("permutations of other devices are the CPU's", async () => {
+  for (const other of others)
+    for (const count of [0, 1, 2, 1000]) {
+      const own = new Generator(3, { stream: 1 }).permutation(count, { device: other });
+      const expected = new Generator(3, { stream: 1 }).permutation(count, { device: 'cpu' });
+      expect(await numbers(own)).toEqual(await numbers(expected));
     }
 });
 

@@ -31,13 +31,16 @@ const Limits& limits() {
 }
 
 Fault* fault_slot() {
-  thread_local Fault* slot = [] {
-    auto* made = static_cast<Fault*>(emulator::global_memory().acquire(sizeof(Fault)));
-    const Fault none{};
-    emulator::global_memory().write_from_host(made, &none, sizeof(Fault));
-    return made;
-  }();
-  return slot;
+  struct Slot {
+    Fault* fault = static_cast<Fault*>(emulator::global_memory().acquire(sizeof(Fault)));
+    Slot() {
+      const Fault none{};
+      emulator::global_memory().write_from_host(fault, &none, sizeof(Fault));
+    }
+    ~Slot() { emulator::global_memory().release(fault, sizeof(Fault)); }
+  };
+  thread_local const Slot slot;
+  return slot.fault;
 }
 
 void raise_fault() {
@@ -59,6 +62,11 @@ Workspace::~Workspace() { emulator::global_memory().release(block_, bytes_); }
 }  // namespace emulsion::cuda
 
 namespace emulsion {
+
+CudaInfo cuda_info() {
+  const auto bytes = int64_t{1} << 30;
+  return {"emulated", 0, 0, "", {{"emulated", emulator::portable_capability, bytes, ""}}};
+}
 
 std::vector<std::unique_ptr<Device>> make_cuda_devices() {
   std::vector<std::unique_ptr<Device>> devices;

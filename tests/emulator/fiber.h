@@ -22,6 +22,7 @@ class StackPool {
 
   // A fiber that runs entry() from the start and never returns from it.
   void* prepare(int number, void (*entry)()) const;
+  const char* begin(int number) const { return base_ + number * stack_bytes; }
   bool contains(const void* pointer) const {
     return static_cast<size_t>(static_cast<const char*>(pointer) - base_) < stack_bytes * most;
   }

@@ -1,24 +1,43 @@
 // The memory of the emulated device, and what is known about every byte of it.
 //
-// Global memory is one arena: blocks with red zones between them. Each byte is outside of every
-// block, allocated, or written; fresh memory reads as 0xff (a NaN in every float type). Per launch
-// each byte remembers which block of the grid wrote and read it: blocks have no order, so a byte
-// that one writes and another touches is a race, unless by atomics.
-//
-// Shared memory is an arena of one block of the grid, with the same states, and per two bytes the
-// last writer and readers with the barriers and warp collectives they had passed.
+// One arena holds blocks with red zones between them. Each byte is allocated or written; fresh
+// memory reads as 0xff. A kernel may touch the blocks that its arguments point into, and those that
+// these point to. Freed blocks rest before they are given out again, so that a late access is
+// found. Per launch each word remembers which block of the grid wrote and read it: blocks have no
+// order, so what one writes and another touches is a race, unless both are atomic.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "shared.h"
+#include "states.h"
+
 namespace emulsion::emulator {
 
-enum State : uint8_t { outside = 0, unwritten = 1, written = 2 };
+// A grid that runs: who it is in the marks of global memory, and the blocks it may touch.
+class Launch {
+ public:
+  // The kernel's arguments, as bytes.
+  Launch(const void* arguments, size_t bytes);
+
+ private:
+  friend class GlobalMemory;
+  struct Range {
+    const char* begin;
+    size_t bytes;
+  };
+  std::shared_lock<std::shared_mutex> running_;
+  uint64_t number_;
+  std::vector<Range> given_;
+};
 
 class GlobalMemory {
  public:
@@ -28,85 +47,49 @@ class GlobalMemory {
   void* acquire(size_t bytes);
   void release(void* block, size_t bytes);
   void write_from_host(void* to, const void* from, size_t bytes);
-  void read_to_host(void* to, const void* from, size_t bytes);
+  void read_to_host(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
   bool contains(const void* pointer) const {
     return static_cast<size_t>(static_cast<const char*>(pointer) - base_) < arena_bytes;
   }
-  // A grid begins: no block has touched anything.
-  void begin_launch();
 
-  // What is wrong with an access of block number `block`; nullptr if nothing is.
-  const char* access(const void* pointer, size_t bytes, bool write, uint32_t block);
-  // As access, without marks: atomics and copy engines order themselves.
-  const char* check(const void* pointer, size_t bytes, bool reads) const;
-  void mark_written(void* pointer, size_t bytes);
+  // What is wrong with an access of block number `block`. `bytes`: 1, 2, 4, 8 or 16.
+  Wrong access(Launch& launch, const void* pointer, size_t bytes, Kind kind, uint32_t block);
 
   // Where a pointer lies, in words.
   std::string describe(const void* pointer);
+  // Bytes of the arena between its start and the last block.
+  size_t reach() const { return end_; }
 
  private:
-  static constexpr size_t arena_bytes = size_t{8} << 30;
-
-  char* base_;
-  uint8_t* states_;  // one a byte
-  uint64_t* marks_;  // one a byte: launch 16 | writer 24 | reader 24
-  size_t end_ = 0;
-  uint64_t launch_ = 0;
-  std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> free_;  // by rounded size
-  std::map<const char*, size_t> blocks_;       // live ones
-};
-
-GlobalMemory& global_memory();
-
-// A thread's place in the order of a block: the barriers all have passed, and its warp's
-// collectives.
-struct Moment {
-  uint32_t barrier = 0;
-  uint16_t thread = 0;
-  uint16_t collective = 0;
-};
-
-class SharedMemory {
- public:
-  static constexpr size_t capacity = size_t{256} << 10;
-
-  SharedMemory();
-
-  // A block of the grid begins, with this much dynamic shared memory.
-  void begin_block(size_t dynamic_bytes);
-  char* dynamic() const { return base_; }
-  // A static array, known by its place in the source; the same for all threads of the block.
-  void* static_array(const char* file, int line, size_t bytes);
-  size_t used() const { return used_; }
-
-  bool contains(const void* pointer) const {
-    return static_cast<size_t>(static_cast<const char*>(pointer) - base_) < capacity;
-  }
-  const char* access(const void* pointer, size_t bytes, bool write, const Moment& now);
-  const char* check(const void* pointer, size_t bytes, bool reads) const;
-  void mark_written(void* pointer, size_t bytes);
-  // An asynchronous copy is on its way here: nothing to read before it is delivered.
-  void poison(void* pointer, size_t bytes);
-  std::string describe(const void* pointer) const;
-
- private:
-  struct Cell {  // of two bytes
-    Moment writer, reader, other;
-  };
-  struct Static {
-    const char* file;
-    int line;
-    char* data;
+  friend class Launch;
+  static constexpr size_t arena_bytes = size_t{16} << 30;
+  struct Freed {
+    char* begin;
     size_t bytes;
   };
 
+  const Launch::Range* find(Launch& launch, const char* at, size_t bytes, const char*& wrong);
+  bool give(Launch& launch, const char* at);
+  Wrong mark(uint64_t& mark, const Launch& launch, uint64_t mask, Kind kind, uint64_t self,
+             bool& splits);
+  void recycle(const Freed& freed);
+  bool block_of(const char* at, Launch::Range& found);
+
   char* base_;
-  std::vector<uint8_t> states_;
-  std::vector<Cell> cells_;
-  std::vector<Static> statics_;
-  size_t dynamic_bytes_ = 0, used_ = 0;
+  State* states_;    // one a byte
+  uint64_t* words_;  // marks, one a word
+  uint64_t* bytes_;  // marks, one a byte, of words that blocks share
+  size_t end_ = red_zone;
+  std::atomic<uint64_t> launches_ = 0;
+  std::shared_mutex running_;           // shared by those that run, alone where numbers start anew
+  std::mutex mutex_;                    // of what follows
+  std::map<char*, size_t> free_;        // holes of the arena
+  std::map<const char*, size_t> live_;  // blocks, with their bytes
+  std::deque<Freed> resting_;
+  size_t resting_bytes_ = 0;
 };
+
+GlobalMemory& global_memory();
 
 }  // namespace emulsion::emulator

@@ -1,8 +1,7 @@
 // ldmatrix and mma.sync, by the layouts of the PTX ISA ("Warp Level Matrix Instructions").
 #include <cstring>
 
-#include "block.h"
-#include "core/dtype.h"
+#include "machine.h"
 
 namespace emulsion::emulator {
 namespace {
@@ -41,36 +40,86 @@ struct Multiply {
   bool bfloat;
 };
 
+#if defined(__x86_64__)
+#define EMULSION_CLONES __attribute__((target_clones("arch=haswell", "default")))
+#else
+#define EMULSION_CLONES
+#endif
+
+using Row = float __attribute__((vector_size(32)));
+
+// sums = a times b; the caller's lanes add them to what they have.
 template <int depth>
-void accumulate(void** lanes, const float (&a)[16][depth], const float (&b)[depth][8]) {
-  for (int lane = 0; lane < 32; ++lane)
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
-      double sum = 0;
-      for (int k = 0; k < depth; ++k) sum += static_cast<double>(a[row][k]) * b[k][column];
-      float& c = static_cast<Multiply*>(lanes[lane])->c[i];
-      c = static_cast<float>(c + sum);
-    }
+inline void multiply(const float (&a)[16][depth], const Row (&b)[depth], Row (&sums)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    Row sum = {};
+    for (int k = 0; k < depth; ++k) sum += a[i][k] * b[k];
+    sums[i] = sum;
+  }
 }
 
-float half_of(uint32_t pair, bool high, bool bfloat) {
-  const auto bits = static_cast<uint16_t>(high ? pair >> 16 : pair);
-  return bfloat ? to_float(bfloat16{bits}) : to_float(float16{bits});
+EMULSION_CLONES void multiply_halves(const uint16_t (&a)[16][16], const uint16_t (&b)[16][8],
+                                     bool bfloat, Row (&sums)[16]) {
+  float wide_a[16][16];
+  Row wide_b[16];
+  const auto widen = [&](const uint16_t* from, float* to, int count) {
+    if (bfloat) {
+      for (int i = 0; i < count; ++i) {
+        const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
+        std::memcpy(to + i, &bits, 4);
+      }
+      return;
+    }
+    for (int i = 0; i < count; ++i) {
+      // The exponent's bias by a multiplication, which subnormal numbers survive; infinity and NaN
+      // keep theirs.
+      uint32_t bits = (from[i] & 0x7fffu) << 13;
+      float value;
+      std::memcpy(&value, &bits, 4);
+      value *= 0x1p112f;
+      std::memcpy(&bits, &value, 4);
+      bits |= (from[i] & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;
+      bits |= (from[i] & 0x8000u) << 16;
+      std::memcpy(to + i, &bits, 4);
+    }
+  };
+  widen(a[0], wide_a[0], 16 * 16);
+  widen(b[0], reinterpret_cast<float*>(wide_b), 16 * 8);
+  multiply(wide_a, wide_b, sums);
+}
+
+EMULSION_CLONES void multiply_floats(const float (&a)[16][8], const Row (&b)[8], Row (&sums)[16]) {
+  multiply(a, b, sums);
+}
+
+void add_to_lanes(void** lanes, const Row (&sums)[16]) {
+  for (int lane = 0; lane < 32; ++lane) {
+    float* c = static_cast<Multiply*>(lanes[lane])->c;
+    const int g = lane / 4, t = 2 * (lane % 4);
+    c[0] += sums[g][t];
+    c[1] += sums[g][t + 1];
+    c[2] += sums[g + 8][t];
+    c[3] += sums[g + 8][t + 1];
+  }
 }
 
 void multiply_16(void** lanes, uint32_t, const void*) {
-  float a[16][16], b[16][8];
+  uint16_t a[16][16], b[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto* own = static_cast<Multiply*>(lanes[lane]);
-    const int g = lane / 4, t = lane % 4;
-    for (int half = 0; half < 2; ++half) {
-      for (int i = 0; i < 4; ++i)
-        a[g + 8 * (i % 2)][2 * t + 8 * (i / 2) + half] = half_of(own->a[i], half, own->bfloat);
-      for (int i = 0; i < 2; ++i)
-        b[2 * t + 8 * i + half][g] = half_of(own->b[i], half, own->bfloat);
+    const int g = lane / 4, t = 2 * (lane % 4);
+    std::memcpy(&a[g][t], own->a, 4);
+    std::memcpy(&a[g + 8][t], own->a + 1, 4);
+    std::memcpy(&a[g][t + 8], own->a + 2, 4);
+    std::memcpy(&a[g + 8][t + 8], own->a + 3, 4);
+    for (int i = 0; i < 2; ++i) {
+      b[t + 8 * i][g] = static_cast<uint16_t>(own->b[i]);
+      b[t + 8 * i + 1][g] = static_cast<uint16_t>(own->b[i] >> 16);
     }
   }
-  accumulate<16>(lanes, a, b);
+  Row sums[16];
+  multiply_halves(a, b, static_cast<Multiply*>(lanes[0])->bfloat, sums);
+  add_to_lanes(lanes, sums);
 }
 
 float tf32_of(uint32_t bits) {  // the hardware does not look at the low 13 bits
@@ -81,14 +130,17 @@ float tf32_of(uint32_t bits) {  // the hardware does not look at the low 13 bits
 }
 
 void multiply_8(void** lanes, uint32_t, const void*) {
-  float a[16][8], b[8][8];
+  float a[16][8];
+  Row b[8];
   for (int lane = 0; lane < 32; ++lane) {
     const auto* own = static_cast<Multiply*>(lanes[lane]);
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) a[g + 8 * (i % 2)][t + 4 * (i / 2)] = tf32_of(own->a[i]);
     for (int i = 0; i < 2; ++i) b[t + 4 * i][g] = tf32_of(own->b[i]);
   }
-  accumulate<8>(lanes, a, b);
+  Row sums[16];
+  multiply_floats(a, b, sums);
+  add_to_lanes(lanes, sums);
 }
 
 }  // namespace

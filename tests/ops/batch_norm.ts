@@ -91,6 +91,40 @@ export default {
       reduction: 9,
     },
     {
+      name: 'training, more channels than a block has and many chunks, a large mean',
+      inputs: {
+        x: { shape: [1, 131, 1032], values: 'uniform', low: 19.9, high: 20.1 },
+        weight: { shape: [1032], dtype: 'float32' },
+        bias: { shape: [1032], dtype: 'float32' },
+        ...running(1032),
+      },
+      run: ({ x, weight, bias, runningMean, runningVar }) =>
+        batchNorm(x, weight, bias, runningMean, runningVar, { training: true, eps: 1e-6 }),
+      reference: (inputs) => definition(inputs, { training: true, eps: 1e-6 }).slice(0, 1),
+      tolerance: 'norm',
+      reduction: 131,
+      grad: false,
+      dtypes: ['float32'], // in float64 the definition's plain sums are less exact than the kernel
+    },
+    {
+      name: 'training, slices of whole vectors',
+      inputs: { x: [3, 47, 528], weight: [528], bias: [528], ...running(528) },
+      run: ({ x, weight, bias, runningMean, runningVar }) =>
+        batchNorm(x, weight, bias, runningMean, runningVar, { training: true }),
+      reference: (inputs) => definition(inputs, { training: true }).slice(0, 1),
+      tolerance: 'norm',
+      reduction: 141,
+    },
+    {
+      name: 'training, few channels at many rows',
+      inputs: { x: [2, 1100, 8], weight: [8], bias: [8], ...running(8) },
+      run: ({ x, weight, bias, runningMean, runningVar }) =>
+        batchNorm(x, weight, bias, runningMean, runningVar, { training: true }),
+      reference: (inputs) => definition(inputs, { training: true }).slice(0, 1),
+      tolerance: 'norm',
+      reduction: 2200,
+    },
+    {
       name: 'no samples',
       inputs: { x: [0, 2, 2, 6], weight: [6] },
       run: ({ x, weight }) => batchNorm(x, weight, null, null, null, { training: true }),

@@ -1,6 +1,6 @@
-import { cast, ones, type DType } from '../../lib/index.js';
+import { cast, ones, transfer, type DType } from '../../lib/index.js';
 import { map } from '../support/oracle.js';
-import type { CaseFile, OpCase } from './cases.js';
+import type { CaseFile, OpCase, OpCases } from './cases.js';
 
 const to = (dtype: DType, formula: (x: number) => number, values: number[]): OpCase => ({
   name: `to ${dtype}`,
@@ -11,7 +11,7 @@ const to = (dtype: DType, formula: (x: number) => number, values: number[]): OpC
   dtypes: ['float32', 'float64'],
 });
 
-export default {
+const castCases: OpCases = {
   op: 'cast',
   cases: [
     to('int32', Math.trunc, [-2.7, -0.5, 0, 0.5, 2.7, 1000]),
@@ -49,4 +49,44 @@ export default {
       message: /cast: unknown dtype 'float8'; one of float32/,
     },
   ],
-} satisfies CaseFile;
+};
+
+const transferCases: OpCases = {
+  op: 'transfer',
+  cases: [
+    {
+      name: 'to the CPU and back, with a gradient',
+      inputs: { x: [3, 7] },
+      run: ({ x }, { device }) => transfer(transfer(x, 'cpu').mul(2), device),
+      reference: ({ x }) => map((value) => 2 * value, x),
+    },
+    {
+      name: 'indices',
+      inputs: { x: { shape: [5], dtype: 'int64' } },
+      run: ({ x }, { device }) => transfer(transfer(x, 'cpu'), device),
+      reference: ({ x }) => x,
+      tolerance: 'exact',
+    },
+    {
+      name: 'nothing',
+      inputs: { x: [0, 2] },
+      run: ({ x }, { device }) => transfer(transfer(x, 'cpu'), device),
+      reference: ({ x }) => x,
+      grad: false,
+    },
+  ],
+  errors: [
+    {
+      name: 'a device that is not there',
+      run: () => transfer(ones([1]), 'tpu:0'),
+      message: /no device 'tpu:0'; available: cpu/,
+    },
+    {
+      name: 'what is neither a dtype nor a device',
+      run: () => ones([1]).to('float8'),
+      message: /to: 'float8' is neither a dtype \(float32, .*\) nor a device \(cpu/,
+    },
+  ],
+};
+
+export default [castCases, transferCases] satisfies CaseFile;

@@ -66,6 +66,67 @@ export default {
       reduction: 4,
     },
     {
+      name: 'four threads per row, vectors',
+      inputs: {
+        logits: [131, 24],
+        target: { shape: [131], dtype: 'int64', low: 0, high: 24 },
+      },
+      run: ({ logits, target }) =>
+        crossEntropy(logits, target, { labelSmoothing: 0.1, reduction: 'sum' }),
+      reference: (inputs) => definition(inputs, { labelSmoothing: 0.1, reduction: 'sum' }),
+      reduction: 24,
+    },
+    {
+      name: 'a warp per row, vectors',
+      inputs: {
+        logits: [21, 264],
+        target: { shape: [21], dtype: 'int64', low: 0, high: 264 },
+      },
+      run: ({ logits, target }) => crossEntropy(logits, target, { labelSmoothing: 0.05 }),
+      reference: (inputs) => definition(inputs, { labelSmoothing: 0.05 }),
+      reduction: 264,
+    },
+    {
+      name: 'a warp per row, odd',
+      inputs: {
+        logits: [13, 301],
+        target: { shape: [13], dtype: 'int64', low: 0, high: 301 },
+      },
+      run: ({ logits, target }) => crossEntropy(logits, target),
+      reference: (inputs) => definition(inputs),
+      reduction: 301,
+    },
+    {
+      name: 'a block per row, vectors',
+      inputs: {
+        logits: [3, 2056],
+        target: { shape: [3], dtype: 'int64', low: 0, high: 2056 },
+      },
+      run: ({ logits, target }) => crossEntropy(logits, target, { reduction: 'none' }),
+      reference: (inputs) => definition(inputs, { reduction: 'none' }),
+      reduction: 2056,
+    },
+    {
+      name: 'a block per row, odd',
+      inputs: {
+        logits: [2, 2501],
+        target: { shape: [2], dtype: 'int64', low: 0, high: 2501 },
+      },
+      run: ({ logits, target }) => crossEntropy(logits, target, { labelSmoothing: 0.3 }),
+      reference: (inputs) => definition(inputs, { labelSmoothing: 0.3 }),
+      reduction: 2501,
+    },
+    {
+      name: 'more rows than bands',
+      inputs: {
+        logits: [2600, 5],
+        target: { shape: [2600], dtype: 'int64', low: 0, high: 5 },
+      },
+      run: ({ logits, target }) => crossEntropy(logits, target),
+      reference: (inputs) => definition(inputs),
+      reduction: 5,
+    },
+    {
       name: 'one row, one class',
       inputs: { logits: [1], target: targets([], [0]) },
       run: ({ logits, target }) => crossEntropy(logits, target),

@@ -28,6 +28,27 @@ export default {
       reduction: 50,
     },
     {
+      name: 'more ids than rows, whole packs',
+      inputs: { weight: [30, 8], ids: { shape: [2500], dtype: 'int64', high: 30 } },
+      run: ({ weight, ids }) => embedding(weight, ids),
+      reference,
+      reduction: 120,
+    },
+    {
+      name: 'padding: one id very often, others now and then',
+      inputs: {
+        weight: [40, 136],
+        ids: {
+          shape: [3, 77],
+          dtype: 'int32',
+          values: Array.from({ length: 231 }, (_, p) => (p % 77 < 9 ? (p * 7) % 40 : 5)),
+        },
+      },
+      run: ({ weight, ids }) => embedding(weight, ids),
+      reference,
+      reduction: 210,
+    },
+    {
       name: 'a single id without dimensions, width one',
       inputs: { weight: [10, 1], ids: { shape: [], dtype: 'int32' } },
       run: ({ weight, ids }) => embedding(weight, ids),

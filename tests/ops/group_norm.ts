@@ -1,5 +1,6 @@
 import { groupNorm, ones } from '../../lib/index.js';
-import { at, average, generate, type NdArray } from '../support/oracle.js';
+import { viewOf } from '../../lib/tensor.js';
+import { at, average, generate, nd, type NdArray } from '../support/oracle.js';
 import type { InputArrays, OpCases } from './cases.js';
 
 interface Settings {
@@ -101,6 +102,50 @@ export default {
       reference: (inputs) => definition(inputs, { groups: 32, silu: true }),
       tolerance: 'norm',
       reduction: 32,
+    },
+    {
+      name: '35 channels per group, which cut vectors, more than one block holds',
+      inputs: { x: [1, 14, 14, 560], weight: [560], bias: [560] },
+      run: ({ x, weight, bias }) => groupNorm(x, 16, weight, bias, { activation: 'silu' }),
+      reference: (inputs) => definition(inputs, { groups: 16, silu: true }),
+      tolerance: 'norm',
+      reduction: 6860,
+    },
+    {
+      name: 'an odd number of channels at many pixels, scale and shift',
+      inputs: { x: [1, 50, 31, 33], weight: [33], bias: [33], scale: [1, 33], shift: [1, 33] },
+      run: ({ x, weight, bias, scale, shift }) =>
+        groupNorm(x, 3, weight, bias, { scale, shift, activation: 'silu' }),
+      reference: (inputs) => definition(inputs, { groups: 3, silu: true }),
+      tolerance: 'norm',
+      reduction: 17050,
+    },
+    {
+      name: 'one group of many channels',
+      inputs: { x: [2, 3, 2056], weight: [2056], bias: [2056] },
+      run: ({ x, weight, bias }) => groupNorm(x, 1, weight, bias),
+      reference: (inputs) => definition(inputs, { groups: 1 }),
+      tolerance: 'norm',
+      reduction: 6168,
+    },
+    {
+      name: 'several slices of groups, the last one shorter',
+      inputs: { x: [2, 6, 3, 80], weight: [80], bias: [80], scale: [2, 80], shift: [2, 80] },
+      run: ({ x, weight, bias, scale, shift }) =>
+        groupNorm(x, 4, weight, bias, { scale, shift, activation: 'silu' }),
+      reference: (inputs) => definition(inputs, { groups: 4, silu: true }),
+      tolerance: 'norm',
+      reduction: 360,
+    },
+    {
+      name: 'a view that begins between vectors',
+      inputs: { x: [1 + 2 * 15 * 8], weight: [8] },
+      run: ({ x, weight }) => groupNorm(viewOf(x, [2, 15, 8], 1), 2, weight),
+      reference: ({ x, weight }) =>
+        definition({ x: nd(x.data.slice(1), [2, 15, 8]), weight }, { groups: 2 }),
+      tolerance: 'norm',
+      reduction: 60,
+      grad: false,
     },
     {
       name: 'no samples',

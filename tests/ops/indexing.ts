@@ -45,6 +45,27 @@ export default [
           generate([2, 2, 2], (i, j, k) => at(x, at(index, i, j, k), j, k)),
         reduction: 2,
       },
+      {
+        name: 'one entry of each of many rows',
+        inputs: { x: [50, 33], index: { shape: [47, 1], dtype: 'int64', high: 33 } },
+        run: ({ x, index }) => gather(x, 1, index),
+        reference: ({ x, index }) => generate([47, 1], (i) => at(x, i, at(index, i, 0))),
+      },
+      {
+        name: 'many entries along the middle axis',
+        inputs: { x: [3, 7, 5], index: { shape: [2, 70, 4], dtype: 'int32', high: 7 } },
+        run: ({ x, index }) => gather(x, 1, index),
+        reference: ({ x, index }) =>
+          generate([2, 70, 4], (i, j, k) => at(x, i, at(index, i, j, k), k)),
+        reduction: 30,
+      },
+      {
+        name: 'a schedule at many times',
+        inputs: { x: [100], index: { shape: [90], dtype: 'int64', high: 100 } },
+        run: ({ x, index }) => gather(x, 0, index),
+        reference: ({ x, index }) => generate([90], (i) => at(x, at(index, i))),
+        reduction: 8,
+      },
     ],
     errors: [
       {
@@ -78,6 +99,17 @@ export default [
         },
         reduction: 4,
       },
+      {
+        name: 'many entries of a row meet',
+        inputs: { x: [3, 9], index: { shape: [2, 75], dtype: 'int32', high: 9 }, src: [2, 75] },
+        run: ({ x, index, src }) => scatterAdd(x, 1, index, src),
+        reference({ x, index, src }) {
+          const y = copyOf(x);
+          generate([2, 75], (i, j) => (y.data[i * 9 + at(index, i, j)] += at(src, i, j)));
+          return y;
+        },
+        reduction: 30,
+      },
     ],
     errors: [
       {
@@ -102,6 +134,13 @@ export default [
         inputs: { x: [2, 3, 2], ids: indices([2], [2, 1], 'int32') },
         run: ({ x, ids }) => indexSelect(x, 1, ids),
         reference: ({ x, ids }) => generate([2, 2, 2], (i, j, k) => at(x, i, at(ids, j), k)),
+      },
+      {
+        name: 'slices of whole packs',
+        inputs: { x: [2, 5, 24], ids: { shape: [9], dtype: 'int64', high: 5 } },
+        run: ({ x, ids }) => indexSelect(x, 1, ids),
+        reference: ({ x, ids }) => generate([2, 9, 24], (i, j, k) => at(x, i, at(ids, j), k)),
+        reduction: 6,
       },
       {
         name: 'none',
@@ -132,6 +171,41 @@ export default [
         },
         reduction: 4,
       },
+      {
+        name: 'many ids, whole packs',
+        inputs: { x: [2, 6, 16], ids: { shape: [40], dtype: 'int64', high: 6 }, src: [2, 40, 16] },
+        run: ({ x, ids, src }) => indexAdd(x, 1, ids, src),
+        reference({ x, ids, src }) {
+          const y = copyOf(x);
+          generate(
+            [2, 40, 16],
+            (i, j, k) => (y.data[(i * 6 + at(ids, j)) * 16 + k] += at(src, i, j, k)),
+          );
+          return y;
+        },
+        reduction: 20,
+      },
+      {
+        name: 'one id very often, in few and in many rows',
+        inputs: {
+          x: [130, 3],
+          ids: indices(
+            [80],
+            Array.from({ length: 80 }, (_, i) => (i % 9 ? 1 : 2)),
+          ),
+          src: [130, 80],
+        },
+        run: ({ x, ids, src }) => [
+          indexAdd(x, 1, ids, src),
+          indexAdd(x.slice([[0, 2]]), 1, ids, src.slice([[0, 2]])),
+        ],
+        reference({ x, ids, src }) {
+          const y = copyOf(x);
+          generate([130, 80], (i, j) => (y.data[i * 3 + at(ids, j)] += at(src, i, j)));
+          return [y, nd(y.data.slice(0, 6), [2, 3])];
+        },
+        reduction: 80,
+      },
     ],
     errors: [
       {
@@ -149,6 +223,19 @@ export default [
         inputs: { ids: indices([2, 2], [0, 3, 1, 1]) },
         run: ({ ids }, { dtype }) => oneHot(ids, 4, { dtype }),
         reference: ({ ids }) => generate([2, 2, 4], (i, j, c) => (at(ids, i, j) === c ? 1 : 0)),
+        tolerance: 'exact',
+      },
+      {
+        name: 'rows that end inside of packs',
+        inputs: { ids: { shape: [19], dtype: 'int32', high: 5 } },
+        run: ({ ids }, { dtype }) => [
+          oneHot(ids, 5, { dtype }),
+          oneHot(ids, 5, { dtype: 'uint8' }),
+        ],
+        reference({ ids }) {
+          const y = generate([19, 5], (i, c) => (at(ids, i) === c ? 1 : 0));
+          return [y, y];
+        },
         tolerance: 'exact',
       },
     ],

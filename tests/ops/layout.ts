@@ -89,6 +89,10 @@ export default [
       permutation('NCHW to NHWC, odd sizes', [2, 19, 9, 11], [0, 2, 3, 1], true),
       permutation('NHWC to NCHW, three channels', [2, 9, 11, 3], [0, 3, 1, 2]),
       permutation('NHWC to NCHW, many channels', [1, 16, 24, 72], [0, 3, 1, 2]),
+      permutation('NHWC to NCHW, an image of three channels', [2, 22, 20, 3], [0, 3, 1, 2]),
+      permutation('NCHW to NHWC, an image of three channels', [2, 3, 22, 20], [0, 2, 3, 1]),
+      permutation('several tiles and rests', [2, 104, 3, 136], [2, 3, 0, 1]),
+      permutation('several tiles, odd extents', [67, 2, 131], [2, 1, 0]),
       permutation('OIHW to OHWI', [5, 8, 3, 3], [0, 2, 3, 1]),
       permutation('all axes reversed', [3, 4, 5, 2, 3], [4, 3, 2, 1, 0]),
       permutation('inner axis stays', [4, 5, 6, 7], [2, 1, 0, 3]),
@@ -123,11 +127,50 @@ export default [
         reference: ({ x }) => permuted(x, [1, 0]),
         tolerance: 'exact',
       },
+      {
+        name: 'uint8 bytes, extents of whole packs',
+        inputs: { x: { shape: [160, 144], dtype: 'uint8', high: 255 } },
+        run: ({ x }) => x.transpose(0, 1),
+        reference: ({ x }) => permuted(x, [1, 0]),
+        tolerance: 'exact',
+      },
+      {
+        name: 'eight bytes, with and without whole packs',
+        inputs: {
+          x: { shape: [100, 36], dtype: 'int64', high: 1000 },
+          z: { shape: [37, 41], dtype: 'int64', high: 1000 },
+        },
+        run: ({ x, z }) => [x.transpose(0, 1), z.transpose(0, 1)],
+        reference: ({ x, z }) => [permuted(x, [1, 0]), permuted(z, [1, 0])],
+        tolerance: 'exact',
+      },
     ],
   },
   {
     op: 'concat',
     cases: [
+      {
+        name: 'channels of whole packs',
+        inputs: { a: [2, 5, 64], b: [2, 5, 24] },
+        run: ({ a, b }) => concat([a, b], -1),
+        reference: ({ a, b }) => along(2, [a, b]),
+        tolerance: 'exact',
+      },
+      {
+        name: 'very many',
+        inputs: { a: [3, 2], b: [3, 1] },
+        run: ({ a, b }) =>
+          concat(
+            Array.from({ length: 141 }, (_, i) => (i % 3 ? a : b)),
+            1,
+          ),
+        reference: ({ a, b }) =>
+          along(
+            1,
+            Array.from({ length: 141 }, (_, i) => (i % 3 ? a : b)),
+          ),
+        reduction: 94, // of the gradient; values are copied
+      },
       {
         name: 'channels of three',
         inputs: { a: [2, 3, 5], b: [2, 3, 1], c: [2, 3, 4] },
@@ -232,6 +275,20 @@ export default [
         tolerance: 'exact',
       },
       {
+        name: 'whole packs of channels',
+        inputs: { x: [3, 5, 48] },
+        run: ({ x }) => slice(x, [null, [1, 4], [8, 40]]),
+        reference: ({ x }) => cut(x, [0, 1, 8], [3, 3, 32]),
+        tolerance: 'exact',
+      },
+      {
+        name: 'one column of many',
+        inputs: { x: [300, 7] },
+        run: ({ x }) => slice(x, [null, [5, 6]]),
+        reference: ({ x }) => cut(x, [0, 5], [300, 1]),
+        tolerance: 'exact',
+      },
+      {
         name: 'nothing left',
         inputs: { x: [4, 3] },
         run: ({ x }) => slice(x, [null, [1, 1]]),
@@ -299,6 +356,39 @@ export default [
           [0, 3],
         ],
         { value: -1.5 },
+      ),
+      border(
+        'channels of whole packs',
+        [2, 3, 4, 16],
+        [
+          [0, 0],
+          [1, 2],
+          [1, 0],
+          [0, 0],
+        ],
+        { value: 0.5 },
+      ),
+      border(
+        'reflect channels of whole packs',
+        [2, 4, 3, 16],
+        [
+          [0, 0],
+          [2, 3],
+          [1, 2],
+          [0, 0],
+        ],
+        { mode: 'reflect' },
+      ),
+      border(
+        'replicate channels of whole packs',
+        [1, 3, 2, 8],
+        [
+          [1, 0],
+          [2, 1],
+          [0, 3],
+          [0, 0],
+        ],
+        { mode: 'replicate' },
       ),
       border(
         'reflect to the limit',
@@ -397,6 +487,13 @@ export default [
         run: ({ x }) => expand(x, [2, -1, 4, 2]),
         reference: ({ x }) => generate([2, 3, 4, 2], (_, i, __, k) => at(x, i, 0, k)),
         reduction: 8,
+      },
+      {
+        name: 'an inner axis of whole packs',
+        inputs: { x: [5, 3, 1] },
+        run: ({ x }) => expand(x, [5, 3, 64]),
+        reference: ({ x }) => generate([5, 3, 64], (i, j) => at(x, i, j, 0)),
+        reduction: 64,
       },
       {
         name: 'a scalar',

@@ -67,6 +67,13 @@ export default [
         reduction: 12,
       },
       {
+        name: 'overlapping windows, channels of whole packs',
+        inputs: { x: [2, 5, 6, 16] },
+        run: ({ x }) => avgPool2d(x, { kernel: 3, stride: 2, padding: 1 }),
+        reference: (inputs) => pool(inputs, [3, 3], [2, 2], [1, 1], (v) => total(v) / 9),
+        reduction: 9,
+      },
+      {
         name: 'gaps between the windows, one channel',
         inputs: { x: [1, 8, 8, 1] },
         run: ({ x }) => avgPool2d(x, { kernel: 2, stride: 3 }),
@@ -105,6 +112,13 @@ export default [
         inputs: { x: { shape: [1, 6, 9, 3], values: 'uniform', low: -9, high: -1 } },
         run: ({ x }) => maxPool2d(x, { kernel: 3, stride: 2, padding: 1 }),
         reference: (inputs) => pool(inputs, [3, 3], [2, 2], [1, 1], (v) => Math.max(...v)),
+      },
+      {
+        name: 'overlapping windows, channels of whole packs',
+        inputs: { x: [2, 6, 5, 16] },
+        run: ({ x }) => maxPool2d(x, { kernel: [2, 3], stride: [1, 2], padding: [0, 1] }),
+        reference: (inputs) => pool(inputs, [2, 3], [1, 2], [0, 1], (v) => Math.max(...v)),
+        reduction: 4,
       },
       {
         name: 'a NaN in a window',

@@ -18,6 +18,22 @@ const plans: { shape: number[]; axis?: number | number[]; keepDims?: boolean }[]
   { shape: [] },
 ];
 
+// Every way through an engine's loops: one long row with a rest, rows for a few lanes, for a warp and for a
+// block, columns that are deep, odd or few, axes between others.
+const loops: typeof plans = [
+  { shape: [20011] },
+  { shape: [600, 20], axis: 1 },
+  { shape: [3, 1000], axis: 1 },
+  { shape: [5, 2600], axis: 1 },
+  { shape: [2100, 24], axis: 0 },
+  { shape: [2100, 5], axis: 0 },
+  { shape: [3, 1100], axis: 0 },
+  { shape: [6, 4, 10, 16], axis: [0, 2] },
+  { shape: [6, 4, 10, 16], axis: [1, 3] },
+  { shape: [4, 7, 3, 5, 2, 9], axis: [0, 2, 4] },
+  { shape: [4, 7, 3, 5, 2, 9], axis: [1, 3, 5] },
+];
+
 const axesOf = (shape: number[], axis?: number | number[]): number[] =>
   axis === undefined ? shape.map((_, i) => i) : [axis].flat();
 
@@ -28,9 +44,11 @@ function reduction(
   spec: Partial<InputSpec> & Partial<Pick<OpCase, 'tolerance'>> = {},
 ): OpCases {
   const { tolerance, ...values } = spec;
+  const long = spec.values ? [] : loops.map((plan) => ({ ...plan, grad: false }));
   return {
     op: name,
-    cases: plans.map(({ shape, axis, keepDims }) => ({
+    cases: [...plans, ...long].map(({ shape, axis, keepDims, ...rest }) => ({
+      ...rest,
       name: `[${shape.join(', ')}] over ${axis === undefined ? 'all' : `[${[axis].flat().join(', ')}]`}`,
       inputs: { x: { shape, ...values } },
       run: ({ x }) => run(x, axis, { keepDims }),
@@ -95,6 +113,21 @@ export default [
       tolerance: 'exact',
     },
     {
+      name: 'of integers, in int64',
+      inputs: { x: { shape: [40, 130], dtype: 'int32', low: -(2 ** 31), high: 2 ** 31 } },
+      run: ({ x }) => lib.sum(x, 0),
+      reference: ({ x }) => reduce(x, [0], total),
+      tolerance: 'exact',
+    },
+    {
+      name: 'of a view that begins between packs',
+      inputs: { x: { shape: [3, 1003] } },
+      run: ({ x }) => lib.sum(lib.select(x, 0, 1)),
+      reference: ({ x }) => [total(Array.from(x.data.subarray(1003, 2006)))],
+      reduction: 1003,
+      grad: false,
+    },
+    {
       name: 'of many equal numbers stays exact enough',
       inputs: { x: { shape: [1 << 18], values: 'uniform', low: 0.9, high: 1.1, grad: false } },
       run: ({ x }) => lib.sum(x),
@@ -125,7 +158,16 @@ export default [
       reference: () => [NaN, 5],
     },
   ),
-  reduction('min', lib.min, (values) => Math.min(...values)),
+  also(
+    reduction('min', lib.min, (values) => Math.min(...values)),
+    {
+      name: 'of integers',
+      inputs: { x: { shape: [50, 6], dtype: 'int32', low: -9, high: 100 } },
+      run: ({ x }) => lib.min(x, 1),
+      reference: ({ x }) => reduce(x, [1], (values) => Math.min(...values)),
+      tolerance: 'exact',
+    },
+  ),
   several(reduction('variance', lib.variance, (values) => spread(values, 1))),
   also(
     several(reduction('std', lib.std, (values) => Math.sqrt(spread(values, 1)))),

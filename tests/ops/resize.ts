@@ -88,6 +88,41 @@ export default [
         reduction: 4, // of the gradient; values are copied
       },
       {
+        name: 'bilinear, channels of whole packs',
+        inputs: { x: [2, 4, 3, 16] },
+        run: ({ x }) => resize(x, { size: [7, 6], mode: 'bilinear' }),
+        reference: (inputs) => separable(inputs, [7, 6], linear),
+        reduction: 9,
+      },
+      {
+        name: 'bicubic, channels of whole packs',
+        inputs: { x: [1, 5, 4, 8] },
+        run: ({ x }) => resize(x, { size: [8, 3], mode: 'bicubic' }),
+        reference: (inputs) => separable(inputs, [8, 3], cubic),
+        reduction: 64,
+      },
+      {
+        name: 'area, wider, channels of whole packs',
+        inputs: { x: [1, 9, 4, 8] },
+        run: ({ x }) => resize(x, { size: [2, 6], mode: 'area' }),
+        reference: (inputs) => separable(inputs, [2, 6], covered),
+        reduction: 9,
+      },
+      {
+        name: 'nearest, half as tall, channels of whole packs',
+        inputs: { x: [2, 6, 5, 8] },
+        run: ({ x }) => resize(x, { size: [3, 7], mode: 'nearest' }),
+        reference: (inputs) => separable(inputs, [3, 7], nearest),
+        reduction: 4,
+      },
+      {
+        name: 'nearest, four times as tall',
+        inputs: { x: [2, 3, 5, 8] },
+        run: ({ x }) => resize(x, { scaleFactor: [4, 1], mode: 'nearest' }),
+        reference: (inputs) => separable(inputs, [12, 5], nearest),
+        reduction: 4,
+      },
+      {
         name: 'nearest on labels',
         inputs: { x: { shape: [1, 3, 3, 1], dtype: 'uint8' } },
         run: ({ x }) => resize(x, { scaleFactor: [2, 1], mode: 'nearest' }),
@@ -116,6 +151,25 @@ export default [
         scaleFactor: [0.4, 1.3],
         mode: 'bicubic',
         antialias: true,
+      }),
+      engineCase('antialiased, far smaller', [2, 40, 33, 4], {
+        size: [3, 2],
+        mode: 'bilinear',
+        antialias: true,
+      }),
+      engineCase('antialiased, to a pixel', [1, 17, 5, 1], {
+        size: [1, 1],
+        mode: 'bicubic',
+        antialias: true,
+      }),
+      engineCase('a factor that does not divide', [1, 7, 6, 4], {
+        scaleFactor: [1.7, 0.6],
+        mode: 'bilinear',
+      }),
+      engineCase('aligned corners, bicubic', [1, 5, 6, 4], {
+        size: [3, 11],
+        mode: 'bicubic',
+        alignCorners: true,
       }),
       engineCase('aligned corners', [1, 5, 6, 4], {
         size: [9, 1],

@@ -36,6 +36,33 @@ const prefix = (shape: number[], axis: number): OpCase => ({
   reduction: shape.at(axis),
 });
 
+// Long enough for engines to share a line; the engine's float64 run is the oracle.
+const long = (
+  shape: number[],
+  axis: number,
+  run: OpCase['run'],
+  rest: Partial<OpCase> = {},
+): OpCase => ({
+  name: `[${shape.join(', ')}] along ${axis}`,
+  inputs: { x: shape },
+  run,
+  tolerance: 'exact',
+  grad: false,
+  ...rest,
+});
+
+const longPrefix = (shape: number[], axis: number): OpCase =>
+  long(shape, axis, ({ x }) => lib.cumsum(x, axis), {
+    tolerance: 'elementwise',
+    reduction: shape.at(axis),
+    grad: true,
+  });
+
+const longRanked = (shape: number[], k: number, axis: number, largest: boolean): OpCase =>
+  long(shape, axis, ({ x }) => lib.topK(x, k, { axis, largest }), {
+    name: `${largest ? 'largest' : 'smallest'} ${k} of [${shape.join(', ')}] along ${axis}`,
+  });
+
 // NaN before everything, then by value, the lower index first among equals.
 function order(values: number[], largest: boolean): number[] {
   const key = (v: number): number => (Number.isNaN(v) ? -Infinity : largest ? -v : v);
@@ -82,6 +109,9 @@ function extreme(name: 'argmax' | 'argmin'): OpCases {
       along([5, 37], -1),
       along([7, 3], 0),
       along([2, 5, 3], 1),
+      long([3, 700], 1, ({ x }) => run(x, 1)),
+      long([2, 20011], 1, ({ x }) => run(x, 1)),
+      long([2, 300, 3], 1, ({ x }) => run(x, 1)),
       exactly('of everything', { x: { shape: [2, 2], values: [1, 4, -3, 2] } }, ({ x }) => run(x), [
         largest ? 1 : 2,
       ]),
@@ -102,6 +132,18 @@ function extreme(name: 'argmax' | 'argmin'): OpCases {
         { x: { shape: [3], dtype: 'int32', values: [3, 9, -9] } },
         ({ x }) => run(x, 0),
         [largest ? 1 : 2],
+      ),
+      exactly(
+        'zeros of either sign are equal',
+        { x: { shape: [2, 2], values: [-0, 0, 0, -0] } },
+        ({ x }) => run(x, 1),
+        [0, 0],
+      ),
+      exactly(
+        'bool',
+        { x: { shape: [3], dtype: 'bool', values: [1, 0, 1] } },
+        ({ x }) => run(x, 0),
+        [largest ? 0 : 1],
       ),
     ],
     errors: [
@@ -129,12 +171,19 @@ export default [
       prefix([9, 4], 0),
       prefix([2, 5, 3], 1),
       prefix([0, 3], 0),
+      longPrefix([3, 700], 1),
+      longPrefix([20011], 0),
+      longPrefix([300, 3], 0),
       exactly(
         'integers',
         { x: { shape: [4], dtype: 'int32', values: [1, -2, 3, 4] } },
         ({ x }) => lib.cumsum(x, 0),
         [1, -1, 2, 6],
       ),
+      long([5, 130], 1, ({ x }) => lib.cumsum(x, 1), {
+        name: 'integers that wrap',
+        inputs: { x: { shape: [5, 130], dtype: 'int32', low: -(2 ** 31), high: 2 ** 31 } },
+      }),
     ],
     errors: [
       {
@@ -156,6 +205,21 @@ export default [
       ranked([9, 3], 2, 0, true),
       ranked([2, 6, 5], 3, 1, false),
       ranked([3, 4], 0, -1, true),
+      longRanked([3, 5000], 7, 1, true),
+      longRanked([2, 4500], 1024, 1, false),
+      longRanked([2100], 1500, 0, true),
+      longRanked([2, 5000], 5000, 1, false),
+      longRanked([2, 2500, 2], 3, 1, true),
+      long([2, 3000], 1, ({ x }) => lib.topK(x, 40, { axis: 1 }), {
+        name: 'many equal integers',
+        inputs: { x: { shape: [2, 3000], dtype: 'int64', low: -3, high: 30 } },
+      }),
+      {
+        name: 'gradients of more than a warp of values',
+        inputs: { x: [2, 90, 2] },
+        run: ({ x }) => lib.topK(x, 70, { axis: 1 })[0],
+        grad: true,
+      },
       exactly(
         'ties and NaN',
         { x: { shape: [5], values: [1, 3, NaN, 3, 0] } },

@@ -1,21 +1,27 @@
-// npm run parity -- DIR [--verbose] [--float64]: compares this library with golden numbers of the original.
+// npm run parity -- DIR: compares this library with golden numbers of the original.
+import { Command } from 'commander';
+import { setDefaultDevice } from '../../lib/index.js';
 import { adapters } from './adapters/index.js';
 import { runParity } from './runner.js';
 import { setPrecision } from './tensors.js';
 
-const paths = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
-const verbose = process.argv.includes('--verbose');
-if (process.argv.includes('--float64')) setPrecision('float64');
-
-if (paths.length === 0) {
-  console.error(
-    'usage: npm run parity -- DIR [--verbose] [--float64]\nDIR: a folder of golden files, or one file.',
-  );
-  process.exit(2);
-}
+const program = new Command('parity')
+  .description('Compares emulsion with golden numbers of the original implementation.')
+  .argument('<paths...>', 'folders of golden files, or single files')
+  .option('--verbose', 'also list the cases that pass', false)
+  .option('--float64', 'compute in float64, on the CPU', false)
+  .option('--device <name>', 'where to compute; default: a GPU if there is one')
+  .parse();
+const { verbose, float64, device } = program.opts<{
+  verbose: boolean;
+  float64: boolean;
+  device?: string;
+}>();
+if (float64) setPrecision('float64');
+if (device ?? float64) setDefaultDevice(device ?? 'cpu');
 
 const total = { passed: 0, failed: 0, skipped: 0 };
-for (const path of paths) {
+for (const path of program.args) {
   const report = await runParity(path, { adapters, verbose });
   total.passed += report.passed;
   total.failed += report.failed;

@@ -4,6 +4,8 @@ import {
   add,
   attention,
   conv2d,
+  defaultDevice,
+  device,
   grad,
   groupNorm,
   layerNorm,
@@ -13,7 +15,10 @@ import {
   parameter,
   silu,
   softmax,
+  tidy,
   TorchGenerator,
+  type Device,
+  type DType,
   type Tensor,
 } from '../../../lib/index.js';
 import type { Work } from '../protocol.js';
@@ -24,21 +29,34 @@ export interface Prepared {
   dispose(): void;
 }
 
-type DType = 'float32' | 'float64';
-
 /** Makes the inputs of a case, in order, as PyTorch makes them. */
 class Inputs {
   private readonly generator = new TorchGenerator(0);
   readonly made: Tensor[] = [];
 
-  constructor(private readonly dtype: DType) {}
+  /** @param rounding what values are rounded to before they become `dtype` */
+  constructor(
+    readonly dtype: DType,
+    private readonly device: Device,
+    private readonly rounding: DType = dtype,
+  ) {}
 
   /** The numbers of torch.randn, or others where drawing those one by one would take long. */
   randn(...shape: number[]): Tensor {
     const small = shape.reduce((a, b) => a * b, 1) < 2 ** 22;
-    const drawn = small ? this.generator.randn(shape) : noise(shape, { seed: 0 });
-    const x = drawn.to(this.dtype);
-    if (x !== drawn) drawn.dispose();
+    const { device } = this;
+    const x = tidy(() =>
+      (small ? this.generator.randn(shape, { device }) : noise(shape, { seed: 0, device }))
+        .to(this.rounding)
+        .to(this.dtype),
+    );
+    this.made.push(x);
+    return x;
+  }
+
+  /** For weights and what optimizers hold, whatever the dtype of the run. */
+  float32(...shape: number[]): Tensor {
+    const x = new Inputs('float32', this.device).randn(...shape);
     this.made.push(x);
     return x;
   }
@@ -93,33 +111,39 @@ const builders: Record<string, Build> = {
     };
   },
   adam(inputs, { count }) {
-    const p = parameter(inputs.randn(count));
-    p.grad = inputs.randn(count);
+    const p = parameter(inputs.float32(count));
+    p.grad = inputs.float32(count);
     const optimizer = new AdamW([p], { lr: 1e-4 });
     return () => optimizer.step();
   },
-  unet: (inputs, args) => prepareUnet((...shape) => inputs.randn(...shape), args),
-  autoencoder: (inputs, args) => prepareAutoencoder((...shape) => inputs.randn(...shape), args),
+  unet: (inputs, args) => prepareUnet((...shape) => inputs.float32(...shape), args),
+  autoencoder: (inputs, args) => prepareAutoencoder((...shape) => inputs.float32(...shape), args),
 };
 /* eslint-enable @typescript-eslint/no-explicit-any */
 
-export function prepare({ kind, args }: Work, dtype: DType = 'float32'): Prepared {
-  const inputs = new Inputs(dtype);
+export function prepare(
+  { kind, args }: Work,
+  dtype: DType = 'float32',
+  inputs = new Inputs(dtype, defaultDevice()),
+): Prepared {
   const run = builders[kind](inputs, args);
   return { run, dispose: () => inputs.made.forEach((x) => x.dispose()) };
 }
 
-/** Of the forward pass in float32 against float64 on the same inputs. */
-export async function relativeError(work: Work): Promise<number> {
-  const values = async (dtype: DType): Promise<Float64Array> => {
-    const { run, dispose } = prepare(work, dtype);
+/** Of the forward pass against float64, on the CPU, with the same inputs. */
+export async function relativeError(work: Work, dtype: DType): Promise<number> {
+  const values = async (inputs: Inputs): Promise<Float64Array> => {
+    const { run, dispose } = prepare(work, inputs.dtype, inputs);
     const y = run() as Tensor;
-    const data = Float64Array.from((await y.data()) as Float64Array);
+    const wide = y.to(inputs.dtype === 'float64' ? 'float64' : 'float32');
+    const data = Float64Array.from((await wide.data()) as Float64Array);
+    wide.dispose();
     y.dispose();
     dispose();
     return data;
   };
-  const [y, exact] = [await values('float32'), await values('float64')];
+  const y = await values(new Inputs(dtype, defaultDevice()));
+  const exact = await values(new Inputs('float64', device('cpu'), dtype));
   const norm = (of: (i: number) => number): number =>
     Math.sqrt(exact.reduce((sum, _, i) => sum + of(i) ** 2, 0));
   return norm((i) => y[i] - exact[i]) / norm((i) => exact[i]);

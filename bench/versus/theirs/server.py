@@ -10,10 +10,14 @@ import torch.nn.functional as F
 import networks
 
 channels_last = torch.channels_last
+device = sys.argv[2] if len(sys.argv) > 2 else "cpu"
+low = getattr(torch, sys.argv[3] if len(sys.argv) > 3 else "float32")
+on_gpu = device != "cpu"
+torch.set_default_device(device)
 
 
 def randn(*shape, dtype=torch.float32):
-    return torch.randn(*shape).to(dtype)
+    return torch.randn(*shape).to(low).to(dtype)
 
 
 def prepare_gemm(a, dtype):
@@ -75,9 +79,15 @@ def prepare_tiny(a, dtype):
     return run
 
 
+def prepare_copy(a, dtype):
+    x = randn(a["count"], dtype=dtype)
+    y = torch.empty_like(x)
+    return lambda: y.copy_(x)
+
+
 def prepare_adam(a, dtype):
-    p = torch.nn.Parameter(randn(a["count"]))
-    p.grad = randn(a["count"])
+    p = torch.nn.Parameter(torch.randn(int(a["count"])))
+    p.grad = torch.randn(int(a["count"]))
     optimizer = torch.optim.AdamW([p], lr=1e-4, fused=True)
     return optimizer.step
 
@@ -94,7 +104,18 @@ def passes(which, forward, **inputs):
     return lambda: torch.autograd.grad(y, [inputs[name] for name in names], dy, retain_graph=True)
 
 
+def lowered(forward):
+    """float32 weights, matrix work in the low dtype."""
+
+    def run():
+        with torch.autocast(device.split(":")[0], dtype=low, enabled=low != torch.float32):
+            return forward()
+
+    return run
+
+
 def training(model, loss):
+    loss = lowered(loss)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def run():
@@ -109,7 +130,7 @@ def training(model, loss):
 def inference(forward):
     def run():
         with torch.no_grad():
-            return forward()
+            return lowered(forward)()
 
     return run
 
@@ -120,7 +141,9 @@ def prepare_unet(a, dtype):
     if "text" in a:
         model["text"] = networks.TextEncoder(a["text"])
     model = model.to(memory_format=channels_last)
-    x = randn(n, config["inChannels"], side, side).to(memory_format=channels_last)
+    if a.get("compile"):
+        model["unet"] = torch.compile(model["unet"])
+    x = torch.randn(n, config["inChannels"], side, side).to(memory_format=channels_last)
     noise = torch.randn_like(x)
     t = torch.full((n,), 500)
     y = torch.zeros(n, dtype=torch.long) if config.get("numClasses") else None
@@ -138,12 +161,12 @@ def prepare_autoencoder(a, dtype):
     config, n, side, z = a["ddconfig"], a["n"], a["side"], a["ddconfig"]["zChannels"]
     if a["pass"] == "decode":
         model = networks.decoder(config).to(memory_format=channels_last)
-        latent = randn(n, z, side, side).to(memory_format=channels_last)
+        latent = torch.randn(n, z, side, side).to(memory_format=channels_last)
         return inference(lambda: model(latent))
     model = networks.Autoencoder(config).to(memory_format=channels_last)
-    x = randn(n, 3, side, side).to(memory_format=channels_last)
+    x = torch.randn(n, 3, side, side).to(memory_format=channels_last)
     small = side // 2 ** (len(config["chMult"]) - 1)
-    noise = randn(n, z, small, small)
+    noise = torch.randn(n, z, small, small)
 
     def loss():
         y, kl = model(x, noise)
@@ -153,35 +176,50 @@ def prepare_autoencoder(a, dtype):
     return training(model, loss)
 
 
-def prepare(request, dtype=torch.float32):
+def prepare(request, dtype=low):
     torch.manual_seed(0)
     return globals()["prepare_" + request["kind"]](request["args"], dtype)
 
 
+def synchronize():
+    if on_gpu:
+        torch.cuda.synchronize()
+
+
+def peak_mib():
+    if on_gpu:
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def relative_error(request):
-    """Of the forward pass in float32 against float64 on the same inputs."""
+    """Of the forward pass against float64 with the same inputs."""
     y, exact = prepare(request)(), prepare(request, torch.float64)()
     return ((y.double() - exact).norm() / exact.norm()).item()
 
 
 def main():
     torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": torch.__version__}), flush=True)
+    torch.backends.cudnn.benchmark = True
+    version = torch.__version__ + (f" on {torch.cuda.get_device_name()}" if on_gpu else "")
+    print(json.dumps({"version": version}), flush=True)
     run = None
     for line in sys.stdin:
         request = json.loads(line)
         if "prepare" in request:
             run = None
             run = prepare(request["prepare"])
+            synchronize()
             answer = {}
         elif "error" in request:
             answer = {"error": relative_error(request["error"])}
         elif "peak" in request:
-            answer = {"mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            answer = {"mib": peak_mib()}
         else:
             start = time.perf_counter()
             for _ in range(request["run"]):
                 run()
+            synchronize()
             answer = {"seconds": (time.perf_counter() - start) / request["run"]}
         print(json.dumps(answer), flush=True)
 

@@ -14,6 +14,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
 
@@ -29,61 +30,25 @@
 EMULSION_APART inline void __syncthreads() { ::emulsion::emulator::barrier(EMULSION_SITE); }
 inline void __threadfence() {}
 
+// Alone among the warp's collectives it orders memory.
 EMULSION_APART inline void __syncwarp(unsigned mask = 0xffffffffu) {
-  ::emulsion::emulator::meet(
-      mask, nullptr, [](void**, uint32_t, const void*) {}, EMULSION_SITE);
+  ::emulsion::emulator::meet(mask, nullptr, nullptr, EMULSION_SITE, true);
 }
 
 namespace emulsion::emulator {
 
-template <class T>
-struct Shuffle {
-  T value, result;
-  int source;  // lane to read from, itself if outside of the segment
-};
-
+// source: the lane to read from, the own one if outside of the segment.
 template <class T>
 inline T shuffle(unsigned mask, T value, int source, const void* site) {
-  Shuffle<T> mine{value, value, source};
-  meet(
-      mask, &mine,
-      [](void** lanes, uint32_t mask, const void*) {
-        for (int i = 0; i < 32; ++i) {
-          if (!(mask >> i & 1)) continue;
-          auto* own = static_cast<Shuffle<T>*>(lanes[i]);
-          // A lane that takes no part has nothing to give: poison.
-          if (mask >> own->source & 1)
-            own->result = static_cast<Shuffle<T>*>(lanes[own->source])->value;
-          else
-            std::memset(static_cast<void*>(&own->result), 0xff, sizeof(T));
-        }
-      },
-      site);
-  return mine.result;
+  T result;
+  exchange(mask, &value, &result, sizeof(T), source, site);
+  return result;
 }
 
 inline int lane_of_thread() {
   const uint3 index = thread_index();
   const dim3 size = block_dimensions();
   return static_cast<int>((index.x + size.x * (index.y + size.y * index.z)) & 31);
-}
-
-struct Vote {
-  unsigned value, result;
-};
-inline unsigned vote(unsigned mask, bool predicate, const void* site) {
-  Vote mine{predicate, 0};
-  meet(
-      mask, &mine,
-      [](void** lanes, uint32_t mask, const void*) {
-        unsigned ballot = 0;
-        for (int i = 0; i < 32; ++i)
-          if (mask >> i & 1) ballot |= static_cast<Vote*>(lanes[i])->value << i;
-        for (int i = 0; i < 32; ++i)
-          if (mask >> i & 1) static_cast<Vote*>(lanes[i])->result = ballot;
-      },
-      site);
-  return mine.result;
 }
 
 // An atomic of the running thread: nothing else runs meanwhile.
@@ -174,6 +139,9 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsqrt_rn(float x) { return std::sqrt(x); }
 inline uint32_t __umulhi(uint32_t a, uint32_t b) {
   return static_cast<uint32_t>(uint64_t{a} * b >> 32);
+}
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
 }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }

@@ -3,6 +3,8 @@
 
 #include <cuda_runtime.h>
 
+#include <tuple>
+
 #include "core/errors.h"
 
 namespace emulsion::cuda {
@@ -23,9 +25,16 @@ void launch(const char* op, void (*kernel)(Parameters...), const Grid& grid,
   static_assert((sizeof(std::decay_t<Parameters>) + ... + 0) <= 4096,
                 "kernel arguments take at most 4 KiB");
   if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
-  emulator::run_grid(op, reinterpret_cast<const void*>(kernel), grid.blocks, grid.threads,
-                     grid.shared,
-                     [&] { kernel(static_cast<std::decay_t<Parameters>>(arguments)...); });
+  struct Start {
+    void (*kernel)(Parameters...);
+    std::tuple<std::decay_t<Parameters>...> values;
+  } start{kernel, {arguments...}};
+  const auto run = [](void* at) {
+    auto& self = *static_cast<Start*>(at);
+    std::apply(self.kernel, self.values);
+  };
+  emulator::run_grid(op, grid.blocks, grid.threads, grid.shared,
+                     {reinterpret_cast<const void*>(kernel), &start, sizeof start, run});
   raise_fault();
 }
 

@@ -8,9 +8,11 @@
 
 #include "core/dtype.h"
 
-#define EMULSION_SHARED(type, name, ...)                           \
-  auto& name = *static_cast<std::add_pointer_t<type __VA_ARGS__>>( \
-      ::emulsion::emulator::static_shared_memory(__FILE__, __LINE__, sizeof(type __VA_ARGS__)))
+#define EMULSION_SHARED(type, name, ...)                                          \
+  static char name##_tag; /* every instance of a template has its own */          \
+  auto& name = *static_cast<std::add_pointer_t<type __VA_ARGS__>>(                \
+      ::emulsion::emulator::static_shared_memory(&name##_tag, __FILE__, __LINE__, \
+                                                 sizeof(type __VA_ARGS__)))
 
 namespace emulsion::cuda {
 
@@ -39,8 +41,8 @@ EMULSION_APART void cp_async(void* shared, const void* global, bool valid = true
 }
 inline void cp_async_commit() { emulator::commit_copies(); }
 template <int pending>
-inline void cp_async_wait() {
-  emulator::await_copies(pending);
+EMULSION_APART void cp_async_wait() {
+  emulator::await_copies(pending, EMULSION_SITE);
 }
 
 EMULSION_APART inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+// The command `emulsion`: one file per subcommand beside this one.
+import { Command } from 'commander';
+import { doctor } from './doctor.js';
+import { packageVersion } from './version.js';
+
+const program = new Command('emulsion')
+  .description('Latent diffusion for Node.js')
+  .version(packageVersion);
+
+program
+  .command('doctor')
+  .description('tell what this machine offers, what the engine uses of it, and why not more')
+  .action(doctor);
+
+await program.parseAsync();

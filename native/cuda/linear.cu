@@ -1,0 +1,248 @@
+// Linear layers: gemm.cuh's engine with bias, activation and residual in its epilogue.
+//
+// x [rows, C] · weightᵀ [C, K]: 2·rows·C·K operations, tensor cores are the roof (float32: FMA
+// units); up to four rows (a time embedding) read the weights once at the speed of memory,
+// gemm_thin.cuh. Per output element the epilogue reads a residual and writes y and, for the
+// backward pass, the argument of the activation.
+//
+// GEGLU needs column j and column j + K/2 at once: the weight's rows come to the tiles paired, four
+// values, their four gates, and so on, and the epilogue works on eight columns.
+#include "ops/linear.h"
+
+#include "cuda/activation.cuh"
+#include "cuda/gemm_thin.cuh"
+#include "ops/geglu.h"
+
+namespace emulsion::cuda {
+namespace {
+
+using namespace gemm;
+
+// Four consecutive elements, of which `left` exist; whole: at once.
+template <class T>
+__device__ __forceinline__ void load_four(const T* from, bool whole, int left, float (&to)[4]) {
+  Pack<T, 4> pack{};
+  if (whole) {
+    pack = load_pack<T, 4>(from);
+  } else {
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      if (e < left) pack.values[e] = from[e];
+  }
+#pragma unroll
+  for (int e = 0; e < 4; ++e) to[e] = widen(pack.values[e]);
+}
+template <class T>
+__device__ __forceinline__ void store_four(T* to, bool whole, int left, const float (&from)[4]) {
+  Pack<T, 4> pack;
+#pragma unroll
+  for (int e = 0; e < 4; ++e) pack.values[e] = narrow<T>(from[e]);
+  if (whole) return store_pack(to, pack);
+#pragma unroll
+  for (int e = 0; e < 4; ++e)
+    if (e < left) to[e] = pack.values[e];
+}
+
+// What both epilogues hold. Null: not given.
+template <class T>
+struct Outputs {
+  const T *bias, *residual;
+  T *y, *preactivation;
+  int columns;  // of y
+  bool whole;   // four elements at once
+  Activation activation;
+
+  __device__ __forceinline__ void add(const T* from, int left, float (&v)[4]) const {
+    float other[4];
+    load_four(from, whole, left, other);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) v[e] += other[e];
+  }
+};
+
+template <class T>
+struct Finish : Outputs<T> {
+  static constexpr int width = 4;
+
+  __device__ __forceinline__ void operator()(int, int row, int column, float (&v)[width],
+                                             int left) const {
+    const int64_t at = static_cast<int64_t>(row) * this->columns + column;
+    if (this->bias) this->add(this->bias + column, left, v);
+    if (this->preactivation) store_four(this->preactivation + at, this->whole, left, v);
+#pragma unroll
+    for (int e = 0; e < width; ++e) v[e] = activate(v[e], this->activation);
+    if (this->residual) this->add(this->residual + at, left, v);
+    store_four(this->y + at, this->whole, left, v);
+  }
+};
+
+template <class T>
+struct FinishPairs : Outputs<T> {
+  static constexpr int width = 8;
+
+  __device__ __forceinline__ void operator()(int, int row, int paired, float (&v)[width],
+                                             int) const {
+    const int column = paired / 2, half = this->columns, left = half - column;
+    const int64_t at = static_cast<int64_t>(row) * half + column;
+    float value[4] = {v[0], v[1], v[2], v[3]}, gate[4] = {v[4], v[5], v[6], v[7]};
+    if (this->bias) {
+      this->add(this->bias + column, left, value);
+      this->add(this->bias + half + column, left, gate);
+    }
+    T* const keep = this->preactivation + static_cast<int64_t>(row) * 2 * half + column;
+    store_four(keep, this->whole, left, value);
+    store_four(keep + half, this->whole, left, gate);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value[e] *= gelu(gate[e]);
+    if (this->residual) this->add(this->residual + at, left, value);
+    store_four(this->y + at, this->whole, left, value);
+  }
+};
+
+// A loader of the weight's rows in the order of FinishPairs.
+template <class T, int width_>
+struct PairedRows {
+  using Element = T;
+  static constexpr bool deep = true;
+  static constexpr int width = width_;
+
+  Matrix<T, true, width> weight;
+  int half;
+
+  __device__ __forceinline__ int source_row(int paired) const {
+    const int row = paired / 8 * 4 + paired % 4;
+    return row >= half ? weight.rows : paired & 4 ? row + half : row;
+  }
+  __device__ __forceinline__ const T* line(int batch, int paired) const {
+    return weight.line(batch, source_row(paired));
+  }
+
+  template <int slots>
+  class Cursor {
+   public:
+    __device__ __forceinline__ Cursor(const PairedRows& rows, int batch, int first_row, int first_k)
+        : rows_(rows), first_row_(first_row), inner_(rows.weight, batch, 0, first_k) {}
+    __device__ __forceinline__ void place(int slot, int row, int k) {
+      inner_.place(slot, rows_.source_row(first_row_ + row), k);
+    }
+    __device__ __forceinline__ Source<T> source(int slot) const { return inner_.source(slot); }
+    __device__ __forceinline__ void advance(int depth) { inner_.advance(depth); }
+
+   private:
+    const PairedRows& rows_;
+    const int first_row_;
+    typename Matrix<T, true, width>::template Cursor<slots> inner_;
+  };
+};
+
+template <class T, int width>
+void run(const View& x, const View& weight, const Outputs<T>& outputs) {
+  const int64_t K = weight.dim(0), C = weight.dim(1), rows = x.shape.product(0, x.rank() - 1);
+  const bool paired = outputs.activation == Activation::geglu;
+  const Problem problem{rows, paired ? 8 * ceil_div(K / 2, 4) : K, C};
+  check_extents("linear", problem);
+  const Matrix<T, true, width> a{x.as<T>(), C, static_cast<int>(rows), static_cast<int>(C), {}},
+      b{weight.as<T>(), C, static_cast<int>(K), static_cast<int>(C), {}};
+  const auto with = [&](const auto& operand, const auto& finish) {
+    if (rows <= few)
+      multiply_thin<false>("linear", a, operand, finish, problem);
+    else
+      multiply("linear", a, operand, finish, problem);
+  };
+  if (paired)
+    with(PairedRows<T, width>{b, static_cast<int>(K / 2)}, FinishPairs<T>{outputs});
+  else
+    with(b, Finish<T>{outputs});
+}
+
+template <class T, int width>
+__global__ void activation_kernel(const T* dy, const T* x, T* dx, int64_t count,
+                                  Activation activation) {
+  for (int64_t i = grid_thread() * width; i < count; i += grid_threads() * width) {
+    if (width == 1 || i + width <= count) {
+      const auto at = load_pack<T, width>(x + i);
+      auto pack = load_pack<T, width>(dy + i);
+#pragma unroll
+      for (int e = 0; e < width; ++e)
+        pack.values[e] =
+            narrow<T>(widen(pack.values[e]) * activation_slope(widen(at.values[e]), activation));
+      store_pack(dx + i, pack);
+    } else {
+      for (int64_t j = i; j < count; ++j)
+        dx[j] = narrow<T>(widen(dy[j]) * activation_slope(widen(x[j]), activation));
+    }
+  }
+}
+
+Shape with_last(const Shape& shape, int64_t extent) {
+  Shape result = shape;
+  result[shape.rank() - 1] = extent;
+  return result;
+}
+
+void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
+  EMULSION_CHECK(tensor.shape == shape && tensor.dtype == dtype, "linear: ", name, " must be ",
+                 dtype_name(dtype), " ", shape, ", got ", dtype_name(tensor.dtype), " ",
+                 tensor.shape);
+}
+
+}  // namespace
+
+void linear_forward(const View& x, const View& weight, const View& bias, const View& residual,
+                    int64_t activation, View& y, View& preactivation) {
+  EMULSION_CHECK(x && weight && y, "linear_forward: x, weight and y must be given");
+  EMULSION_CHECK(
+      x.rank() >= 1 && weight.rank() == 2 && weight.dtype == x.dtype && x.dim(-1) == weight.dim(1),
+      "linear_forward: x ", x.shape, " does not fit weight ", weight.shape);
+  EMULSION_CHECK(activation >= 0 && activation <= 3, "linear_forward: no activation ", activation);
+  const Activation act = static_cast<Activation>(activation);
+  const int64_t K = weight.dim(0), columns = act == Activation::geglu ? K / 2 : K;
+  EMULSION_CHECK(
+      act != Activation::geglu || (K % 2 == 0 && preactivation),
+      "linear_forward: geglu needs an even number of outputs and room for the preactivation");
+  check_like(y, with_last(x.shape, columns), x.dtype, "y");
+  if (bias) check_like(bias, Shape{K}, x.dtype, "bias");
+  if (residual) check_like(residual, y.shape, x.dtype, "residual");
+  if (preactivation) check_like(preactivation, with_last(x.shape, K), x.dtype, "preactivation");
+  if (y.numel() == 0) return;
+  dispatch_float(x.dtype, "linear_forward", [&]<class T>() {
+    const auto of = [](const View& view) { return view ? view.as<T>() : nullptr; };
+    const auto fours = [](const void* pointer) { return is_aligned(pointer, 4 * sizeof(T)); };
+    Outputs<T> outputs{of(bias), of(residual), of(y), of(preactivation), static_cast<int>(columns),
+                       false,    act};
+    outputs.whole = columns % 4 == 0 && fours(outputs.bias) && fours(outputs.residual) &&
+                    fours(outputs.y) && fours(outputs.preactivation);
+    constexpr int chunk = 16 / sizeof(T);
+    if (vectors(x.data, weight.data) && weight.dim(1) % chunk == 0)
+      run<T, chunk>(x, weight, outputs);
+    else
+      run<T, 1>(x, weight, outputs);
+  });
+}
+
+void activation_backward(const View& dy, const View& x, int64_t activation, View& dx) {
+  EMULSION_CHECK(dy && x && dx && dx.rank() >= 1,
+                 "activation_backward: dy, x and dx must be given");
+  EMULSION_CHECK(activation >= 1 && activation <= 3, "activation_backward: no activation ",
+                 activation);
+  const Activation act = static_cast<Activation>(activation);
+  EMULSION_CHECK(act != Activation::geglu || dx.dim(-1) % 2 == 0,
+                 "activation_backward: geglu needs an even last axis");
+  check_like(x, dx.shape, dx.dtype, "x");
+  check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape,
+             dx.dtype, "dy");
+  if (dx.numel() == 0) return;
+  if (act == Activation::geglu) return geglu_backward(x, dy, dx);
+  dispatch_float(dx.dtype, "activation_backward", [&]<class T>() {
+    constexpr int width = 16 / sizeof(T);
+    const int64_t count = dx.numel();
+    if (vectors(dy.data, x.data, dx.data))
+      launch("activation_backward", activation_kernel<T, width>,
+             stream_grid(ceil_div(count, width)), dy.as<T>(), x.as<T>(), dx.as<T>(), count, act);
+    else
+      launch("activation_backward", activation_kernel<T, 1>, stream_grid(count), dy.as<T>(),
+             x.as<T>(), dx.as<T>(), count, act);
+  });
+}
+
+}  // namespace emulsion::cuda

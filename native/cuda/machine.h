@@ -1,0 +1,13 @@
+// Which GPUs this build can use.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+namespace emulsion::cuda {
+
+// Why a GPU is not used; empty: it is.
+std::string why_not(const cudaDeviceProp& properties);
+
+}  // namespace emulsion::cuda

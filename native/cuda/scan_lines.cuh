@@ -1,0 +1,78 @@
+// What ops along one axis share: the lines of a tensor, and an order of values as integers.
+#pragma once
+
+#include <algorithm>
+
+#include "cuda/device.cuh"
+#include "cuda/host.h"
+
+namespace emulsion::cuda {
+
+// x as [outer, n, inner] around an axis. A line is what runs along the axis, `inner` apart.
+struct Lines {
+  int64_t outer, n, inner;
+
+  Lines(const char* op, const View& x, int64_t axis) {
+    EMULSION_CHECK(x, op, ": x is missing");
+    EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ",
+                   x.shape);
+    outer = x.shape.product(0, static_cast<int>(axis));
+    n = x.dim(static_cast<int>(axis));
+    inner = x.shape.product(static_cast<int>(axis) + 1, x.rank());
+  }
+
+  __host__ __device__ __forceinline__ int64_t count() const { return outer * inner; }
+
+  // First element of a line in a tensor whose axis has the given extent.
+  __device__ __forceinline__ int64_t start(int64_t line, int64_t extent) const {
+    if (inner == 1) return line * extent;
+    const int64_t above = line / inner;
+    return above * extent * inner + (line - above * inner);
+  }
+};
+
+inline void check_lines(const char* op, const View& other, const char* name, const Lines& lines,
+                        int64_t extent) {
+  EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape,
+                 " must have ", lines.count() * extent, " elements");
+}
+
+// How lines are cut into chunks, by their shape alone: none shorter than `least`, and no more than
+// make `enough` of them.
+struct Cut {
+  int64_t chunk, chunks;
+
+  Cut(const Lines& lines, int64_t least, int64_t enough) {
+    const int64_t wanted = std::clamp<int64_t>(
+        lines.n / least, 1, std::max<int64_t>(1, enough / std::max<int64_t>(1, lines.count())));
+    chunk = ceil_div(ceil_div(lines.n, wanted), least) * least;
+    chunk = std::max<int64_t>(1, chunk);
+    chunks = std::max<int64_t>(1, ceil_div(lines.n, chunk));
+  }
+};
+
+// A number that is larger the earlier a value comes: NaN first, then from the largest down or from
+// the smallest up. Equal values, both zeros among them, have equal numbers.
+template <class T>
+__device__ __forceinline__ unsigned long long order_of(T value, bool largest) {
+  if constexpr (__is_same(Accumulator<T>, float)) {
+    const float number = widen(value);
+    if (number != number) return 0xffffffffu;
+    const uint32_t bits = __float_as_uint(number + 0.0f);  // -0 becomes 0
+    const uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
+    return largest ? ascending : ~ascending;
+  } else {
+    const auto ascending =
+        static_cast<unsigned long long>(static_cast<long long>(value)) ^ (1ull << 63);
+    return largest ? ascending : ~ascending;
+  }
+}
+
+// Any dtype but float64; bool as the bytes it is.
+template <class Body>
+void dispatch_orderable(DType dtype, const char* op, Body&& body) {
+  if (dtype == DType::boolean) return body.template operator()<uint8_t>();
+  dispatch_numeric(dtype, op, std::forward<Body>(body));
+}
+
+}  // namespace emulsion::cuda

@@ -1,0 +1,52 @@
+// npm run test:emulated: the CUDA engine's kernels, compiled for the host and run in the emulator of
+// tests/emulator, against the same cases as every device. Linux with GCC; no GPU, no CUDA compiler.
+// Arguments go to vitest: `npm run test:emulated -- -t "^softmax"`.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { buildFolder } from './native_stamp.mjs';
+
+process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
+if (process.platform !== 'linux') {
+  console.error(
+    'test:emulated needs Linux: the emulator reads its memory map and its debug lines.',
+  );
+  process.exit(1);
+}
+
+const run = (command, args, env = {}) =>
+  spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, ...env } }).status;
+const folder = buildFolder();
+
+// The folder must know how Node builds addons: cmake-js configures it.
+if (!existsSync(join(folder, 'CMakeCache.txt'))) {
+  const configured = run('npx', ['--no-install', 'cmake-js', 'configure', '--out', folder]);
+  if (configured !== 0) process.exit(1);
+}
+const targets = ['emulsion_emulated', 'emulator_faults'];
+const jobs = String(availableParallelism());
+if (run('cmake', ['--build', folder, '--parallel', jobs, '--target', ...targets]) !== 0) {
+  console.error('The emulator was not built; the compiler’s messages are above.');
+  process.exit(1);
+}
+
+const given = process.argv.slice(2);
+const files = given.some((each) => each.endsWith('.ts'))
+  ? []
+  : ['tests/ops.test.ts', 'tests/emulator'];
+const selection = given.includes('-t') ? [] : ['-t', 'emulated'];
+const start = Date.now();
+const status = run(
+  'npx',
+  ['--no-install', 'vitest', 'run', '--project', 'tests', ...files, ...selection, ...given],
+  {
+    EMULSION_ADDON: resolve(folder, 'Release/emulsion_emulated.node'),
+    EMULSION_TEST_DEVICES: 'emulated',
+  },
+);
+console.log(
+  `test:emulated: ${status === 0 ? 'clean' : 'FAILED'} after ${((Date.now() - start) / 60_000).toFixed(1)} minutes`,
+);
+process.exit(status ?? 1);

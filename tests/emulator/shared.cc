@@ -1,0 +1,185 @@
+#include "shared.h"
+
+#include <algorithm>
+
+#include "report.h"
+
+namespace emulsion::emulator {
+namespace {
+
+constexpr const char* misaligned = "misaligned";
+constexpr size_t words = SharedMemory::capacity / 4;
+
+}  // namespace
+
+SharedMemory::SharedMemory()
+    : base_(static_cast<char*>(reserve(capacity))), states_(capacity), words_(words) {}
+
+void SharedMemory::begin_block(size_t dynamic_bytes) {
+  std::memset(base_, poison_byte, used_);
+  std::memset(states_.data(), outside, used_);
+  statics_.clear();
+  // Clocks never come again: what cells remember of other blocks lies below every floor.
+  for (const Split& split : splits_) words_[split.word] = Cell{};
+  splits_.clear();
+  dynamic_bytes_ = asked_ = dynamic_bytes;
+  used_ = dynamic_bytes ? rounded(dynamic_bytes) + red_zone : 0;
+  std::memset(base_, poison_byte, dynamic_bytes);
+  std::memset(states_.data(), unwritten, dynamic_bytes);
+}
+
+void* SharedMemory::static_array(const void* tag, const char* file, int line, size_t bytes) {
+  for (const Static& each : statics_)
+    if (each.tag == tag) return each.data;
+  const size_t size = rounded(bytes) + red_zone;
+  if (used_ + size > capacity) return nullptr;
+  char* data = base_ + used_;
+  used_ += size;
+  asked_ += rounded(bytes, 16);
+  std::memset(data, poison_byte, bytes);
+  std::memset(states_.data() + (data - base_), unwritten, bytes);
+  statics_.push_back({tag, file, line, data, bytes});
+  return data;
+}
+
+Wrong SharedMemory::judge(const State* states, size_t bytes, Kind kind) const {
+  bool arrives = false, is_unwritten = false;
+  for (size_t i = 0; i < bytes; ++i) {
+    if (states[i] == outside) return {"out of bounds"};
+    arrives |= states[i] == arriving;
+    is_unwritten |= states[i] == unwritten;
+  }
+  if (arrives)
+    return {
+        kind == Kind::read
+            ? "read of bytes that an asynchronous copy is bringing: nothing has waited for it"
+            : "write to bytes that an asynchronous copy is bringing: nothing has waited for it"};
+  if (kind != Kind::write && is_unwritten) return {"read of bytes that nothing has written"};
+  return {};
+}
+
+namespace {
+
+// Whether this moment knows of all reads that a slot of a cell remembers.
+inline bool knows_of_readers(const Moment& now, uint64_t readers, uint32_t lanes) {
+  const uint64_t when = readers >> 5;
+  if (when <= now.floor) return true;
+  const auto reader = static_cast<uint32_t>(readers & 31);
+  const uint32_t warp = now.thread / 32u;
+  if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.thread % 32)) return true;
+  if (reader != warp && !now.knows) return false;
+  for (uint32_t rest = lanes; rest; rest &= rest - 1)
+    if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest)))) return false;
+  return true;
+}
+
+}  // namespace
+
+// Notes an access in a cell, unless it is a race.
+inline bool SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) {
+  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic)) return false;
+  const auto known = [&](int slot) {
+    return knows_of_readers(now, cell.readers[slot], cell.lanes[slot]);
+  };
+  if (kind != Kind::read) {
+    if (!known(0) || !known(1)) return false;
+    cell.writer = now.stamp();
+    cell.writer_site = site;
+    cell.atomic = kind == Kind::atomic;
+    return true;
+  }
+  const uint32_t lane = 1u << now.thread % 32;
+  const uint64_t reader = now.clock << 5 | now.thread / 32u;
+  int slot = cell.readers[1] == reader;
+  if (cell.readers[slot] == reader) {
+    cell.lanes[slot] |= lane;
+    return true;
+  }
+  // The older of two that are both unknown gives way: a race with it alone goes unseen.
+  slot = known(0) || (!known(1) && cell.readers[0] < cell.readers[1]) ? 0 : 1;
+  cell.readers[slot] = reader;
+  cell.lanes[slot] = lane;
+  cell.sites[slot] = site;
+  return true;
+}
+
+// Why touch refused.
+Wrong SharedMemory::explain(const Cell& cell, Kind kind, const Moment& now) {
+  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic))
+    return {kind == Kind::read ? "race: another thread writes what this one reads"
+                               : "race: another thread writes the same bytes",
+            static_cast<int>(cell.writer & ((1u << thread_bits) - 1)),
+            expand_site(cell.writer_site)};
+  const int slot = knows_of_readers(now, cell.readers[0], cell.lanes[0]) ? 1 : 0;
+  const auto warp = static_cast<uint32_t>(cell.readers[slot] & 31);
+  uint32_t lanes = cell.lanes[slot];
+  if (warp == now.thread / 32u) lanes &= ~(1u << now.thread % 32);
+  return {"race: another thread reads what this one writes",
+          static_cast<int>(32 * warp) + __builtin_ctz(lanes), expand_site(cell.sites[slot])};
+}
+
+Wrong SharedMemory::access(const void* pointer, size_t bytes, Kind kind, const Moment& now,
+                           const void* site) {
+  if (reinterpret_cast<uintptr_t>(pointer) % bytes) return {misaligned};
+  const size_t at = static_cast<size_t>(static_cast<const char*>(pointer) - base_);
+  State* states = states_.data() + at;
+  if (!all_written(states, bytes)) {
+    if (Wrong wrong = judge(states, bytes, kind)) {
+      const Cell& cell = words_[at / 4].split ? bytes_[at] : words_[at / 4];
+      for (size_t i = 0; i < bytes; ++i)
+        if (states[i] == arriving && cell.writer) {
+          wrong.other = static_cast<int>(cell.writer & ((1u << thread_bits) - 1));
+          wrong.other_site = expand_site(cell.writer_site);
+        }
+      return wrong;
+    }
+    std::memset(states, written, bytes);
+  }
+  const uint32_t short_site = compact_site(site);
+  if (bytes >= 4) {
+    for (size_t word = at / 4; word < (at + bytes) / 4; ++word) {
+      if (words_[word].split) {
+        for (size_t i = 4 * word; i < 4 * word + 4; ++i)
+          if (!touch(bytes_[i], kind, now, short_site)) return explain(bytes_[i], kind, now);
+      } else if (!touch(words_[word], kind, now, short_site)) {
+        return explain(words_[word], kind, now);
+      }
+    }
+    return {};
+  }
+  if (!words_[at / 4].split) split(at / 4);
+  for (size_t i = at; i < at + bytes; ++i)
+    if (!touch(bytes_[i], kind, now, short_site)) return explain(bytes_[i], kind, now);
+  return {};
+}
+
+void SharedMemory::split(size_t word) {
+  if (bytes_.empty()) bytes_.resize(capacity);
+  for (size_t i = 4 * word; i < 4 * word + 4; ++i) bytes_[i] = words_[word];
+  words_[word].split = true;
+  splits_.push_back({static_cast<uint32_t>(word)});
+}
+
+void SharedMemory::begin_copy(void* pointer, size_t bytes) {
+  std::memset(pointer, poison_byte, bytes);
+  set_states(pointer, bytes, arriving);
+}
+
+void SharedMemory::end_copy(void* pointer, size_t bytes) { set_states(pointer, bytes, written); }
+
+void SharedMemory::set_states(void* pointer, size_t bytes, State state) {
+  std::memset(states_.data() + (static_cast<char*>(pointer) - base_), state, bytes);
+}
+
+std::string SharedMemory::describe(const void* pointer) const {
+  const char* at = static_cast<const char*>(pointer);
+  for (const Static& each : statics_)
+    if (at >= each.data && at < each.data + each.bytes + red_zone)
+      return "byte " + std::to_string(at - each.data) + " of the shared array of " +
+             std::to_string(each.bytes) + " bytes at " + short_path(each.file) + ":" +
+             std::to_string(each.line);
+  return "byte " + std::to_string(at - base_) + " of " + std::to_string(dynamic_bytes_) +
+         " bytes of dynamic shared memory";
+}
+
+}  // namespace emulsion::emulator
