@@ -34,6 +34,12 @@ void check_like(const View& tensor, const Shape& shape, DType dtype, const char*
                  dtype_name(tensor.dtype), " ", tensor.shape);
 }
 
+// Whether groups of so many channels can be read and written four channels at a time.
+template <class T, class... Pointers>
+bool quads(int64_t channels, const Pointers*... pointers) {
+  return channels % 4 == 0 && (is_aligned(pointers, 4 * sizeof(T)) && ...);
+}
+
 template <class T>
 const T* data(const View& tensor) {
   return tensor ? tensor.as<T>() : nullptr;
@@ -62,17 +68,15 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
   check_like(preactivation, y.shape, x.dtype, "preactivation");
   if (y.numel() == 0) return;
   dispatch_float(x.dtype, op, [&]<class T>() {
-    constexpr int64_t pack = 16 / sizeof(T);
-    const ConvFinish<T> finish{
-        data<T>(bias),
-        data<T>(channel_add),
-        data<T>(residual),
-        y.as<T>(),
-        preactivation ? preactivation.as<T>() : nullptr,
-        g.K,
-        silu,
-        g.group_K % pack == 0 && vectors(data<T>(bias), data<T>(channel_add), data<T>(residual),
-                                         y.data, data<T>(preactivation))};
+    const ConvFinish<T> finish{data<T>(bias),
+                               data<T>(channel_add),
+                               data<T>(residual),
+                               y.as<T>(),
+                               preactivation ? preactivation.as<T>() : nullptr,
+                               g.K,
+                               silu,
+                               quads<T>(g.group_K, bias.data, channel_add.data, residual.data,
+                                        y.data, preactivation.data)};
     run_walk(op, x.as<T>(), weight.as<T>(), forward_walk(g), finish);
   });
 }
@@ -96,10 +100,8 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
                      static_cast<unsigned>(ceil_div(g.group_K, 32)), static_cast<unsigned>(groups)),
                 dim3(32, 8)},
            weight.as<T>(), filters.as<T>(), static_cast<int>(g.group_K), static_cast<int>(columns));
-    constexpr int64_t pack = 16 / sizeof(T);
-    const ConvFinish<T> finish{
-        nullptr, nullptr, nullptr, dx.as<T>(),
-        nullptr, g.C,     false,   g.group_C % pack == 0 && vectors(dx.data)};
+    const ConvFinish<T> finish{nullptr, nullptr, nullptr, dx.as<T>(),
+                               nullptr, g.C,     false,   quads<T>(g.group_C, dx.data)};
     for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
       for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
         run_walk<T>(op, dy.as<T>(), filters.as<T>(), backward_walk(g, h, w), finish);

@@ -188,7 +188,7 @@ struct ConvFinish {
   T *y, *preactivation;
   int64_t channels;  // of a pixel of y
   bool silu;
-  bool vectors;  // whether 16 bytes of neighbouring channels can be read and written at once
+  bool vectors;  // whether four neighbouring channels can be read and written at once
 
   // The sums of channels k, k + 1, ... of pixel `pixel` of y, in image n; only `valid` of them
   // exist.
@@ -199,19 +199,17 @@ struct ConvFinish {
 #pragma unroll
     for (int i = 0; i < width; ++i) sum[i] = sums[i];
     const int64_t at = pixel * channels + k, row = n * channels + k;
-    if constexpr (width % pack == 0) {
-      if (vectors && valid == width) {
-        if (bias) add(bias + k, sum);
-        if (channel_add) add(channel_add + row, sum);
-        if (preactivation) store(preactivation + at, sum);
-        if (silu) {
+    if (vectors && valid == width) {
+      if (bias) add(bias + k, sum);
+      if (channel_add) add(channel_add + row, sum);
+      if (preactivation) store(preactivation + at, sum);
+      if (silu) {
 #pragma unroll
-          for (float& value : sum) value = activate(value);
-        }
-        if (residual) add(residual + at, sum);
-        store(y + at, sum);
-        return;
+        for (float& value : sum) value = activate(value);
       }
+      if (residual) add(residual + at, sum);
+      store(y + at, sum);
+      return;
     }
 #pragma unroll
     for (int i = 0; i < width; ++i) {
@@ -227,28 +225,20 @@ struct ConvFinish {
   }
 
  private:
-  static constexpr int pack = static_cast<int>(16 / sizeof(T));
-
   static __device__ __forceinline__ float activate(float x) { return x / (1.0f + expf(-x)); }
 
   template <int width>
   static __device__ __forceinline__ void add(const T* from, float (&sum)[width]) {
+    const Pack<T, width> pack = load_pack<T, width>(from);
 #pragma unroll
-    for (int i = 0; i < width; i += pack) {
-      const Pack<T> values = load_pack(from + i);
-#pragma unroll
-      for (int j = 0; j < pack; ++j) sum[i + j] += widen(values.values[j]);
-    }
+    for (int i = 0; i < width; ++i) sum[i] += widen(pack.values[i]);
   }
   template <int width>
   static __device__ __forceinline__ void store(T* to, const float (&sum)[width]) {
+    Pack<T, width> pack;
 #pragma unroll
-    for (int i = 0; i < width; i += pack) {
-      Pack<T> values;
-#pragma unroll
-      for (int j = 0; j < pack; ++j) values.values[j] = narrow<T>(sum[i + j]);
-      store_pack(to + i, values);
-    }
+    for (int i = 0; i < width; ++i) pack.values[i] = narrow<T>(sum[i]);
+    store_pack(to, pack);
   }
 };
 
@@ -256,7 +246,7 @@ struct ConvFinish {
 // epilogue of gemm.cuh.
 template <class T>
 struct WalkEpilogue {
-  static constexpr int width = 8;
+  static constexpr int width = 4;
 
   ConvFinish<T> finish;
   Divisor image, line;

@@ -77,6 +77,7 @@ __global__ void __launch_bounds__(Block::threads)
     halo_walk(const T* images, const T* filters, HaloPlan plan, WalkEpilogue<T> epilogue,
               float* partials) {
   constexpr int width = 16 / sizeof(T), depth = halo_row / sizeof(T);  // channels
+  constexpr int width_out = WalkEpilogue<T>::width;
   constexpr int m_tiles = Block::m_tiles, n_tiles = Block::n_tiles;
   const Walk& walk = plan.walk;
   const HaloTiles& tiles = plan.tiles;
@@ -252,9 +253,9 @@ __global__ void __launch_bounds__(Block::threads)
   __syncthreads();
 
   auto* const out = reinterpret_cast<float*>(halos) + warp * 16 * Block::out_pitch;
-  constexpr int chunks = n_tiles;  // of 8 filters
-  // partials: [splits, groups, pixels, filters in whole chunks]
-  const int padded = (walk.filters + 7) / 8 * 8;
+  constexpr int per_pixel = Block::warp_filters / width_out;
+  // partials: [splits, groups, pixels, filters rounded up]
+  const int padded = gemm::rounded_columns<WalkEpilogue<T>>(walk.filters);
   const int64_t first_line = (int64_t{blockIdx.z} * walk.groups + group) * walk.pixels();
 #pragma unroll
   for (int i = 0; i < m_tiles; ++i) {
@@ -265,30 +266,21 @@ __global__ void __launch_bounds__(Block::threads)
         store_pack(out + (lane / 4 + 8 * half) * Block::out_pitch + 8 * j + lane % 4 * 2,
                    Pack<float, 2>{{sums[i][j][2 * half], sums[i][j][2 * half + 1]}});
     __syncwarp();
-    for (int item = lane; item < 16 * chunks; item += 32) {
-      const int m = item / chunks, chunk = item % chunks;
+    for (int item = lane; item < 16 * per_pixel; item += 32) {
+      const int m = item / per_pixel, at_filter = item % per_pixel * width_out;
       const int at = (warp_m * m_tiles + i) * 16 + m;
       const int x = at & ((1 << tiles.log_w) - 1), line = at >> tiles.log_w;
       const int w = first_x + x, h = first_y + (line & ((1 << tiles.log_h) - 1));
       const int n = first_image + (line >> tiles.log_h);
-      const int k = first_filter + warp_n * Block::warp_filters + 8 * chunk;
+      const int k = first_filter + warp_n * Block::warp_filters + at_filter;
       if (n >= walk.N || h >= walk.grid_h || w >= walk.grid_w || k >= walk.filters) continue;
       const int to = (n * walk.grid_h + h) * walk.grid_w + w;
-      const float* const from = out + m * Block::out_pitch + 8 * chunk;
-      if (partials) {
-        float* const part = partials + (first_line + to) * padded + k;
-        store_pack(part, load_pack(from));
-        store_pack(part + 4, load_pack(from + 4));
-        continue;
-      }
-      float values[8];
-#pragma unroll
-      for (int v = 0; v < 8; v += 4) {
-        const Pack<float> four = load_pack(from + v);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) values[v + e] = four.values[e];
-      }
-      epilogue(group, to, k, values, walk.filters - k);
+      const Pack<float, width_out> values =
+          load_pack<float, width_out>(out + m * Block::out_pitch + at_filter);
+      if (partials)
+        store_pack(partials + (first_line + to) * padded + k, values);
+      else
+        epilogue(group, to, k, values.values, walk.filters - k);
     }
     __syncwarp();
   }
@@ -387,8 +379,9 @@ void launch_halo(const char* op, const T* images, const T* filters, const Walk& 
            static_cast<float*>(nullptr));
     return;
   }
-  const int64_t chunks = int64_t{walk.groups} * walk.pixels() * ceil_div(walk.filters, 8);
-  const Workspace partials(splits * chunks * 8 * static_cast<int64_t>(sizeof(float)));
+  constexpr int width = WalkEpilogue<T>::width;
+  const int64_t chunks = int64_t{walk.groups} * walk.pixels() * ceil_div(walk.filters, width);
+  const Workspace partials(splits * chunks * width * static_cast<int64_t>(sizeof(float)));
   launch(op, halo_walk<T, Block>, grid, images, filters, plan, epilogue, partials.as<float>());
   launch(op, gemm::add_splits<WalkEpilogue<T>>, stream_grid(chunks), partials.as<float>(), splits,
          walk.groups, walk.pixels(), walk.filters, epilogue);

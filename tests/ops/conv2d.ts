@@ -1,4 +1,5 @@
-import { conv2d, ones, type Conv2dOptions } from '../../lib/index.js';
+import { conv2d, ones, setFloat32MatmulPrecision, type Conv2dOptions } from '../../lib/index.js';
+import { viewOf } from '../../lib/tensor.js';
 import { generate, type NdArray } from '../support/oracle.js';
 import type { InputArrays, OpCase, OpCases } from './cases.js';
 
@@ -80,6 +81,34 @@ function fused(name: string, x: number[], K: number): OpCase {
     reference: (inputs) => reference(inputs, { padding: same }, true),
     tolerance: 'matmul',
     reduction: Math.max(9 * x[3], x[0] * x[1] * x[2]),
+  };
+}
+
+function rounded(name: string, x: number[], weight: number[], geometry: Geometry): OpCase {
+  return {
+    name: `TF32 allowed: ${name}`,
+    inputs: { x, weight: spread(weight) },
+    run({ x, weight }) {
+      setFloat32MatmulPrecision('high');
+      try {
+        return conv2d(x, weight, null, geometry);
+      } finally {
+        setFloat32MatmulPrecision('highest');
+      }
+    },
+    verify([{ data }], inputs) {
+      const exact = reference(inputs, geometry).data;
+      let error = 0;
+      let size = 0;
+      for (let i = 0; i < exact.length; i++) {
+        error += (data[i] - exact[i]) ** 2;
+        size += exact[i] ** 2;
+      }
+      const relative = Math.sqrt(error / size);
+      if (!(relative < 1e-3)) throw new Error(`relative error ${relative}`);
+    },
+    grad: false,
+    dtypes: ['float32'],
   };
 }
 
@@ -234,9 +263,26 @@ export default {
       dilation: [2, 3],
       padding: { top: 2, left: 1, right: 3 },
     }),
+    plain('three channels in, whole vectors out', [2, 9, 8, 3], [40, 3, 3, 3], { padding: same }),
+    plain('three channels out, whole vectors in', [2, 9, 8, 40], [3, 3, 3, 40], { padding: same }),
+    plain('five channels in, whole vectors out', [1, 7, 8, 5], [24, 3, 3, 5], { padding: same }),
+    plain('whole vectors in, seventeen filters', [1, 7, 9, 16], [17, 3, 3, 16], { padding: same }),
+    {
+      name: 'an image that starts between whole vectors',
+      inputs: { x: { shape: [1 + 8 * 16 * 8], grad: false }, weight: spread([9, 3, 3, 8]) },
+      run: ({ x, weight }) => conv2d(viewOf(x, [1, 8, 16, 8], 1), weight, null, { padding: 1 }),
+      tolerance: 'matmul',
+      reduction: 128,
+    },
     plain('seven channels', [1, 9, 10, 7], [12, 3, 3, 7], { padding: same }),
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
+    rounded('border tiles', [1, 8, 15, 68], [72, 3, 3, 68], { padding: same }),
+    rounded('large border tiles', [4, 16, 16, 4], [12, 3, 3, 4], { padding: same }),
+    rounded('downsampling', [2, 10, 8, 12], [40, 3, 3, 12], {
+      stride: [2, 2],
+      padding: { bottom: 1, right: 1 },
+    }),
     {
       name: 'residual and channelAdd alone',
       inputs: {
