@@ -81,11 +81,13 @@ void dispatch_depth(int64_t D, Body&& body) {
   return body.template operator()<widest_fused>();
 }
 
-// Calls body.template operator()<Engine>() with the engine of attention_wide.cuh.
-template <class Stored, class Body>
+// Calls body.template operator()<Engine>() with the engine of attention_wide.cuh. Two products at
+// once leave registers for half the scores.
+template <class Stored, Pass pass, class Body>
 void dispatch_engine(int64_t D, Body&& body) {
+  constexpr bool two = pass == Pass::query_grad || pass == Pass::key_grad;
   if constexpr (!__is_same(Stored, float))
-    body.template operator()<TensorEngine<Stored>>();
+    body.template operator()<TensorEngine<Stored, two ? 64 : 128>>();
   else if (D <= 64)
     body.template operator()<PlainEngine<64>>();
   else
@@ -157,7 +159,7 @@ void run_fused(const Inputs<Stored>& in, View& y, View& lse) {
 
 template <class Stored>
 void run_wide(const Inputs<Stored>& in, const Sizes& sizes, View& y, View& lse) {
-  dispatch_engine<Stored>(sizes.D, [&]<class Engine>() {
+  dispatch_engine<Stored, Pass::forward>(sizes.D, [&]<class Engine>() {
     const WideCut grid = wide_cut_of<Engine>(sizes, sizes.T, sizes.S);
     const int64_t parts = grid.cut.parts, rows = sizes.N * sizes.T * sizes.K;
     const Workspace outputs(share_bytes(y, parts)), logs(share_bytes(lse, parts));
@@ -207,29 +209,22 @@ void run_fused_backward(const Inputs<Stored>& in, const Sizes& sizes, View& dq, 
   });
 }
 
-template <class Stored, class Engine, Pass pass>
+template <Pass pass, class Stored>
 void launch_wide_backward(const Inputs<Stored>& in, const Sizes& sizes, View& gradient) {
   if (!gradient) return;
   constexpr bool over_keys = pass != Pass::query_grad;
-  const WideCut grid =
-      wide_cut_of<Engine>(sizes, over_keys ? sizes.S : sizes.T, over_keys ? sizes.T : sizes.S);
-  const int64_t parts = grid.cut.parts;
-  const Workspace memory(share_bytes(gradient, parts));
-  Shares shares{};
-  if (parts > 1) shares = {memory.as<float>(), nullptr, gradient.numel()};
-  launch("attention", wide_kernel<Engine, pass>,
-         Grid{grid_of(sizes.N * sizes.K * grid.cut.blocks * grid.slabs * parts),
-              dim3(Engine::threads), Engine::bytes},
-         in, grid, gradient.as<Stored>(), static_cast<float*>(nullptr), shares);
-  if (parts > 1) add_shares<Stored>(shares.first, gradient, parts);
-}
-
-template <class Stored>
-void run_wide_backward(const Inputs<Stored>& in, const Sizes& sizes, View& dq, View& dk, View& dv) {
-  dispatch_engine<Stored>(sizes.D, [&]<class Engine>() {
-    launch_wide_backward<Stored, Engine, Pass::query_grad>(in, sizes, dq);
-    launch_wide_backward<Stored, Engine, Pass::key_grad>(in, sizes, dk);
-    launch_wide_backward<Stored, Engine, Pass::value_grad>(in, sizes, dv);
+  dispatch_engine<Stored, pass>(sizes.D, [&]<class Engine>() {
+    const WideCut grid =
+        wide_cut_of<Engine>(sizes, over_keys ? sizes.S : sizes.T, over_keys ? sizes.T : sizes.S);
+    const int64_t parts = grid.cut.parts;
+    const Workspace memory(share_bytes(gradient, parts));
+    Shares shares{};
+    if (parts > 1) shares = {memory.as<float>(), nullptr, gradient.numel()};
+    launch("attention", wide_kernel<Engine, pass>,
+           Grid{grid_of(sizes.N * sizes.K * grid.cut.blocks * grid.slabs * parts),
+                dim3(Engine::threads), Engine::bytes},
+           in, grid, gradient.as<Stored>(), static_cast<float*>(nullptr), shares);
+    if (parts > 1) add_shares<Stored>(shares.first, gradient, parts);
   });
 }
 
@@ -282,7 +277,9 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     run_delta(in, dy, y, delta.as<float>());
     if constexpr (!__is_same(Stored, float))
       if (sizes.D <= widest_fused) return run_fused_backward(in, sizes, dq, dk, dv);
-    run_wide_backward(in, sizes, dq, dk, dv);
+    launch_wide_backward<Pass::query_grad>(in, sizes, dq);
+    launch_wide_backward<Pass::key_grad>(in, sizes, dk);
+    launch_wide_backward<Pass::value_grad>(in, sizes, dv);
   });
 }
 
