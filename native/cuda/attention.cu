@@ -4,13 +4,16 @@
 //                      sums in registers
 //   16-bit, larger D   attention_wide.cuh on tensor cores
 //   float32            attention_wide.cuh with fused multiply-adds
+//   one key            attention_single.cuh
 // No path stores T x S weights. The grids, and with them the order of every sum, depend on shapes
 // alone.
 #include "ops/attention.h"
 
 #include "cuda/attention_forward.cuh"
+#include "cuda/attention_single.cuh"
 #include "cuda/attention_wide.cuh"
 #include "cuda/host.h"
+#include "ops/cast.h"
 
 namespace emulsion::cuda {
 namespace {
@@ -119,7 +122,7 @@ WideCut wide_cut_of(const Sizes& sizes, int64_t rows, int64_t others) {
           static_cast<int>(slabs), static_cast<int>(width)};
 }
 
-// Sums the parts' shares of a gradient, or of nothing.
+// Sums the parts' shares of a gradient.
 template <class Stored>
 void add_shares(const float* shares, const View& y, int64_t parts) {
   const int64_t count = y.numel();
@@ -176,7 +179,40 @@ void run_wide(const Inputs<Stored>& in, const Sizes& sizes, View& y, View& lse) 
   });
 }
 
+template <class Stored>
+void run_single(const Inputs<Stored>& in, View& y, View& lse) {
+  const int64_t rows = int64_t{in.N} * in.T * in.K;
+  const auto run = [&](auto kernel) {
+    launch("attention", kernel, stream_grid(rows * single_lanes), in, rows, y.as<Stored>(),
+           lse.as<float>());
+  };
+  in.packs ? run(single_forward_kernel<Stored, 16 / sizeof(Stored)>)
+           : run(single_forward_kernel<Stored, 1>);
+}
+
 // ---- backward
+
+template <class Stored>
+void run_single_backward(const Inputs<Stored>& in, View& dq, View& dk, View& dv) {
+  if (dq) fill(0, dq);
+  if (dk) fill(0, dk);
+  if (!dv) return;
+  constexpr int64_t least = 256, most = 64;  // queries to a part, parts
+  const int64_t columns = int64_t{in.K} * in.D;
+  const int64_t length = std::max<int64_t>(std::max(least, ceil_div(in.T, most)), 1);
+  const int64_t parts = std::max<int64_t>(ceil_div(in.T, length), 1);
+  const Workspace shares(parts * dv.numel() * int64_t{sizeof(float)});
+  const auto run = [&](auto kernel, int64_t width) {
+    const int64_t blocks = ceil_div(columns, 32 * width);
+    launch("attention", kernel, Grid{grid_of(blocks * parts * in.N), dim3(256)}, in.dy,
+           shares.as<float>(), columns, in.T, static_cast<int>(length), static_cast<int>(blocks),
+           static_cast<int>(parts));
+  };
+  constexpr int width = 16 / sizeof(Stored);
+  in.packs ? run(single_backward_kernel<Stored, width>, width)
+           : run(single_backward_kernel<Stored, 1>, 1);
+  add_shares<Stored>(shares.as<float>(), dv, parts);
+}
 
 template <class Stored, int depth, Side side>
 void launch_backward(const Inputs<Stored>& in, const Sizes& sizes, View& first, View& second,
@@ -249,6 +285,7 @@ void attention_forward(const View& q, const View& k, const View& v, const View& 
     if (y.numel() == 0) return;
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(y.data);
+    if (sizes.S == 1) return run_single(in, y, lse);
     if constexpr (!__is_same(Stored, float))
       if (sizes.D <= widest_fused) return run_fused(in, y, lse);
     run_wide(in, sizes, y, lse);
@@ -270,8 +307,9 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     if (k.numel() == 0) return;
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(dy.data, y.data, dq.data, dk.data, dv.data);
-    const Workspace delta(std::max<int64_t>(lse.bytes(), 16));
     in.dy = dy.as<Stored>();
+    if (sizes.S == 1) return run_single_backward(in, dq, dk, dv);
+    const Workspace delta(std::max<int64_t>(lse.bytes(), 16));
     in.lse = lse.as<float>();
     in.delta = delta.as<float>();
     run_delta(in, dy, y, delta.as<float>());

@@ -186,6 +186,18 @@ export default {
       reduction: 70,
     },
     {
+      name: 'one key, masked for one entry, for many queries and heads of 5',
+      inputs: {
+        q: { shape: [2, 300, 3, 5], grad: false },
+        k: { shape: [2, 1, 3, 5], grad: false },
+        v: [2, 1, 3, 5],
+        mask: { shape: [2, 1], dtype: 'bool', values: [1, 0] },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      tolerance: 'matmul',
+      reduction: 300,
+    },
+    {
       name: 'many queries, few keys',
       inputs: sequence(1, 1100, 5, 1, 24),
       run: ({ q, k, v }) => attention(q, k, v),
