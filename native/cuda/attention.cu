@@ -4,13 +4,16 @@
 //                      sums in registers
 //   16-bit, larger D   attention_wide.cuh on tensor cores
 //   float32            attention_wide.cuh with fused multiply-adds
+//   one key            attention_single.cuh
 // No path stores T x S weights. The grids, and with them the order of every sum, depend on shapes
 // alone.
 #include "ops/attention.h"
 
 #include "cuda/attention_forward.cuh"
+#include "cuda/attention_single.cuh"
 #include "cuda/attention_wide.cuh"
 #include "cuda/host.h"
+#include "ops/cast.h"
 
 namespace emulsion::cuda {
 namespace {
@@ -81,11 +84,13 @@ void dispatch_depth(int64_t D, Body&& body) {
   return body.template operator()<widest_fused>();
 }
 
-// Calls body.template operator()<Engine>() with the engine of attention_wide.cuh.
-template <class Stored, class Body>
+// Calls body.template operator()<Engine>() with the engine of attention_wide.cuh. Two products at
+// once leave registers for half the scores.
+template <class Stored, Pass pass, class Body>
 void dispatch_engine(int64_t D, Body&& body) {
+  constexpr bool two = pass == Pass::query_grad || pass == Pass::key_grad;
   if constexpr (!__is_same(Stored, float))
-    body.template operator()<TensorEngine<Stored>>();
+    body.template operator()<TensorEngine<Stored, two ? 64 : 128>>();
   else if (D <= 64)
     body.template operator()<PlainEngine<64>>();
   else
@@ -117,7 +122,7 @@ WideCut wide_cut_of(const Sizes& sizes, int64_t rows, int64_t others) {
           static_cast<int>(slabs), static_cast<int>(width)};
 }
 
-// Sums the parts' shares of a gradient, or of nothing.
+// Sums the parts' shares of a gradient.
 template <class Stored>
 void add_shares(const float* shares, const View& y, int64_t parts) {
   const int64_t count = y.numel();
@@ -157,7 +162,7 @@ void run_fused(const Inputs<Stored>& in, View& y, View& lse) {
 
 template <class Stored>
 void run_wide(const Inputs<Stored>& in, const Sizes& sizes, View& y, View& lse) {
-  dispatch_engine<Stored>(sizes.D, [&]<class Engine>() {
+  dispatch_engine<Stored, Pass::forward>(sizes.D, [&]<class Engine>() {
     const WideCut grid = wide_cut_of<Engine>(sizes, sizes.T, sizes.S);
     const int64_t parts = grid.cut.parts, rows = sizes.N * sizes.T * sizes.K;
     const Workspace outputs(share_bytes(y, parts)), logs(share_bytes(lse, parts));
@@ -174,7 +179,40 @@ void run_wide(const Inputs<Stored>& in, const Sizes& sizes, View& y, View& lse) 
   });
 }
 
+template <class Stored>
+void run_single(const Inputs<Stored>& in, View& y, View& lse) {
+  const int64_t rows = int64_t{in.N} * in.T * in.K;
+  const auto run = [&](auto kernel) {
+    launch("attention", kernel, stream_grid(rows * single_lanes), in, rows, y.as<Stored>(),
+           lse.as<float>());
+  };
+  in.packs ? run(single_forward_kernel<Stored, 16 / sizeof(Stored)>)
+           : run(single_forward_kernel<Stored, 1>);
+}
+
 // ---- backward
+
+template <class Stored>
+void run_single_backward(const Inputs<Stored>& in, View& dq, View& dk, View& dv) {
+  if (dq) fill(0, dq);
+  if (dk) fill(0, dk);
+  if (!dv) return;
+  constexpr int64_t least = 256, most = 64;  // queries to a part, parts
+  const int64_t columns = int64_t{in.K} * in.D;
+  const int64_t length = std::max<int64_t>(std::max(least, ceil_div(in.T, most)), 1);
+  const int64_t parts = std::max<int64_t>(ceil_div(in.T, length), 1);
+  const Workspace shares(parts * dv.numel() * int64_t{sizeof(float)});
+  const auto run = [&](auto kernel, int64_t width) {
+    const int64_t blocks = ceil_div(columns, 32 * width);
+    launch("attention", kernel, Grid{grid_of(blocks * parts * in.N), dim3(256)}, in.dy,
+           shares.as<float>(), columns, in.T, static_cast<int>(length), static_cast<int>(blocks),
+           static_cast<int>(parts));
+  };
+  constexpr int width = 16 / sizeof(Stored);
+  in.packs ? run(single_backward_kernel<Stored, width>, width)
+           : run(single_backward_kernel<Stored, 1>, 1);
+  add_shares<Stored>(shares.as<float>(), dv, parts);
+}
 
 template <class Stored, int depth, Side side>
 void launch_backward(const Inputs<Stored>& in, const Sizes& sizes, View& first, View& second,
@@ -207,29 +245,22 @@ void run_fused_backward(const Inputs<Stored>& in, const Sizes& sizes, View& dq, 
   });
 }
 
-template <class Stored, class Engine, Pass pass>
+template <Pass pass, class Stored>
 void launch_wide_backward(const Inputs<Stored>& in, const Sizes& sizes, View& gradient) {
   if (!gradient) return;
   constexpr bool over_keys = pass != Pass::query_grad;
-  const WideCut grid =
-      wide_cut_of<Engine>(sizes, over_keys ? sizes.S : sizes.T, over_keys ? sizes.T : sizes.S);
-  const int64_t parts = grid.cut.parts;
-  const Workspace memory(share_bytes(gradient, parts));
-  Shares shares{};
-  if (parts > 1) shares = {memory.as<float>(), nullptr, gradient.numel()};
-  launch("attention", wide_kernel<Engine, pass>,
-         Grid{grid_of(sizes.N * sizes.K * grid.cut.blocks * grid.slabs * parts),
-              dim3(Engine::threads), Engine::bytes},
-         in, grid, gradient.as<Stored>(), static_cast<float*>(nullptr), shares);
-  if (parts > 1) add_shares<Stored>(shares.first, gradient, parts);
-}
-
-template <class Stored>
-void run_wide_backward(const Inputs<Stored>& in, const Sizes& sizes, View& dq, View& dk, View& dv) {
-  dispatch_engine<Stored>(sizes.D, [&]<class Engine>() {
-    launch_wide_backward<Stored, Engine, Pass::query_grad>(in, sizes, dq);
-    launch_wide_backward<Stored, Engine, Pass::key_grad>(in, sizes, dk);
-    launch_wide_backward<Stored, Engine, Pass::value_grad>(in, sizes, dv);
+  dispatch_engine<Stored, pass>(sizes.D, [&]<class Engine>() {
+    const WideCut grid =
+        wide_cut_of<Engine>(sizes, over_keys ? sizes.S : sizes.T, over_keys ? sizes.T : sizes.S);
+    const int64_t parts = grid.cut.parts;
+    const Workspace memory(share_bytes(gradient, parts));
+    Shares shares{};
+    if (parts > 1) shares = {memory.as<float>(), nullptr, gradient.numel()};
+    launch("attention", wide_kernel<Engine, pass>,
+           Grid{grid_of(sizes.N * sizes.K * grid.cut.blocks * grid.slabs * parts),
+                dim3(Engine::threads), Engine::bytes},
+           in, grid, gradient.as<Stored>(), static_cast<float*>(nullptr), shares);
+    if (parts > 1) add_shares<Stored>(shares.first, gradient, parts);
   });
 }
 
@@ -254,6 +285,7 @@ void attention_forward(const View& q, const View& k, const View& v, const View& 
     if (y.numel() == 0) return;
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(y.data);
+    if (sizes.S == 1) return run_single(in, y, lse);
     if constexpr (!__is_same(Stored, float))
       if (sizes.D <= widest_fused) return run_fused(in, y, lse);
     run_wide(in, sizes, y, lse);
@@ -275,14 +307,17 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     if (k.numel() == 0) return;
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(dy.data, y.data, dq.data, dk.data, dv.data);
-    const Workspace delta(std::max<int64_t>(lse.bytes(), 16));
     in.dy = dy.as<Stored>();
+    if (sizes.S == 1) return run_single_backward(in, dq, dk, dv);
+    const Workspace delta(std::max<int64_t>(lse.bytes(), 16));
     in.lse = lse.as<float>();
     in.delta = delta.as<float>();
     run_delta(in, dy, y, delta.as<float>());
     if constexpr (!__is_same(Stored, float))
       if (sizes.D <= widest_fused) return run_fused_backward(in, sizes, dq, dk, dv);
-    run_wide_backward(in, sizes, dq, dk, dv);
+    launch_wide_backward<Pass::query_grad>(in, sizes, dq);
+    launch_wide_backward<Pass::key_grad>(in, sizes, dk);
+    launch_wide_backward<Pass::value_grad>(in, sizes, dv);
   });
 }
 

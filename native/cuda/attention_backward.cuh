@@ -9,6 +9,7 @@
 // where ' transposes: either way weights stay in the registers of the product that made them, as
 // the left operand of the next one. 7 products where 5 would do with additions across blocks, whose
 // order would not be fixed. Tensor cores are the roof; exponentials (two per score) below D = 64.
+// dk and dv of heads of 160 take 160 registers of a thread, and about ten values spill.
 //
 // Few rows and a long other side (cross attention on a text): the other side is cut into parts of
 // the grid, each with float32 sums of its own, added in order by sum_parts.
@@ -142,7 +143,7 @@ __global__ __launch_bounds__(128) void backward_kernel(Inputs<Stored> in, Cut cu
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int column = 8 * j + 2 * t + e;
-        const bool kept = over_keys || whole || entry.keeps(begin + column, others);
+        const bool kept = whole || entry.keeps(begin + column, others);
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           float& score = p[0][j][2 * h + e];
@@ -174,13 +175,16 @@ __global__ __launch_bounds__(128) void backward_kernel(Inputs<Stored> in, Cut cu
     if (begin == part_begin)
 #pragma unroll
       for (int i = 0; i < 2; ++i) rows[i].load(left[i] + warp_index() * 16 * Tile::row_bytes);
-    if (begin + columns <= part_end && (over_keys || !entry.mask))
+    if (warp_first >= count) continue;  // no row for this warp
+    // Queries past the end are zeros and add nothing.
+    if (over_keys || (begin + columns <= part_end && !entry.mask))
       step(begin, parity, std::true_type());
-    else
+    else if constexpr (!over_keys)
       step(begin, parity, std::false_type());
   }
   cp_async_wait<0>();
   __syncthreads();
+  if (warp_first >= count) return;
 
   float ones[1][2], factors[1][2];
 #pragma unroll

@@ -12,12 +12,14 @@
 namespace emulsion::cuda::attention {
 
 // Tensor cores, 16-bit operands: eight warps of 32 rows and a quarter of the columns each.
-template <class Stored_>
+template <class Stored_, int columns_>
 struct TensorEngine {
   using Stored = Stored_;
   static constexpr int threads = 256, blocks_per_sm = 1;
-  static constexpr int rows = 64, columns = 128, depth = 64, width = 512, chunk = 16, stages = 3;
-  static constexpr int row_count = 4, column_count = 8;
+  static constexpr int rows = 64, columns = columns_, depth = 64, width = 512, chunk = 16,
+                       stages = 3;
+  static constexpr int own = columns / 4;  // columns of a warp
+  static constexpr int row_count = 4, column_count = own / 4;
   using Pair = Swizzled<depth>;
   using Value = Swizzled<width>;
   using Weight = Swizzled<columns>;
@@ -26,7 +28,7 @@ struct TensorEngine {
   static constexpr int bytes = stages * stage_bytes + weight_bytes + 4 * rows * 4;
 
   struct Scores {
-    float c[2][4][4];
+    float c[2][own / 8][4];
     __device__ __forceinline__ float& at(int i, int j) {
       return c[i / 2][j / 2][i % 2 * 2 + j % 2];
     }
@@ -39,7 +41,7 @@ struct TensorEngine {
   __device__ __forceinline__ TensorEngine(unsigned char* shared, int used_width)
       : weights(shared + stages * stage_bytes), exchange(weights + weight_bytes) {
     row0 = warp_index() / 4 * 32 + lane_index() / 4;
-    column0 = warp_index() % 4 * 32 + lane_index() % 4 * 2;
+    column0 = warp_index() % 4 * own + lane_index() % 4 * 2;
     pairs = used_width / 64;
     sums_column = warp_index() % 4 * (used_width / 4);
     clear(sums);
@@ -66,7 +68,7 @@ struct TensorEngine {
   __device__ __forceinline__ static void multiply(Scores& scores, const unsigned char* stage) {
     const int lane = lane_index();
     const unsigned char* const left = stage + warp_index() / 4 * 32 * Pair::row_bytes;
-    const unsigned char* const right = stage + (rows + warp_index() % 4 * 32) * Pair::row_bytes;
+    const unsigned char* const right = stage + (rows + warp_index() % 4 * own) * Pair::row_bytes;
     const int row = (lane & 7) + (lane >> 4 << 3), half = lane >> 3 & 1;
 #pragma unroll
     for (int k = 0; k < depth / 16; ++k) {
@@ -74,7 +76,7 @@ struct TensorEngine {
 #pragma unroll
       for (int m = 0; m < 2; ++m) load_fragment<Pair>(a[m], left + m * 16 * Pair::row_bytes, k);
 #pragma unroll
-      for (int pair = 0; pair < 2; ++pair) {
+      for (int pair = 0; pair < own / 16; ++pair) {
         uint32_t b[4];
         ldmatrix_x4(b, right + Pair::at(row, 2 * k + half) + pair * 16 * Pair::row_bytes);
 #pragma unroll
@@ -156,15 +158,15 @@ struct TensorEngine {
   }
 };
 
-// Fused multiply-adds, float32: 128 threads of 8 rows and 4 columns each. Per 128 of them a thread
-// reads 12 times 16 bytes, eight of these the same in half a warp, so that shared memory keeps up.
+// Fused multiply-adds, float32: half a warp shares its rows, so that what it reads of them is one
+// access of shared memory.
 template <int width_>
 struct PlainEngine {
   using Stored = float;
-  static constexpr int threads = 128, blocks_per_sm = 2;
+  static constexpr int threads = width_ > 64 ? 256 : 128, blocks_per_sm = width_ > 64 ? 1 : 2;
   static constexpr int rows = 64, columns = 64, depth = 32, width = width_, chunk = 4096 / width;
   static constexpr int stages = 2;
-  static constexpr int row_count = 8, column_count = 4;
+  static constexpr int row_count = 1024 / threads, column_count = 4;
   struct Pair {
     static constexpr int slots = depth / 4, row_bytes = 4 * depth + 16;
     __device__ __forceinline__ static int at(int row, int slot) {
@@ -260,7 +262,9 @@ struct PlainEngine {
     const float* weight = weights + i * chunk * weight_stride;
 #pragma unroll 4
     for (int key = 0; key < chunk; ++key, weight += weight_stride) {
-      const Pack<float> w[2] = {load_pack(weight + row(0)), load_pack(weight + row(4))};
+      Pack<float> w[row_count / 4];
+#pragma unroll
+      for (int m = 0; m < row_count; m += 4) w[m / 4] = load_pack(weight + row(m));
 #pragma unroll
       for (int j = 0; j < width / 64; ++j) {
         if (j >= groups) break;

@@ -102,6 +102,7 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
   // Never zero, so that a key that does not count stays at minus infinity when the scale is zero.
   const float factor = fmaxf(fabsf(entry.scale) * log2e, 1e-30f);
   const bool negative = entry.scale < 0, half = in.D <= depth - 8;
+  const bool idle = first + warp_row >= in.T;  // no query for this warp
 
   Fragments<Tile, atoms, depth, depth <= 64> queries;
   float sums[atoms][depth / 8][4], scores[atoms][tiles][4];
@@ -123,11 +124,12 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
     load_rows<Tile, keys, Tile::slots, threads>(value_tile, v, begin);
     cp_async_commit();
     if (begin == 0) queries.load(warp_rows);
-    multiply_rows<Stored, Tile, whole>(scores, queries, key_tile, groups);
+    if (!idle) multiply_rows<Stored, Tile, whole>(scores, queries, key_tile, groups);
     cp_async_wait<0>();
     __syncthreads();  // values are here, and all are done with the keys
     if (begin + keys < in.S) load_rows<Tile, keys, Tile::slots, threads>(key_tile, k, begin + keys);
     cp_async_commit();
+    if (idle) return;
     if (negative)
 #pragma unroll
       for (int m = 0; m < atoms; ++m)
@@ -154,6 +156,7 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
   if (!entry.mask)
     for (; begin + keys <= in.S; begin += keys) step(begin, std::true_type());
   for (; begin < in.S; begin += keys) step(begin, std::false_type());
+  if (idle) return;
 
 #pragma unroll
   for (int m = 0; m < atoms; ++m)

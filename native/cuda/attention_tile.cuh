@@ -84,34 +84,47 @@ struct Swizzled {
 
 // Enqueues the copy of rows [first, first + rows) x columns [column, column + slots of 16 bytes)
 // to a tile, zeros for what lies outside of the tensor. The caller commits.
+//
+// A thread keeps to one place in the pattern of the tile, so that its addresses are one sum and
+// constants: groups of slots that the permutation leaves together, or whole rows in eights.
 template <class Tile, int rows, int slots, int threads, class Stored>
 __device__ __forceinline__ void load_rows(unsigned char* tile, const Rows<const Stored>& from,
                                           int first, int column = 0) {
   constexpr int per_slot = static_cast<int>(16 / sizeof(Stored));
-  constexpr int steps = (rows * slots + threads - 1) / threads;
-#pragma unroll
-  for (int step = 0; step < steps; ++step) {
-    const int i = step * threads + static_cast<int>(threadIdx.x);
-    if (rows * slots % threads != 0 && i >= rows * slots) break;
-    const int row = i / slots, slot = i % slots, at = column + slot * per_slot;
-    const bool valid = first + row < from.count && at < from.size;
-    const Stored* source = valid ? from.row(first + row) + at : from.data;
+  constexpr int group = slots % 8 == 0   ? (threads / rows > 8 ? threads / rows : 8)
+                        : slots % 4 == 0 ? 4
+                                         : slots;
+  constexpr int pass = threads / group / 8 * 8;  // rows at a time
+  constexpr int passes = (rows + pass - 1) / pass;
+  static_assert(pass > 0 && rows % 8 == 0 && slots % group == 0);
+  const int thread = static_cast<int>(threadIdx.x), row = thread / group, slot = thread % group;
+  if (from.packs) {
+    if (row >= pass) return;
+    const Stored* source = from.row(first + row) + column + slot * per_slot;
     unsigned char* const to = tile + Tile::at(row, slot);
-    if (from.packs) {
-      cp_async<16>(to, source, valid);
-    } else if constexpr (sizeof(Stored) == 4) {
+    const int left = from.count - first - row, width = from.size - column - slot * per_slot;
 #pragma unroll
-      for (int e = 0; e < per_slot; ++e) {
-        const bool inside = valid && at + e < from.size;
-        cp_async<4>(to + 4 * e, inside ? source + e : from.data, inside);
-      }
-    } else {
-      Pack<Stored> pack;
+    for (int i = 0; i < passes; ++i, source += pass * from.stride) {
+      if (rows % pass != 0 && i + 1 == passes && row >= rows % pass) break;
 #pragma unroll
-      for (int e = 0; e < per_slot; ++e)
-        pack.values[e] = valid && at + e < from.size ? source[e] : Stored{};
-      store_pack(reinterpret_cast<Stored*>(to), pack);
+      for (int j = 0; j < slots / group; ++j)
+        cp_async<16>(to + i * pass * Tile::row_bytes + j * group * 16,
+                     source + j * group * per_slot,
+                     i * pass < left && j * group * per_slot < width);
     }
+    return;
+  }
+#pragma unroll 1
+  for (int i = thread; i < rows * slots * per_slot; i += threads) {
+    const int at = i % (slots * per_slot), line = i / (slots * per_slot);
+    const bool valid = first + line < from.count && column + at < from.size;
+    const Stored* const source = valid ? from.row(first + line) + column + at : from.data;
+    auto* const to =
+        reinterpret_cast<Stored*>(tile + Tile::at(line, at / per_slot)) + at % per_slot;
+    if constexpr (sizeof(Stored) == 4)
+      cp_async<4>(to, source, valid);
+    else
+      *to = valid ? *source : Stored{};
   }
 }
 

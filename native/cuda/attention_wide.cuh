@@ -119,11 +119,8 @@ __global__ __launch_bounds__(Engine::threads, Engine::blocks_per_sm) void wide_k
     }
   }
 
-  for (int begin = part_begin; begin < part_end; begin += Engine::columns) {
-    Scores scores;
-    Engine::clear_scores(scores);
-    for (int i = 0; i < depth_steps; ++i) engine.multiply(scores, advance());
-
+  // The scores of a tile become weights.
+  const auto weigh = [&](int begin, Scores& scores, Scores& products) {
     if constexpr (pass == Pass::forward) {
       float top[row_count], shrink[row_count];
 #pragma unroll
@@ -156,34 +153,40 @@ __global__ __launch_bounds__(Engine::threads, Engine::blocks_per_sm) void wide_k
       }
       if (__any_sync(whole_warp, rises)) engine.scale_sums(shrink);
     } else {
-      float column_delta[column_count];
 #pragma unroll
       for (int j = 0; j < column_count; ++j) {
         const int column = begin + engine.column(j);
         // Queries past the end weigh nothing as their rows are zeros.
-        const bool valid = column < part_end, kept = over_keys || entry.keeps(column, part_end);
-        const float column_lse = over_keys && valid ? in.lse[statistics + column] * log2e : 0.0f;
-        column_delta[j] = two && over_keys && valid ? in.delta[statistics + column] : 0.0f;
+        const bool valid = over_keys && column < part_end;
+        const bool kept = over_keys || entry.keeps(column, part_end);
+        const float column_lse = valid ? in.lse[statistics + column] * log2e : 0.0f;
+        const float column_delta = two && valid ? in.delta[statistics + column] : 0.0f;
 #pragma unroll
         for (int i = 0; i < row_count; ++i) {
           float& score = scores.at(i, j);
           const float log = over_keys ? column_lse : row_lse[i];
           score = kept ? ex2_approx(__fmaf_rn(score, factor, -log)) : 0;
+          if (two) score *= products.at(i, j) - (over_keys ? column_delta : row_delta[i]);
         }
-      }
-      if constexpr (two) {
-        Scores products;
-        Engine::clear_scores(products);
-        for (int i = 0; i < depth_steps; ++i) engine.multiply(products, advance());
-#pragma unroll
-        for (int i = 0; i < row_count; ++i)
-#pragma unroll
-          for (int j = 0; j < column_count; ++j)
-            scores.at(i, j) *= products.at(i, j) - (over_keys ? column_delta[j] : row_delta[i]);
       }
     }
     engine.put_weights(scores);
-    for (int i = 0; i < value_steps; ++i) engine.accumulate(advance(), i);
+  };
+  for (int begin = part_begin; begin < part_end; begin += Engine::columns) {
+    Scores scores, products;
+    Engine::clear_scores(scores);
+    Engine::clear_scores(products);
+    for (int step = 0; step < steps; ++step) {
+      const unsigned char* const chunk = advance();
+      const int value_step = step - (steps - value_steps);
+      if (value_step >= 0)
+        engine.accumulate(chunk, value_step);
+      else if (two && step >= depth_steps)
+        engine.multiply(products, chunk);
+      else
+        engine.multiply(scores, chunk);
+      if (value_step == -1) weigh(begin, scores, products);
+    }
   }
 
   float factors[row_count];

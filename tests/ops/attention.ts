@@ -1,4 +1,4 @@
-import { attention, zeros } from '../../lib/index.js';
+import { attention, zeros, type DType } from '../../lib/index.js';
 import type { InputArrays, OpCase, OpCases } from './cases.js';
 import { at, generate, total, type NdArray } from '../support/oracle.js';
 
@@ -31,6 +31,8 @@ const sequence = (N: number, T: number, S: number, K: number, D: number) => ({
   k: [N, S, K, D],
   v: [N, S, K, D],
 });
+
+const floating: DType[] = ['float64', 'float32', 'bfloat16', 'float16'];
 
 /** Forward products of queries, keys and values. */
 const flops = (N: number, T: number, S: number, K: number, D: number) => 4 * N * T * S * K * D;
@@ -108,6 +110,139 @@ export default {
       },
       grad: false,
     },
+    // Every head size that has a kernel of its own on a GPU, with tails on both sides.
+    ...[24, 40, 48, 64, 80, 96, 128, 160].map((D): OpCase => ({
+      name: `70 queries, 77 keys, heads of ${D}`,
+      inputs: sequence(1, 70, 77, D < 64 ? 2 : 1, D),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: D === 64 ? floating : ['bfloat16', 'float16'],
+      tolerance: 'matmul',
+      reduction: 160,
+    })),
+    ...[40, 64, 128].map((D): OpCase => ({
+      name: `masked keys, 130 of them, heads of ${D}`,
+      inputs: { ...sequence(2, 17, 130, 1, D), mask: { shape: [2, 130], dtype: 'bool' } },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      dtypes: D === 128 ? floating : ['bfloat16', 'float16'],
+      tolerance: 'matmul',
+      reduction: 130,
+    })),
+    {
+      name: 'tiles without a key that counts, heads of 32',
+      inputs: {
+        ...sequence(2, 5, 200, 1, 32),
+        mask: {
+          shape: [2, 200],
+          dtype: 'uint8',
+          values: Array.from({ length: 400 }, (_, i) => (i < 200 && i > 150 ? 1 : 0)),
+        },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      tolerance: 'matmul',
+      reduction: 200,
+    },
+    // Enough heads that a GPU gives each of its warps 32 queries.
+    ...[
+      { D: 24, T: 40, S: 71 },
+      { D: 40, T: 33, S: 20 },
+      { D: 64, T: 17, S: 66 },
+      { D: 80, T: 17, S: 9 },
+      { D: 96, T: 20, S: 16 },
+      { D: 128, T: 17, S: 37 },
+    ].map(({ D, T, S }, i): OpCase => ({
+      name: `256 heads of ${D}`,
+      inputs: sequence(1, T, S, 256, D),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: [i % 2 ? 'float16' : 'bfloat16'],
+      tolerance: 'matmul',
+      reduction: 71,
+      grad: false,
+    })),
+    {
+      name: 'a negative scale',
+      inputs: sequence(1, 9, 70, 1, 16),
+      run: ({ q, k, v }) => attention(q, k, v, { scale: -0.5 }),
+      reference: (inputs) => reference(inputs, -0.5),
+      tolerance: 'matmul',
+      reduction: 70,
+    },
+    {
+      name: 'a scale of zero',
+      inputs: sequence(1, 9, 70, 1, 16),
+      run: ({ q, k, v }) => attention(q, k, v, { scale: 0 }),
+      reference: (inputs) => reference(inputs, 0),
+      tolerance: 'matmul',
+      reduction: 70,
+    },
+    {
+      name: 'one key for many queries',
+      inputs: {
+        q: { shape: [2, 70, 2, 40], grad: false },
+        k: { shape: [2, 1, 2, 40], grad: false },
+        v: [2, 1, 2, 40],
+      },
+      run: ({ q, k, v }) => attention(q, k, v),
+      tolerance: 'matmul',
+      reduction: 70,
+    },
+    {
+      name: 'one key, masked for one entry, for many queries and heads of 5',
+      inputs: {
+        q: { shape: [2, 300, 3, 5], grad: false },
+        k: { shape: [2, 1, 3, 5], grad: false },
+        v: [2, 1, 3, 5],
+        mask: { shape: [2, 1], dtype: 'bool', values: [1, 0] },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      tolerance: 'matmul',
+      reduction: 300,
+    },
+    {
+      name: 'many queries, few keys',
+      inputs: sequence(1, 1100, 5, 1, 24),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: ['float32', 'bfloat16'],
+      tolerance: 'matmul',
+      reduction: 1100,
+    },
+    {
+      name: 'few queries, many keys',
+      inputs: sequence(1, 3, 1100, 1, 20),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: ['float32', 'float16'],
+      tolerance: 'matmul',
+      reduction: 1100,
+    },
+    {
+      name: 'few queries, many keys, of which the first 600 are masked',
+      inputs: {
+        ...sequence(1, 3, 700, 1, 8),
+        mask: {
+          shape: [1, 700],
+          dtype: 'bool',
+          values: Array.from({ length: 700 }, (_, i) => (i < 600 ? 0 : 1)),
+        },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      dtypes: ['float32', 'float16'],
+      tolerance: 'matmul',
+      reduction: 700,
+    },
+    // One wide head: more than a block's registers hold, or few blocks and a long other side.
+    ...[
+      { T: 70, S: 150, D: 384 },
+      { T: 9, S: 530, D: 200 },
+      { T: 530, S: 9, D: 168 },
+      { T: 20, S: 20, D: 576 },
+      { T: 5, S: 3, D: 963 },
+    ].map(({ T, S, D }): OpCase => ({
+      name: `${T} queries, ${S} keys, a head of ${D}`,
+      inputs: { ...sequence(1, T, S, 1, D), mask: { shape: [1, S], dtype: 'bool' } },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      dtypes: ['float32', 'bfloat16', 'float16'],
+      tolerance: 'matmul',
+      reduction: Math.max(T, S, D),
+    })),
     {
       name: 'no queries',
       inputs: sequence(1, 0, 5, 2, 8),
