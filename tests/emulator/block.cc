@@ -241,6 +241,7 @@ void run_grid(const char* op, dim3 grid, dim3 dimensions, size_t dynamic_shared,
     const uint64_t number = backwards ? blocks - 1 - i : i;
     block.number = static_cast<uint32_t>(number);
     block.index = block_at(number);
+    launch.begin_block(block.number);
     run_block(dynamic_shared);
   }
   const std::string error = std::move(block.error);
@@ -259,8 +260,8 @@ void stop(const Wrong& wrong, const void* pointer, size_t bytes, const void* sit
       text << ": " << bytes << " bytes at ";
       if (machine->shared.contains(pointer))
         text << machine->shared.describe(pointer);
-      else if (global_memory().contains(pointer))
-        text << global_memory().describe(pointer);
+      else if (machine->global.contains(pointer))
+        text << machine->global.describe(pointer);
       else
         text << "an address outside of the device";
     }
@@ -314,9 +315,8 @@ void access(const void* pointer, size_t bytes, Kind kind, const void* site) {
   if (machine->shared.contains(pointer)) {
     wrong = machine->shared.access(pointer, bytes, kind, current->now, site);
     if (!wrong) return;
-  } else if (global_memory().contains(pointer)) {
-    wrong =
-        global_memory().access(*machine->block.launch, pointer, bytes, kind, machine->block.number);
+  } else if (machine->global.contains(pointer)) {
+    wrong = machine->global.access(*machine->block.launch, pointer, bytes, kind);
     if (!wrong) return;
   } else if (machine->block.computing) {
     return;

@@ -45,7 +45,7 @@ void meet(uint32_t mask, void* mine, Compute compute, const void* site, bool ord
 // The same for instructions that a whole warp must execute.
 constexpr uint32_t all_lanes = 0xffffffffu;
 
-// result of the lane `source`, of at most 16 bytes; of lanes that take no part, poison.
+// The value of the lane `source`, of 1, 2, 4, 8 or 16 bytes; of lanes that take no part, poison.
 void exchange(uint32_t mask, const void* value, void* result, size_t bytes, int source,
               const void* site);
 // The lanes of the mask whose predicate holds.

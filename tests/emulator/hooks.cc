@@ -29,7 +29,7 @@ void access_range(const void* pointer, size_t bytes, Kind kind, const void* site
 #define EMULSION_HOOK(name, bytes, kind)                                               \
   extern "C" __attribute__((visibility("hidden"))) void __tsan_##name(void* pointer) { \
     if (!current || is_local(pointer)) return;                                         \
-    access(pointer, bytes, kind, __builtin_return_address(0));                         \
+    access<bytes>(pointer, kind, __builtin_return_address(0));                         \
   }
 #define EMULSION_HOOKS(bytes)                               \
   EMULSION_HOOK(read##bytes, bytes, Kind::read)             \

@@ -42,9 +42,10 @@ struct Thread {
 
 // A meeting of lanes under way.
 struct Meeting {
+  Meeting(const void* site, uint32_t mask) : site(site), mask(mask) {}
   const void* site;
-  uint32_t mask, arrived;
-  void* lanes[warp_size];
+  uint32_t mask, arrived = 0;
+  void* lanes[warp_size];  // of those that have arrived
 };
 
 struct Warp {
@@ -71,6 +72,7 @@ struct Block {
 
 // One per queue thread.
 struct Machine {
+  GlobalMemory& global = global_memory();
   StackPool stacks;
   SharedMemory shared;
   Block block;
@@ -109,6 +111,13 @@ inline Warp& warp_of(const Thread& thread) {
 
 // A load or store of the running thread.
 void access(const void* pointer, size_t bytes, Kind kind, const void* site);
+template <size_t bytes>
+inline void access(const void* pointer, Kind kind, const void* site) {
+  if (machine->global.contains(pointer) &&
+      machine->global.is_right<bytes>(*machine->block.launch, pointer, kind))
+    return;
+  access(pointer, bytes, kind, site);
+}
 // A read of shared memory by another lane of the running warp.
 void access_as_lane(int lane, const void* pointer, size_t bytes, const void* site);
 

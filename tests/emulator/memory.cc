@@ -144,6 +144,14 @@ Launch::Launch(const void* arguments, size_t bytes) {
   }
 }
 
+void Launch::begin_block(uint32_t number) {
+  self_ = number % apart;
+  reads_ = compose(number_, nobody, 0, self_, 15);
+  writes_ = compose(number_, self_, 15, nobody, 0);
+  does_both_ = compose(number_, self_, 15, self_, 15);
+  all_read_ = compose(number_, nobody, 0, many, 15);
+}
+
 // The live block that a pointer lies in.
 bool GlobalMemory::block_of(const char* at, Launch::Range& found) {
   auto next = live_.upper_bound(at);
@@ -249,8 +257,7 @@ Wrong GlobalMemory::mark(uint64_t& mark, const Launch& launch, uint64_t mask, Ki
   return {};
 }
 
-Wrong GlobalMemory::access(Launch& launch, const void* pointer, size_t bytes, Kind kind,
-                           uint32_t block) {
+Wrong GlobalMemory::access(Launch& launch, const void* pointer, size_t bytes, Kind kind) {
   if (reinterpret_cast<uintptr_t>(pointer) % bytes) return {"misaligned"};
   const char* wrong = nullptr;
   if (!find(launch, static_cast<const char*>(pointer), bytes, wrong)) return {wrong};
@@ -259,18 +266,9 @@ Wrong GlobalMemory::access(Launch& launch, const void* pointer, size_t bytes, Ki
     std::memset(states_ + at, written, bytes);
   else if (!all_written(states_ + at, bytes))
     return {"read of bytes that nothing has written"};
-  const uint64_t self = block % apart;
+  const uint64_t self = launch.self_;
   const uint64_t mask = bytes >= 4 ? 15 : ((uint64_t{1} << bytes) - 1) << at % 4;
   const size_t last = (at + bytes + 3) / 4;
-  if (kind == Kind::read) {
-    // Read before, by this block or by many: nothing changes.
-    const uint64_t own = compose(launch.number_, nobody, 0, self, 15);
-    const uint64_t common = compose(launch.number_, nobody, 0, many, 15);
-    uint64_t differs = 0;
-    for (size_t word = at / 4; word < last; ++word)
-      differs |= (words_[word] ^ own) && (words_[word] ^ common) ? 1 : 0;
-    if (!differs) return {};
-  }
   for (size_t word = at / 4; word < last; ++word) {
     bool splits = false;
     if (const Wrong race = mark(words_[word], launch, mask, kind, self, splits)) return race;

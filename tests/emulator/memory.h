@@ -27,6 +27,7 @@ class Launch {
  public:
   // The kernel's arguments, as bytes.
   Launch(const void* arguments, size_t bytes);
+  void begin_block(uint32_t number);
 
  private:
   friend class GlobalMemory;
@@ -36,6 +37,9 @@ class Launch {
   };
   std::shared_lock<std::shared_mutex> running_;
   uint64_t number_;
+  // Marks of words that the running block alone, or every block, has touched in this launch.
+  uint64_t self_ = 0, reads_ = 0, writes_ = 0, does_both_ = 0, all_read_ = 0;
+  size_t latest_ = 0;  // in given_
   std::vector<Range> given_;
 };
 
@@ -53,8 +57,53 @@ class GlobalMemory {
     return static_cast<size_t>(static_cast<const char*>(pointer) - base_) < arena_bytes;
   }
 
-  // What is wrong with an access of block number `block`. `bytes`: 1, 2, 4, 8 or 16.
-  Wrong access(Launch& launch, const void* pointer, size_t bytes, Kind kind, uint32_t block);
+  // What is wrong with an access of the running block. `bytes`: 1, 2, 4, 8 or 16.
+  Wrong access(Launch& launch, const void* pointer, size_t bytes, Kind kind);
+  // Whether nothing is, found fast: most accesses are to words that nobody else has touched.
+  template <size_t bytes>
+  bool is_right(Launch& launch, const void* pointer, Kind kind) {
+    const char* at = static_cast<const char*>(pointer);
+    if (bytes < 4 || reinterpret_cast<uintptr_t>(pointer) % bytes || launch.given_.empty() ||
+        kind == Kind::atomic)
+      return false;
+    const auto holds = [&](const Launch::Range& range) {
+      const auto offset = static_cast<size_t>(at - range.begin);
+      return offset < range.bytes && range.bytes - offset >= bytes;
+    };
+    if (!holds(launch.given_[launch.latest_])) {
+      size_t i = 0;
+      while (i < launch.given_.size() && !holds(launch.given_[i])) ++i;
+      if (i == launch.given_.size()) return false;
+      launch.latest_ = i;
+    }
+    const auto offset = static_cast<size_t>(at - base_);
+    State* states = states_ + offset;
+    uint64_t* marks = words_ + offset / 4;
+    if (!all_written(states, bytes)) {
+      if (kind == Kind::read) return false;
+      std::memset(states, written, bytes);
+    }
+    for (size_t i = 0; i < bytes / 4; ++i) {
+      const uint64_t mark = marks[i];
+      const bool fresh = mark >> 48 != launch.number_;
+      if (kind == Kind::read) {
+        if (fresh)
+          marks[i] = launch.reads_;
+        else if (mark == launch.writes_)
+          marks[i] = launch.does_both_;
+        else if (mark != launch.reads_ && mark != launch.all_read_ && mark != launch.does_both_)
+          return false;
+      } else {
+        if (fresh)
+          marks[i] = launch.writes_;
+        else if (mark == launch.reads_)
+          marks[i] = launch.does_both_;
+        else if (mark != launch.writes_ && mark != launch.does_both_)
+          return false;
+      }
+    }
+    return true;
+  }
 
   // Where a pointer lies, in words.
   std::string describe(const void* pointer);

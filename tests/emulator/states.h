@@ -20,14 +20,21 @@ void* reserve(size_t bytes);
 
 // Whether 1, 2, 4, 8 or 16 bytes have all been written.
 inline bool all_written(const State* states, size_t bytes) {
-  constexpr uint64_t ones = 0x0101010101010101ull;
-  uint64_t first = 0, second = ones * written;
+  const auto are = [&]<class Word>(Word) {
+    Word word;
+    std::memcpy(&word, states, sizeof word);
+    return word == static_cast<Word>(0x0101010101010101ull * written);
+  };
   switch (bytes) {
-    case 16: std::memcpy(&second, states + 8, 8); [[fallthrough]];
-    case 8: std::memcpy(&first, states, 8); break;
-    default: first = ones * written; std::memcpy(&first, states, bytes);
+    case 1: return *states == written;
+    case 2: return are(uint16_t{});
+    case 4: return are(uint32_t{});
+    case 8: return are(uint64_t{});
+    default:
+      uint64_t words[2];
+      std::memcpy(words, states, 16);
+      return words[0] == words[1] && words[0] == 0x0101010101010101ull * written;
   }
-  return first == ones * written && second == ones * written;
 }
 
 }  // namespace emulsion::emulator

@@ -54,23 +54,23 @@ void synchronise(uint32_t mask, size_t first) {
 struct Exchange {
   const void* value;
   void* result;
-  size_t bytes;
   int source;
 };
 
+template <class Word>
 void exchange_all(void** lanes, uint32_t mask, const void*) {
-  unsigned char values[warp_size][16];
+  Word values[warp_size];
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const int lane = __builtin_ctz(rest);
     const auto* own = static_cast<Exchange*>(lanes[lane]);
-    std::memcpy(values[lane], own->value, own->bytes);
+    std::memcpy(values + lane, own->value, sizeof(Word));
   }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const auto* own = static_cast<Exchange*>(lanes[__builtin_ctz(rest)]);
     if (mask >> own->source & 1)
-      std::memcpy(own->result, values[own->source], own->bytes);
+      std::memcpy(own->result, values + own->source, sizeof(Word));
     else
-      std::memset(own->result, poison_byte, own->bytes);
+      std::memset(own->result, poison_byte, sizeof(Word));
   }
 }
 
@@ -115,7 +115,7 @@ void meet(uint32_t mask, void* mine, Compute compute, const void* site, bool ord
                            : "lanes of one warp name different masks, at ",
          each.site, " and at ", site);
   }
-  if (!found) found = &warp.meetings.emplace_back(Meeting{site, mask, 0, {}});
+  if (!found) found = &warp.meetings.emplace_back(site, mask);
   found->arrived |= 1u << lane;
   found->lanes[lane] = mine;
   if (found->arrived != mask) return sleep("a warp collective", site);
@@ -124,7 +124,7 @@ void meet(uint32_t mask, void* mine, Compute compute, const void* site, bool ord
     compute(found->lanes, mask, site);
     machine->block.computing = false;
   }
-  *found = warp.meetings.back();
+  if (found != &warp.meetings.back()) *found = warp.meetings.back();
   warp.meetings.pop_back();
   if (ordered) synchronise(mask, number * warp_size);
   wake(warp, number, mask & ~(1u << lane));
@@ -132,8 +132,16 @@ void meet(uint32_t mask, void* mine, Compute compute, const void* site, bool ord
 
 void exchange(uint32_t mask, const void* value, void* result, size_t bytes, int source,
               const void* site) {
-  Exchange mine{value, result, bytes, source};
-  meet(mask, &mine, exchange_all, site);
+  Exchange mine{value, result, source};
+  struct Wide {
+    uint64_t words[2];
+  };
+  const Compute compute = bytes == 4    ? exchange_all<uint32_t>
+                          : bytes == 8  ? exchange_all<uint64_t>
+                          : bytes == 2  ? exchange_all<uint16_t>
+                          : bytes == 16 ? exchange_all<Wide>
+                                        : exchange_all<uint8_t>;
+  meet(mask, &mine, compute, site);
 }
 
 uint32_t vote(uint32_t mask, bool predicate, const void* site) {
@@ -148,7 +156,7 @@ void copy_async(void* to, const void* from, int bytes, bool valid, const void* s
   if (!shared.contains(to)) stop({"cp.async to what is not shared memory"}, to, size, site);
   access(to, size, Kind::write, site);
   if (valid) {
-    if (!global_memory().contains(from))
+    if (!machine->global.contains(from))
       stop({"cp.async from what is not global memory"}, from, size, site);
     access(from, size, Kind::read, site);
   }

@@ -40,6 +40,8 @@ namespace emulsion::emulator {
 // source: the lane to read from, the own one if outside of the segment.
 template <class T>
 inline T shuffle(unsigned mask, T value, int source, const void* site) {
+  static_assert(sizeof(T) == 1 || sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8 ||
+                sizeof(T) == 16);
   T result;
   exchange(mask, &value, &result, sizeof(T), source, site);
   return result;
