@@ -124,6 +124,12 @@ function startRegion<T>(dtype: LowDType, body: () => T): T {
   return result.finally(() => copies.close()) as T;
 }
 
+/** @internal Runs body in the region around it, with conversions of weights that are its own. */
+export function withOwnCopies<T>(body: () => T): T {
+  const dtype = autocastDType();
+  return dtype === null ? body() : startRegion(dtype, body);
+}
+
 /** The dtype of matrix work here, or null outside {@link autocast}: for operations of your own. */
 export const autocastDType = (): LowDType | null => region()?.dtype ?? null;
 
