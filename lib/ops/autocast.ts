@@ -172,7 +172,7 @@ function convertWeight(weight: Tensor, dtype: LowDType, copies: WeightCopies): T
 
 /** @internal Whether an operand is too narrow for what must run in float32 here. */
 export const needsWide = (...operands: unknown[]): boolean =>
-  autocastDType() !== null && operands.some((x) => isTensorLike(x) && isLow(x));
+  operands.some((x) => isTensorLike(x) && isLow(x)) && autocastDType() !== null;
 
 /** @internal An operand of what must run in float32. */
 export const toWide = <T>(x: T): T => (isTensorLike(x) && isLow(x) ? (cast(x, 'float32') as T) : x);
