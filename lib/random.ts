@@ -2,6 +2,7 @@ import type { Device } from './device.js';
 import type { DType } from './dtype.js';
 import { check } from './errors.js';
 import { native, type Id } from './native.js';
+import { refuseInRecording } from './recording.js';
 import { registerReplayable } from './replay.js';
 import { empty, upload, type Tensor } from './tensor.js';
 
@@ -132,6 +133,10 @@ export class Generator {
 
   /** @internal The key of the next draw; advances the generator. */
   next(): RandomKey {
+    refuseInRecording(
+      'random numbers are drawn while work is recorded, and a replay would repeat them',
+      'Pass them as inputs',
+    );
     checkCounter('step', this.step);
     return { seed: this.seed, stream: this.stream, step: this.step++ };
   }

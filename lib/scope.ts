@@ -51,8 +51,8 @@ export function scope(): ScopeHandle {
   };
 }
 
-// Tensors in a returned value: itself, or members of arrays, maps and plain objects.
-function* tensorsIn(value: unknown, seen = new Set<object>()): Generator<Tensor> {
+/** @internal Tensors in a returned value: itself, or members of arrays, maps and plain objects. */
+export function* tensorsIn(value: unknown, seen = new Set<object>()): Generator<Tensor> {
   if (value instanceof Tensor) {
     yield value;
     return;
@@ -63,6 +63,35 @@ function* tensorsIn(value: unknown, seen = new Set<object>()): Generator<Tensor>
   else if (value instanceof Map) for (const item of value.values()) yield* tensorsIn(item, seen);
   else if (Object.getPrototypeOf(value) === Object.prototype)
     for (const item of Object.values(value)) yield* tensorsIn(item, seen);
+}
+
+/** @internal The same value with other tensors in the places of its own, in the order of {@link tensorsIn}. */
+export function replaceTensors<T>(value: T, replace: (tensor: Tensor) => Tensor): T {
+  const known = new Map<unknown, unknown>();
+  const visit = (item: unknown): unknown => {
+    if (item instanceof Tensor) return replace(item);
+    if (typeof item !== 'object' || item === null) return item;
+    if (known.has(item)) return known.get(item);
+    const note = <R>(made: R): R => {
+      known.set(item, made);
+      return made;
+    };
+    if (Array.isArray(item)) {
+      const made: unknown[] = note([]);
+      for (const each of item) made.push(visit(each));
+      return made;
+    }
+    if (item instanceof Map) {
+      const made = note(new Map<unknown, unknown>());
+      for (const [key, each] of item) made.set(key, visit(each));
+      return made;
+    }
+    if (Object.getPrototypeOf(item) !== Object.prototype) return item;
+    const made: Record<string, unknown> = note({});
+    for (const [key, each] of Object.entries(item)) made[key] = visit(each);
+    return made;
+  };
+  return visit(value) as T;
 }
 
 /**

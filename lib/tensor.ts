@@ -11,6 +11,7 @@ import {
   type Scope,
 } from './ownership.js';
 import { noteCreation } from './leaks.js';
+import { refuseInRecording } from './recording.js';
 
 const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
 
@@ -204,6 +205,10 @@ export class Tensor implements Owned {
 
   // JavaScript has no 16-bit float arrays: those are widened first.
   private readable(): Tensor {
+    refuseInRecording(
+      'a value is read (data, item) while work is recorded',
+      'Return the tensor and read it outside',
+    );
     if (this.dtype !== 'bfloat16' && this.dtype !== 'float16') return this;
     const wide = empty(this.shape, { dtype: 'float32', device: this.device });
     kernels.cast(this.id, wide.id);
@@ -229,5 +234,9 @@ export function viewOf(x: Tensor, shape: readonly number[], offset = 0): Tensor 
 
 /** @internal Copies host values into a tensor of the same byte length, in queue order. */
 export function upload(to: Tensor, from: TypedArray): void {
+  refuseInRecording(
+    'a tensor is made from host data while work is recorded',
+    'Make it outside, or pass it as an input',
+  );
   addon.write(to.id, from);
 }

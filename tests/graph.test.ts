@@ -25,6 +25,7 @@ const layers: readonly (readonly string[])[] = [
 const rootFiles: Record<string, readonly string[]> = {
   native: ['errors', 'dtype', 'native', 'device'],
   random: ['random', 'torch_random'],
+  ops: ['capture'],
   index: ['index'],
 };
 /** Brothers that may use each other all the same. */

@@ -1,6 +1,7 @@
 import { native, type Id } from '../native.js';
 import { currentScope, Scope, withContext } from '../ownership.js';
 import { check, checkShape, DTypeError, EmulsionError, ShapeError } from '../errors.js';
+import { currentRecording } from '../recording.js';
 import { empty, Tensor } from '../tensor.js';
 import type { Edge, Hook, Node, TensorInfo } from './node.js';
 
@@ -257,6 +258,7 @@ export function backward(output: Tensor, gradient?: Tensor, options: BackwardOpt
   startSession(null, ({ leaves, scope }) => {
     walk([output], [seedFor(output, gradient, 'backward')], options.retainGraph ?? false);
     for (const [leaf, sum] of leaves) {
+      currentRecording()?.leaves.add(leaf);
       let grad = runHooks(leafHooks.get(leaf), sum);
       if (leaf.grad) {
         kernels.accumulate(leaf.grad.id, grad.id);

@@ -77,7 +77,7 @@ const region = (): Region | null => currentContext().precision as Region | null;
 /**
  * Runs body with matrix work (`linear`, `matmul`, `conv2d`, `attention`) in a 16-bit dtype, as PyTorch's
  * `torch.autocast`: float32 operands, weights too, are converted where they are used, and a weight once per
- * outermost region. Softmax, losses, exponentials, logarithms, powers and sums convert to float32; operands
+ * outermost region; a float32 residual is added in float32 afterwards. Softmax, losses, exponentials, logarithms, powers and sums convert to float32; operands
  * that must agree take the widest dtype among them; all else keeps the dtype that it is given. Norms keep it
  * too: they compute in float32 whatever they read. float64 is never touched.
  *
@@ -124,6 +124,12 @@ function startRegion<T>(dtype: LowDType, body: () => T): T {
   return result.finally(() => copies.close()) as T;
 }
 
+/** @internal Runs body in the region around it, with conversions of weights that are its own. */
+export function withOwnCopies<T>(body: () => T): T {
+  const dtype = autocastDType();
+  return dtype === null ? body() : startRegion(dtype, body);
+}
+
 /** The dtype of matrix work here, or null outside {@link autocast}: for operations of your own. */
 export const autocastDType = (): LowDType | null => region()?.dtype ?? null;
 
@@ -141,19 +147,20 @@ export function toLow<T extends Optional>(x: T): T;
 export function toLow(x: Optional): Optional {
   const { dtype, copies } = region()!;
   if (!x || !isLowerable(x) || x.dtype === dtype) return x;
-  return isTrained(x) ? convertWeight(x, dtype!, copies) : cast(x, dtype!);
+  return isWeight(x) && x.requiresGrad ? convertWeight(x, dtype!, copies) : cast(x, dtype!);
 }
 
-/** @internal An operand that is a weight by its position: one that no scope owns is not trained, but frozen. */
+/** @internal An operand that is a weight by its position, trained or frozen. */
 export function toLowWeight<T extends Optional>(x: T): T;
 export function toLowWeight(x: Optional): Optional {
-  if (!x || x.dtype !== 'float32' || x.node || x.scope) return toLow(x);
+  if (!x || !isWeight(x)) return toLow(x);
   const { dtype, copies } = region()!;
   return convertWeight(x, dtype!, copies);
 }
 
-const isTrained = (x: Tensor): boolean =>
-  x.dtype === 'float32' && x.requiresGrad && x.node === null;
+// A leaf that a scope owns ends with it, and its copy would not.
+const isWeight = (x: Tensor): boolean =>
+  x.dtype === 'float32' && x.node === null && x.scope === null;
 
 function convertWeight(weight: Tensor, dtype: LowDType, copies: WeightCopies): Tensor {
   return op({
@@ -166,7 +173,7 @@ function convertWeight(weight: Tensor, dtype: LowDType, copies: WeightCopies): T
 
 /** @internal Whether an operand is too narrow for what must run in float32 here. */
 export const needsWide = (...operands: unknown[]): boolean =>
-  autocastDType() !== null && operands.some((x) => isTensorLike(x) && isLow(x));
+  operands.some((x) => isTensorLike(x) && isLow(x)) && autocastDType() !== null;
 
 /** @internal An operand of what must run in float32. */
 export const toWide = <T>(x: T): T => (isTensorLike(x) && isLow(x) ? (cast(x, 'float32') as T) : x);

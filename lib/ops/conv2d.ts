@@ -5,7 +5,7 @@ import { native, type Id } from '../native.js';
 import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { needsLow, toLow, toLowWeight } from './autocast.js';
-import { activationBackward } from './linear.js';
+import { activationBackward, addResidual, checkResidual, splitResidual } from './linear.js';
 import { sum } from './reduce.js';
 
 type Pair = [number, number];
@@ -110,13 +110,15 @@ export function conv2d(
   checkTensors('conv2d', tensors);
   checkFloating('conv2d', tensors);
   if (needsLow(x, weight, bias, channelAdd, residual))
-    return tidy(() =>
-      conv2d(toLow(x), toLowWeight(weight), toLowWeight(bias), {
+    return tidy(() => {
+      const [fused, wide] = splitResidual(residual);
+      const y = conv2d(toLow(x), toLowWeight(weight), toLowWeight(bias), {
         ...options,
         channelAdd: toLow(channelAdd),
-        residual: toLow(residual),
-      }),
-    );
+        residual: fused,
+      });
+      return wide ? addResidual('conv2d', y, wide) : y;
+    });
   checkSameDType('conv2d', tensors);
   checkRank('conv2d', 'x', x, 4);
   checkRank('conv2d', 'weight', weight, 4);
@@ -162,11 +164,7 @@ export function conv2d(
     () =>
       `conv2d: channelAdd must have shape [batch, outputs] [${N}, ${K}], got ${show(channelAdd!)}`,
   );
-  checkShape(
-    !residual || hasShape(residual, shape),
-    () =>
-      `conv2d: residual must have the result's shape [${shape.join(', ')}], got ${show(residual!)}`,
-  );
+  checkResidual('conv2d', shape, residual);
 
   const inputs = [x, weight, bias, channelAdd, residual];
   const y = empty(shape, x);

@@ -178,7 +178,7 @@ interface Combination {
 
 function combine(name: string, a: Tensor, b: Tensor, { forward, backward }: Combination): Tensor {
   checkTensors(name, { a, b });
-  if (needsWidest([a, b]))
+  if (a.dtype !== b.dtype && needsWidest([a, b]))
     return tidy(() => combine(name, ...toWidest([a, b]), { forward, backward }));
   checkSameDType(name, { a, b });
   if (a.dtype === 'bool')
@@ -321,7 +321,7 @@ function relation(name: string, logical = false): (a: Tensor, b: Operand) => Ten
     checkTensors(name, { a });
     const b = operand(name, a, value);
     checkTensors(name, { a, b });
-    if (needsWidest([a, b])) return tidy(() => relate(...toWidest([a, b])));
+    if (a.dtype !== b.dtype && needsWidest([a, b])) return tidy(() => relate(...toWidest([a, b])));
     checkSameDType(name, { a, b });
     if (logical) checkDType(name, 'a', a, ['bool']);
     const y = empty(broadcastShape(name, a.shape, b.shape), { dtype: 'bool', device: a.device });

@@ -5,6 +5,7 @@ import { native, type Id } from '../native.js';
 import { tidy } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { needsLow, toLow, toLowWeight } from './autocast.js';
+import { add } from './elementwise.js';
 import { matmul } from './matmul.js';
 
 const kernels = native<{
@@ -46,6 +47,34 @@ export function activationBackward(
   return dx;
 }
 
+/** @internal A residual has the result's shape. */
+export function checkResidual(
+  name: string,
+  shape: readonly number[],
+  residual?: Tensor | null,
+): void {
+  checkShape(
+    !residual || residual.shape.join() === shape.join(),
+    () =>
+      `${name}: residual must have the result's shape [${shape.join(', ')}], got [${residual!.shape.join(', ')}]`,
+  );
+}
+
+/**
+ * What autocast() makes of a residual: part of the low product, or added to it in its own precision.
+ * @internal
+ */
+export const splitResidual = (
+  residual?: Tensor | null,
+): [fused: Tensor | null, wide: Tensor | null] =>
+  residual?.dtype === 'float32' ? [null, residual] : [toLow(residual ?? null), null];
+
+/** @internal The sum of a low product and a wide residual. */
+export function addResidual(name: string, y: Tensor, residual: Tensor): Tensor {
+  checkResidual(name, y.shape, residual);
+  return add(y, residual);
+}
+
 /**
  * `act(x · weightᵀ + bias) + residual` for x `[..., C]` and weight `[K, C]`: a linear layer, with what follows it
  * in one pass over the result `[..., K]` (`[..., K/2]` with GEGLU).
@@ -63,12 +92,14 @@ export function linear(
   checkTensors('linear', { x, weight, bias, residual });
   checkFloating('linear', { x, weight, bias, residual });
   if (needsLow(x, weight, bias, residual))
-    return tidy(() =>
-      linear(toLow(x), toLowWeight(weight), toLowWeight(bias), {
+    return tidy(() => {
+      const [fused, wide] = splitResidual(residual);
+      const y = linear(toLow(x), toLowWeight(weight), toLowWeight(bias), {
         activation,
-        residual: toLow(residual),
-      }),
-    );
+        residual: fused,
+      });
+      return wide ? addResidual('linear', y, wide) : y;
+    });
   checkSameDType('linear', { x, weight, bias, residual });
   checkRank('linear', 'weight', weight, 2);
   check(
@@ -94,13 +125,7 @@ export function linear(
   );
   const lead = x.shape.slice(0, -1);
   const y = empty([...lead, activation === 'geglu' ? K / 2 : K], x);
-  checkShape(
-    !residual ||
-      (residual.rank === y.rank &&
-        residual.shape.every((extent, axis) => extent === y.shape[axis])),
-    () =>
-      `linear: residual must have the result's shape [${y.shape.join(', ')}], got [${residual!.shape.join(', ')}]`,
-  );
+  checkResidual('linear', y.shape, residual);
 
   const inputs = [x, weight, bias, residual];
   const recorded = isGradEnabled() && inputs.some((input) => input?.requiresGrad);

@@ -1,6 +1,7 @@
 import { tensor } from '../creation.js';
 import { ArgumentError, check, checkShape, EmulsionError } from '../errors.js';
 import { native, type Id } from '../native.js';
+import { refuseInRecording } from '../recording.js';
 import { keep } from '../scope.js';
 import { empty, type Tensor } from '../tensor.js';
 import { copyInto, ids } from './copy.js';
@@ -57,6 +58,10 @@ export class Ema {
 
   /** Moves the average towards the parameters. Once after every training batch. */
   update(): void {
+    refuseInRecording(
+      'an average moves while work is recorded, and its decay would stand still',
+      'Update it after the captured step',
+    );
     const decay = this.nextDecay;
     if (this.numUpdates >= 0) ++this.numUpdates;
     if (this.params.length > 0) kernels.ema_update(ids(this.shadows), ids(this.params), decay);

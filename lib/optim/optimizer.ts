@@ -1,5 +1,6 @@
 import { zeros } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
+import { refuseInRecording } from '../recording.js';
 import { keep } from '../scope.js';
 import { noteWeightsChanged } from '../ops/autocast.js';
 import { empty, Tensor } from '../tensor.js';
@@ -74,6 +75,10 @@ export abstract class Optimizer<Options extends { lr: number }> {
 
   /** Updates every parameter that has a gradient. */
   step(options: StepOptions = {}): void {
+    refuseInRecording(
+      'an optimizer steps while work is recorded, and its step number and learning rate would stand still',
+      'Step after the captured step',
+    );
     for (const batch of this.batches()) this.update(batch, options.gradScale ?? null);
     noteWeightsChanged();
   }

@@ -136,7 +136,7 @@ inline bool runs_synchronously() {
 // The host as a device: one in-order queue thread that drives the pool of cpu/parallel.h.
 std::unique_ptr<Device> make_cpu_device();
 
-// What follows exists in builds with the CUDA engine.
+// The CUDA engine's part, where it is compiled in (EMULSION_HAS_cuda).
 
 // The devices of the CUDA engine that this machine has; none without a driver or a GPU.
 std::vector<std::unique_ptr<Device>> make_cuda_devices();

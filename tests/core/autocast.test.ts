@@ -39,6 +39,7 @@ import {
   tensor,
   tidy,
   variance,
+  VectorQuantizer,
   where,
   zeros,
   type DType,
@@ -123,6 +124,38 @@ describe('what runs in which dtype', () => {
         expect(() => add(wide, index)).toThrow(DTypeError);
       });
       expect(() => add(narrow, wide)).toThrow(DTypeError);
+    }));
+
+  test('a float32 residual keeps its digits: it is added after the product', () =>
+    tidy(() =>
+      autocast('bfloat16', () => {
+        const [x, weight, residual] = [randn([2, 3]), randn([4, 3]), leaf([2, 4])];
+        const y = linear(x, weight, null, { residual, activation: 'silu' });
+        expect(y.dtype).toBe('float32');
+        expect(numbers(y)).toEqual(
+          numbers(add(linear(x, weight, null, { activation: 'silu' }), residual)),
+        );
+        const [image, kernel] = [randn([1, 2, 2, 3]), randn([4, 1, 1, 3])];
+        const wide = randn([1, 2, 2, 4]);
+        expect(numbers(conv2d(image, kernel, null, { residual: wide }))).toEqual(
+          numbers(add(conv2d(image, kernel), wide)),
+        );
+        expect(() => linear(x, weight, null, { residual: randn([4]) })).toThrow(
+          "linear: residual must have the result's shape [2, 4], got [4]",
+        );
+        expect(() => conv2d(image, kernel, null, { residual: randn([1, 2, 2, 1]) })).toThrow(
+          "conv2d: residual must have the result's shape",
+        );
+      }),
+    ));
+
+  test('the nearest code is sought in float32', () =>
+    tidy(() => {
+      const quantizer = new VectorQuantizer(512, 4);
+      const z = randn([1, 8, 8, 4]);
+      expect(numbers(autocast('bfloat16', () => quantizer.nearest(z)))).toEqual(
+        numbers(quantizer.nearest(z)),
+      );
     }));
 
   test('norms and activations keep the dtype of x', () =>

@@ -186,6 +186,9 @@ async function fuzzNative(): Promise<void> {
         return result;
       });
     }
+    // An open recording or a small limit would refuse everything that follows.
+    await attempt('cancelCapture()', () => addon.cancelCapture());
+    addon.setMemoryLimit(cpu.index, -1);
   }
   addon.setNumThreads(threads);
 }

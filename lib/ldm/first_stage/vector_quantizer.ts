@@ -1,4 +1,5 @@
 /** The VQ-regularised latent: each vector becomes its nearest code (paper, section 3.1; VQ-VAE, VQGAN). */
+import { autocast } from '../../ops/autocast.js';
 import { argmin, detach, matmul } from '../../ops/index.js';
 import { Embedding, Module, uniform_ } from '../../nn/index.js';
 import { noGrad } from '../../autograd/index.js';
@@ -60,14 +61,16 @@ export class VectorQuantizer extends Module<[Tensor], Quantized> {
 
   /** Index of the nearest code per vector, the first of equals: int64 [N·h·w]. */
   nearest(z: Tensor): Tensor {
-    return noGrad(() => {
-      const vectors = z.reshape([-1, this.dim]); // [N·h·w, dim]
+    const nearest = (): Tensor => {
       const codes = this.embedding.weight; // [codes, dim]
+      const vectors = z.to(codes.dtype).reshape([-1, this.dim]); // [N·h·w, dim]
       const products = matmul(vectors, codes, { transposeB: true }); // [N·h·w, codes]
       const lengths = codes.square().sum(1); // [codes]
       // |z|² is the same for every code of a vector: it decides nothing
       return argmin(lengths.sub(products.mul(2)), 1);
-    });
+    };
+    // Codes lie close together: 16 bits would choose neighbours.
+    return noGrad(() => autocast(false, nearest));
   }
 
   /** The codes of indices: [..., dim]. */
