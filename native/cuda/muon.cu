@@ -25,7 +25,7 @@ template <class G>
 __global__ void __launch_bounds__(piece_threads)
     momentum_kernel(const __grid_constant__ TensorTable<3> table, const float* grad_scale,
                     float momentum, float rate, bool nesterov, double* partials) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   const G* g = table.elements<const G>(0, piece);
   float *buffer = table.elements<float>(1, piece), *x = table.elements<float>(2, piece);
   const float scale = grad_scale ? *grad_scale : 1.0f;
@@ -82,7 +82,7 @@ __global__ void polynomial_kernel(const float* square, float* square2, uint32_t 
 template <class P>
 __global__ void __launch_bounds__(piece_threads)
     apply_kernel(const __grid_constant__ TensorTable<3> table, float keep, float step) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   P* p = table.elements<P>(0, piece);
   const float* x = table.elements<const float>(1, piece);
   float* master = table.elements<float>(2, piece);

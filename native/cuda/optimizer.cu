@@ -20,7 +20,7 @@ struct Adam {
 template <class P, class G>
 __global__ void __launch_bounds__(piece_threads)
     adam_kernel(const __grid_constant__ TensorTable<5> table, Adam c, const float* grad_scale) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   P* p = table.elements<P>(0, piece);
   const G* g = table.elements<const G>(1, piece);
   float *m = table.elements<float>(2, piece), *v = table.elements<float>(3, piece),
@@ -62,7 +62,7 @@ struct Sgd {
 template <class P, class G>
 __global__ void __launch_bounds__(piece_threads)
     sgd_kernel(const __grid_constant__ TensorTable<4> table, Sgd c, const float* grad_scale) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   P* p = table.elements<P>(0, piece);
   const G* g = table.elements<const G>(1, piece);
   float *buffer = table.elements<float>(2, piece), *master = table.elements<float>(3, piece);
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(piece_threads)
 template <class P>
 __global__ void __launch_bounds__(piece_threads)
     ema_kernel(const __grid_constant__ TensorTable<2> table, float rate) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   float* s = table.elements<float>(0, piece);
   const P* p = table.elements<const P>(1, piece);
   for (int i = static_cast<int>(threadIdx.x) * 4; i < piece.count; i += piece_threads * 4) {
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(piece_threads)
     multiply_kernel(const __grid_constant__ TensorTable<1> table, Factor by) {
   const float factor = by();
   if (by.clips && factor >= 1.0f) return;  // NaN is not "small enough": it reaches every element
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   T* x = table.elements<T>(0, piece);
   for (int i = static_cast<int>(threadIdx.x) * 4; i < piece.count; i += piece_threads * 4) {
     float values[4];
@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(piece_threads)
 template <class T>
 __global__ void __launch_bounds__(piece_threads)
     square_kernel(const __grid_constant__ TensorTable<1> table, double* partials) {
-  const Piece piece = table.piece();
+  const TensorPiece piece = table.piece();
   const T* x = table.elements<const T>(0, piece);
   double sums[4] = {};
   for (int i = static_cast<int>(threadIdx.x) * 4; i < piece.count; i += piece_threads * 4) {

@@ -151,7 +151,7 @@ struct Whole {
 
 // The axes of x with neighbours of one kind merged.
 struct Plan {
-  Axes kept, reduced;
+  ReduceAxes kept, reduced;
   bool columns = true;             // the innermost run is kept
   int64_t outputs = 1, count = 1;  // elements of y; elements of x per element of y
 
@@ -167,13 +167,13 @@ struct Plan {
     }
     int64_t stride = x.numel();
     const bool empty = stride == 0;
-    Axes* last = nullptr;
+    ReduceAxes* last = nullptr;
     for (int d = 0; d < x.rank(); ++d) {
       const int64_t extent = x.dim(d);
       (is_reduced[d] ? count : outputs) *= extent;
       if (extent == 1 || empty) continue;
       stride /= extent;
-      Axes& own = is_reduced[d] ? reduced : kept;
+      ReduceAxes& own = is_reduced[d] ? reduced : kept;
       if (last == &own) {
         own.extents[own.rank - 1] *= extent;
         own.strides[own.rank - 1] = stride;
@@ -190,11 +190,11 @@ struct Plan {
 
   // Whether packs of `width` elements never cross a run and always begin at a border.
   bool divides(int width) const {
-    const Axes& inner = columns ? kept : reduced;
+    const ReduceAxes& inner = columns ? kept : reduced;
     const bool single = !columns && reduced.rank == 1;  // the tail goes element by element
     if (!single && inner.extents[inner.rank - 1] % width) return false;
     if (inner.strides[inner.rank - 1] != 1) return false;
-    for (const Axes* axes : {&kept, &reduced})
+    for (const ReduceAxes* axes : {&kept, &reduced})
       for (int d = 0; d < axes->rank - (axes == &inner); ++d)
         if (axes->extents[d] > 1 && axes->strides[d] % width) return false;
     return true;
@@ -211,8 +211,8 @@ int64_t chunks_of(int64_t count, int64_t least, int64_t most, int64_t blocks) {
   return std::max({int64_t{1}, wanted, ceil_div(count, most)});
 }
 
-Columns lay_columns(const Plan& plan, int width, int most_ty) {
-  Columns columns;
+ReduceColumns lay_columns(const Plan& plan, int width) {
+  ReduceColumns columns;
   columns.kept = plan.kept;
   columns.reduced = plan.reduced;
   if (width > 1) {
@@ -224,7 +224,7 @@ Columns lay_columns(const Plan& plan, int width, int most_ty) {
   columns.packs = plan.outputs / width;
   columns.count = plan.count;
   const int64_t deep =
-      std::clamp<int64_t>(plan.count / reduce_unroll, 1, most_ty);  // what ty should not fall below
+      std::clamp<int64_t>(plan.count / reduce_unroll, 1, 8);  // what ty should not fall below
   columns.tiles = static_cast<unsigned>(ceil_div(columns.packs, reduce_threads / deep));
   columns.tx = static_cast<int>(ceil_div(columns.packs, columns.tiles));
   columns.ty = static_cast<int>(
@@ -236,8 +236,8 @@ Columns lay_columns(const Plan& plan, int width, int most_ty) {
   return columns;
 }
 
-Rows lay_rows(const Plan& plan, int width) {
-  Rows rows;
+ReduceRows lay_rows(const Plan& plan, int width) {
+  ReduceRows rows;
   rows.kept = plan.kept;
   rows.reduced = plan.reduced;
   const int last = plan.reduced.rank - 1;
@@ -267,7 +267,7 @@ template <class R>
 void join_partials(const char* op, const R& r, typename R::Value* partials, int64_t outputs,
                    int64_t chunks, View& y) {
   using Value = typename R::Value;
-  Columns columns;
+  ReduceColumns columns;
   columns.kept.push(outputs, 1);
   columns.reduced.push(chunks, outputs);
   columns.packs = outputs;
@@ -279,7 +279,7 @@ void join_partials(const char* op, const R& r, typename R::Value* partials, int6
   columns.tiles = static_cast<unsigned>(ceil_div(outputs, columns.tx));
   launch(op, reduce_columns<R, Value, 1, true>, Grid{dim3(columns.tiles), dim3(reduce_threads)}, r,
          static_cast<const Value*>(partials), columns,
-         Sink<Value>{y.data, nullptr, outputs, false});
+         ReduceSink<Value>{y.data, nullptr, outputs, false});
 }
 
 // Launches `kernel` over a layout of the grid, and the join of the chunks where there are several.
@@ -288,24 +288,25 @@ void start(const char* op, Kernel kernel, const R& r, const View& x, const Layou
            int64_t blocks, int64_t outputs, bool packed, View& y) {
   using Value = typename R::Value;
   const Grid grid{dim3(static_cast<unsigned>(blocks)), dim3(reduce_threads)};
+  const T* from = x.as<T>();
   if (layout.chunks == 1)
-    return launch(op, kernel, grid, r, static_cast<const T*>(x.as<T>()), layout,
-                  Sink<Value>{y.data, nullptr, outputs, packed});
+    return launch(op, kernel, grid, r, from, layout,
+                  ReduceSink<Value>{y.data, nullptr, outputs, packed});
   const Workspace partials(layout.chunks * outputs * static_cast<int64_t>(sizeof(Value)));
-  launch(op, kernel, grid, r, static_cast<const T*>(x.as<T>()), layout,
-         Sink<Value>{nullptr, partials.as<Value>(), outputs, false});
+  launch(op, kernel, grid, r, from, layout,
+         ReduceSink<Value>{nullptr, partials.as<Value>(), outputs, false});
   join_partials(op, r, partials.as<Value>(), outputs, layout.chunks, y);
 }
 
 template <class R, class T, int width>
 void run_packs(const char* op, const R& r, const View& x, const Plan& plan, View& y) {
   if (plan.columns) {
-    const Columns columns = lay_columns(plan, width, 8);
+    const ReduceColumns columns = lay_columns(plan, width);
     const bool packed = is_aligned(y.data, width * sizeof(T));
     start<R, T>(op, reduce_columns<R, T, width, false>, r, x, columns,
                 columns.tiles * columns.chunks, plan.outputs, packed, y);
   } else {
-    const Rows rows = lay_rows(plan, width);
+    const ReduceRows rows = lay_rows(plan, width);
     start<R, T>(op, reduce_rows<R, T, width>, r, x, rows,
                 ceil_div(rows.outputs * rows.chunks * rows.group, reduce_threads), plan.outputs,
                 false, y);
@@ -350,11 +351,11 @@ void reduce_numbers(const char* op, Kind kind, const View& x, const Shape& axes,
   dispatch_float(x.dtype, op, [&]<class T>() { run<Product<T>, T>(op, {}, x, plan, y); });
 }
 
-void reduce_extremes(const char* op, Kind kind, DType result, const View& x, const Shape& axes,
-                     View& y) {
+void reduce_extremes(const char* op, Kind kind, const View& x, const Shape& axes, View& y) {
   const Plan plan(op, x, axes, y);
-  EMULSION_CHECK(y.dtype == result, op, ": y must be ", dtype_name(result),
-                 result == x.dtype ? " like x" : "");
+  const bool truth = kind == Kind::any || kind == Kind::all;
+  EMULSION_CHECK(y.dtype == (truth ? DType::boolean : x.dtype), op, ": y must be ",
+                 truth ? "bool" : dtype_name(x.dtype), truth ? "" : " like x");
   if (!is_floating(x.dtype)) return run_whole(op, kind, x, plan, y);
   dispatch_float(x.dtype, op,
                  [&]<class T>() { run<Extreme<T>, T>(op, Extreme<T>(kind), x, plan, y); });
@@ -362,27 +363,15 @@ void reduce_extremes(const char* op, Kind kind, DType result, const View& x, con
 
 }  // namespace
 
-void reduce_sum(const View& x, const Shape& axes, View& y) {
-  reduce_numbers("sum", Kind::sum, x, axes, y);
-}
-void reduce_prod(const View& x, const Shape& axes, View& y) {
-  reduce_numbers("prod", Kind::product, x, axes, y);
-}
-void reduce_square(const View& x, const Shape& axes, View& y) {
-  reduce_numbers("norm", Kind::square, x, axes, y);
-}
-void reduce_max(const View& x, const Shape& axes, View& y) {
-  reduce_extremes("max", Kind::maximum, x.dtype, x, axes, y);
-}
-void reduce_min(const View& x, const Shape& axes, View& y) {
-  reduce_extremes("min", Kind::minimum, x.dtype, x, axes, y);
-}
-void reduce_any(const View& x, const Shape& axes, View& y) {
-  reduce_extremes("any", Kind::any, DType::boolean, x, axes, y);
-}
-void reduce_all(const View& x, const Shape& axes, View& y) {
-  reduce_extremes("all", Kind::all, DType::boolean, x, axes, y);
-}
+#define EMULSION_DEFINE_REDUCTION(name, op, reduction, kind) \
+  void name(const View& x, const Shape& axes, View& y) { reduction(op, Kind::kind, x, axes, y); }
+EMULSION_DEFINE_REDUCTION(reduce_sum, "sum", reduce_numbers, sum)
+EMULSION_DEFINE_REDUCTION(reduce_prod, "prod", reduce_numbers, product)
+EMULSION_DEFINE_REDUCTION(reduce_square, "norm", reduce_numbers, square)
+EMULSION_DEFINE_REDUCTION(reduce_max, "max", reduce_extremes, maximum)
+EMULSION_DEFINE_REDUCTION(reduce_min, "min", reduce_extremes, minimum)
+EMULSION_DEFINE_REDUCTION(reduce_any, "any", reduce_extremes, any)
+EMULSION_DEFINE_REDUCTION(reduce_all, "all", reduce_extremes, all)
 
 void reduce_mean(const View& x, const Shape& axes, View& y) {
   const Plan plan("mean", x, axes, y);

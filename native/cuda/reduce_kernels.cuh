@@ -18,7 +18,7 @@ constexpr int reduce_threads = 256;
 constexpr int reduce_unroll = 4;
 
 // Some axes of x, the last one fastest, and how far apart their neighbours lie.
-struct Axes {
+struct ReduceAxes {
   static constexpr int most = Shape::max_rank / 2 + 1;  // kinds alternate
 
   int rank = 0;
@@ -60,25 +60,25 @@ struct Axes {
 
 // Where results go: to y, or, when an output's elements are cut, to the partial values.
 template <class Value>
-struct Sink {
+struct ReduceSink {
   void* y;
   Value* partials;
   int64_t outputs;
   bool packed;  // y can be written in packs
 };
 
-struct Rows {
-  Axes kept, reduced;            // reduced in packs
+struct ReduceRows {
+  ReduceAxes kept, reduced;      // reduced in packs
   int64_t outputs, packs, tail;  // elements behind the packs; with a single reduced axis
   int64_t chunk;                 // packs
   int64_t chunks;
   int group;  // threads per chunk: a power of two up to 32, or the block
 };
 
-struct Columns {
-  Axes kept, reduced;  // kept in packs
-  int64_t packs;       // of results
-  int64_t count;       // elements of each
+struct ReduceColumns {
+  ReduceAxes kept, reduced;  // kept in packs
+  int64_t packs;             // of results
+  int64_t count;             // elements of each
   int64_t chunk, chunks;
   unsigned tiles;  // of tx packs
   int tx, ty;
@@ -98,7 +98,7 @@ __device__ __forceinline__ typename R::Value join_pack(const R& r, const Pack<T,
 
 template <class R, class T, int width>
 __global__ void __launch_bounds__(reduce_threads)
-    reduce_rows(R r, const T* x, Rows rows, Sink<typename R::Value> sink) {
+    reduce_rows(R r, const T* x, ReduceRows rows, ReduceSink<typename R::Value> sink) {
   using Value = typename R::Value;
   const int member = static_cast<int>(threadIdx.x) & (rows.group - 1);
   const int64_t task = grid_thread() / rows.group;
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(reduce_threads)
 // from_partials: x holds values of this reduction, not elements to map.
 template <class R, class T, int width, bool from_partials>
 __global__ void __launch_bounds__(reduce_threads)
-    reduce_columns(R r, const T* x, Columns columns, Sink<typename R::Value> sink) {
+    reduce_columns(R r, const T* x, ReduceColumns columns, ReduceSink<typename R::Value> sink) {
   using Value = typename R::Value;
   EMULSION_SHARED(Value, meeting, [width * reduce_threads]);
   const auto map = [&](T element) {

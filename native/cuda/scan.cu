@@ -1,12 +1,12 @@
 // Cumulative sums, and the index of the largest or smallest value, along one axis. topk.cu has the
 // k largest.
 //
-// Lines that lie in one piece are walked by a block, four neighbours to a thread; all others, and
-// short ones, by a thread each, neighbours side by side. Where lines are few and long they are cut
-// into chunks by shape alone: sums take a pass for the chunks' totals, one over those (a warp per
-// line) and one that writes; extremes fold the chunks' candidates. Sums run in float64 or 64-bit
-// integers, in one fixed order. x is read once, twice where chunks need totals: bandwidth on large
-// shapes, latency along the axis on small ones.
+// Lines that lie in one piece are walked by a block, four neighbours to a thread; all others,
+// and short ones, by a thread each, neighbours side by side. Where lines are few and long they are
+// cut into chunks by shape alone: sums take a pass for the chunks' totals, one over those (a warp
+// per line) and one that writes; extremes fold the chunks' candidates. Sums run in float64 or
+// 64-bit integers, in one fixed order. x is read once, twice where chunks need totals: bandwidth on
+// large shapes, latency along the axis on small ones.
 #include "ops/scan.h"
 
 #include <climits>
@@ -70,7 +70,7 @@ struct Walk {
 
 template <class T>
 __global__ void __launch_bounds__(threads)
-    total_rows(const T* x, Walk walk, Cut cut, SumOf<T>* totals) {
+    total_rows(const T* x, Walk walk, LineCut cut, SumOf<T>* totals) {
   using Value = SumOf<T>;
   const int64_t line = blockIdx.x / cut.chunks, part = blockIdx.x - line * cut.chunks;
   const int64_t end = ::min(walk.n, (part + 1) * cut.chunk);
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(threads)
 
 template <class T>
 __global__ void __launch_bounds__(threads)
-    scan_rows(const T* x, T* y, Walk walk, Cut cut, const SumOf<T>* carries) {
+    scan_rows(const T* x, T* y, Walk walk, LineCut cut, const SumOf<T>* carries) {
   using Value = SumOf<T>;
   EMULSION_SHARED(Value, warp_totals, [threads / 32]);
   const int64_t line = blockIdx.x / cut.chunks, part = blockIdx.x - line * cut.chunks;
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(threads)
 // ---- sums of strided lines: a thread per chunk of a line
 
 template <class T>
-__global__ void total_lines(const T* x, Lines lines, Walk walk, Cut cut, SumOf<T>* totals) {
+__global__ void total_lines(const T* x, ScanLines lines, Walk walk, LineCut cut, SumOf<T>* totals) {
   for (int64_t task = grid_thread(); task < lines.count() * cut.chunks; task += grid_threads()) {
     const int64_t part = task / lines.count(), line = task - part * lines.count();
     const int64_t end = ::min(walk.n, (part + 1) * cut.chunk);
@@ -134,7 +134,7 @@ __global__ void total_lines(const T* x, Lines lines, Walk walk, Cut cut, SumOf<T
 }
 
 template <class T>
-__global__ void scan_strided(const T* x, T* y, Lines lines, Walk walk, Cut cut,
+__global__ void scan_strided(const T* x, T* y, ScanLines lines, Walk walk, LineCut cut,
                              const SumOf<T>* carries) {
   for (int64_t task = grid_thread(); task < lines.count() * cut.chunks; task += grid_threads()) {
     const int64_t part = task / lines.count(), line = task - part * lines.count();
@@ -187,7 +187,8 @@ __device__ __forceinline__ Candidate warp_earliest(Candidate own) {
 // A block per chunk of a row.
 template <class T>
 __global__ void __launch_bounds__(threads)
-    extreme_rows(const T* x, int64_t n, Cut cut, bool largest, Candidate* candidates, int64_t* y) {
+    extreme_rows(const T* x, int64_t n, LineCut cut, bool largest, Candidate* candidates,
+                 int64_t* y) {
   EMULSION_SHARED(Candidate, of_warps, [threads / 32]);
   const int64_t line = blockIdx.x / cut.chunks, part = blockIdx.x - line * cut.chunks;
   const int64_t end = ::min(n, (part + 1) * cut.chunk);
@@ -209,8 +210,8 @@ __global__ void __launch_bounds__(threads)
 
 // A thread per chunk of a line.
 template <class T>
-__global__ void extreme_lines(const T* x, Lines lines, Cut cut, bool largest, Candidate* candidates,
-                              int64_t* y) {
+__global__ void extreme_lines(const T* x, ScanLines lines, LineCut cut, bool largest,
+                              Candidate* candidates, int64_t* y) {
   for (int64_t task = grid_thread(); task < lines.count() * cut.chunks; task += grid_threads()) {
     const int64_t part = task / lines.count(), line = task - part * lines.count();
     const int64_t end = ::min(lines.n, (part + 1) * cut.chunk);
@@ -238,10 +239,10 @@ __global__ void __launch_bounds__(32)
 
 // ---- launches
 
-bool in_rows(const Lines& lines) { return lines.inner == 1 && lines.n >= shortest_row; }
+bool in_rows(const ScanLines& lines) { return lines.inner == 1 && lines.n >= shortest_row; }
 
-Cut cut_of(const Lines& lines) {
-  return in_rows(lines) ? Cut(lines, 8 * tile, 1024) : Cut(lines, 64, 1 << 17);
+LineCut cut_of(const ScanLines& lines) {
+  return in_rows(lines) ? LineCut(lines, 8 * tile, 1024) : LineCut(lines, 64, 1 << 17);
 }
 
 Grid block_grid(int64_t blocks, int threads) {
@@ -249,9 +250,9 @@ Grid block_grid(int64_t blocks, int threads) {
 }
 
 template <class T>
-void run_cumsum(const View& x, const Lines& lines, bool reverse, View& y) {
+void run_cumsum(const View& x, const ScanLines& lines, bool reverse, View& y) {
   using Value = SumOf<T>;
-  const Cut cut = cut_of(lines);
+  const LineCut cut = cut_of(lines);
   const bool rows = in_rows(lines);
   const Walk walk{lines.n, lines.inner, reverse};
   const int64_t tasks = lines.count() * cut.chunks;
@@ -278,8 +279,8 @@ void run_cumsum(const View& x, const Lines& lines, bool reverse, View& y) {
 }
 
 template <class T>
-void run_extreme(const View& x, const Lines& lines, bool largest, View& y) {
-  const Cut cut = cut_of(lines);
+void run_extreme(const View& x, const ScanLines& lines, bool largest, View& y) {
+  const LineCut cut = cut_of(lines);
   const int64_t tasks = lines.count() * cut.chunks;
   const T* from = x.as<T>();
   const auto search = [&](Candidate* candidates) {
@@ -300,7 +301,7 @@ void run_extreme(const View& x, const Lines& lines, bool largest, View& y) {
 }  // namespace
 
 void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
-  const Lines lines("cumsum", x, axis);
+  const ScanLines lines("cumsum", x, axis);
   EMULSION_CHECK(y && y.dtype == x.dtype && y.shape == x.shape && x.dtype != DType::boolean,
                  "cumsum: y must have x's shape and dtype, which is not bool");
   if (x.numel() == 0) return;
@@ -308,7 +309,7 @@ void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
 }
 
 void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
-  const Lines lines("argmax/argmin", x, axis);
+  const ScanLines lines("argmax/argmin", x, axis);
   EMULSION_CHECK(lines.n > 0 || lines.count() == 0, "argmax/argmin: axis ", axis, " of ", x.shape,
                  " is empty");
   check_lines("argmax/argmin", y, "y", lines, 1);

@@ -9,10 +9,10 @@
 namespace emulsion::cuda {
 
 // x as [outer, n, inner] around an axis. A line is what runs along the axis, `inner` apart.
-struct Lines {
+struct ScanLines {
   int64_t outer, n, inner;
 
-  Lines(const char* op, const View& x, int64_t axis) {
+  ScanLines(const char* op, const View& x, int64_t axis) {
     EMULSION_CHECK(x, op, ": x is missing");
     EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ",
                    x.shape);
@@ -31,7 +31,7 @@ struct Lines {
   }
 };
 
-inline void check_lines(const char* op, const View& other, const char* name, const Lines& lines,
+inline void check_lines(const char* op, const View& other, const char* name, const ScanLines& lines,
                         int64_t extent) {
   EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape,
                  " must have ", lines.count() * extent, " elements");
@@ -39,10 +39,10 @@ inline void check_lines(const char* op, const View& other, const char* name, con
 
 // How lines are cut into chunks, by their shape alone: none shorter than `least`, and no more than
 // make `enough` of them.
-struct Cut {
+struct LineCut {
   int64_t chunk, chunks;
 
-  Cut(const Lines& lines, int64_t least, int64_t enough) {
+  LineCut(const ScanLines& lines, int64_t least, int64_t enough) {
     const int64_t wanted = std::clamp<int64_t>(
         lines.n / least, 1, std::max<int64_t>(1, enough / std::max<int64_t>(1, lines.count())));
     chunk = ceil_div(ceil_div(lines.n, wanted), least) * least;

@@ -15,7 +15,7 @@ constexpr int piece_elements = 8192;  // of a block: borders depend on the tenso
 constexpr int piece_threads = 256;
 
 // The piece of a tensor that a block works on.
-struct Piece {
+struct TensorPiece {
   int tensor;     // its place in the table
   int64_t first;  // element
   int count;      // elements
@@ -35,7 +35,7 @@ struct TensorTable {
 
   int blocks() const { return tensors ? first_block[tensors] : 0; }
 
-  __device__ __forceinline__ Piece piece() const {
+  __device__ __forceinline__ TensorPiece piece() const {
     const int block = static_cast<int>(blockIdx.x);
     int low = 0, high = tensors;
     while (high - low > 1) {
@@ -49,7 +49,7 @@ struct TensorTable {
 
   // The piece's elements of one list; nullptr where the list is empty.
   template <class T>
-  __device__ __forceinline__ T* elements(int list, const Piece& piece) const {
+  __device__ __forceinline__ T* elements(int list, const TensorPiece& piece) const {
     void* start = at[list][piece.tensor];
     return start ? static_cast<T*>(start) + piece.first : nullptr;
   }
@@ -57,7 +57,7 @@ struct TensorTable {
 
 // Four neighbours from element i of a piece on; behind its end they are zeros.
 template <class T>
-__device__ __forceinline__ void load_four(const T* from, int i, const Piece& piece,
+__device__ __forceinline__ void load_four(const T* from, int i, const TensorPiece& piece,
                                           float (&to)[4]) {
   if (piece.packed && i + 4 <= piece.count) {
     const Pack<T, 4> pack = load_pack<T, 4>(from + i);
@@ -70,7 +70,7 @@ __device__ __forceinline__ void load_four(const T* from, int i, const Piece& pie
 }
 
 template <class T>
-__device__ __forceinline__ void store_four(T* to, int i, const Piece& piece,
+__device__ __forceinline__ void store_four(T* to, int i, const TensorPiece& piece,
                                            const float (&from)[4]) {
   if (piece.packed && i + 4 <= piece.count) {
     Pack<T, 4> pack;

@@ -1,7 +1,7 @@
 // The k first values of each line in order, and the gradient's way back.
 //
 // A value and its index make an entry; entries have one strict order, so every way of sorting gives
-// the same result. Lines are cut into tiles of up to 2048 entries that a block sorts in shared
+// the same result. ScanLines are cut into tiles of up to 2048 entries that a block sorts in shared
 // memory (bitonic, 24 KB) and shortens to their first k; what remains is cut and sorted again until
 // one tile is left: two launches for up to 400 k values at k = 10. Where k is larger than half a
 // tile nothing can be cut off: then the whole lines, filled up to a power of two, are sorted by a
@@ -90,7 +90,7 @@ __device__ __forceinline__ void sort_tile(const Tiles& cut, int64_t part, Take t
 // line less: what is missing is filled up with entries behind every value.
 template <class T>
 __global__ void __launch_bounds__(most_threads)
-    sort_values(const T* x, Lines lines, Tiles cut, int k, bool largest, Entry* to) {
+    sort_values(const T* x, ScanLines lines, Tiles cut, int k, bool largest, Entry* to) {
   const int64_t line = blockIdx.x / cut.tiles, part = blockIdx.x - line * cut.tiles;
   const T* from = x + lines.start(line, lines.n);
   Entry* own = to + static_cast<int64_t>(blockIdx.x) * k;
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(most_threads)
 // ---- whole lines, `padded` entries each
 
 template <class T>
-__global__ void enter_lines(const T* x, Lines lines, int64_t padded, bool largest, Entry* to) {
+__global__ void enter_lines(const T* x, ScanLines lines, int64_t padded, bool largest, Entry* to) {
   for (int64_t i = grid_thread(); i < lines.count() * padded; i += grid_threads()) {
     const int64_t line = i / padded, place = i - line * padded;
     Entry entry = Entry::none();
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(most_threads)
 
 // entries: [lines, pitch], the first k of each are the result.
 template <class T>
-__global__ void write_results(const T* x, const Entry* entries, int64_t pitch, Lines lines,
+__global__ void write_results(const T* x, const Entry* entries, int64_t pitch, ScanLines lines,
                               int64_t k, T* values, int64_t* indices) {
   for (int64_t i = grid_thread(); i < lines.count() * k; i += grid_threads()) {
     // In the order of the results' memory: [outer, k, inner].
@@ -180,7 +180,7 @@ __global__ void write_results(const T* x, const Entry* entries, int64_t pitch, L
 
 template <class T>
 __global__ void __launch_bounds__(stream_threads)
-    add_back(const int64_t* indices, const T* dy, Lines lines, int64_t k, T* dx) {
+    add_back(const int64_t* indices, const T* dy, ScanLines lines, int64_t k, T* dx) {
   const int64_t line = grid_thread() / 32;
   if (line >= lines.count()) return;
   T* to = dx + lines.start(line, lines.n);
@@ -228,7 +228,7 @@ Tiles tiles_of(int64_t n) {
   return {n, ceil_div(n, size), static_cast<int>(size)};
 }
 
-void write(const View& x, const Entry* entries, int64_t pitch, const Lines& lines, int64_t k,
+void write(const View& x, const Entry* entries, int64_t pitch, const ScanLines& lines, int64_t k,
            View& values, View& indices) {
   dispatch_width(x.dtype, [&]<class W>() {
     launch("topK", write_results<W>, stream_grid(lines.count() * k),
@@ -239,7 +239,8 @@ void write(const View& x, const Entry* entries, int64_t pitch, const Lines& line
 
 // Tiles, and tiles of what they left.
 template <class T>
-void select(const View& x, const Lines& lines, int k, bool largest, View& values, View& indices) {
+void select(const View& x, const ScanLines& lines, int k, bool largest, View& values,
+            View& indices) {
   Tiles cut = tiles_of(lines.n);
   const int64_t bytes = lines.count() * cut.tiles * k * static_cast<int64_t>(sizeof(Entry));
   const Workspace first(bytes), second(cut.tiles > 1 ? bytes : static_cast<int64_t>(sizeof(Entry)));
@@ -256,7 +257,8 @@ void select(const View& x, const Lines& lines, int k, bool largest, View& values
 }
 
 template <class T>
-void sort(const View& x, const Lines& lines, int64_t k, bool largest, View& values, View& indices) {
+void sort(const View& x, const ScanLines& lines, int64_t k, bool largest, View& values,
+          View& indices) {
   const int64_t padded = power_of_two(lines.n), all = lines.count() * padded;
   const Workspace workspace(all * static_cast<int64_t>(sizeof(Entry)));
   auto* entries = workspace.as<Entry>();
@@ -275,7 +277,7 @@ void sort(const View& x, const Lines& lines, int64_t k, bool largest, View& valu
 }  // namespace
 
 void topk_forward(const View& x, int64_t axis, bool largest, View& values, View& indices) {
-  const Lines lines("topK", x, axis);
+  const ScanLines lines("topK", x, axis);
   EMULSION_CHECK(values && values.rank() == x.rank() && values.dtype == x.dtype,
                  "topK: values must be like x");
   const int64_t k = values.dim(static_cast<int>(axis));
@@ -295,7 +297,7 @@ void topk_forward(const View& x, int64_t axis, bool largest, View& values, View&
 }
 
 void topk_backward(const View& indices, const View& dy, int64_t axis, View& dx) {
-  const Lines lines("topK", dx, axis);
+  const ScanLines lines("topK", dx, axis);
   EMULSION_CHECK(indices && dy && indices.dtype == DType::int64 && dy.dtype == dx.dtype &&
                      indices.shape == dy.shape && dy.rank() == dx.rank(),
                  "topK: dy must have dx's dtype and rank and the indices' shape");
