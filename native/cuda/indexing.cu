@@ -222,13 +222,11 @@ __global__ void one_hot_kernel(const Id* ids, T* y, int64_t size, Extent<wide> c
   }
 }
 
-template <class T, class Id, int width>
+template <class T, class Id, int width, bool wide>
 void write_one_hot(const View& ids, T one, View& y) {
   const int64_t size = y.numel(), classes = y.dim(-1);
-  dispatch_wide(size, [&]<bool wide>() {
-    launch("one_hot", one_hot_kernel<T, Id, width, wide>, stream_grid(ceil_div(size, width)),
-           ids.as<Id>(), y.as<T>(), size, Extent<wide>(classes), classes, one);
-  });
+  launch("one_hot", one_hot_kernel<T, Id, width, wide>, stream_grid(ceil_div(size, width)),
+         ids.as<Id>(), y.as<T>(), size, Extent<wide>(classes), classes, one);
 }
 
 }  // namespace
@@ -319,8 +317,9 @@ void one_hot_forward(const View& ids, View& y) {
   dispatch_width(y.dtype, [&]<class T>() {
     const auto one = static_cast<T>(pattern);
     dispatch_index(ids.dtype, [&]<class Id>() {
-      if (vectors(y.data)) return write_one_hot<T, Id, 16 / sizeof(T)>(ids, one, y);
-      write_one_hot<T, Id, 1>(ids, one, y);
+      constexpr int width = 16 / sizeof(T);
+      if (is_wide(y.numel()) || !vectors(y.data)) return write_one_hot<T, Id, 1, true>(ids, one, y);
+      write_one_hot<T, Id, width, false>(ids, one, y);
     });
   });
 }

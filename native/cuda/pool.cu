@@ -212,6 +212,7 @@ __global__ void max_gradient_kernel(const T* dy, const int32_t* index, T* dx, Ax
 template <class Body>
 void dispatch_images(const char* op, const View& x, const View& y, bool aligned, Body&& body) {
   dispatch_float(x.dtype, op, [&]<class T>() {
+    if (x.numel() == 0) return;
     constexpr int width = 16 / sizeof(T);
     if (is_wide(std::max(x.numel(), y.numel()))) return body.template operator()<T, 1, true>();
     if (aligned && x.dim(3) % width == 0 && vectors(x.data, y.data))

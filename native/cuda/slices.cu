@@ -188,11 +188,13 @@ template <int under_way, class T, int width>
 __device__ __forceinline__ void add_run(Total<T, width>& total, const T* src, int64_t inner,
                                         const Key* keys, int64_t begin, int64_t end) {
   for (int64_t k = begin; k < end; k += under_way) {
-    Pack<T, width> packs[under_way] = {};
+    uint32_t positions[under_way];
+    Pack<T, width> packs[under_way];
+#pragma unroll
+    for (int u = 0; u < under_way; ++u) positions[u] = position_of(keys[::min(k + u, end - 1)]);
 #pragma unroll
     for (int u = 0; u < under_way; ++u)
-      if (k + u < end)
-        packs[u] = load_pack<T, width>(src + position_of(keys[k + u]) * inner * width);
+      packs[u] = load_pack<T, width>(src + positions[u] * inner * width);
 #pragma unroll
     for (int u = 0; u < under_way; ++u)
       if (k + u < end) total.add(packs[u]);
@@ -203,8 +205,9 @@ __device__ __forceinline__ void add_run(Total<T, width>& total, const T* src, in
 constexpr int64_t long_run = 64;
 
 template <class T, int width, bool wide>
-__global__ void sum_runs(Slices<T> in, const Key* keys, const uint32_t* first, Extent<wide> packs,
-                         Extent<wide> slices, bool leave_long) {
+__global__ void __launch_bounds__(stream_threads)
+    sum_runs(Slices<T> in, const Key* keys, const uint32_t* first, Extent<wide> packs,
+             Extent<wide> slices, bool leave_long) {
   const int64_t size = in.outer * in.extent * in.inner;
   for (int64_t i = grid_thread(); i < size; i += grid_threads()) {
     const Place<wide> at(i, packs, slices);
@@ -230,12 +233,12 @@ __global__ void sum_runs(Slices<T> in, const Key* keys, const uint32_t* first, E
   }
 }
 
-constexpr int long_warps = 32;
+constexpr int long_warps = 16;
 
 // Of `long_run` keys at most one long run begins in them, and ends beyond them: a block looks at so
 // many keys and sums that run, if there is one, for 32 packs.
 template <class T, int width>
-__global__ void __launch_bounds__(long_warps * 32)
+__global__ void __launch_bounds__(long_warps * 32, 1)
     sum_long(Slices<T> in, const Key* keys, const uint32_t* first, int64_t windows,
              int64_t columns) {
   EMULSION_SHARED(float, partial, [long_warps * 32 * width]);
