@@ -179,9 +179,10 @@ __global__ void __launch_bounds__(norm_threads)
 // dloss_step: 0 for one gradient of all rows, 1 for one per row.
 template <class T, int width, int threads>
 __global__ void __launch_bounds__(norm_threads)
-    backward_kernel(const T* dloss, int dloss_step, const T* logits, Targets targets, int64_t rows,
-                    const float* max, const float* sum, float smoothing, Bands bands, int count,
-                    bool averages, T* dlogits, Fault* fault, unsigned long long op) {
+    backward_kernel(const T* dloss, int dloss_step, const T* __restrict__ logits, Targets targets,
+                    int64_t rows, const float* max, const float* sum, float smoothing, Bands bands,
+                    int count, bool averages, T* __restrict__ dlogits, Fault* fault,
+                    unsigned long long op) {
   constexpr int groups = norm_threads / threads;
   long long valid = 0, first = nowhere;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += norm_threads) {

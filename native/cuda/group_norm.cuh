@@ -126,6 +126,7 @@ struct ResidentPlace {
     if (!active) return;
     const T* from = x + start;
     T* to = shared + held;
+#pragma unroll 4
     for (int64_t row = lane; row < r.rows; row += r.lanes) {
       if constexpr (sizeof(T) * width >= 4)
         cp_async<sizeof(T) * width>(to, from);
@@ -142,6 +143,7 @@ struct ResidentPlace {
     if (!active) return;
     int64_t from = start;
     int at = static_cast<int>(held);
+#pragma unroll 2
     for (int64_t row = lane; row < r.rows; row += r.lanes) {
       body(from, at);
       from += r.lanes * r.channels;
@@ -169,26 +171,26 @@ __global__ void __launch_bounds__(norm_threads, 2)
   place.each(residence, [&](int64_t, int at) { moments.add(load_pack<T, width>(values + at)); });
   mean.put(moments.mean);
   square.put(moments.square);
-  __syncthreads();
+  const Lanes lanes(residence.rows, residence.lanes, place.here);
+  fold_moments(mean, square, place.here, lanes);
 
   const int per_group = residence.group_channels, warps = static_cast<int>(blockDim.x >> 5);
   const auto total = static_cast<float>(residence.rows * per_group);
   for (int channel = warp_index() * per_group; channel < place.here; channel += warps * per_group) {
     const float some = mean.get(channel, 0);  // differences from it keep their digits
     const auto each = [&](auto&& body) {
-      for (int i = lane_index(); i < residence.lanes * per_group; i += 32) {
+      for (int i = lane_index(); i < lanes.parts * per_group; i += 32) {
         uint32_t c;
-        const auto lane = static_cast<int>(affine.group_channels(static_cast<uint32_t>(i), c));
-        body(lane, channel + static_cast<int>(c),
-             static_cast<float>(rows_of_lane(residence.rows, lane, residence.lanes)));
+        const auto part = static_cast<int>(affine.group_channels(static_cast<uint32_t>(i), c));
+        body(part, channel + static_cast<int>(c), lanes.rows_of_part(part));
       }
     };
     float offset = 0, spread = 0;
-    each([&](int lane, int c, float rows) { offset += rows * (mean.get(c, lane) - some); });
+    each([&](int part, int c, float rows) { offset += rows * (mean.get(c, part) - some); });
     offset = warp_reduce(offset, Sum{}) / total;
-    each([&](int lane, int c, float rows) {
-      const float delta = mean.get(c, lane) - some - offset;
-      spread += fmaf(rows * delta, delta, square.get(c, lane));
+    each([&](int part, int c, float rows) {
+      const float delta = mean.get(c, part) - some - offset;
+      spread += fmaf(rows * delta, delta, square.get(c, part));
     });
     spread = warp_reduce(spread, Sum{});
     const float center = some + offset, rest = some - center + offset;
@@ -268,14 +270,15 @@ __global__ void __launch_bounds__(norm_threads, 2)
   });
   first.put(sum);
   second.put(product);
-  __syncthreads();
+  const Lanes lanes(residence.rows, residence.lanes, place.here);
+  fold_sums(first, second, place.here, lanes);
 
   const int per_group = residence.group_channels, warps = static_cast<int>(blockDim.x >> 5);
   for (int c = static_cast<int>(threadIdx.x); c < place.here; c += blockDim.x) {
     float a = 0, b = 0;
-    for (int lane = 0; lane < residence.lanes; ++lane) {
-      a += first.get(c, lane);
-      b += second.get(c, lane);
+    for (int part = 0; part < lanes.parts; ++part) {
+      a += first.get(c, part);
+      b += second.get(c, part);
     }
     const int64_t channel = place.first + c;
     b *= affine.rstd[place.image * affine.groups + channel / per_group];

@@ -108,8 +108,8 @@ __global__ void __launch_bounds__(norm_threads, 2)
 // A block per row.
 template <class T>
 __global__ void __launch_bounds__(norm_threads)
-    forward_long(const T* x, int64_t channels, Affine affine, float eps, T* y, float* mean,
-                 float* rstd) {
+    forward_long(const T* __restrict__ x, int64_t channels, Affine affine, float eps,
+                 T* __restrict__ y, float* mean, float* rstd) {
   x += blockIdx.x * channels;
   y += blockIdx.x * channels;
   const auto count = static_cast<float>(channels);
@@ -232,8 +232,8 @@ __global__ void __launch_bounds__(norm_threads, backward_registers<Tile> <= 80 ?
 // A block per row.
 template <class T>
 __global__ void __launch_bounds__(norm_threads)
-    backward_long(const T* dy, const T* x, int64_t channels, Values weight, const float* mean,
-                  const float* rstd, T* dx) {
+    backward_long(const T* __restrict__ dy, const T* __restrict__ x, int64_t channels,
+                  Values weight, const float* mean, const float* rstd, T* __restrict__ dx) {
   dy += blockIdx.x * channels;
   x += blockIdx.x * channels;
   dx += blockIdx.x * channels;

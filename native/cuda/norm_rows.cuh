@@ -57,8 +57,8 @@ struct RowTiling {
 template <int width>
 struct RowPlace {
   int64_t image, chunk, first, end;  // rows [first, end) of the image
-  int lane, column;
-  int64_t channel;
+  int lane, column, channels;        // channels: of the block
+  int64_t slice, channel;            // the block's first channel, the thread's
   bool active;
 
   __device__ __forceinline__ RowPlace(const RowTiling& tiling, int64_t block) {
@@ -66,7 +66,10 @@ struct RowPlace {
     chunk = block - image * tiling.chunks;
     lane = static_cast<int>(threadIdx.x) / tiling.columns;
     column = static_cast<int>(threadIdx.x) - lane * tiling.columns;
-    channel = (static_cast<int64_t>(blockIdx.y) * tiling.columns + column) * width;
+    slice = static_cast<int64_t>(blockIdx.y) * tiling.columns * width;
+    channel = slice + column * width;
+    channels = static_cast<int>(
+        ::min(tiling.channels - slice, static_cast<int64_t>(tiling.columns) * width));
     active = lane < tiling.lanes && channel < tiling.channels;
     first = chunk * tiling.chunk;
     end = first + tiling.rows_of(chunk);
@@ -125,6 +128,9 @@ struct Exchange {
   __device__ __forceinline__ float get(int c, int lane) const {
     return at[c % width * pitch + lane * columns + c / width];
   }
+  __device__ __forceinline__ void set(int c, int lane, float value) const {
+    at[c % width * pitch + lane * columns + c / width] = value;
+  }
   __device__ __forceinline__ Exchange next() const {
     Exchange result = *this;
     result.at += width * pitch;
@@ -132,9 +138,86 @@ struct Exchange {
   }
 };
 
-// How many of `rows` rows a lane walked.
-__device__ __forceinline__ int64_t rows_of_lane(int64_t rows, int lane, int lanes) {
-  return (rows - lane + lanes - 1) / lanes;
+// How `rows` rows fall on lanes, row r on lane r % lanes, and how lanes that all threads of a block
+// fold first fall on `parts`, lane l on part l % parts: where channels are few, threads are many.
+struct Lanes {
+  int lanes, parts, whole, extra;  // lanes below extra have one row more than `whole`
+
+  __device__ __forceinline__ Lanes(int64_t rows, int lanes, int channels)
+      : lanes(static_cast<int>(::min(rows, static_cast<int64_t>(lanes)))) {
+    const int folding = static_cast<int>(blockDim.x) / channels;
+    parts = ::min(this->lanes, folding < 1 ? 1 : folding);
+    whole = static_cast<int>(rows / this->lanes);
+    extra = static_cast<int>(rows - static_cast<int64_t>(whole) * this->lanes);
+  }
+  __device__ __forceinline__ float rows_of_lane(int lane) const {
+    return static_cast<float>(whole + (lane < extra));
+  }
+  __device__ __forceinline__ float rows_of_part(int part) const {
+    const int lanes_here = (lanes - part + parts - 1) / parts;
+    return static_cast<float>(whole * lanes_here + (extra - part + parts - 1) / parts);
+  }
+  // Calls body(channel, part): the block's threads side by side over channels, then parts.
+  template <class Body>
+  __device__ __forceinline__ void each_part(int channels, Body&& body) const {
+    for (int i = static_cast<int>(threadIdx.x); i < channels * parts; i += blockDim.x)
+      body(i % channels, i / channels);
+  }
+};
+
+// Mean and Σ(x - mean)² of channel c from those of the lanes first, first + step ... below end,
+// which have rows(lane) values each.
+template <int width, class Rows>
+__device__ __forceinline__ void merge_moments(const Exchange<width>& mean,
+                                              const Exchange<width>& square, int c, int first,
+                                              int step, int end, Rows&& rows, float& center,
+                                              float& spread) {
+  const float some = mean.get(c, first);  // the others lie nearby: differences keep their digits
+  float total = 0, offset = 0;
+  for (int lane = first; lane < end; lane += step) {
+    total += rows(lane);
+    offset = fmaf(rows(lane), mean.get(c, lane) - some, offset);
+  }
+  center = some + offset / total;
+  spread = 0;
+  for (int lane = first; lane < end; lane += step) {
+    const float delta = mean.get(c, lane) - center;
+    spread += fmaf(rows(lane) * delta, delta, square.get(c, lane));
+  }
+}
+
+// Folds the lanes of moments or sums onto their parts, in place. Begins and ends with a barrier.
+template <int width>
+__device__ __forceinline__ void fold_moments(const Exchange<width>& mean,
+                                             const Exchange<width>& square, int channels,
+                                             const Lanes& l) {
+  __syncthreads();
+  if (l.parts == l.lanes) return;
+  l.each_part(channels, [&](int c, int part) {
+    float center, spread;
+    merge_moments(
+        mean, square, c, part, l.parts, l.lanes, [&](int lane) { return l.rows_of_lane(lane); },
+        center, spread);
+    mean.set(c, part, center);
+    square.set(c, part, spread);
+  });
+  __syncthreads();
+}
+template <int width>
+__device__ __forceinline__ void fold_sums(const Exchange<width>& one, const Exchange<width>& two,
+                                          int channels, const Lanes& l) {
+  __syncthreads();
+  if (l.parts == l.lanes) return;
+  l.each_part(channels, [&](int c, int part) {
+    float a = 0, b = 0;
+    for (int lane = part; lane < l.lanes; lane += l.parts) {
+      a += one.get(c, lane);
+      b += two.get(c, lane);
+    }
+    one.set(c, part, a);
+    two.set(c, part, b);
+  });
+  __syncthreads();
 }
 
 constexpr int rows_ahead = 4;  // loads under way per thread before the first is used
@@ -186,25 +269,15 @@ __global__ void __launch_bounds__(norm_threads)
   const Exchange<width> square = mean.next();
   mean.put(moments.mean);
   square.put(moments.square);
-  __syncthreads();
-  const int64_t slice = static_cast<int64_t>(blockIdx.y) * tiling.columns * width;
-  const int64_t rows = place.end - place.first;
-  const int lanes = static_cast<int>(::min(static_cast<int64_t>(tiling.lanes), rows));
-  for (int c = static_cast<int>(threadIdx.x);
-       c < tiling.columns * width && slice + c < tiling.channels; c += blockDim.x) {
-    const float some = mean.get(c, 0);  // the others lie nearby: differences keep their digits
-    float center = 0, spread = 0;
-    for (int lane = 1; lane < lanes; ++lane)
-      center +=
-          static_cast<float>(rows_of_lane(rows, lane, tiling.lanes)) * (mean.get(c, lane) - some);
-    center = some + center / static_cast<float>(rows);
-    for (int lane = 0; lane < lanes; ++lane) {
-      const float delta = mean.get(c, lane) - center;
-      spread += fmaf(static_cast<float>(rows_of_lane(rows, lane, tiling.lanes)) * delta, delta,
-                     square.get(c, lane));
-    }
-    means[block * tiling.channels + slice + c] = center;
-    squares[block * tiling.channels + slice + c] = spread;
+  const Lanes lanes(place.end - place.first, tiling.lanes, place.channels);
+  fold_moments(mean, square, place.channels, lanes);
+  for (int c = static_cast<int>(threadIdx.x); c < place.channels; c += blockDim.x) {
+    float center, spread;
+    merge_moments(
+        mean, square, c, 0, 1, lanes.parts, [&](int part) { return lanes.rows_of_part(part); },
+        center, spread);
+    means[block * tiling.channels + place.slice + c] = center;
+    squares[block * tiling.channels + place.slice + c] = spread;
   }
 }
 
@@ -240,19 +313,17 @@ __global__ void __launch_bounds__(norm_threads)
   const int64_t block = blockIdx.x;
   const RowPlace<width> place(tiling, block);
   auto* shared = reinterpret_cast<float*>(dynamic_shared());
-  const int block_channels = tiling.columns * width;
-  const int64_t slice = static_cast<int64_t>(blockIdx.y) * block_channels;
-  for (int c = static_cast<int>(threadIdx.x); c < block_channels && slice + c < tiling.channels;
-       c += blockDim.x)
-    affine.channel(place.image, slice + c, shared[c], shared[block_channels + c],
-                   shared[2 * block_channels + c]);
+  const int pitch = tiling.columns * width;
+  for (int c = static_cast<int>(threadIdx.x); c < place.channels; c += blockDim.x)
+    affine.channel(place.image, place.slice + c, shared[c], shared[pitch + c],
+                   shared[2 * pitch + c]);
   __syncthreads();
   float center[width], scale[width], offset[width], first[width] = {}, second[width] = {};
   if (place.active) {
     const float* k = shared + place.column * width;
     load_floats(k, center);
-    load_floats(k + block_channels, scale);
-    load_floats(k + 2 * block_channels, offset);
+    load_floats(k + pitch, scale);
+    load_floats(k + 2 * pitch, offset);
     const int64_t image = place.image * tiling.rows * tiling.channels + place.channel;
     walk_rows<T, width>(x + image, dy + image, place.first + place.lane, place.end, tiling.lanes,
                         tiling.channels,
@@ -271,16 +342,16 @@ __global__ void __launch_bounds__(norm_threads)
   const Exchange<width> one(shared, tiling.columns), two = one.next();
   one.put(first);
   two.put(second);
-  __syncthreads();
-  for (int c = static_cast<int>(threadIdx.x); c < block_channels && slice + c < tiling.channels;
-       c += blockDim.x) {
+  const Lanes lanes(place.end - place.first, tiling.lanes, place.channels);
+  fold_sums(one, two, place.channels, lanes);
+  for (int c = static_cast<int>(threadIdx.x); c < place.channels; c += blockDim.x) {
     float a = 0, b = 0;
-    for (int lane = 0; lane < tiling.lanes; ++lane) {
-      a += one.get(c, lane);
-      b += two.get(c, lane);
+    for (int part = 0; part < lanes.parts; ++part) {
+      a += one.get(c, part);
+      b += two.get(c, part);
     }
-    sums[2 * block * tiling.channels + slice + c] = a;
-    sums[(2 * block + 1) * tiling.channels + slice + c] = b;
+    sums[2 * block * tiling.channels + place.slice + c] = a;
+    sums[(2 * block + 1) * tiling.channels + place.slice + c] = b;
   }
 }
 

@@ -144,8 +144,8 @@ struct SeriesPlace {
 };
 
 template <class T, int width, bool along>
-__global__ void __launch_bounds__(norm_threads)
-    series_forward(const T* x, Series series, bool logarithm, T* y) {
+__global__ void __launch_bounds__(norm_threads, 4)
+    series_forward(const T* __restrict__ x, Series series, bool logarithm, T* __restrict__ y) {
   EMULSION_SHARED(float, shared, [2][width][norm_threads]);
   const SeriesPlace<T, width> place(series);
   Online<T> online[width];
@@ -206,8 +206,9 @@ __global__ void __launch_bounds__(norm_threads)
 }
 
 template <class T, int width, bool along>
-__global__ void __launch_bounds__(norm_threads)
-    series_backward(const T* dy, const T* y, Series series, bool logarithm, T* dx) {
+__global__ void __launch_bounds__(norm_threads, 4)
+    series_backward(const T* __restrict__ dy, const T* __restrict__ y, Series series,
+                    bool logarithm, T* __restrict__ dx) {
   EMULSION_SHARED(float, shared, [width][norm_threads]);
   const SeriesPlace<T, width> place(series);
   float total[width] = {};
