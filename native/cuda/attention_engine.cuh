@@ -118,7 +118,7 @@ struct TensorEngine {
     }
   }
 
-  // Over a row's columns in all threads; ends behind a barrier.
+  // Over a row's columns in all threads; may be called again at once.
   template <class Combine>
   __device__ __forceinline__ void reduce_rows(float (&values)[row_count], Combine combine) {
     auto* const partial = reinterpret_cast<float*>(exchange);  // [4, rows]
