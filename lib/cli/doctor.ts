@@ -41,12 +41,13 @@ function describeEngine(info: EngineInfo, defaultDevice: string): [string, strin
   const threads = `${info.threads} ${info.threads === 1 ? 'thread' : 'threads'}`;
   return [
     ['CPU', `${info.level}, ${threads}; compiled in: ${info.levels.join(', ')}`],
-    ...describeCuda(info.cuda),
+    ...describeCuda(info.cuda, info.devices.slice(1)),
     ['default', defaultDevice],
   ];
 }
 
-function describeCuda(cuda: CudaInfo | undefined): [string, string][] {
+// The devices beside the CPU are the usable GPUs, in order.
+function describeCuda(cuda: CudaInfo | undefined, devices: string[]): [string, string][] {
   if (!cuda)
     return [
       [
@@ -58,8 +59,9 @@ function describeCuda(cuda: CudaInfo | undefined): [string, string][] {
   const built = `compiled in for ${cuda.architectures}, CUDA ${cudaVersion(cuda.runtime)}; ${driver}`;
   const lines: [string, string][] = [['CUDA', built]];
   if (cuda.reason) lines.push(['GPU', `not used: ${cuda.reason}`]);
+  const names = [...devices];
   cuda.gpus.forEach((gpu, i) => {
-    const use = gpu.reason ? `not used: ${gpu.reason}` : `used as cuda:${i}`;
+    const use = gpu.reason ? `not used: ${gpu.reason}` : `used as ${names.shift()}`;
     const facts = `capability ${capability(gpu.capability)}, ${gibibytes(gpu.memory)}`;
     lines.push([`GPU ${i}`, `${gpu.name}, ${facts}; ${use}`]);
   });

@@ -77,9 +77,10 @@ const region = (): Region | null => currentContext().precision as Region | null;
 /**
  * Runs body with matrix work (`linear`, `matmul`, `conv2d`, `attention`) in a 16-bit dtype, as PyTorch's
  * `torch.autocast`: float32 operands, weights too, are converted where they are used, and a weight once per
- * outermost region; a float32 residual is added in float32 afterwards. Softmax, losses, exponentials, logarithms, powers and sums convert to float32; operands
- * that must agree take the widest dtype among them; all else keeps the dtype that it is given. Norms keep it
- * too: they compute in float32 whatever they read. float64 is never touched.
+ * outermost region; a float32 residual is added afterwards, in float32. Softmax, losses, exponentials,
+ * logarithms, powers and sums convert to float32; operands that must agree take the widest dtype among them;
+ * all else keeps the dtype that it is given. Norms keep it too (PyTorch's return float32): they compute in
+ * float32 whatever they read. float64 is never touched.
  *
  * Weights stay float32, and so do their gradients. Gradient rules run in the dtypes of their forward pass
  * wherever `backward` is called. With float16, small gradients vanish unless the loss is scaled: see

@@ -23,7 +23,9 @@ const facts = (engine: Facts['engine'], settings = {}): Facts => ({
   engine,
 });
 const withCuda = (cuda: CudaInfo, device = 'cpu'): string =>
-  formatReport(facts({ info: { ...info, cuda }, defaultDevice: device }));
+  formatReport(
+    facts({ info: { ...info, devices: ['cpu', 'cuda:1'], cuda }, defaultDevice: device }),
+  );
 
 test('a machine without the CUDA engine', () => {
   const report = formatReport(facts({ info, defaultDevice: 'cpu' }, { EMULSION_SYNC: '1' }));
@@ -46,17 +48,17 @@ test('GPUs, used and not', () => {
       driver: 13010,
       reason: '',
       gpus: [
-        { name: 'NVIDIA H200', capability: 90, memory: 141 * 2 ** 30, reason: '' },
         { name: 'Tesla T4', capability: 75, memory: 15 * 2 ** 30, reason: 'too old' },
+        { name: 'NVIDIA H200', capability: 90, memory: 141 * 2 ** 30, reason: '' },
       ],
     },
-    'cuda:0',
+    'cuda:1',
   );
   expect(report.split('\n').slice(4)).toEqual([
     'CUDA       compiled in for 80,90a, CUDA 13.0; driver for CUDA 13.1',
-    'GPU 0      NVIDIA H200, capability 9.0, 141.0 GiB; used as cuda:0',
-    'GPU 1      Tesla T4, capability 7.5, 15.0 GiB; not used: too old',
-    'default    cuda:0',
+    'GPU 0      Tesla T4, capability 7.5, 15.0 GiB; not used: too old',
+    'GPU 1      NVIDIA H200, capability 9.0, 141.0 GiB; used as cuda:1',
+    'default    cuda:1',
   ]);
 });
 
