@@ -46,7 +46,7 @@ const T* data(const View& tensor) {
 }
 
 template <class T>
-void run_walk(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_walk(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish) {
   if (narrow_groups(walk))
     run_direct(op, images, filters, walk, finish);

@@ -9,7 +9,7 @@ namespace {
 constexpr int direct_pixels = 8;  // of a block of 32 channels each
 
 template <class T>
-__global__ void direct_walk(const T* images, const T* filters, Walk walk, Divisor image,
+__global__ void direct_walk(const T* images, const T* filters, PixelWalk walk, Divisor image,
                             Divisor row, Divisor group, ConvFinish<T> finish) {
   const int pixel = static_cast<int>(blockIdx.x) * direct_pixels + static_cast<int>(threadIdx.y);
   if (pixel >= walk.pixels()) return;
@@ -51,7 +51,7 @@ __global__ void direct_walk(const T* images, const T* filters, Walk walk, Diviso
 // Sums over one of gridDim.z stretches of the output pixels: lanes own output channels, rows of the
 // block own (tap, channel) columns of the filters.
 template <class T>
-__global__ void direct_weight(const T* dy, const T* x, Walk walk, Divisor image, Divisor row,
+__global__ void direct_weight(const T* dy, const T* x, PixelWalk walk, Divisor image, Divisor row,
                               Divisor group, Divisor tap, int stretch, float* partials) {
   const int columns = walk.taps() * walk.channels;
   const int k = static_cast<int>(blockIdx.x * 32 + threadIdx.x);
@@ -95,7 +95,7 @@ __global__ void add_partials(const float* partials, int splits, int64_t count, T
 }  // namespace
 
 template <class T>
-void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_direct(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish) {
   const int64_t results = int64_t{walk.groups} * walk.filters;
   const Grid grid{dim3(static_cast<unsigned>(ceil_div(walk.pixels(), direct_pixels)),
@@ -106,7 +106,7 @@ void run_direct(const char* op, const T* images, const T* filters, const Walk& w
 }
 
 template <class T>
-void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight) {
+void run_direct_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight) {
   const int64_t stretch = std::max(int64_t{256}, ceil_div(walk.pixels(), 64));
   const int64_t splits = ceil_div(walk.pixels(), stretch);
   const int64_t results = int64_t{walk.groups} * walk.filters;
@@ -123,9 +123,10 @@ void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk
          static_cast<int>(splits), results * columns, dweight);
 }
 
-#define EMULSION_INSTANTIATE(T)                                                                    \
-  template void run_direct<T>(const char*, const T*, const T*, const Walk&, const ConvFinish<T>&); \
-  template void run_direct_weight<T>(const char*, const T*, const T*, const Walk&, T*);
+#define EMULSION_INSTANTIATE(T)                                                  \
+  template void run_direct<T>(const char*, const T*, const T*, const PixelWalk&, \
+                              const ConvFinish<T>&);                             \
+  template void run_direct_weight<T>(const char*, const T*, const T*, const PixelWalk&, T*);
 EMULSION_INSTANTIATE(float)
 EMULSION_INSTANTIATE(bfloat16)
 EMULSION_INSTANTIATE(float16)

@@ -6,13 +6,13 @@ namespace emulsion::cuda {
 namespace {
 
 // Whether every pixel reads and writes just itself.
-bool pointwise(const Walk& walk) {
+bool pointwise(const PixelWalk& walk) {
   return walk.taps() == 1 && walk.first_h == 0 && walk.first_w == 0 && walk.step_h == 1 &&
          walk.step_w == 1 && walk.in_h == walk.grid_h && walk.in_w == walk.grid_w;
 }
 
 template <class T, int width>
-void run_width(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_width(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                const ConvFinish<T>& finish) {
   const WalkEpilogue<T> epilogue(walk, finish);
   const gemm::Problem problem{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels,
@@ -35,7 +35,7 @@ void run_width(const char* op, const T* images, const T* filters, const Walk& wa
 }  // namespace
 
 template <class T>
-void run_gather(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish) {
   constexpr int chunk = 16 / sizeof(T);
   if (walk.channels % chunk == 0 && vectors(images, filters))
@@ -44,8 +44,9 @@ void run_gather(const char* op, const T* images, const T* filters, const Walk& w
     run_width<T, 1>(op, images, filters, walk, finish);
 }
 
-#define EMULSION_INSTANTIATE(T) \
-  template void run_gather<T>(const char*, const T*, const T*, const Walk&, const ConvFinish<T>&);
+#define EMULSION_INSTANTIATE(T)                                                  \
+  template void run_gather<T>(const char*, const T*, const T*, const PixelWalk&, \
+                              const ConvFinish<T>&);
 EMULSION_INSTANTIATE(float)
 EMULSION_INSTANTIATE(bfloat16)
 EMULSION_INSTANTIATE(float16)

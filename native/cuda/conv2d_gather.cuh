@@ -45,7 +45,7 @@ struct WalkPixels {
   Divisor image, line;
   TapPlace taps;
 
-  WalkPixels(const T* images, const Walk& walk)
+  WalkPixels(const T* images, const PixelWalk& walk)
       : images(images),
         pixels(walk.pixels()),
         depth(walk.taps() * walk.channels),
@@ -125,7 +125,7 @@ struct WalkFilters {
   int64_t row, tap_h, tap_w, group;
   TapPlace taps;
 
-  WalkFilters(const T* filters, const Walk& walk)
+  WalkFilters(const T* filters, const PixelWalk& walk)
       : filters(filters + walk.filter_first),
         rows(walk.filters),
         depth(walk.taps() * walk.channels),
@@ -189,7 +189,7 @@ struct WalkColumns {
   Divisor image, line;
   TapPlace taps;
 
-  WalkColumns(const T* images, const Walk& walk)
+  WalkColumns(const T* images, const PixelWalk& walk)
       : images(images),
         N(walk.N),
         columns(walk.taps() * walk.channels),

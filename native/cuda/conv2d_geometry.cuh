@@ -11,6 +11,7 @@
 
 #include <numeric>
 
+#include "cuda/activation.cuh"
 #include "cuda/device.cuh"
 #include "cuda/host.h"
 
@@ -80,7 +81,7 @@ inline ConvGeometry conv_geometry(const char* op, const View& x, const View& wei
   return g;
 }
 
-struct Walk {
+struct PixelWalk {
   int N, groups;
   int in_h, in_w;      // images read: [N, in_h, in_w, groups · channels]
   int channels;        // of one group, summed over
@@ -98,8 +99,8 @@ struct Walk {
   __host__ __device__ int pixels() const { return N * grid_h * grid_w; }
 };
 
-inline Walk forward_walk(const ConvGeometry& g) {
-  Walk w{};
+inline PixelWalk forward_walk(const ConvGeometry& g) {
+  PixelWalk w{};
   w.N = static_cast<int>(g.N);
   w.groups = static_cast<int>(g.groups);
   w.in_h = static_cast<int>(g.H);
@@ -145,12 +146,12 @@ struct PhaseTaps {
 // The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy and filters that
 // were transposed to [groups, R, S, group_C, group_K]. Taps go from the last to the first, so that
 // the pixels they read go forward.
-inline Walk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t phase_w) {
+inline PixelWalk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t phase_w) {
   const PhaseTaps h(phase_h, g.R, g.stride_h, g.top, g.dilation_h);
   const PhaseTaps v(phase_w, g.S, g.stride_w, g.left, g.dilation_w);
   const int64_t last_h = h.first + h.step * (h.count - 1);
   const int64_t last_w = v.first + v.step * (v.count - 1);
-  Walk w{};
+  PixelWalk w{};
   w.N = static_cast<int>(g.N);
   w.groups = static_cast<int>(g.groups);
   w.in_h = static_cast<int>(g.P);
@@ -187,8 +188,8 @@ struct ConvFinish {
   const T *bias, *channel_add, *residual;
   T *y, *preactivation;
   int64_t channels;  // of a pixel of y
-  bool silu;
-  bool vectors;  // whether four neighbouring channels can be read and written at once
+  bool activate;     // by SiLU
+  bool vectors;      // whether four neighbouring channels can be read and written at once
 
   // The sums of channels k, k + 1, ... of pixel `pixel` of y, in image n; only `valid` of them
   // exist.
@@ -203,9 +204,9 @@ struct ConvFinish {
       if (bias) add(bias + k, sum);
       if (channel_add) add(channel_add + row, sum);
       if (preactivation) store(preactivation + at, sum);
-      if (silu) {
+      if (activate) {
 #pragma unroll
-        for (float& value : sum) value = activate(value);
+        for (float& value : sum) value = silu(value);
       }
       if (residual) add(residual + at, sum);
       store(y + at, sum);
@@ -218,15 +219,13 @@ struct ConvFinish {
       if (bias) value += widen(bias[k + i]);
       if (channel_add) value += widen(channel_add[row + i]);
       if (preactivation) preactivation[at + i] = narrow<T>(value);
-      if (silu) value = activate(value);
+      if (activate) value = silu(value);
       if (residual) value += widen(residual[at + i]);
       y[at + i] = narrow<T>(value);
     }
   }
 
  private:
-  static __device__ __forceinline__ float activate(float x) { return x / (1.0f + expf(-x)); }
-
   template <int width>
   static __device__ __forceinline__ void add(const T* from, float (&sum)[width]) {
     const Pack<T, width> pack = load_pack<T, width>(from);
@@ -253,7 +252,7 @@ struct WalkEpilogue {
   int out_h, out_w, first_h, first_w, step_h, step_w;
   int filters;
 
-  WalkEpilogue(const Walk& walk, const ConvFinish<T>& finish)
+  WalkEpilogue(const PixelWalk& walk, const ConvFinish<T>& finish)
       : finish(finish),
         image(walk.grid_h * walk.grid_w),
         line(walk.grid_w),
@@ -281,24 +280,24 @@ struct WalkEpilogue {
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
 // cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
 template <class T>
-bool run_halo(const char* op, const T* images, const T* filters, const Walk& walk,
+bool run_halo(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish);
 
 // Any walk, as a product (conv2d_gather.cu).
 template <class T>
-void run_gather(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish);
 
 // Any walk, one thread per result: for groups too narrow for a product (conv2d_direct.cu).
 template <class T>
-void run_direct(const char* op, const T* images, const T* filters, const Walk& walk,
+void run_direct(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish);
 
 // The gradient of the filters of a forward walk.
 template <class T>
-void run_direct_weight(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight);
+void run_direct_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight);
 
-inline bool narrow_groups(const Walk& walk) {
+inline bool narrow_groups(const PixelWalk& walk) {
   return walk.groups > 1 && (walk.channels < 8 || walk.filters < 8);
 }
 

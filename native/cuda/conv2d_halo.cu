@@ -32,7 +32,7 @@ struct HaloTiles {
 };
 
 struct HaloPlan {
-  Walk walk;
+  PixelWalk walk;
   HaloTiles tiles;
   Divisor of_slices, of_columns, of_rows;  // block index -> slice of filters, tile
   Divisor of_halo_image, of_halo_row;      // pixel of the halo -> image, row
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(Block::threads)
   constexpr int width = 16 / sizeof(T), depth = halo_row / sizeof(T);  // channels
   constexpr int width_out = WalkEpilogue<T>::width;
   constexpr int m_tiles = Block::m_tiles, n_tiles = Block::n_tiles;
-  const Walk& walk = plan.walk;
+  const PixelWalk& walk = plan.walk;
   const HaloTiles& tiles = plan.tiles;
   const int thread = static_cast<int>(threadIdx.x), lane = lane_index(), warp = warp_index();
   const int warp_m = warp / Block::warps_n, warp_n = warp % Block::warps_n;
@@ -289,7 +289,7 @@ __global__ void __launch_bounds__(Block::threads)
 // ---- the choice of tiles, a function of the shape alone wherever it decides the order of sums
 
 // The tiling of M pixels with the fewest tiles, then the smallest border; count() == 0: none.
-inline HaloTiles halo_tiles(const Walk& walk, int M, int most_pixels) {
+inline HaloTiles halo_tiles(const PixelWalk& walk, int M, int most_pixels) {
   HaloTiles best{};
   for (int log_w = 3; log_w <= 5; ++log_w)
     for (int log_h = 2; log_h <= 5; ++log_h) {
@@ -332,7 +332,7 @@ struct HaloChoice {
 
 // Whether the kernel can compute a walk, and wastes little on it.
 template <class T>
-bool fits(const T* images, const T* filters, const Walk& walk, HaloChoice& choice) {
+bool fits(const T* images, const T* filters, const PixelWalk& walk, HaloChoice& choice) {
   if (__is_same(T, float) && !tf32_allowed()) return false;
   const bool neighbours = walk.step_h == 1 && walk.step_w == 1 && walk.tap_h == 1 &&
                           walk.tap_w == 1 && walk.out_step_h == 1 && walk.out_step_w == 1;
@@ -356,7 +356,7 @@ bool fits(const T* images, const T* filters, const Walk& walk, HaloChoice& choic
 }
 
 template <class T, class Block>
-void launch_halo(const char* op, const T* images, const T* filters, const Walk& walk,
+void launch_halo(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                  const HaloTiles& tiles, int splits, const WalkEpilogue<T>& epilogue) {
   const int64_t slices = ceil_div(walk.filters, Block::filters);
   HaloPlan plan{};
@@ -390,7 +390,7 @@ void launch_halo(const char* op, const T* images, const T* filters, const Walk& 
 }  // namespace
 
 template <class T>
-bool run_halo(const char* op, const T* images, const T* filters, const Walk& walk,
+bool run_halo(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish) {
   HaloChoice choice;
   if (!fits(images, filters, walk, choice)) return false;
@@ -399,6 +399,10 @@ bool run_halo(const char* op, const T* images, const T* filters, const Walk& wal
   const bool large = choice.splits == 1 && choice.large.pixels > 0 &&
                      choice.large.count() * slices * walk.groups >= limits().multiprocessors &&
                      choice.large.count() * 2 <= choice.small.count() + choice.small.count() / 8;
+  // TF32 fragments cost a conversion more: beside 128 sums per thread there is no room for them.
+  constexpr bool wide = __is_same(T, float);
+  using Small128 = std::conditional_t<wide, HaloBlock<T, 4, 2, 2, 8>, HaloBlock<T, 2, 2, 4, 8>>;
+  using Large128 = std::conditional_t<wide, HaloBlock<T, 8, 2, 2, 8>, HaloBlock<T, 4, 2, 4, 8>>;
   const WalkEpilogue<T> epilogue(walk, finish);
   const auto run = [&]<class Small, class Large>() {
     if (large)
@@ -407,7 +411,7 @@ bool run_halo(const char* op, const T* images, const T* filters, const Walk& wal
       launch_halo<T, Small>(op, images, filters, walk, choice.small, choice.splits, epilogue);
   };
   switch (choice.slice) {
-    case 128: run.template operator()<HaloBlock<T, 2, 2, 4, 8>, HaloBlock<T, 4, 2, 4, 8>>(); break;
+    case 128: run.template operator()<Small128, Large128>(); break;
     case 112: run.template operator()<HaloBlock<T, 2, 2, 4, 7>, HaloBlock<T, 4, 2, 4, 7>>(); break;
     case 96: run.template operator()<HaloBlock<T, 2, 2, 4, 6>, HaloBlock<T, 4, 2, 4, 6>>(); break;
     case 64: run.template operator()<HaloBlock<T, 2, 2, 4, 4>, HaloBlock<T, 4, 2, 4, 4>>(); break;
@@ -417,8 +421,9 @@ bool run_halo(const char* op, const T* images, const T* filters, const Walk& wal
   return true;
 }
 
-#define EMULSION_INSTANTIATE(T) \
-  template bool run_halo<T>(const char*, const T*, const T*, const Walk&, const ConvFinish<T>&);
+#define EMULSION_INSTANTIATE(T)                                                \
+  template bool run_halo<T>(const char*, const T*, const T*, const PixelWalk&, \
+                            const ConvFinish<T>&);
 EMULSION_INSTANTIATE(float)
 EMULSION_INSTANTIATE(bfloat16)
 EMULSION_INSTANTIATE(float16)

@@ -20,7 +20,7 @@ __global__ void fill_zeros(T* to, int64_t count) {
 
 // Copies dy and x so many elements at a time.
 template <class T, int width_dy, int width_x>
-void run_width(const char* op, const T* dy, const T* x, const Walk& walk, T* dweight) {
+void run_width(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight) {
   using namespace gemm;
   constexpr int chunk = 16 / sizeof(T), tile_depth = 64 / sizeof(T);
   constexpr Unit unit = __is_same(T, float) ? Unit::fma : Unit::tensor_cores;
@@ -61,7 +61,7 @@ void conv2d_backward_weight(const View& dy, const View& x, const Shape& stride,
       return;
     }
     constexpr int chunk = 16 / sizeof(T);
-    const Walk walk = forward_walk(g);
+    const PixelWalk walk = forward_walk(g);
     if (narrow_groups(walk))
       run_direct_weight(op, dy.as<T>(), x.as<T>(), walk, dweight.as<T>());
     else if (const bool whole_x = g.group_C % chunk == 0 && vectors(x.data);
