@@ -1,6 +1,7 @@
-// Whole networks: a forward pass, or a training step with AdamW and clipping.
+// Whole networks: a forward pass, or a training step with AdamW and clipping; below float32 under autocast.
 import {
   AdamW,
+  autocast,
   clipGradNorm,
   full,
   Module,
@@ -20,6 +21,8 @@ import {
 } from '../../../lib/ldm/index.js';
 
 type Randn = (...shape: number[]) => Tensor;
+/** What autocast is told. */
+export type Low = Parameters<typeof autocast>[0];
 
 export interface UnetWork {
   unet: UNetConfig;
@@ -29,7 +32,11 @@ export interface UnetWork {
   pass: 'forward' | 'step';
 }
 
-export function prepareUnet(randn: Randn, { unet, text, n, side, pass }: UnetWork): () => unknown {
+export function prepareUnet(
+  randn: Randn,
+  { unet, text, n, side, pass }: UnetWork,
+  low: Low,
+): () => unknown {
   const model = new Denoiser(unet, text);
   const x = randn(n, side, side, unet.inChannels);
   const noise = randn(n, side, side, unet.inChannels);
@@ -37,7 +44,8 @@ export function prepareUnet(randn: Randn, { unet, text, n, side, pass }: UnetWor
   const y = unet.numClasses ? zeros([n], { dtype: 'int32' }) : undefined;
   const ids = text && zeros([n, text.maxSeqLen], { dtype: 'int32' });
   const predict = (): Tensor => model.forward(x, t, y, ids);
-  return pass === 'forward' ? inference(predict) : training(model, () => mseLoss(predict(), noise));
+  const loss = (): Tensor => mseLoss(predict(), noise);
+  return pass === 'forward' ? inference(predict, low) : training(model, loss, low);
 }
 
 class Denoiser extends Module<[Tensor, Tensor, Tensor?, Tensor?], Tensor> {
@@ -66,30 +74,32 @@ export interface AutoencoderWork {
 export function prepareAutoencoder(
   randn: Randn,
   { ddconfig, n, side, pass }: AutoencoderWork,
+  low: Low,
 ): () => unknown {
   const model = new AutoencoderKL({ ddconfig, embedDim: ddconfig.zChannels });
   if (pass === 'decode') {
     const latent = randn(n, side, side, ddconfig.zChannels);
-    return inference(() => model.decode(latent));
+    return inference(() => model.decode(latent), low);
   }
   const x = randn(n, side, side, 3);
   const small = side / 2 ** (ddconfig.chMult!.length - 1);
   const draw = randn(n, small, small, ddconfig.zChannels);
-  return training(model, () => {
+  const loss = (): Tensor => {
     const { reconstruction, posterior } = model.forward(x, draw);
     const error = reconstruction.sub(x);
     return error.abs().mean().add(error.square().mean()).add(posterior.kl().mean().mul(1e-6));
-  });
+  };
+  return training(model, loss, low);
 }
 
-const inference = (forward: () => Tensor) => () => noGrad(forward);
+const inference = (forward: () => Tensor, low: Low) => () => autocast(low, () => noGrad(forward));
 
-function training(model: Module, loss: () => Tensor): () => unknown {
+function training(model: Module, loss: () => Tensor, low: Low): () => unknown {
   const optimizer = new AdamW(model.parameters(), { lr: 1e-4 });
   const parameters = model.parameters();
   return () =>
     tidy(() => {
-      loss().backward();
+      autocast(low, loss).backward();
       clipGradNorm(parameters, 1);
       optimizer.step();
       optimizer.zeroGrad();

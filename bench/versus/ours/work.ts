@@ -22,7 +22,7 @@ import {
   type Tensor,
 } from '../../../lib/index.js';
 import type { Work } from '../protocol.js';
-import { prepareAutoencoder, prepareUnet } from './networks.js';
+import { prepareAutoencoder, prepareUnet, type Low } from './networks.js';
 
 export interface Prepared {
   run(): unknown;
@@ -52,6 +52,11 @@ class Inputs {
     );
     this.made.push(x);
     return x;
+  }
+
+  /** What networks, whose weights are float32, tell autocast. */
+  get low(): Low {
+    return this.dtype === 'bfloat16' || this.dtype === 'float16' ? this.dtype : false;
   }
 
   /** For weights and what optimizers hold, whatever the dtype of the run. */
@@ -116,8 +121,9 @@ const builders: Record<string, Build> = {
     const optimizer = new AdamW([p], { lr: 1e-4 });
     return () => optimizer.step();
   },
-  unet: (inputs, args) => prepareUnet((...shape) => inputs.float32(...shape), args),
-  autoencoder: (inputs, args) => prepareAutoencoder((...shape) => inputs.float32(...shape), args),
+  unet: (inputs, args) => prepareUnet((...shape) => inputs.float32(...shape), args, inputs.low),
+  autoencoder: (inputs, args) =>
+    prepareAutoencoder((...shape) => inputs.float32(...shape), args, inputs.low),
 };
 /* eslint-enable @typescript-eslint/no-explicit-any */
 
