@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/tensor_map.h"
 
 // EMULSION_SHARED(float, name, [32]): static shared memory of a block.
 #define EMULSION_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
@@ -169,5 +170,162 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float (&c)[4], const uint32_t (
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// ---- sm_90: barriers of some threads of a block. Kernels that use what follows are launched on
+// capability 90 only; for other architectures it compiles to a trap.
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define EMULSION_SM90(...) asm volatile(__VA_ARGS__)
+#else
+#define EMULSION_SM90(...) __trap()
+#endif
+// wgmma and setmaxnreg belong to sm_90a alone.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define EMULSION_SM90A(...) asm volatile(__VA_ARGS__)
+#else
+#define EMULSION_SM90A(...) __trap()
+#endif
+
+// Named barriers 1 to 15: `threads` of them arrive, whole warps; those that sync wait for all.
+__device__ __forceinline__ void barrier_sync(int id, int threads) {
+  asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(int id, int threads) {
+  asm volatile("barrier.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// mbarrier: 8 bytes of shared memory. A phase ends when `count` have arrived and all expected bytes
+// have come; then its parity (0 at first) flips. After the initialisation: fence_mbarrier_init by
+// the thread that did it, then __syncthreads.
+__device__ __forceinline__ void mbarrier_init([[maybe_unused]] uint64_t* barrier,
+                                              [[maybe_unused]] int count) {
+  EMULSION_SM90("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
+                : "memory");
+}
+__device__ __forceinline__ void fence_mbarrier_init() {
+  EMULSION_SM90("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ __forceinline__ void mbarrier_arrive([[maybe_unused]] uint64_t* barrier) {
+  EMULSION_SM90("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+                : "memory");
+}
+__device__ __forceinline__ void mbarrier_arrive_expect_tx([[maybe_unused]] uint64_t* barrier,
+                                                          [[maybe_unused]] int bytes) {
+  EMULSION_SM90(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
+}
+// Until the phase of this parity has completed.
+__device__ __forceinline__ void mbarrier_wait([[maybe_unused]] uint64_t* barrier,
+                                              [[maybe_unused]] int parity) {
+  EMULSION_SM90(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+// Between a thread's own writes to shared memory and what bulk copies and wgmma read there: by the
+// writer, before the barrier that tells the reader.
+__device__ __forceinline__ void fence_proxy_async() {
+  EMULSION_SM90("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// ---- bulk copies of boxes of a tensor (tensor_map.h), asked for by one thread. Coordinates are
+// elements, innermost first. A load completes on an mbarrier; stores are committed in groups.
+
+__device__ __forceinline__ void prefetch_map([[maybe_unused]] const TensorMap& map) {
+  EMULSION_SM90("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+template <int rank>
+__device__ __forceinline__ void bulk_load([[maybe_unused]] void* shared,
+                                          [[maybe_unused]] const TensorMap& map,
+                                          [[maybe_unused]] uint64_t* barrier,
+                                          [[maybe_unused]] const int (&at)[rank]) {
+  static_assert(rank >= 2 && rank <= 4);
+#define EMULSION_BULK_LOAD(dimensions, coordinates, ...)                                  \
+  EMULSION_SM90(                                                                          \
+      "cp.async.bulk.tensor." dimensions                                                  \
+      ".shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, " coordinates \
+      "], [%2];" ::"r"(shared_address(shared)),                                           \
+      "l"(&map), "r"(shared_address(barrier)), __VA_ARGS__                                \
+      : "memory")
+  if constexpr (rank == 2)
+    EMULSION_BULK_LOAD("2d", "{%3, %4}", "r"(at[0]), "r"(at[1]));
+  else if constexpr (rank == 3)
+    EMULSION_BULK_LOAD("3d", "{%3, %4, %5}", "r"(at[0]), "r"(at[1]), "r"(at[2]));
+  else
+    EMULSION_BULK_LOAD("4d", "{%3, %4, %5, %6}", "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]));
+#undef EMULSION_BULK_LOAD
+}
+
+template <int rank>
+__device__ __forceinline__ void bulk_store([[maybe_unused]] const TensorMap& map,
+                                           [[maybe_unused]] const void* shared,
+                                           [[maybe_unused]] const int (&at)[rank]) {
+  static_assert(rank >= 2 && rank <= 4);
+#define EMULSION_BULK_STORE(dimensions, coordinates, ...)                                       \
+  EMULSION_SM90("cp.async.bulk.tensor." dimensions                                              \
+                ".global.shared::cta.tile.bulk_group [%0, " coordinates "], [%1];" ::"l"(&map), \
+                "r"(shared_address(shared)), __VA_ARGS__                                        \
+                : "memory")
+  if constexpr (rank == 2)
+    EMULSION_BULK_STORE("2d", "{%2, %3}", "r"(at[0]), "r"(at[1]));
+  else if constexpr (rank == 3)
+    EMULSION_BULK_STORE("3d", "{%2, %3, %4}", "r"(at[0]), "r"(at[1]), "r"(at[2]));
+  else
+    EMULSION_BULK_STORE("4d", "{%2, %3, %4, %5}", "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]));
+#undef EMULSION_BULK_STORE
+}
+
+__device__ __forceinline__ void bulk_commit() {
+  EMULSION_SM90("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Until all but the newest groups have been read (shared memory may change), or are written.
+template <int pending>
+__device__ __forceinline__ void bulk_wait_read() {
+  EMULSION_SM90("cp.async.bulk.wait_group.read %0;" ::"n"(pending) : "memory");
+}
+template <int pending>
+__device__ __forceinline__ void bulk_wait() {
+  EMULSION_SM90("cp.async.bulk.wait_group %0;" ::"n"(pending) : "memory");
+}
+
+// ---- sm_90a: registers from one warpgroup to another; products by warpgroups (128 threads).
+
+template <int count>
+__device__ __forceinline__ void setmaxnreg_inc() {
+  EMULSION_SM90A("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
+}
+template <int count>
+__device__ __forceinline__ void setmaxnreg_dec() {
+  EMULSION_SM90A("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+}
+
+// Before the first wgmma of a batch, and after registers that it uses have been written.
+__device__ __forceinline__ void wgmma_fence() {
+  EMULSION_SM90A("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void wgmma_commit() {
+  EMULSION_SM90A("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Until at most `pending` of the newest groups are under way; before that neither accumulators nor
+// operands may be touched.
+template <int pending>
+__device__ __forceinline__ void wgmma_wait() {
+  EMULSION_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+
+// wgmma(c, a, b, accumulate): c [64, columns] = or += a [64, 32 bytes] times b [32 bytes, columns].
+// a: a descriptor (descriptor.cuh) or the registers of mma_m16n8k16, rows 16 w of warp w; b: a
+// descriptor. T: bfloat16, float16, or float for TF32. Register 4 j + 2 i + h of c is row
+// 16 w + g + 8 i, column 8 j + 2 t + h.
+#include "cuda/wgmma.inc"
 
 }  // namespace emulsion::cuda

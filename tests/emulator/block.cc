@@ -25,6 +25,7 @@ constexpr uint32_t stays_in_warp = 16;  // all but one in so many times
 
 Thread* next_thread() {
   Block& block = machine->block;
+  if (!block.jobs.empty()) run_jobs();
   if (!block.ready) return nullptr;
   const uint32_t dice = machine->roll(stays_in_warp * warp_size * warp_size);
   auto number = static_cast<uint32_t>(current->number / warp_size);
@@ -68,7 +69,7 @@ void release_barrier() {
   for (Thread& thread : block.threads) {
     thread.now.floor = floor;
     thread.now.clock = machine->clock;
-    if (thread.now.knows) thread.now.knows.reset();
+    if (thread.now.knows) thread.now.knows = {};
   }
   for (size_t i = 0; i < block.warps.size(); ++i) {
     wake(block.warps[i], i, block.warps[i].at_barrier);
@@ -90,6 +91,9 @@ void run_thread() {
   run_call();
   Block& block = machine->block;
   if (!block.error.empty()) abandon();
+  if (!current->store_groups.empty())
+    stop("a thread returns while its bulk stores may still read shared memory, asked for at ",
+         current->store_groups.back().site);
   current->done = true;
   warp_of(*current).live &= ~(1u << current->number % warp_size);
   --block.live;
@@ -126,6 +130,7 @@ std::string deadlock_report() {
   for (const auto& [thread, count] : places)
     text << "; " << count << " of " << block.threads.size() << " wait in " << thread->waits_for
          << " at " << source_line(thread->waits_at);
+  text << describe_barriers();
   const auto ended = block.threads.size() - static_cast<size_t>(block.live);
   if (ended) text << "; " << ended << " have returned";
   for (size_t i = 0; i < block.warps.size(); ++i)
@@ -146,8 +151,10 @@ void run_block(size_t dynamic_shared) {
   const dim3& size = block.dimensions;
   const size_t threads = block.threads.size();
   const uint64_t floor = host.clock++;
+  block.start = host.clock;
   host.shared.begin_block(dynamic_shared);
   block.live = static_cast<int>(threads);
+  begin_engines();
   block.at_barrier = 0;
   block.barrier_site = nullptr;
   block.computing = false;
@@ -159,11 +166,15 @@ void run_block(size_t dynamic_shared) {
     thread.done = false;
     thread.now.clock = host.clock;
     thread.now.floor = thread.now.warp_floor = floor;
-    thread.now.thread = static_cast<uint16_t>(i);
-    thread.now.knows.reset();
+    thread.now.id = static_cast<uint16_t>(agents + i);
+    thread.now.knows = {};
     thread.copies.clear();
     thread.groups.clear();
     thread.delivered = thread.closed = 0;
+    thread.fence_count = thread.stores = thread.product_group = 0;
+    thread.products_fenced = false;
+    thread.store_groups.clear();
+    for (uint64_t& fence : thread.fences) fence = 0;
     thread.stack = host.stacks.prepare(thread.number, run_thread);
     thread.stack_begin = host.stacks.begin(thread.number);
   }
@@ -186,6 +197,9 @@ void run_block(size_t dynamic_shared) {
     block.error += "; thread " + place(last.index) + " of block " + place(block.index);
   else if (block.live > 0)
     block.error = deadlock_report() + "; block " + place(block.index);
+  else if (!block.jobs.empty())
+    block.error = "threads have returned while a bulk copy is under way, asked for at " +
+                  source_line(block.jobs.front().site) + "; block " + place(block.index);
 }
 
 }  // namespace
@@ -203,6 +217,12 @@ dim3 grid_dimensions() { return machine->block.grid; }
 void sleep(const char* what, const void* site) {
   current->waits_for = what;
   current->waits_at = site;
+  leave();
+}
+
+void yield_thread() {
+  const auto number = static_cast<size_t>(current->number / warp_size);
+  wake(machine->block.warps[number], number, 1u << current->number % warp_size);
   leave();
 }
 
@@ -266,10 +286,13 @@ void stop(const Wrong& wrong, const void* pointer, size_t bytes, const void* sit
         text << "an address outside of the device";
     }
     text << ", " << source_line(site);
-    if (wrong.other >= 0)
-      text << "; the other is thread "
-           << place(machine->block.threads[static_cast<size_t>(wrong.other)].index) << " at "
-           << source_line(wrong.other_site);
+    if (wrong.other != Wrong::nobody)
+      text << "; the other is "
+           << (wrong.other < 0
+                   ? "an asynchronous engine, started"
+                   : "thread " +
+                         place(machine->block.threads[static_cast<size_t>(wrong.other)].index))
+           << " at " << source_line(wrong.other_site);
     if (wrong.other_block >= 0)
       text << "; the other is block " << place(block_at(static_cast<uint64_t>(wrong.other_block)));
     machine->block.error = text.str();

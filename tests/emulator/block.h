@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor.h"
 #include "vector_types.h"
 
 namespace emulsion::emulator {
@@ -63,5 +64,42 @@ void copy_raw(void* to, const void* from, size_t bytes);
 void copy_async(void* to, const void* from, int bytes, bool valid, const void* site);
 void commit_copies();
 void await_copies(int pending, const void* site);
+
+// ---- sm_90
+
+uint32_t shared_offset(const void* pointer);
+
+void sync_named(uint32_t id, uint32_t threads, const void* site);
+void arrive_named(uint32_t id, uint32_t threads, const void* site);
+
+void init_mbarrier(uint64_t* at, uint32_t count, const void* site);
+void arrive_mbarrier(uint64_t* at, const void* site);
+void arrive_expecting(uint64_t* at, uint32_t bytes, const void* site);
+void await_mbarrier(uint64_t* at, uint32_t parity, const void* site);
+void fence_mbarrier_init();
+void fence_proxy();
+
+void bulk_load(void* shared, const Tensor& map, uint64_t* mbarrier, const int* at,
+               const void* site);
+void bulk_store(const Tensor& map, const void* shared, const int* at, const void* site);
+void commit_stores();
+// all: the bytes are written; else they have been read.
+void await_stores(int pending, bool all, const void* site);
+
+void check_registers(int count, const void* site);
+void fence_products(const void* site);
+void commit_products(const void* site);
+void await_products(int pending, const void* site);
+// c [64, columns] = or += a times b, of 16 (16-bit) or 8 (TF32) deep, by a warpgroup. a: a
+// descriptor, or null and four registers.
+struct Operands {
+  float* c;
+  const uint32_t* a_registers;
+  uint64_t a, b;
+  int columns;
+  enum Type : uint8_t { bfloat, half, tf32 } type;
+  bool accumulate, a_transposed, b_transposed;
+};
+void multiply_group(const Operands& operands, const void* site);
 
 }  // namespace emulsion::emulator

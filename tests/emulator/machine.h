@@ -9,10 +9,15 @@
 #include "memory.h"
 #include "order.h"
 #include "shared.h"
+#include "tensor.h"
 
 namespace emulsion::emulator {
 
 constexpr int warp_size = 32;
+
+struct Number {
+  float value = 0;
+};
 
 struct Copy {
   void* to;
@@ -26,6 +31,12 @@ struct Group {
   uint32_t end;  // of its copies
 };
 
+struct StoreGroup {
+  uint32_t number;
+  uint64_t clock;
+  const void* site;
+};
+
 struct Thread {
   void* stack = nullptr;  // where it stopped
   const char* stack_begin = nullptr;
@@ -35,6 +46,12 @@ struct Thread {
   Moment now;
   const char* waits_for = nullptr;
   const void* waits_at = nullptr;
+  uint64_t fences[8] = {};  // clocks of its latest fence.proxy.async
+  uint32_t fence_count = 0;
+  std::vector<StoreGroup> store_groups;
+  uint32_t stores = 0;  // the open group
+  uint32_t product_group = 0;
+  bool products_fenced = false;
   std::vector<Copy> copies;            // asked for and not delivered, oldest first
   std::vector<Group> groups;           // committed ones
   uint32_t delivered = 0, closed = 0;  // copies and groups that have been
@@ -53,6 +70,57 @@ struct Warp {
   std::vector<Meeting> meetings;
 };
 
+// ---- sm_90: barriers of some threads, and engines that work beside the threads
+
+struct MBarrier {
+  uint32_t offset;  // in shared memory
+  uint32_t expected;
+  int64_t pending, bytes = 0;
+  uint32_t phase = 0;
+  bool fenced = false;  // the asynchronous engines may know of it
+  Thread* owner;        // who initialised it
+  Knowledge gathered;   // of those that have arrived in this phase
+  Known last;           // and in the one before
+  std::vector<Thread*> waiting;
+};
+// Ids of agents: an mbarrier's copies, a warpgroup's products, all bulk stores.
+constexpr uint32_t most_mbarriers = 48, product_agent = 48, store_agent = 56;
+
+struct NamedBarrier {
+  uint32_t threads = 0, arrived = 0;
+  Knowledge gathered;
+  std::vector<Thread*> waiting;
+};
+
+struct BulkCopy {
+  Tensor map;
+  bool load;
+  uint32_t offset;  // in shared memory
+  int64_t at[5];
+  size_t barrier;  // of a load
+  Thread* thread;  // of a store
+  uint32_t group;  // of that thread's stores
+  uint64_t clock;  // of the agent
+  const void* site;
+};
+
+// Products under way: what their accumulators will be.
+struct Product {
+  float* lanes[128];  // null once a thread has taken its part
+  int columns;
+  int taken = 0;
+  uint32_t group;
+  uint64_t clock;
+  std::vector<Number> sums;  // [64, columns]
+};
+
+struct WarpGroup {
+  void* lanes[128];
+  int arrived = 0;
+  const void* site = nullptr;
+  std::vector<Product> products;
+};
+
 struct Block {
   const char* op = nullptr;
   const Call* call = nullptr;
@@ -61,12 +129,17 @@ struct Block {
   uint32_t number = 0;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
+  uint64_t start = 0;  // the clock when it began
   uint32_t ready = 0;  // warps with runnable lanes
   int live = 0;
   int at_barrier = 0;
   const void* barrier_site = nullptr;
   bool computing = false;  // a collective: the last lane acts for all
   Launch* launch = nullptr;
+  std::vector<MBarrier> mbarriers;
+  std::vector<NamedBarrier> named;
+  std::vector<BulkCopy> jobs;
+  std::vector<WarpGroup> groups;
   std::string error;
 };
 
@@ -124,6 +197,31 @@ void access_as_lane(int lane, const void* pointer, size_t bytes, const void* sit
 // Lets others run until somebody wakes this thread.
 void sleep(const char* what, const void* site);
 void wake(Warp& warp, size_t number, uint32_t lanes);
+// Lets others run, and goes on whenever its turn comes.
+void yield_thread();
+
+// ---- order
+
+// Adds what a thread knows, its own accesses included, to what others will learn.
+void publish(Knowledge& into, const Thread& thread);
+void acquire(Thread& thread, const Known& news);
+// What the thread does from here on is not yet published.
+inline void advance(Thread& thread) { thread.now.clock = ++machine->clock; }
+
+// ---- engines
+
+void begin_engines();
+// The moment of an agent that a thread starts: it knows what the thread knows.
+Moment moment_of_agent(uint32_t agent, const Thread& thread);
+// A read or write of shared memory by an agent. Bytes that threads have written must have been
+// fenced by them.
+void access_as_agent(const Moment& agent, uint32_t offset, size_t bytes, Kind kind,
+                     const void* site);
+size_t mbarrier_of_copy(uint64_t* at, const void* site);
+void complete_bytes(size_t mbarrier, int64_t bytes, uint64_t clock);
+// Lets copies under way arrive: some, and all that must for a thread to go on.
+void run_jobs();
+std::string describe_barriers();
 
 // ---- the end of the block: nothing after these runs on this fiber
 

@@ -12,7 +12,7 @@ namespace {
 
 // A mark: launch 16 | writer 20 | bytes written 4 | reader 20 | bytes read 4. A writer's top bit:
 // by atomics only.
-constexpr uint64_t id_bits = 20, atomic_bit = uint64_t{1} << 19;
+constexpr uint64_t block_bits = 20, atomic_bit = uint64_t{1} << 19;
 constexpr uint64_t nobody = atomic_bit - 1, many = atomic_bit - 2, apart = atomic_bit - 3;
 constexpr uint64_t launch_numbers = 0xffff;
 
@@ -211,7 +211,7 @@ const Launch::Range* GlobalMemory::find(Launch& launch, const char* at, size_t b
 Wrong GlobalMemory::mark(uint64_t& mark, const Launch& launch, uint64_t mask, Kind kind,
                          uint64_t self, bool& splits) {
   if (mark >> 48 != launch.number_) mark = compose(launch.number_, nobody, 0, nobody, 0);
-  constexpr uint64_t ids = (uint64_t{1} << id_bits) - 1;
+  constexpr uint64_t ids = (uint64_t{1} << block_bits) - 1;
   uint64_t writer = mark >> 28 & ids, wrote = mark >> 24 & 15;
   uint64_t reader = mark >> 4 & ids, read = mark & 15;
   const bool by_atomics = writer & atomic_bit;
@@ -278,8 +278,8 @@ Wrong GlobalMemory::access(Launch& launch, const void* pointer, size_t bytes, Ki
       for (uint64_t i = 0; i < 4; ++i) {
         const bool wrote = whole >> (24 + i) & 1, read = whole >> i & 1;
         bytes_[4 * word + i] =
-            compose(launch.number_, wrote ? whole >> 28 & ((1 << id_bits) - 1) : nobody, wrote,
-                    read ? whole >> 4 & ((1 << id_bits) - 1) : nobody, read);
+            compose(launch.number_, wrote ? whole >> 28 & ((1 << block_bits) - 1) : nobody, wrote,
+                    read ? whole >> 4 & ((1 << block_bits) - 1) : nobody, read);
       }
       words_[word] = compose(launch.number_, apart, 0, nobody, 0);
     }

@@ -10,6 +10,11 @@ namespace {
 constexpr const char* misaligned = "misaligned";
 constexpr size_t words = SharedMemory::capacity / 4;
 
+// Of the block; agents are below zero.
+int thread_of(Stamp stamp) {
+  return static_cast<int>(stamp & ((1u << id_bits) - 1)) - static_cast<int>(agents);
+}
+
 }  // namespace
 
 SharedMemory::SharedMemory()
@@ -62,11 +67,11 @@ namespace {
 
 // Whether this moment knows of all reads that a slot of a cell remembers.
 inline bool knows_of_readers(const Moment& now, uint64_t readers, uint32_t lanes) {
-  const uint64_t when = readers >> 5;
+  const uint64_t when = readers >> 6;
   if (when <= now.floor) return true;
-  const auto reader = static_cast<uint32_t>(readers & 31);
-  const uint32_t warp = now.thread / 32u;
-  if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.thread % 32)) return true;
+  const auto reader = static_cast<uint32_t>(readers & 63);
+  const uint32_t warp = now.id / 32u;
+  if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.id % 32)) return true;
   if (reader != warp && !now.knows) return false;
   for (uint32_t rest = lanes; rest; rest &= rest - 1)
     if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest)))) return false;
@@ -77,19 +82,19 @@ inline bool knows_of_readers(const Moment& now, uint64_t readers, uint32_t lanes
 
 // Notes an access in a cell, unless it is a race.
 inline bool SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) {
-  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic)) return false;
+  if (!now.knows_of(cell.writer) || (kind != Kind::atomic && !now.knows_of(cell.atomic)))
+    return false;
   const auto known = [&](int slot) {
     return knows_of_readers(now, cell.readers[slot], cell.lanes[slot]);
   };
   if (kind != Kind::read) {
     if (!known(0) || !known(1)) return false;
-    cell.writer = now.stamp();
-    cell.writer_site = site;
-    cell.atomic = kind == Kind::atomic;
+    (kind == Kind::atomic ? cell.atomic : cell.writer) = now.stamp();
+    (kind == Kind::atomic ? cell.atomic_site : cell.writer_site) = site;
     return true;
   }
-  const uint32_t lane = 1u << now.thread % 32;
-  const uint64_t reader = now.clock << 5 | now.thread / 32u;
+  const uint32_t lane = 1u << now.id % 32;
+  const uint64_t reader = now.clock << 6 | now.id / 32u;
   int slot = cell.readers[1] == reader;
   if (cell.readers[slot] == reader) {
     cell.lanes[slot] |= lane;
@@ -99,23 +104,25 @@ inline bool SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32
   slot = known(0) || (!known(1) && cell.readers[0] < cell.readers[1]) ? 0 : 1;
   cell.readers[slot] = reader;
   cell.lanes[slot] = lane;
-  cell.sites[slot] = site;
+  cell.reader_sites[slot] = site;
   return true;
 }
 
 // Why touch refused.
 Wrong SharedMemory::explain(const Cell& cell, Kind kind, const Moment& now) {
-  if (!now.knows_of(cell.writer) && !(kind == Kind::atomic && cell.atomic))
+  const bool by_write = !now.knows_of(cell.writer);
+  if (by_write || (kind != Kind::atomic && !now.knows_of(cell.atomic)))
     return {kind == Kind::read ? "race: another thread writes what this one reads"
                                : "race: another thread writes the same bytes",
-            static_cast<int>(cell.writer & ((1u << thread_bits) - 1)),
-            expand_site(cell.writer_site)};
+            thread_of(by_write ? cell.writer : cell.atomic),
+            expand_site(by_write ? cell.writer_site : cell.atomic_site)};
   const int slot = knows_of_readers(now, cell.readers[0], cell.lanes[0]) ? 1 : 0;
-  const auto warp = static_cast<uint32_t>(cell.readers[slot] & 31);
+  const auto warp = static_cast<uint32_t>(cell.readers[slot] & 63);
   uint32_t lanes = cell.lanes[slot];
-  if (warp == now.thread / 32u) lanes &= ~(1u << now.thread % 32);
+  if (warp == now.id / 32u) lanes &= ~(1u << now.id % 32);
   return {"race: another thread reads what this one writes",
-          static_cast<int>(32 * warp) + __builtin_ctz(lanes), expand_site(cell.sites[slot])};
+          static_cast<int>(32 * warp) + __builtin_ctz(lanes) - static_cast<int>(agents),
+          expand_site(cell.reader_sites[slot])};
 }
 
 Wrong SharedMemory::access(const void* pointer, size_t bytes, Kind kind, const Moment& now,
@@ -128,7 +135,7 @@ Wrong SharedMemory::access(const void* pointer, size_t bytes, Kind kind, const M
       const Cell& cell = words_[at / 4].split ? bytes_[at] : words_[at / 4];
       for (size_t i = 0; i < bytes; ++i)
         if (states[i] == arriving && cell.writer) {
-          wrong.other = static_cast<int>(cell.writer & ((1u << thread_bits) - 1));
+          wrong.other = thread_of(cell.writer);
           wrong.other_site = expand_site(cell.writer_site);
         }
       return wrong;
@@ -169,6 +176,10 @@ void SharedMemory::end_copy(void* pointer, size_t bytes) { set_states(pointer, b
 
 void SharedMemory::set_states(void* pointer, size_t bytes, State state) {
   std::memset(states_.data() + (static_cast<char*>(pointer) - base_), state, bytes);
+}
+
+const void* SharedMemory::writer_site(const void* pointer) const {
+  return expand_site(words_[offset(pointer) / 4].writer_site);
 }
 
 std::string SharedMemory::describe(const void* pointer) const {

@@ -16,8 +16,9 @@ enum class Kind : uint8_t { read, write, atomic };
 
 // What is wrong with an access: nothing, or what, and who did the other half of a race.
 struct Wrong {
+  static constexpr int nobody = -1000;
   const char* what = nullptr;
-  int other = -1;                    // a thread of the block
+  int other = nobody;                // a thread of the block, or an agent: below zero
   const void* other_site = nullptr;  // where it did so
   int64_t other_block = -1;          // of the grid
   explicit operator bool() const { return what != nullptr; }
@@ -54,17 +55,19 @@ class SharedMemory {
   void end_copy(void* pointer, size_t bytes);
   // State of bytes that the caller has checked by other means.
   void set_states(void* pointer, size_t bytes, State state);
+  // Who wrote the word of a pointer last, and where.
+  Stamp writer(const void* pointer) const { return words_[offset(pointer) / 4].writer; }
+  const void* writer_site(const void* pointer) const;
   std::string describe(const void* pointer) const;
 
  private:
   struct Cell {  // of a word, or of a byte
-    Stamp writer = 0;
-    uint64_t readers[2] = {};  // clock << 5 | warp
+    Stamp writer = 0, atomic = 0;
+    uint64_t readers[2] = {};  // clock << 6 | warp, agents' included
     uint32_t lanes[2] = {};    // of that warp
-    uint32_t sites[2] = {};    // of those readers
-    uint32_t writer_site = 0;  // offset from an address of this image
-    bool atomic = false;       // the last write was one
-    bool split = false;        // the four bytes have cells of their own
+    // Where, as offsets from an address of this image.
+    uint32_t reader_sites[2] = {}, writer_site = 0, atomic_site = 0;
+    bool split = false;  // the four bytes have cells of their own
   };
   struct Split {
     uint32_t word;

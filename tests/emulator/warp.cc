@@ -9,18 +9,12 @@ namespace emulsion::emulator {
 namespace {
 
 // What the lanes of `mask` know together, their own accesses included.
-std::shared_ptr<const Knowledge> joined(uint32_t mask, size_t first) {
-  const AsHost host;
+Known joined(uint32_t mask, size_t first) {
   const std::vector<Thread>& threads = machine->block.threads;
-  auto common = std::make_shared<Knowledge>(threads.size());
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    const Moment& now = threads[first + static_cast<size_t>(__builtin_ctz(rest))].now;
-    if (now.knows)
-      for (size_t i = 0; i < common->size(); ++i)
-        (*common)[i] = std::max((*common)[i], (*now.knows)[i]);
-    (*common)[now.thread] = std::max((*common)[now.thread], now.clock);
-  }
-  return common;
+  Knowledge common(agents + threads.size());
+  for (uint32_t rest = mask; rest; rest &= rest - 1)
+    publish(common, threads[first + static_cast<size_t>(__builtin_ctz(rest))]);
+  return Known(std::move(common));
 }
 
 // The lanes of `mask` know of each other's accesses from here on.
@@ -28,9 +22,9 @@ void synchronise(uint32_t mask, size_t first) {
   std::vector<Thread>& threads = machine->block.threads;
   if (mask == all_lanes) {
     const uint64_t floor = machine->clock++;
-    std::shared_ptr<const Knowledge> common = threads[first].now.knows;
+    Known common = threads[first].now.knows;
     for (size_t i = 1; i < warp_size; ++i)
-      if (threads[first + i].now.knows != common) {
+      if (!(threads[first + i].now.knows == common)) {
         common = joined(mask, first);
         break;
       }
@@ -38,11 +32,11 @@ void synchronise(uint32_t mask, size_t first) {
       Moment& now = threads[first + i].now;
       now.warp_floor = floor;
       now.clock = machine->clock;
-      if (now.knows != common) now.knows = common;
+      if (!(now.knows == common)) now.knows = common;
     }
     return;
   }
-  const auto common = joined(mask, first);
+  const Known common = joined(mask, first);
   ++machine->clock;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     Moment& now = threads[first + static_cast<size_t>(__builtin_ctz(rest))].now;

@@ -19,7 +19,7 @@ struct Case {
 
 // The tables of the files of this folder.
 extern const std::vector<Case> bounds_cases, race_cases, copy_cases, collective_cases,
-    fragment_cases, lifetime_cases;
+    fragment_cases, lifetime_cases, hopper_cases;
 
 // Device memory for a case.
 template <class T>

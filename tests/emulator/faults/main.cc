@@ -27,7 +27,7 @@ bool passes(void (*body)(), const char* prefix) {
 
 int main(int count, char** arguments) {
   for (const auto* cases : {&bounds_cases, &race_cases, &copy_cases, &collective_cases,
-                            &fragment_cases, &lifetime_cases})
+                            &fragment_cases, &lifetime_cases, &hopper_cases})
     for (const Case& each : *cases) {
       if (count < 3) {
         std::printf("%s\n", each.name);
