@@ -7,7 +7,8 @@
 //
 // A pixel's row and column in the image are worked out once; each step along the depth adds one
 // shift for its tap and compares with the borders. Channels are copied 16 bytes at a time where
-// they are a multiple of that, else one by one.
+// they are a multiple of that, else one by one. Two cursors beside the sums and fragments of the
+// widest tiles are a few registers too many: up to a dozen words that a step needs once spill.
 #pragma once
 
 #include "cuda/conv2d_geometry.cuh"
@@ -146,13 +147,14 @@ struct WalkFilters {
           first_k_(first_k) {}
 
     __device__ __forceinline__ void place(int slot, int row, int k) {
-      row_[slot] = row;
+      offset_[slot] = static_cast<uint32_t>(row * walk_.row / width);
+      if (row < rows_left_) inside_ |= 1u << slot;
       k_ = first_k_ + k;
       find_tap();
     }
     __device__ __forceinline__ gemm::Source<T> source(int slot) const {
-      return {filters_ + tap_ + row_[slot] * walk_.row,
-              k_ < walk_.depth && row_[slot] < rows_left_};
+      return {filters_ + tap_ + int64_t{offset_[slot]} * width,
+              k_ < walk_.depth && (inside_ >> slot & 1) != 0};
     }
     __device__ __forceinline__ void advance(int depth) {
       k_ += depth;
@@ -171,7 +173,7 @@ struct WalkFilters {
     const int rows_left_, first_k_;
     int k_;
     int64_t tap_;
-    int row_[slots];
+    uint32_t inside_ = 0, offset_[slots];
   };
 };
 

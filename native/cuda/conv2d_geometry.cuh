@@ -73,11 +73,12 @@ inline ConvGeometry conv_geometry(const char* op, const View& x, const View& wei
   EMULSION_CHECK(g.P == extent(g.H, padding[0] + padding[1], g.dilation_h, g.R, g.stride_h) &&
                      g.Q == extent(g.W, padding[2] + padding[3], g.dilation_w, g.S, g.stride_w),
                  op, ": ", x.shape, " with weight ", weight.shape, " does not give ", y.shape);
-  // Kernels count pixels, channels and taps in 32 bits, and elements in 64.
-  constexpr int64_t most = int64_t{1} << 30;
-  EMULSION_CHECK(g.N * g.H * g.W < most && g.N * g.P * g.Q < most && g.C < most && g.K < most &&
-                     g.taps() * g.group_C < most && g.taps() * g.group_K < most,
-                 op, ": images of 2^30 pixels or filters of 2^30 elements are not supported");
+  // Kernels count in 32 bits: pixels and channels; within one filter also the elements of 64 rows.
+  constexpr int64_t most = int64_t{1} << 30, most_deep = int64_t{1} << 26;
+  EMULSION_CHECK(g.N * g.H * g.W < most && g.N * g.P * g.Q < most && g.C < most && g.K < most, op,
+                 ": images of 2^30 pixels or channels are not supported");
+  EMULSION_CHECK(g.taps() * g.group_C < most_deep && g.taps() * g.group_K < most_deep, op,
+                 ": filters of 2^26 elements are not supported");
   return g;
 }
 

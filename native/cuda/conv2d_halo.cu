@@ -48,7 +48,6 @@ struct HaloBlock {
   static constexpr int warps_m = warps_m_, warps_n = warps_n_;
   static constexpr int m_tiles = m_tiles_, n_tiles = n_tiles_;  // 16 pixels, 8 filters each
   static constexpr int threads = 32 * warps_m * warps_n;
-  static constexpr int pixels = 16 * warps_m * m_tiles;
   static constexpr int warp_filters = 8 * n_tiles, filters = warps_n * warp_filters;
   static constexpr int stage_bytes = filters * halo_row;
   // Floats between two rows of a finished fragment: 8 modulo 32 keeps pairs of floats free of bank
@@ -395,14 +394,15 @@ bool run_halo(const char* op, const T* images, const T* filters, const PixelWalk
   HaloChoice choice;
   if (!fits(images, filters, walk, choice)) return false;
   const int64_t slices = ceil_div(walk.filters, choice.slice);
-  // Large tiles read less, if there are enough of them to fill the device and they waste no more.
-  const bool large = choice.splits == 1 && choice.large.pixels > 0 &&
-                     choice.large.count() * slices * walk.groups >= limits().multiprocessors &&
-                     choice.large.count() * 2 <= choice.small.count() + choice.small.count() / 8;
   // TF32 fragments cost a conversion more: beside 128 sums per thread there is no room for them.
   constexpr bool wide = __is_same(T, float);
   using Small128 = std::conditional_t<wide, HaloBlock<T, 4, 2, 2, 8>, HaloBlock<T, 2, 2, 4, 8>>;
-  using Large128 = std::conditional_t<wide, HaloBlock<T, 8, 2, 2, 8>, HaloBlock<T, 4, 2, 4, 8>>;
+  using Large128 = std::conditional_t<wide, Small128, HaloBlock<T, 4, 2, 4, 8>>;
+  // Large tiles read less, if there are enough of them to fill the device and they waste no more.
+  const bool large = choice.splits == 1 && choice.large.pixels > 0 &&
+                     !(wide && choice.slice == 128) &&
+                     choice.large.count() * slices * walk.groups >= limits().multiprocessors &&
+                     choice.large.count() * 2 <= choice.small.count() + choice.small.count() / 8;
   const WalkEpilogue<T> epilogue(walk, finish);
   const auto run = [&]<class Small, class Large>() {
     if (large)
