@@ -111,11 +111,12 @@ export type Float32MatmulPrecision = 'highest' | 'high';
 export function setFloat32MatmulPrecision(precision: Float32MatmulPrecision): void {
   check(
     precision === 'highest' || precision === 'high',
-    () => `setFloat32MatmulPrecision: expected 'highest' or 'high', got ${JSON.stringify(precision)}`,
+    () =>
+      `setFloat32MatmulPrecision: expected 'highest' or 'high', got ${JSON.stringify(precision)}`,
   );
-  addon.allowTf32(precision === 'high');
+  addon.tf32(precision === 'high');
 }
 
 /** What {@link setFloat32MatmulPrecision} was last given; `'highest'` at first. */
 export const getFloat32MatmulPrecision = (): Float32MatmulPrecision =>
-  addon.engine().tf32 ? 'high' : 'highest';
+  addon.tf32() ? 'high' : 'highest';

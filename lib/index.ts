@@ -10,6 +10,7 @@ export {
   engineInfo,
   getFloat32MatmulPrecision,
   setFloat32MatmulPrecision,
+  type Float32MatmulPrecision,
   setNumThreads,
 } from './device.js';
 export type { CudaInfo, EngineInfo, GpuInfo, MemoryStats } from './native.js';

@@ -36,7 +36,7 @@ export interface Addon {
   replay(graph: Graph): void;
   releaseGraph(graph: Graph): boolean;
   setNumThreads(count: number): void;
-  allowTf32(allowed: boolean): void;
+  tf32(allowed?: boolean): boolean;
   engine(): EngineInfo;
   setErrorFactory(make: (message: string, code: string) => Error): void;
 }
@@ -67,8 +67,6 @@ export interface EngineInfo {
   /** The level in use; `EMULSION_CPU_LEVEL` forces one. */
   level: string;
   threads: number;
-  /** Whether float32 products may be computed as TF32; see `setFloat32MatmulPrecision`. */
-  tf32: boolean;
   kernels: string[];
   /** Missing where the CUDA engine was not compiled in. */
   cuda?: CudaInfo;

@@ -279,15 +279,18 @@ napi_value set_threads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-// allowTf32(allowed): what runs already keeps the precision it was called with.
-napi_value set_tf32(const Napi::CallbackInfo& info) {
-  EMULSION_CHECK(info[0].IsBoolean(), "allowTf32: expected a boolean");
-  const bool allowed = info[0].As<Napi::Boolean>();
-  if (allowed == tf32_allowed()) return info.Env().Undefined();
-  Instance& owner = instance(info.Env());
-  for (int i = 0; i < owner.device_count(); ++i) owner.device(i).wait();
-  allow_tf32(allowed);
-  return info.Env().Undefined();
+// tf32(allowed) for what is called from here on; tf32() only asks. -> whether TF32 is allowed.
+napi_value tf32(const Napi::CallbackInfo& info) {
+  if (info.Length() > 0) {
+    EMULSION_CHECK(info[0].IsBoolean(), "tf32: expected a boolean");
+    const bool allowed = info[0].As<Napi::Boolean>();
+    if (allowed != tf32_allowed()) {
+      Instance& owner = instance(info.Env());
+      for (int i = 0; i < owner.device_count(); ++i) owner.device(i).wait();
+      allow_tf32(allowed);
+    }
+  }
+  return Napi::Boolean::New(info.Env(), tf32_allowed());
 }
 
 #if defined(EMULSION_HAS_cuda)
@@ -329,7 +332,6 @@ napi_value engine(const Napi::CallbackInfo& info) {
   result.Set("levels", levels);
   result.Set("level", Napi::String::New(env, level_name(active_level())));
   result.Set("threads", Napi::Number::New(env, cpu::num_threads()));
-  result.Set("tf32", Napi::Boolean::New(env, tf32_allowed()));
   result.Set("kernels", names);
 #if defined(EMULSION_HAS_cuda)
   result.Set("cuda", describe(env, cuda_info()));
@@ -380,7 +382,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   define<replay>(env, exports, "replay");
   define<release_graph>(env, exports, "releaseGraph");
   define<set_threads>(env, exports, "setNumThreads");
-  define<set_tf32>(env, exports, "allowTf32");
+  define<tf32>(env, exports, "tf32");
   define<engine>(env, exports, "engine");
   define<set_error_factory>(env, exports, "setErrorFactory");
   for (const Kernel& kernel : kernels(level)) {

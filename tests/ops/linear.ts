@@ -86,6 +86,14 @@ export default {
     fused('few rows, wide', [2], 100, 200, 'silu'),
     fused('more rows than the turned form takes', [101], 40, 20, 'gelu'),
     fused('no leading axis', [], 5, 6, 'silu'),
+    // A GPU's tiles, with rests.
+    fused('wide tiles, gelu', [2, 252], 104, 120, 'gelu'),
+    fused('narrower tiles', [504], 40, 104),
+    fused('narrow tiles, silu', [504], 72, 88, 'silu'),
+    fused('wide tiles, geglu', [504], 72, 232, 'geglu'),
+    fused('narrower tiles, geglu of an odd half', [504], 40, 202, 'geglu'),
+    fused('a split depth, geglu', [12], 640, 48, 'geglu'),
+    fused('a deep row, geglu', [1], 640, 24, 'geglu'),
     {
       name: 'without bias',
       inputs: { x: [4, 7], weight: [3, 7] },

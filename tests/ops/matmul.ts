@@ -8,17 +8,26 @@ const turned = (x: NdArray): NdArray => {
 };
 
 // One product through all four ways to store its operands.
-const transposes = (rows: number, depth: number, columns: number): OpCases['cases'] =>
+const transposes = (
+  rows: number,
+  depth: number,
+  columns: number,
+  options: { batch?: number[]; brief?: true } = {},
+): OpCases['cases'] =>
   [0, 1, 2, 3].map((way) => {
     const [transposeA, transposeB] = [way % 2 === 1, way >= 2];
+    const { batch = [], brief } = options; // brief: against the float64 engine, without gradients
     return {
-      name: `${rows}x${depth}x${columns}${transposeA ? ', a transposed' : ''}${transposeB ? ', b transposed' : ''}`,
+      name: `${[...batch, rows].join('x')}x${depth}x${columns}${transposeA ? ', a transposed' : ''}${transposeB ? ', b transposed' : ''}`,
       inputs: {
-        a: transposeA ? [depth, rows] : [rows, depth],
+        a: [...batch, ...(transposeA ? [depth, rows] : [rows, depth])],
         b: transposeB ? [columns, depth] : [depth, columns],
       },
+      grad: !brief,
       run: ({ a, b }) => matmul(a, b, { transposeA, transposeB }),
-      reference: ({ a, b }) => product(transposeA ? turned(a) : a, transposeB ? turned(b) : b),
+      reference: brief
+        ? undefined
+        : ({ a, b }) => product(transposeA ? turned(a) : a, transposeB ? turned(b) : b),
       tolerance: 'matmul',
       reduction: depth,
     };
@@ -42,6 +51,24 @@ export default {
     ...transposes(15, 700, 33), // deep: the gradient of weights
     ...transposes(1, 300, 37), // one row: B read in place
     ...transposes(20, 530, 48),
+    // A GPU's tiles: wide ones with a rest, more bands than one, the depth split, few rows or columns.
+    ...transposes(504, 136, 120, { batch: [2], brief: true }),
+    ...transposes(504, 104, 104, { brief: true }),
+    ...transposes(504, 104, 88, { brief: true }),
+    ...transposes(1104, 24, 104, { brief: true }),
+    ...transposes(24, 640, 40),
+    ...transposes(3, 528, 72),
+    ...transposes(70, 40, 2),
+    {
+      name: 'a depth that is summed in parts',
+      inputs: { a: [540000, 8], b: [540000, 1] },
+      run: ({ a, b }) => matmul(a, b, { transposeA: true }),
+      tolerance: 'matmul',
+      reduction: 540000,
+      dtypes: ['bfloat16'],
+      grad: false,
+      large: true,
+    },
     {
       name: 'one by one',
       inputs: { a: [1, 1], b: [1, 1] },
