@@ -5,9 +5,11 @@ import { join } from 'node:path';
 
 const fix = process.argv.includes('--fix');
 const cache = '.cache';
-const native = readdirSync('native', { recursive: true, encoding: 'utf8' })
-  .filter((name) => /\.(h|cc|cu|cuh)$/.test(name))
-  .map((name) => join('native', name));
+const native = ['native', 'tests/emulator'].flatMap((folder) =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(h|cc|cu|cuh)$/.test(name))
+    .map((name) => join(folder, name)),
+);
 
 const checks = [
   ['prettier', fix ? '--write' : '--check', '--log-level', 'warn', '--cache']

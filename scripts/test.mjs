@@ -1,13 +1,14 @@
-// npm test: setup, lint, type check, and every test; then one line that counts them. Arguments go to
-// vitest: `npm test -- tests/graph.test.ts` runs that file, without the other checks.
+// npm test: setup, lint, type check, and every test, on the machine's devices and on an emulated GPU; then
+// one line that counts them. Arguments go to vitest: `npm test -- tests/graph.test.ts` runs that file,
+// without the other checks.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { hasCMake } from './prerequisites.mjs';
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
 const selection = process.argv.slice(2);
-const report = '.cache/vitest.json';
 
 function run(what, command, ...args) {
   const start = Date.now();
@@ -26,21 +27,40 @@ const checks =
     ? [true]
     : [run('lint', 'npm', 'run', '-s', 'lint'), run('types', 'npm', 'run', '-s', 'typecheck')];
 
-mkdirSync(dirname(report), { recursive: true });
-rmSync(report, { force: true });
-const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-const tests = run('tests', 'npx', '--no-install', 'vitest', 'run', ...reporters, ...selection);
+mkdirSync('.cache', { recursive: true });
 
-// A file that could not be loaded has no tests to count: it counts as one failure itself.
-let { passed, failed, skipped } = { passed: 0, failed: 0, skipped: 0 };
-if (existsSync(report)) {
-  const result = JSON.parse(readFileSync(report, 'utf8'));
-  passed = result.numPassedTests;
-  skipped = result.numPendingTests + result.numTodoTests;
+/** Runs tests that report to a file as well, and counts them. */
+function counted(what, file, command, ...args) {
+  rmSync(file, { force: true });
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
+  const ended = run(what, command, ...args, ...reporters, ...selection);
+  if (!existsSync(file)) return { ended, passed: 0, failed: 0, skipped: 0 };
+  const result = JSON.parse(readFileSync(file, 'utf8'));
+  // A file that could not be loaded has no tests to count: it counts as one failure itself.
   const unloaded = result.testResults.filter(
-    (file) => file.status === 'failed' && !file.assertionResults.some((t) => t.status === 'failed'),
+    (each) => each.status === 'failed' && !each.assertionResults.some((t) => t.status === 'failed'),
   );
-  failed = result.numFailedTests + unloaded.length;
+  return {
+    ended,
+    passed: result.numPassedTests,
+    failed: result.numFailedTests + unloaded.length,
+    skipped: result.numPendingTests + result.numTodoTests,
+  };
 }
-console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
-process.exit(tests && checks.every(Boolean) && passed > 0 && failed === 0 ? 0 : 1);
+
+const suites = [counted('tests', '.cache/vitest.json', 'npx', '--no-install', 'vitest', 'run')];
+// What -t leaves out there counts as skipped, and is what the suite above has run.
+if (selection.length === 0 && process.platform === 'linux' && hasCMake()) {
+  const emulated = counted(
+    'emulated GPU',
+    '.cache/vitest_emulated.json',
+    process.execPath,
+    'scripts/test_emulated.mjs',
+  );
+  suites.push({ ...emulated, skipped: 0 });
+}
+
+const total = (key) => suites.reduce((sum, suite) => sum + suite[key], 0);
+console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
+const good = suites.every(({ ended, passed, failed }) => ended && passed > 0 && failed === 0);
+process.exit(good && checks.every(Boolean) ? 0 : 1);

@@ -9,7 +9,6 @@ const info: EngineInfo = {
   levels: ['baseline', 'avx2', 'avx512'],
   level: 'avx2',
   threads: 8,
-  tf32: false,
   kernels: [],
 };
 const facts = (engine: Facts['engine'], settings = {}): Facts => ({
