@@ -1,4 +1,14 @@
-// Two-dimensional convolution, channels last: the three passes and the choice of their kernels.
+// Two-dimensional convolution, channels last: the forward pass, the gradient of the input, and the
+// choice of their kernels.
+//
+// 2·N·P·Q·K·R·S·C/groups operations on N·(H·W·C + P·Q·K) + K·R·S·C/groups elements: tensor cores
+// are the roof of 3x3 filters from some 200 channels on, the filters' bytes where the image is 8x8
+// and the batch small, the image's bytes in first and last layers.
+//
+// The gradient of the input is a convolution of dy with the filters turned around and transposed.
+// They are transposed in scratch memory, 2·K·R·S·C elements moved, so that channels to sum over lie
+// together; turning them is a matter of strides. A stride leaves stride_h · stride_w classes of
+// input pixels, each a convolution of stride 1 with its own taps (conv2d_geometry.cuh).
 #include "ops/conv2d.h"
 
 #include "cuda/conv2d_geometry.cuh"
@@ -21,11 +31,6 @@ __global__ void transpose_filters(const T* from, T* to, int rows, int columns) {
   for (int y = static_cast<int>(threadIdx.y); y < 32; y += static_cast<int>(blockDim.y))
     if (column + y < columns && row + x < rows)
       to[base + static_cast<int64_t>(column + y) * rows + row + x] = tile[x][y];
-}
-
-template <class T>
-__global__ void fill_zeros(T* to, int64_t count) {
-  for (int64_t i = grid_thread(); i < count; i += grid_threads()) to[i] = narrow<T>(0.0f);
 }
 
 void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
@@ -88,7 +93,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
   if (dx.numel() == 0) return;
   dispatch_float(dx.dtype, op, [&]<class T>() {
     if (dy.numel() == 0) {
-      launch(op, fill_zeros<T>, stream_grid(dx.numel()), dx.as<T>(), dx.numel());
+      launch(op, no_gradient<T>, stream_grid(dx.numel()), dx.as<T>(), dx.numel());
       return;
     }
     const Workspace filters(weight.bytes());

@@ -276,6 +276,12 @@ struct WalkEpilogue {
   }
 };
 
+// What an empty result has to say about its inputs.
+template <class T>
+__global__ void no_gradient(T* to, int64_t count) {
+  for (int64_t i = grid_thread(); i < count; i += grid_threads()) to[i] = narrow<T>(0.0f);
+}
+
 // ---- the kernels, T: float, bfloat16, float16
 
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor

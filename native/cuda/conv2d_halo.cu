@@ -17,6 +17,8 @@
 // which a second launch adds in order.
 //
 // float32 runs on TF32 cores: same chunks, same addresses, 8 deep instead of 16.
+//
+// This file is long because the choice of tiles belongs beside the kernel whose limits it knows.
 #include "cuda/conv2d_geometry.cuh"
 #include "cuda/gemm.cuh"
 

@@ -13,11 +13,6 @@
 namespace emulsion::cuda {
 namespace {
 
-template <class T>
-__global__ void fill_zeros(T* to, int64_t count) {
-  for (int64_t i = grid_thread(); i < count; i += grid_threads()) to[i] = narrow<T>(0.0f);
-}
-
 // Copies dy and x so many elements at a time.
 template <class T, int width_dy, int width_x>
 void run_width(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight) {
@@ -57,7 +52,7 @@ void conv2d_backward_weight(const View& dy, const View& x, const Shape& stride,
   if (dweight.numel() == 0) return;
   dispatch_float(dweight.dtype, op, [&]<class T>() {
     if (dy.numel() == 0) {
-      launch(op, fill_zeros<T>, stream_grid(dweight.numel()), dweight.as<T>(), dweight.numel());
+      launch(op, no_gradient<T>, stream_grid(dweight.numel()), dweight.as<T>(), dweight.numel());
       return;
     }
     constexpr int chunk = 16 / sizeof(T);

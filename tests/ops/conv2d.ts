@@ -278,6 +278,8 @@ export default {
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
     rounded('border tiles', [1, 8, 15, 68], [72, 3, 3, 68], { padding: same }),
+    rounded('border tiles, 128 filters', [1, 8, 15, 12], [120, 3, 3, 12], { padding: same }),
+    rounded('border tiles, 112 filters', [1, 8, 15, 12], [224, 3, 3, 12], { padding: same }),
     rounded('large border tiles', [4, 16, 16, 4], [12, 3, 3, 4], { padding: same }),
     rounded('downsampling', [2, 10, 8, 12], [40, 3, 3, 12], {
       stride: [2, 2],
