@@ -128,7 +128,7 @@ const expected: Record<string, RegExp[]> = {
   wrong_parity: [deadlock, arriving, otherReads, unwritten],
   no_fence: [/bytes that a thread has written and no fence.proxy.async has shown/],
   half_fence: [/bytes that a thread has written and no fence.proxy.async has shown/],
-  no_store_barrier: [otherReads, unwritten, /no fence.proxy.async has shown/],
+  no_sync: [otherReads, unwritten, /no fence.proxy.async has shown/],
   no_store_wait: [/a thread returns while its bulk stores may still read shared memory/],
   no_wgmma_fence: [/wgmma without a wgmma.fence before it/],
   no_wgmma_wait: [otherReads, wrongResult],

@@ -17,7 +17,7 @@ enum class Mistake {
   wrong_parity,
   no_fence,
   half_fence,
-  no_store_barrier,
+  no_sync,
   no_store_wait,
   no_wgmma_fence,
   no_wgmma_wait,
@@ -119,13 +119,12 @@ __global__ void multiply(const __grid_constant__ TensorMap a, const __grid_const
           *to = value;  // wrong: no_wgmma_wait
       }
   if (mistake != Mistake::no_fence && mistake != Mistake::half_fence) fence_proxy_async();
-  if (mistake != Mistake::no_store_barrier) barrier_sync(1, 128);
+  if (mistake != Mistake::no_sync) barrier_sync(1, 128);
   if (self == 128) {
     for (int i = 0; i < 2; ++i) {
       const float* from = staged + i * rows * 32;
       const int at[2] = {32 * i, 0};
-      bulk_store(c, from,
-                 at);  // wrong: no_fence, half_fence, no_store_barrier, no_store_wait
+      bulk_store(c, from, at);  // wrong: no_fence, half_fence, no_sync, no_store_wait
     }
     bulk_commit();
     if (mistake != Mistake::no_store_wait) bulk_wait_read<0>();
@@ -213,7 +212,7 @@ const std::vector<Case> hopper_cases = {
     {"wrong_parity", run<bfloat16, Mistake::wrong_parity>, run<bfloat16, Mistake::none>},
     {"no_fence", run<bfloat16, Mistake::no_fence>, run<bfloat16, Mistake::none>},
     {"half_fence", run<bfloat16, Mistake::half_fence>, run<bfloat16, Mistake::none>},
-    {"no_store_barrier", run<bfloat16, Mistake::no_store_barrier>, run<bfloat16, Mistake::none>},
+    {"no_sync", run<bfloat16, Mistake::no_sync>, run<bfloat16, Mistake::none>},
     {"no_store_wait", run<bfloat16, Mistake::no_store_wait>, run<bfloat16, Mistake::none>},
     {"no_wgmma_fence", run<bfloat16, Mistake::no_wgmma_fence>, run<bfloat16, Mistake::none>},
     {"no_wgmma_wait", run<bfloat16, Mistake::no_wgmma_wait>, run<bfloat16, Mistake::none>},
