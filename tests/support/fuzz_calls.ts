@@ -188,6 +188,7 @@ async function fuzzNative(): Promise<void> {
     }
   }
   addon.setNumThreads(threads);
+  addon.tf32(false);
 }
 
 async function fuzzOps(): Promise<void> {
