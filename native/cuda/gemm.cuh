@@ -9,7 +9,7 @@
 // bandwidth where one side is thin. Blocks walk the depth through a ring of tiles filled by
 // cp.async (gemm_tile.cuh), one barrier per 64 bytes of depth; sums leave through shared memory, so
 // that an epilogue sees rows. Two blocks of 128 x 128 use every register of a multiprocessor: their
-// kernels spill up to some ten words that the inner loop hardly touches.
+// kernels spill a few words a thread, the float32 ones up to twenty.
 //
 // An operand is a loader, a kernel argument that knows where tile elements lie. Matrix is the plain
 // one; an implicit product writes its own:
