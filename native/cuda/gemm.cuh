@@ -1,29 +1,34 @@
 // The one engine of matrix products:
 //
-//   C(m, n) = Σk A(m, k) · B(n, k), in float32, handed to an epilogue four (or eight) columns at a
-//   time
+//   C(m, n) = Σk A(m, k) · B(n, k)
+//
+// in float32, handed to an epilogue four or eight columns at a time.
 //
 // 2·M·N·K operations on (M + N)·K + M·N elements: tensor cores are the roof from some hundreds of
 // rows and columns on, shared memory below (hence warps of 64 x 64, 4 KB read per 64 x 64 x 16),
 // bandwidth where one side is thin. Blocks walk the depth through a ring of tiles filled by
 // cp.async (gemm_tile.cuh), one barrier per 64 bytes of depth; sums leave through shared memory, so
-// that an epilogue sees rows.
+// that an epilogue sees rows. Two blocks of 128 x 128 use every register of a multiprocessor: their
+// kernels spill a few words a thread, the float32 ones up to twenty.
 //
-// An operand is a loader: where the elements of tile rows and depths lie. Matrix is the plain one;
-// an implicit product writes its own:
+// An operand is a loader, a kernel argument that knows where tile elements lie. Matrix is the plain
+// one; an implicit product writes its own:
 //
-//   struct Loader {                                 // a kernel argument
+//   struct Loader {
 //     using Element = T;
-//     static constexpr bool deep;                   // contiguous along k, or along the rows
-//     static constexpr int width;                   // elements per copy: 16 bytes, or one element
-//     template <int slots> struct Cursor {          // in registers: a thread's copies of one tile
-//       Cursor(const Loader&, int batch, int first_row, int first_k);   // of the block's first
-//       tile void place(int slot, int row, int k);       // the slot copies tile element (row, k)
-//       and the
-//                                                   // width - 1 behind it along the contiguous
-//                                                   axis
-//       Source<T> source(int slot) const;           // where they are now; invalid: zeros
-//       void advance(int depth);                    // all slots go on along k
+//     static constexpr bool deep;  // contiguous along k, else along the rows
+//     static constexpr int width;  // elements per copy: 16 bytes, or one element
+//
+//     // In registers: a thread's copies of one tile.
+//     template <int slots> struct Cursor {
+//       // Of the block's first tile.
+//       Cursor(const Loader&, int batch, int first_row, int first_k);
+//       // The slot copies tile element (row, k) and the width - 1 next along the contiguous axis.
+//       void place(int slot, int row, int k);
+//       // Where they are now; invalid: zeros.
+//       Source<T> source(int slot) const;
+//       // All slots go on along k.
+//       void advance(int depth);
 //     };
 //   };
 //
@@ -31,14 +36,15 @@
 // not at all. An epilogue is a kernel argument too:
 //
 //   struct Epilogue {
-//     static constexpr int width;                   // 4 or 8
+//     static constexpr int width;  // 4 or 8: columns come in groups of as many
+//     // `left` columns of the matrix begin at `column`, maybe fewer than the width. v is its own.
 //     void operator()(int batch, int row, int column, float (&v)[width], int left) const;
-//   };                                              // column % width = 0; `left` columns are in
-//   the matrix
+//   };
 //
 // Where the result has too few tiles, the depth is split: partial sums go to scratch memory, a
 // second launch adds them in order. How far is a function of the shape alone, so results do not
-// depend on the device.
+// depend on the device. Tensor cores truncate where they add: after 4096 of depth their sums are
+// added to scratch memory in plain float32.
 #pragma once
 
 #include <optional>
@@ -194,6 +200,13 @@ void multiply(const char* op, const A& a, const B& b, const Epilogue& epilogue, 
       else
         with.template operator()<Unit::fma, Fma64>(choice.splits);
     }
+  } else if constexpr (!A::deep && B::deep) {  // rare: few kernels
+    constexpr Candidate candidates[] = {{128, 128, 1100.0}, {64, 64, 600.0}};
+    const Choice choice = choose(p, candidates, tile_depth);
+    if (choice.tiles == 0)
+      with.template operator()<Unit::tensor_cores, Tiles128>(choice.splits);
+    else
+      with.template operator()<Unit::tensor_cores, Tiles64>(choice.splits);
   } else {
     constexpr Candidate candidates[] = {
         {128, 128, 1100.0}, {128, 112, 1060.0}, {128, 96, 1000.0}, {64, 64, 600.0}};

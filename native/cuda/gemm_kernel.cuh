@@ -121,12 +121,16 @@ __host__ __device__ constexpr int rounded_columns(int columns) {
   return (columns + Epilogue::width - 1) / Epilogue::width * Epilogue::width;
 }
 
+// Floats between rows of a slab: 8 or 24 more than a multiple of 32, so that the four rows of eight
+// that half a warp writes lie in different banks.
+constexpr int slab_pitch(int columns) { return columns % 16 == 8 ? columns : columns + 8; }
+
 // The sums of one warp, through its slab of shared memory, to their owner.
 template <class Math, class Epilogue>
 __device__ __forceinline__ void hand_over(const Math& math, float* slab, int first_row,
                                           int first_column, const Place& place, const Work& work,
                                           const Epilogue& epilogue) {
-  constexpr int width = Epilogue::width, pitch = Math::columns + 8;
+  constexpr int width = Epilogue::width, pitch = slab_pitch(Math::columns);
   constexpr int per_row = Math::columns / width;
 #pragma unroll
   for (int s = 0; s < Math::rows / 16; ++s) {
@@ -181,7 +185,7 @@ struct Plan {
   using Math = std::conditional_t<unit == Unit::fma, Fma<TileA, TileB, warp_rows, warp_columns>,
                                   TensorCores<T, TileA, TileB, warp_rows, warp_columns>>;
   static constexpr int stage = TileA::elements + TileB::elements;  // elements
-  static constexpr int slab = 16 * (warp_columns + 8);             // floats, per warp
+  static constexpr int slab = 16 * slab_pitch(warp_columns);       // floats, per warp
   static constexpr size_t shared =
       std::max(Tiles::stages * stage * sizeof(T), Tiles::threads / 32 * slab * sizeof(float));
 };

@@ -15,15 +15,14 @@ namespace emulsion::cuda::gemm {
 constexpr int few = 4;
 constexpr int thin_threads = 128;
 
-// turned: the few rows are B's, hence columns of C.
-template <int warps, bool turned, class Few, class Many, class Epilogue>
+// turned: the few rows are B's, hence columns of C; for epilogues of as many columns.
+template <int warps, class Few, class Many, class Epilogue>
 __global__ void __launch_bounds__(thin_threads)
-    thin_kernel(Few small, Many large, Epilogue epilogue, int few_rows, int many_rows, int depth,
-                int groups, int batches) {
+    thin_kernel(Few small, Many large, Epilogue epilogue, bool turned, int few_rows, int many_rows,
+                int depth, int groups, int batches) {
   using T = typename Many::Element;
   constexpr int width = Many::width, many = Epilogue::width;
   constexpr int groups_per_block = thin_threads / 32 / warps;
-  static_assert(!turned || many == few);
   EMULSION_SHARED(float, total, [thin_threads / 32][few][many]);
   const int group = static_cast<int>(blockIdx.x) * groups_per_block + warp_index() / warps;
   const int batch = group / groups, first = (group - batch * groups) * many;
@@ -73,7 +72,7 @@ __global__ void __launch_bounds__(thin_threads)
     if (turned && r >= few_rows) break;
     for (int warp = 0; warp < warps; ++warp) {
       const auto& part = total[warp_index() / warps * warps + warp];
-      v[r] += turned ? part[r][own] : part[own][r];
+      v[r] += turned ? part[::min(r, few - 1)][own] : part[own][r];
     }
   }
   if (turned)
@@ -82,24 +81,24 @@ __global__ void __launch_bounds__(thin_threads)
     epilogue(batch, own, first, v, many_rows - first);
 }
 
-template <bool turned, class Few, class Many, class Epilogue>
+template <class Few, class Many, class Epilogue>
 void multiply_thin(const char* op, const Few& small, const Many& large, const Epilogue& epilogue,
-                   const Problem& p) {
+                   const Problem& p, bool turned = false) {
   const int64_t few_rows = turned ? p.columns : p.rows, many_rows = turned ? p.rows : p.columns;
   check_extents(op, p);
   const int64_t groups = ceil_div(many_rows, Epilogue::width);
   const auto with = [&]<int warps>() {
     const int64_t blocks = ceil_div(groups * p.batches, thin_threads / 32 / warps);
     EMULSION_CHECK(groups * p.batches < int64_t{1} << 31, op, ": too many products in a batch");
-    launch(op, thin_kernel<warps, turned, Few, Many, Epilogue>,
+    launch(op, thin_kernel<warps, Few, Many, Epilogue>,
            Grid{dim3(static_cast<unsigned>(blocks)), dim3(thin_threads)}, small, large, epilogue,
-           static_cast<int>(few_rows), static_cast<int>(many_rows), static_cast<int>(p.depth),
-           static_cast<int>(groups), static_cast<int>(p.batches));
+           turned, static_cast<int>(few_rows), static_cast<int>(many_rows),
+           static_cast<int>(p.depth), static_cast<int>(groups), static_cast<int>(p.batches));
   };
-  if (p.depth >= 64 * Many::width)
-    with.template operator()<4>();
-  else
-    with.template operator()<1>();
+  if constexpr (Many::width > 1) {
+    if (p.depth < 64 * Many::width) return with.template operator()<1>();
+  }
+  with.template operator()<4>();
 }
 
 }  // namespace emulsion::cuda::gemm

@@ -145,7 +145,7 @@ void run(const View& x, const View& weight, const Outputs<T>& outputs) {
       b{weight.as<T>(), C, static_cast<int>(K), static_cast<int>(C), {}};
   const auto with = [&](const auto& operand, const auto& finish) {
     if (rows <= few)
-      multiply_thin<false>("linear", a, operand, finish, problem);
+      multiply_thin("linear", a, operand, finish, problem);
     else
       multiply("linear", a, operand, finish, problem);
   };

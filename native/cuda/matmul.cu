@@ -94,8 +94,8 @@ void run(const Operand& a, const Operand& b, View& y) {
   };
   const auto thin = [&]<int width>() {
     const auto left = a.matrix<T, true, width>(), right = b.matrix<T, true, width>();
-    a.rows <= few ? multiply_thin<false>("matmul", left, right, store, problem)
-                  : multiply_thin<true>("matmul", right, left, store, problem);
+    a.rows <= few ? multiply_thin("matmul", left, right, store, problem)
+                  : multiply_thin("matmul", right, left, store, problem, true);
   };
   const auto thick = [&]<int width>() {
     if (a.deep)

@@ -191,6 +191,7 @@ async function fuzzNative(): Promise<void> {
     addon.setMemoryLimit(cpu.index, -1);
   }
   addon.setNumThreads(threads);
+  addon.tf32(false);
 }
 
 async function fuzzOps(): Promise<void> {
