@@ -182,6 +182,7 @@ __global__ __launch_bounds__(128) void backward_kernel(Inputs<Stored> in, Cut cu
     else if constexpr (!over_keys)
       step(begin, parity, std::false_type());
   }
+  cp_async_commit();  // with no tile to walk, nobody has committed the first rows
   cp_async_wait<0>();
   __syncthreads();
   if (warp_first >= count) return;
