@@ -1,12 +1,15 @@
 // npm run test:emulated: the CUDA engine's kernels, compiled for the host and run in the emulator of
 // tests/emulator, against the same cases as every device. Linux with GCC; no GPU, no CUDA compiler.
-// Arguments go to vitest: `npm run test:emulated -- -t "^softmax"`.
+// Arguments go to vitest: `npm run test:emulated -- -t "^softmax.*emulated"`.
+//   EMULSION_EMULATOR_SEED=n          another order of threads
+//   EMULSION_EMULATOR_CAPABILITY=90   a Hopper, with its kernels and its shared memory
+//   EMULSION_EMULATOR_LINT=1          names ldmatrix accesses that meet in one bank
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildFolder } from './native_stamp.mjs';
+import { buildFolder, buildOptions } from './native_stamp.mjs';
 
 process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
 if (process.platform !== 'linux') {
@@ -20,15 +23,16 @@ const run = (command, args, env = {}) =>
   spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, ...env } }).status;
 const folder = buildFolder();
 
-// The folder must know how Node builds addons: cmake-js configures it.
+// The folder must know how Node builds addons: cmake-js configures it, as build_native.mjs does.
 if (!existsSync(join(folder, 'CMakeCache.txt'))) {
-  const configured = run('npx', ['--no-install', 'cmake-js', 'configure', '--out', folder]);
-  if (configured !== 0) process.exit(1);
+  const options = Object.entries(buildOptions()).map(([name, value]) => `--CD${name}=${value}`);
+  const cmakeJs = ['--no-install', 'cmake-js', 'configure', '--out', folder, ...options];
+  if (run('npx', cmakeJs) !== 0) process.exit(1);
 }
 const targets = ['emulsion_emulated', 'emulator_faults'];
 const jobs = String(availableParallelism());
 if (run('cmake', ['--build', folder, '--parallel', jobs, '--target', ...targets]) !== 0) {
-  console.error('The emulator was not built; the compiler’s messages are above.');
+  console.error('The emulator was not built; the messages of the compiler are above.');
   process.exit(1);
 }
 

@@ -237,9 +237,9 @@ void run_grid(const char* op, dim3 grid, dim3 dimensions, size_t dynamic_shared,
                  dimensions.x, " x ", dimensions.y, " x ", dimensions.z, " threads");
   EMULSION_CHECK(grid.y <= 65535 && grid.z <= 65535 && grid.x <= 0x7fffffffu, op, ": a grid of ",
                  grid.x, " x ", grid.y, " x ", grid.z, " blocks");
-  EMULSION_CHECK(dynamic_shared <= static_cast<size_t>(portable_shared_bytes), op,
+  EMULSION_CHECK(dynamic_shared <= static_cast<size_t>(shared_bytes()), op,
                  ": too much shared memory: ", dynamic_shared, " bytes dynamic, of ",
-                 portable_shared_bytes);
+                 shared_bytes());
   thread_local std::unique_ptr<Machine> own;
   if (!own) own = std::make_unique<Machine>();
   Launch launch(call.call, call.bytes);
@@ -254,6 +254,7 @@ void run_grid(const char* op, dim3 grid, dim3 dimensions, size_t dynamic_shared,
   block.threads.resize(threads);
   block.warps.resize((threads + warp_size - 1) / warp_size);
   block.ready = 0;
+  block.conflicts = {};
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
   // Any order is legal; half of the launches run backwards.
   const bool backwards = machine->roll(2) == 1;
@@ -265,8 +266,13 @@ void run_grid(const char* op, dim3 grid, dim3 dimensions, size_t dynamic_shared,
     run_block(dynamic_shared);
   }
   const std::string error = std::move(block.error);
+  const Conflicts conflicts = block.conflicts;
   current = nullptr;
   machine = nullptr;
+  if (conflicts.worst > 1)
+    std::fprintf(stderr, "lint: %s: ldmatrix with %d rows in one bank, %s, of %s\n", op,
+                 conflicts.worst, source_line(conflicts.site).c_str(),
+                 function_name(call.kernel).c_str());
   if (!error.empty())
     fail(ErrorCode::internal, op, ": ", error, " of ", function_name(call.kernel));
 }
@@ -321,12 +327,12 @@ void* static_shared_memory(const void* tag, const char* file, int line, size_t b
   {
     const AsHost host;
     array = shared.static_array(tag, file, line, bytes);
-    fits = array && shared.asked() <= static_cast<size_t>(portable_shared_bytes);
+    fits = array && shared.asked() <= static_cast<size_t>(shared_bytes());
     if (!fits)
       machine->block.error =
           "too much shared memory: " + std::to_string(shared.asked() - shared.dynamic_bytes()) +
           " bytes of arrays and " + std::to_string(shared.dynamic_bytes()) + " dynamic, of " +
-          std::to_string(portable_shared_bytes) + "; the array at " + short_path(file) + ":" +
+          std::to_string(shared_bytes()) + "; the array at " + short_path(file) + ":" +
           std::to_string(line);
   }
   if (!fits) abandon();

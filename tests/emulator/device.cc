@@ -26,8 +26,8 @@ class ArenaMemory final : public HostMemory {
 namespace emulsion::cuda {
 
 const Limits& limits() {
-  static const Limits portable{4, emulator::portable_shared_bytes, emulator::portable_capability};
-  return portable;
+  static const Limits chosen{4, emulator::shared_bytes(), emulator::capability()};
+  return chosen;
 }
 
 Fault* fault_slot() {

@@ -121,6 +121,12 @@ struct WarpGroup {
   std::vector<Product> products;
 };
 
+// The worst that EMULSION_EMULATOR_LINT=1 has seen of shared memory's banks.
+struct Conflicts {
+  int worst = 1;
+  const void* site = nullptr;
+};
+
 struct Block {
   const char* op = nullptr;
   const Call* call = nullptr;
@@ -140,6 +146,7 @@ struct Block {
   std::vector<NamedBarrier> named;
   std::vector<BulkCopy> jobs;
   std::vector<WarpGroup> groups;
+  Conflicts conflicts;
   std::string error;
 };
 
@@ -152,6 +159,7 @@ struct Machine {
   uint64_t clock = 1;
   uint64_t random = 0x9e3779b97f4a7c15ull;
   void* scheduler = nullptr;
+  float group_a[64 * 16], group_b[16 * 256];  // operands of a warpgroup
 
   Machine();
   uint32_t roll(uint32_t below) {
@@ -162,7 +170,8 @@ struct Machine {
   }
 };
 
-// Of this queue thread; null where no kernel runs. The model spares the hooks a call.
+// Of this queue thread; null where no kernel runs. The model spares the hooks a call, and takes the
+// image's thread-local memory from what the process has set aside: a kilobyte or so.
 #define EMULSION_FAST_TLS __attribute__((tls_model("initial-exec")))
 extern thread_local constinit Thread* current EMULSION_FAST_TLS;
 extern thread_local constinit Machine* machine EMULSION_FAST_TLS;

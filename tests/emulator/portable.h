@@ -1,9 +1,21 @@
-// What every GPU since sm_80 offers: the emulated device has that and no more.
+// What the emulated device offers. By default what every GPU since sm_80 has and no more, so that
+// kernels are proven for all of them; EMULSION_EMULATOR_CAPABILITY=90 makes it a Hopper.
 #pragma once
+
+#include <cstdlib>
+#include <cstring>
 
 namespace emulsion::emulator {
 
-constexpr int portable_shared_bytes = 99 << 10;
-constexpr int portable_capability = 80;
+inline int capability() {
+  static const int chosen = [] {
+    const char* wanted = std::getenv("EMULSION_EMULATOR_CAPABILITY");
+    return wanted && std::strcmp(wanted, "90") == 0 ? 90 : 80;
+  }();
+  return chosen;
+}
+
+// Shared memory that a block may have.
+inline int shared_bytes() { return (capability() == 90 ? 227 : 99) << 10; }
 
 }  // namespace emulsion::emulator

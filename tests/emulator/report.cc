@@ -6,7 +6,9 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
+#include <mutex>
 
 #include "machine.h"
 
@@ -20,6 +22,36 @@ const void* offset_in_image(const void* site) {
   if (!site || !dladdr(site, &info)) return nullptr;
   return reinterpret_cast<const void*>(static_cast<const char*>(site) -
                                        static_cast<const char*>(info.dli_fbase));
+}
+
+std::string look_up(const void* site) {
+  Dl_info info;
+  if (!site || !dladdr(site, &info) || !info.dli_fname) return "an unknown place";
+  const auto offset = reinterpret_cast<uintptr_t>(offset_in_image(site)) - 1;
+  char command[4200];
+  std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%zx 2>/dev/null", info.dli_fname,
+                static_cast<size_t>(offset));
+  std::string text;
+  int frames = 0;
+  if (FILE* pipe = popen(command, "r")) {
+    char line[1024];
+    while (std::fgets(line, sizeof line, pipe)) {
+      std::string frame = line;
+      if (const auto end = frame.find_first_of(" \n"); end != std::string::npos) frame.resize(end);
+      // How launches call kernels is nobody's concern.
+      if (frame.find("/include/cuda/launch.h") != std::string::npos) break;
+      if (frames == 4 || frame.find("??") != std::string::npos) continue;
+      text += (frames++ ? ", called at " : "") + short_path(frame);
+    }
+    pclose(pipe);
+  }
+  if (!frames) {
+    char address[64];
+    std::snprintf(address, sizeof address, "code address 0x%zx (addr2line of binutils names lines)",
+                  static_cast<size_t>(offset));
+    return address;
+  }
+  return text;
 }
 
 struct Image {
@@ -57,35 +89,13 @@ std::string short_path(const std::string& path) {
 }
 
 std::string source_line(const void* site) {
-  Dl_info info;
-  if (!site || !dladdr(site, &info) || !info.dli_fname) return "an unknown place";
-  const auto offset = reinterpret_cast<uintptr_t>(offset_in_image(site)) - 1;
-  char command[4200];
-  std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%zx 2>/dev/null", info.dli_fname,
-                static_cast<size_t>(offset));
-  std::string text;
-  int frames = 0;
-  if (FILE* pipe = popen(command, "r")) {
-    char line[1024];
-    while (std::fgets(line, sizeof line, pipe)) {
-      std::string frame = line;
-      if (const auto end = frame.find_first_of(" \n"); end != std::string::npos) frame.resize(end);
-      // How launches call kernels is nobody's concern.
-      if (frame.find("/include/cuda/launch.h") != std::string::npos) break;
-      if (frames == 4 || frame.find("??") != std::string::npos) continue;
-      text += (frames++ ? ", called at " : "") + short_path(frame);
-    }
-    pclose(pipe);
-  }
-  if (!frames) {
-    char address[64];
-    std::snprintf(address, sizeof address, "code address 0x%zx (addr2line of binutils names lines)",
-                  static_cast<size_t>(offset));
-    return address;
-  }
-  return text;
+  static std::mutex mutex;
+  static auto& known = *new std::map<const void*, std::string>;
+  std::lock_guard lock(mutex);
+  auto [entry, is_new] = known.try_emplace(site);
+  if (is_new) entry->second = look_up(site);
+  return entry->second;
 }
-
 bool same_place(const void* one, const void* other) {
   const AsHost host;
   return one == other || source_line(one) == source_line(other);

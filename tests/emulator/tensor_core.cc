@@ -1,4 +1,6 @@
 // ldmatrix and mma.sync, by the layouts of the PTX ISA ("Warp Level Matrix Instructions").
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "machine.h"
@@ -13,7 +15,22 @@ struct Load {
   bool trans;
 };
 
+// Rows of one matrix are read together: those in the same 16 bytes of the 128 that banks give at a
+// time wait for each other.
+void count_conflicts(void** lanes, int matrix, const void* site) {
+  int slots[8] = {}, worst = 0;
+  for (int i = 0; i < 8; ++i) {
+    const void* row = static_cast<Load*>(lanes[8 * matrix + i])->row;
+    bool again = false;
+    for (int j = 0; j < i; ++j) again |= static_cast<Load*>(lanes[8 * matrix + j])->row == row;
+    if (!again) worst = std::max(worst, ++slots[machine->shared.offset(row) / 16 % 8]);
+  }
+  Conflicts& seen = machine->block.conflicts;
+  if (worst > seen.worst) seen = {worst, site};
+}
+
 void load(void** lanes, uint32_t, const void* site) {
+  static const bool lint = std::getenv("EMULSION_EMULATOR_LINT") != nullptr;
   const auto of = [&](int lane) { return static_cast<Load*>(lanes[lane]); };
   const int count = of(0)->count;
   const bool trans = of(0)->trans;
@@ -24,6 +41,7 @@ void load(void** lanes, uint32_t, const void* site) {
       access_as_lane(8 * j + i, row, 16, site);
       std::memcpy(matrix[i], row, 16);
     }
+    if (lint) count_conflicts(lanes, j, site);
     for (int lane = 0; lane < 32; ++lane) {
       const int g = lane / 4, t = lane % 4;
       const uint16_t low = trans ? matrix[2 * t][g] : matrix[g][2 * t];

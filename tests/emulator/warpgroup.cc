@@ -11,7 +11,7 @@
 namespace emulsion::emulator {
 namespace {
 
-constexpr int group_size = 128, rows = 64, most_depth = 16, most_columns = 256;
+constexpr int group_size = 128, rows = 64, most_depth = 16;
 
 WarpGroup& group_of(const Thread& thread) {
   return machine->block.groups[static_cast<size_t>(thread.number / group_size)];
@@ -130,7 +130,7 @@ void compute(WarpGroup& group, const void* site) {
   const Operands& first = *all[0];
   const Moment agent = moment_of_group(*current, number);
   const int depth = first.type == Operands::tf32 ? 8 : 16, columns = first.columns;
-  static thread_local float a[rows * most_depth], b[most_depth * most_columns];
+  float *a = machine->group_a, *b = machine->group_b;
   for (const Operands* const* each = all; each < all + group_size; ++each)
     if ((*each)->a != first.a || (*each)->b != first.b || (*each)->accumulate != first.accumulate ||
         (*each)->columns != columns)
@@ -155,7 +155,7 @@ void compute(WarpGroup& group, const void* site) {
     }
   } else {
     fetch(agent, first.a, rows, depth, first.type, first.a_transposed, site,
-          [](int i, int k, float value) { a[i * most_depth + k] = value; });
+          [&](int i, int k, float value) { a[i * most_depth + k] = value; });
   }
   fetch(agent, first.b, columns, depth, first.type, first.b_transposed, site,
         [&](int j, int k, float value) { b[k * columns + j] = value; });
