@@ -8,11 +8,12 @@
 // outside of a matrix with zeros.
 //
 // A step of 128 x 256 x 64 takes 1024 clocks of tensor cores at their peak and 48 KB from the
-// second-level cache: 85 operations per byte against 64 of 128 x 128, of which two blocks share a
-// multiprocessor so that one's epilogue runs beside the other's products. Blocks stay for several
-// tiles: the copies of the next one run beside the epilogue. Operands may lie either way round
-// (wgmma takes 16-bit tiles transposed). Sums leave through slabs of their own, with the epilogues,
-// the splits and the carried sums of gemm_kernel.cuh.
+// second-level cache: 85 operations per byte. Such blocks stay for several tiles, so that the
+// copies of the next one run beside the epilogue. 128 x 128, for smaller shapes, has 64 operations
+// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
+//
+// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave through
+// shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
 #pragma once
 
 #include "cuda/descriptor.cuh"
@@ -21,24 +22,26 @@
 
 namespace emulsion::cuda::gemm {
 
-// `piece`: columns that leave a warp at once.
-template <int columns_, int stages_, int residents_, int piece_>
+// Blocks that have a multiprocessor to themselves stay for several tiles.
+template <int columns_, int stages_, int residents_>
 struct HopperTiles {
   static constexpr int rows = 128, columns = columns_, depth = 64;
+  static constexpr int stages = stages_, residents = residents_;
+  static constexpr bool stays = residents == 1;
   static constexpr int warps = 8;  // that multiply
-  // A whole warpgroup copies where its registers are needed: they change hands by warpgroups. Else
-  // one warp.
-  static constexpr bool moves_registers = columns > 128;
-  static constexpr int threads = 32 * (warps + (moves_registers ? 4 : 1));
-  static constexpr int stages = stages_, residents = residents_, piece = piece_;
+  // Registers change hands by whole warpgroups; where there are enough, one warp copies.
+  static constexpr int threads = 32 * (warps + (stays ? 4 : 1));
 
   static constexpr int line = 128;  // bytes
   static constexpr int tile_a = rows * line, stage = tile_a + columns * line;
-  static constexpr int slab = 16 * (piece + 8);  // floats, per warp
-  static constexpr size_t shared =
-      stages * stage + warps * slab * sizeof(float) + 2 * stages * sizeof(uint64_t);
+  // Of the sums on their way out: columns that leave a warp at once, floats per warp, bytes. Those
+  // of the only tile take the ring's place.
+  static constexpr int piece = stays ? 32 : columns, slab = 16 * (piece + 8),
+                       slabs = warps * slab * sizeof(float);
+  static constexpr int ring = stages * stage, barriers = ring + (stays ? slabs : 0);
+  static constexpr size_t shared = barriers + 2 * stages * sizeof(uint64_t);
   static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
-  static_assert(columns % 64 == 0 && columns % piece == 0);
+  static_assert(columns % 64 == 0 && columns % piece == 0 && (stays || slabs <= ring));
 };
 
 // A tile's boxes, `extent` rows of the operand from `row` and 64 deep from `k`.
@@ -83,6 +86,7 @@ struct RingPlace {
     stage = 0;
     parity ^= 1;
   }
+  __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
 };
 
 // 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
@@ -124,8 +128,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
 #else
   constexpr int stages = Tiles::stages;
   unsigned char* const ring = dynamic_shared();
-  float* const slabs = reinterpret_cast<float*>(ring + stages * Tiles::stage);
-  uint64_t* const full = reinterpret_cast<uint64_t*>(slabs + Tiles::warps * Tiles::slab);
+  float* const slabs = reinterpret_cast<float*>(ring + (Tiles::stays ? Tiles::ring : 0));
+  uint64_t* const full = reinterpret_cast<uint64_t*>(ring + Tiles::barriers);
   uint64_t* const empty = full + stages;
   const int warp = warp_index();
   if (warp == Tiles::warps && lane_index() == 0) {
@@ -144,7 +148,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   };
   RingPlace<stages> at;
   if (warp >= Tiles::warps) {
-    if constexpr (Tiles::moves_registers) setmaxnreg_dec<40>();
+    if constexpr (Tiles::stays) setmaxnreg_dec<40>();
     if (warp > Tiles::warps || lane_index() != 0) return;
 #pragma unroll 1
     for (int item = static_cast<int>(blockIdx.x); item < items;
@@ -166,7 +170,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     return;
   }
 
-  if constexpr (Tiles::moves_registers) setmaxnreg_inc<232>();
+  if constexpr (Tiles::stays) setmaxnreg_inc<232>();
   constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
   constexpr int multipliers = 32 * Tiles::warps;
   const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
@@ -182,42 +186,41 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
 #pragma unroll 1
   for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
     const Place place(work, item);
-    const int steps = steps_of(place);
-    bool fresh = true;  // nothing summed yet
-    int held = -1;      // the stage that a product under way may read
+    int summed = 0;  // steps since the sums were empty
+    bool has_carried = false;
 #pragma unroll 1
-    for (int step = 0; step < steps; ++step, at.advance()) {
+    for (int left = steps_of(place); left > 0; --left, at.advance()) {
       mbarrier_wait(full + at.stage, at.parity);
       wgmma_fence();
 #pragma unroll
       for (int k = 0; k < Tiles::depth / 16; ++k)
         wgmma<T, Tiles::columns, lines_a == Lines::wide, lines_b == Lines::wide>(
             sums, tiles_a(at.stage * Tiles::stage, k), tiles_b(at.stage * Tiles::stage, k),
-            !fresh || k > 0);
+            summed > 0 || k > 0);
       wgmma_commit();
-      fresh = false;
       wgmma_wait<1>();
-      if (held >= 0) give_back(held);
-      held = at.stage;
-      if (work.carried && (step + 1) % carry_every == 0 && step + 1 < steps) {
+      if (summed > 0) give_back(at.previous());
+      if (++summed == carry_every && work.carried && left > 1) {
         wgmma_wait<0>(sums);
-        give_back(held);
-        held = -1;
-        if (step + 1 > carry_every) add_carried(sums, carried(), multipliers);
+        give_back(at.stage);
+        if (has_carried) add_carried(sums, carried(), multipliers);
 #pragma unroll
         for (int i = 0; i < Tiles::columns / 2; i += 4)
           carried()[i / 4 * multipliers] = {{sums[i], sums[i + 1], sums[i + 2], sums[i + 3]}};
-        fresh = true;
+        has_carried = true;
+        summed = 0;
       }
     }
     wgmma_wait<0>(sums);
-    if (held >= 0) give_back(held);
-    if (work.carried && steps > carry_every) add_carried(sums, carried(), multipliers);
+    give_back(at.previous());
+    if (has_carried) add_carried(sums, carried(), multipliers);
+    if constexpr (!Tiles::stays) barrier_sync(1, multipliers);  // the ring has been read
     const int row = place.row_tile * Tiles::rows + 16 * warp;
 #pragma unroll
     for (int i = 0; i < Tiles::columns; i += Tiles::piece)
       hand_over(Piece<Tiles::piece>{sums + i / 2}, slabs + warp * Tiles::slab, row,
                 place.column_tile * Tiles::columns + i, place, work, epilogue);
+    if constexpr (!Tiles::stays) return;
   }
 #endif
 }
@@ -229,7 +232,7 @@ void run_hopper(const char* op, const Boxes<lines_a>& a, const Boxes<lines_b>& b
   Division division(op, p, {Tiles::rows, Tiles::columns, Tiles::depth}, splits,
                     rounded_columns<Epilogue>(static_cast<int>(p.columns)), Tiles::longest_sum);
   const int64_t blocks =
-      std::min<int64_t>(division.items, int64_t{Tiles::residents} * limits().multiprocessors);
+      Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
   division.carry(blocks);
   launch(op, hopper_kernel<T, Tiles, lines_a, lines_b, Epilogue>,
          Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), Tiles::shared},
@@ -238,8 +241,8 @@ void run_hopper(const char* op, const Boxes<lines_a>& a, const Boxes<lines_b>& b
   division.add(op, epilogue);
 }
 
-using Hopper256 = HopperTiles<256, 4, 1, 32>;
-using Hopper128 = HopperTiles<128, 3, 2, 16>;
+using Hopper256 = HopperTiles<256, 4, 1>;
+using Hopper128 = HopperTiles<128, 3, 2>;
 
 // Loaders that bulk copies can stand in for.
 template <class Loader>
