@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   };
   RingPlace<stages> at;
   if (warp >= Tiles::warps) {
-    if constexpr (Tiles::stays) setmaxnreg_dec<40>();
+    if constexpr (Tiles::stays) setmaxnreg_dec<56>();
     if (warp > Tiles::warps || lane_index() != 0) return;
 #pragma unroll 1
     for (int item = static_cast<int>(blockIdx.x); item < items;
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     return;
   }
 
-  if constexpr (Tiles::stays) setmaxnreg_inc<232>();
+  if constexpr (Tiles::stays) setmaxnreg_inc<224>();
   constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
   constexpr int multipliers = 32 * Tiles::warps;
   const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
