@@ -340,6 +340,12 @@ class CudaDevice final : public Device, private MemorySource {
 }  // namespace
 
 const Limits& limits() { return running->limits(); }
+
+bool hopper_level() {
+  static const bool wanted = has_hopper_code() && !portable_kernels_wanted();
+  return wanted && limits().capability == 90;
+}
+
 Fault* fault_slot() { return running->fault(); }
 
 Workspace::Workspace(int64_t bytes)

@@ -47,114 +47,23 @@
 // added to scratch memory in plain float32.
 #pragma once
 
-#include <optional>
-
-#include "cuda/gemm_kernel.cuh"
-#include "cuda/host.h"
+#include "cuda/gemm_hopper.cuh"
+#include "cuda/gemm_plan.cuh"
 
 namespace emulsion::cuda::gemm {
-
-struct Problem {
-  int64_t rows, columns, depth, batches = 1;
-};
-
-// Indices within a matrix are 32-bit numbers.
-inline void check_extents(const char* op, const Problem& p) {
-  constexpr int64_t most = (int64_t{1} << 31) - 256;
-  EMULSION_CHECK(p.rows < most && p.columns < most && p.depth < most && p.batches < most, op,
-                 ": a product of ", p.rows, " x ", p.depth, " x ", p.columns, ", ", p.batches,
-                 " times, is too large");
-}
-
-// A choice of tiles: multiply-adds per clock that a multiprocessor does with them.
-struct Candidate {
-  int rows, columns;
-  double rate;
-};
-
-struct Choice {
-  size_t tiles;  // index of the candidate
-  int splits;
-};
-
-// Estimated clocks. Blocks on one multiprocessor share it; one alone cannot fill it.
-inline double clocks(const Problem& p, const Candidate& tiles, int tile_depth, int splits,
-                     int multiprocessors) {
-  const int64_t blocks =
-      ceil_div(p.rows, tiles.rows) * ceil_div(p.columns, tiles.columns) * p.batches * splits;
-  const int64_t depth = ceil_div(ceil_div(p.depth, tile_depth), splits) * tile_depth;
-  const double block = tiles.rows * tiles.columns * (depth / tiles.rate + 1.0 / 16);
-  const double share = static_cast<double>(ceil_div(blocks, multiprocessors));
-  const double moved = 8.0 * splits * p.rows * p.columns * p.batches;  // partial sums, out and in
-  return block * std::max(share, 1.6) + (splits > 1 ? 4000 + moved / 2300 : 0);
-}
-
-// The split for a device of a nominal size, so that it is a function of the shape; then tiles,
-// which change no sum, for the device at hand.
-template <size_t count>
-Choice choose(const Problem& p, const Candidate (&candidates)[count], int tile_depth) {
-  constexpr int nominal = 132;
-  constexpr int64_t most_partial = int64_t{1} << 26;
-  constexpr int least_steps = 4;
-  const int64_t steps = ceil_div(p.depth, tile_depth), outputs = p.rows * p.columns * p.batches;
-  Choice best{0, 1};
-  double least = INFINITY;
-  for (int splits : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128}) {
-    if (splits > 1 && (steps < least_steps * splits || outputs * splits > most_partial)) break;
-    for (const Candidate& each : candidates) {
-      const double time = clocks(p, each, tile_depth, splits, nominal);
-      if (time < least) {
-        least = time;
-        best.splits = splits;
-      }
-    }
-  }
-  least = INFINITY;
-  for (size_t i = 0; i < count; ++i) {
-    const double time = clocks(p, candidates[i], tile_depth, best.splits, limits().multiprocessors);
-    if (time < least) {
-      least = time;
-      best.tiles = i;
-    }
-  }
-  return best;
-}
 
 template <Unit unit, class Tiles, class A, class B, class Epilogue>
 void run(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p,
          int splits) {
   using P = Plan<unit, typename A::Element, Tiles, A::deep, B::deep>;
   check_extents(op, p);
-  const int64_t steps = ceil_div(p.depth, P::TileA::depth),
-                per_split = std::max<int64_t>(1, ceil_div(steps, splits)),
-                parts = std::max<int64_t>(1, ceil_div(steps, per_split)),
-                row_tiles = ceil_div(p.rows, Tiles::rows),
-                column_tiles = ceil_div(p.columns, Tiles::columns),
-                blocks = row_tiles * column_tiles * parts * p.batches;
-  EMULSION_CHECK(blocks < int64_t{1} << 31, op, ": a product of ", p.rows, " x ", p.depth, " x ",
-                 p.columns, ", ", p.batches, " times, is too large");
-  const auto small = [](int64_t value) { return static_cast<int>(value); };
-  Work work{small(p.rows), small(p.columns), small(row_tiles), small(column_tiles),
-            small(steps),  small(per_split), small(parts),     small(p.batches),
-            nullptr,       nullptr};
-  std::optional<Workspace> partial, carried;
-  if (parts > 1) {
-    partial.emplace(parts * p.batches * p.rows * rounded_columns<Epilogue>(work.columns) *
-                    static_cast<int64_t>(sizeof(float)));
-    work.partial = partial->as<float>();
-  }
-  if (P::Math::longest_sum > 0 && per_split * P::TileA::depth > P::Math::longest_sum) {
-    carried.emplace(blocks * Tiles::rows * Tiles::columns * static_cast<int64_t>(sizeof(float)));
-    work.carried = carried->as<Pack<float>>();
-  }
+  Division division(op, p, {Tiles::rows, Tiles::columns, P::TileA::depth}, splits,
+                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), P::Math::longest_sum);
+  division.carry(division.items);
   launch(op, gemm_kernel<unit, Tiles, A, B, Epilogue>,
-         Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), P::shared}, a, b, epilogue,
-         work);
-  if (parts > 1)
-    launch(op, add_splits<Epilogue>,
-           stream_grid(p.batches * p.rows * ceil_div(p.columns, Epilogue::width)),
-           static_cast<const float*>(work.partial), work.splits, work.batches, work.rows,
-           work.columns, epilogue);
+         Grid{dim3(static_cast<unsigned>(division.items)), dim3(Tiles::threads), P::shared}, a, b,
+         epilogue, division.work);
+  division.add(op, epilogue);
 }
 
 // Tiles by unit; stages x 64 bytes of depth. The float32 ones come in 256 threads of 8 x 8 sums,
@@ -173,6 +82,8 @@ template <class A, class B, class Epilogue>
 void multiply(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p) {
   using T = typename A::Element;
   static_assert(__is_same(T, typename B::Element));
+  if constexpr (Boxed<A> && Boxed<B>)
+    if (multiply_hopper(op, a, b, epilogue, p)) return;
   constexpr int chunk = 16 / sizeof(T), tile_depth = 64 / sizeof(T);
   constexpr bool whole = A::width == chunk && B::width == chunk;
   const auto with = [&]<Unit unit, class Tiles>(int splits) {

@@ -2,8 +2,11 @@
 // of a split product.
 #pragma once
 
+#include <optional>
+
 #include "cuda/gemm_tile.cuh"
 #include "cuda/host.h"
+#include "cuda/tensor_box.h"
 
 namespace emulsion::cuda::gemm {
 
@@ -28,6 +31,18 @@ struct Batches {
   }
 };
 
+// How bulk copies (gemm_hopper.cuh) see an operand's tiles, by the coordinates of their boxes:
+// (k, row, batch), (row, k, batch) or (k, 0, 0, row / 8), eight rows being two fours.
+enum class Lines { deep, wide, paired };
+
+template <Lines lines_>
+struct Boxes {
+  static constexpr Lines lines = lines_;
+  const void* base;
+  TensorBox box;
+  bool batched;  // else one matrix for all batches
+};
+
 // A matrix in memory. deep_: rows x depth, row-major; else depth x rows.
 template <class T, bool deep_, int width_>
 struct Matrix {
@@ -39,6 +54,22 @@ struct Matrix {
   int64_t pitch;  // elements between lines
   int rows, depth;
   Batches batches;
+
+  // Boxes of `along` contiguous elements by `across`, where one stride leads from batch to batch.
+  using Found = Boxes<deep ? Lines::deep : Lines::wide>;
+  std::optional<Found> boxes(int along, int across) const {
+    if (batches.axes > 1) return {};
+    constexpr int64_t size = sizeof(T);
+    const bool batched = batches.axes == 1 && batches.strides[0] != 0;
+    const int64_t count = deep ? rows : depth;
+    return Found{data,
+                 {3,
+                  {deep ? depth : rows, count, batched ? batches.extents[0] : 1},
+                  {size, pitch * size, (batched ? batches.strides[0] : count * pitch) * size},
+                  {along, across, 1},
+                  static_cast<int>(along * size)},
+                 batched};
+  }
 
   // Row `row` of a deep matrix; null behind the last.
   __device__ __forceinline__ const T* line(int batch, int row) const {
@@ -103,10 +134,12 @@ struct Work {
 struct Place {
   int row_tile, column_tile, split, batch;
 
-  __device__ __forceinline__ explicit Place(const Work& work) {
+  __device__ __forceinline__ explicit Place(const Work& work)
+      : Place(work, static_cast<int>(blockIdx.x)) {}
+  __device__ __forceinline__ Place(const Work& work, int item) {
     constexpr int band = 8;
     const int tiles = work.row_tiles * work.column_tiles;
-    const int block = static_cast<int>(blockIdx.x), tile = block % tiles, rest = block / tiles;
+    const int tile = item % tiles, rest = item / tiles;
     split = rest % work.splits;
     batch = rest / work.splits;
     const int in_band = band * work.column_tiles, first = tile / in_band * band;

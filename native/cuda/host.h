@@ -3,6 +3,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 #include "core/precision.h"
 #include "core/view.h"
@@ -19,6 +21,15 @@ struct Limits {
 
 // Of the device whose operation runs on this thread.
 const Limits& limits();
+
+// Whether kernels of sm_90a may run there: a Hopper, and a build that has code for it.
+// EMULSION_CUDA_PORTABLE=1 keeps to the kernels of every GPU.
+bool hopper_level();
+
+inline bool portable_kernels_wanted() {
+  const char* value = std::getenv("EMULSION_CUDA_PORTABLE");
+  return value && *value && std::strcmp(value, "0") != 0;
+}
 
 // Scratch memory of the running operation, given back in stream order at the end of its scope.
 // Uninitialised.

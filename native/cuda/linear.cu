@@ -109,6 +109,21 @@ struct PairedRows {
   Matrix<T, true, width> weight;
   int half;
 
+  // Rows of values and of gates alternate in fours.
+  using Found = Boxes<Lines::paired>;
+  std::optional<Found> boxes(int along, int across) const {
+    if (half % 4 != 0) return {};
+    constexpr int64_t size = sizeof(T);
+    const int64_t line = weight.pitch * size;
+    return Found{weight.data,
+                 {4,
+                  {weight.depth, 4, 2, half / 4},
+                  {size, line, half * line, 4 * line},
+                  {along, 4, 2, across / 8},
+                  static_cast<int>(along * size)},
+                 false};
+  }
+
   __device__ __forceinline__ int source_row(int paired) const {
     const int row = paired / 8 * 4 + paired % 4;
     return row >= half ? weight.rows : paired & 4 ? row + half : row;

@@ -3,6 +3,7 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <cstring>
 #include <sstream>
 
 #include "core/device.h"
@@ -58,6 +59,8 @@ std::string why_not(const cudaDeviceProp& properties) {
     return has + "; this build has code for " EMULSION_CUDA_ARCHITECTURES " alone";
   return "";
 }
+
+bool has_hopper_code() { return std::strstr(EMULSION_CUDA_ARCHITECTURES, "90a") != nullptr; }
 
 }  // namespace cuda
 

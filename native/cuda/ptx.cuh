@@ -322,6 +322,14 @@ __device__ __forceinline__ void wgmma_wait() {
   EMULSION_SM90A("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
 }
 
+// The same, for the compiler too: what it does with the accumulators stays behind the wait.
+template <int pending, int count>
+__device__ __forceinline__ void wgmma_wait(float (&c)[count]) {
+  wgmma_wait<pending>();
+#pragma unroll
+  for (int i = 0; i < count; ++i) asm volatile("" : "+f"(c[i])::"memory");
+}
+
 // wgmma(c, a, b, accumulate): c [64, columns] = or += a [64, 32 bytes] times b [32 bytes, columns].
 // a: a descriptor (descriptor.cuh) or the registers of mma_m16n8k16, rows 16 w of warp w; b: a
 // descriptor. T: bfloat16, float16, or float for TF32. Register 4 j + 2 i + h of c is row

@@ -30,6 +30,11 @@ const Limits& limits() {
   return chosen;
 }
 
+bool hopper_level() {
+  static const bool wanted = !portable_kernels_wanted();
+  return wanted && limits().capability == 90;
+}
+
 Fault* fault_slot() {
   struct Slot {
     Fault* fault = static_cast<Fault*>(emulator::global_memory().acquire(sizeof(Fault)));
@@ -65,7 +70,7 @@ namespace emulsion {
 
 CudaInfo cuda_info() {
   const auto bytes = int64_t{1} << 30;
-  return {"emulated", 0, 0, "", {{"emulated", emulator::portable_capability, bytes, ""}}};
+  return {"emulated", 0, 0, "", {{"emulated", emulator::capability(), bytes, ""}}};
 }
 
 std::vector<std::unique_ptr<Device>> make_cuda_devices() {

@@ -115,10 +115,15 @@ struct Product {
 };
 
 struct WarpGroup {
+  struct Reads {
+    uint32_t group;
+    uint64_t clock;  // of the agent, after the group's last product
+  };
   void* lanes[128];
   int arrived = 0;
   const void* site = nullptr;
   std::vector<Product> products;
+  std::vector<Reads> reads;  // of the newest groups
 };
 
 // The worst that EMULSION_EMULATOR_LINT=1 has seen of shared memory's banks.

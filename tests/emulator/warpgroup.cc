@@ -12,6 +12,7 @@ namespace emulsion::emulator {
 namespace {
 
 constexpr int group_size = 128, rows = 64, most_depth = 16;
+constexpr size_t most_groups = 16;  // whose ends a warpgroup remembers
 
 WarpGroup& group_of(const Thread& thread) {
   return machine->block.groups[static_cast<size_t>(thread.number / group_size)];
@@ -161,6 +162,11 @@ void compute(WarpGroup& group, const void* site) {
         [&](int j, int k, float value) { b[k * columns + j] = value; });
 
   const uint32_t open = current->product_group;
+  if (group.reads.empty() || group.reads.back().group != open) {
+    if (group.reads.size() == most_groups) group.reads.erase(group.reads.begin());
+    group.reads.push_back({open, agent.clock});
+  }
+  group.reads.back().clock = agent.clock;
   Product* product = nullptr;
   for (Product& each : group.products)
     if (each.lanes[0] == first.c && each.taken == 0) product = &each;
@@ -240,6 +246,9 @@ void await_products(int pending, const void*) {
     if (i + 1 < group.products.size()) each = std::move(group.products.back());
     group.products.pop_back();
   }
+  for (const WarpGroup::Reads& each : group.reads)
+    if (each.group + static_cast<uint32_t>(pending) < self.product_group)
+      latest = std::max(latest, each.clock);
   if (!latest) return;
   // The operands have been read: who learns that may overwrite them.
   Knowledge news(agents + machine->block.threads.size());

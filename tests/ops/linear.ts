@@ -92,6 +92,7 @@ export default {
     fused('narrow tiles, silu', [504], 72, 88, 'silu'),
     fused('wide tiles, geglu', [504], 72, 232, 'geglu'),
     fused('narrower tiles, geglu of an odd half', [504], 40, 202, 'geglu'),
+    fused('wide tiles of a split depth, geglu', [136], 1032, 248, 'geglu'),
     fused('a split depth, geglu', [12], 640, 48, 'geglu'),
     fused('a deep row, geglu', [1], 640, 24, 'geglu'),
     {

@@ -56,6 +56,12 @@ export default {
     ...transposes(504, 104, 104, { brief: true }),
     ...transposes(504, 104, 88, { brief: true }),
     ...transposes(1104, 24, 104, { brief: true }),
+    // Hopper's: 256 columns and 128, tiles that a block does one after the other, batches, splits.
+    ...transposes(504, 72, 232, { brief: true }),
+    ...transposes(360, 88, 200, { batch: [3], brief: true }),
+    ...transposes(264, 136, 520, { brief: true }),
+    ...transposes(136, 1032, 248, { brief: true }),
+    ...transposes(120, 1048, 104, { brief: true }),
     ...transposes(24, 640, 40),
     ...transposes(3, 528, 72),
     ...transposes(70, 40, 2),

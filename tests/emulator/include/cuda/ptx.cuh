@@ -132,6 +132,11 @@ EMULSION_APART void wgmma_wait() {
   emulator::await_products(pending, EMULSION_SITE);
 }
 
+template <int pending, int count>
+EMULSION_APART void wgmma_wait(float (&)[count]) {
+  emulator::await_products(pending, EMULSION_SITE);
+}
+
 template <class T>
 constexpr emulator::Operands::Type wgmma_type =
     __is_same(T, float)      ? emulator::Operands::tf32

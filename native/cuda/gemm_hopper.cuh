@@ -1,0 +1,276 @@
+// Matrix products of 16-bit operands on Hopper (sm_90a), where the tensor cores read shared memory
+// themselves and want it filled without a thread's work.
+//
+// A block is a thread that asks for bulk copies, alone in its warp or warpgroup, and two warpgroups
+// that multiply, 64 rows each, over a ring of tiles 128 bytes deep, 128-byte swizzled. Per stage
+// one mbarrier says that the copies have come, another that both warpgroups have read it; a stage
+// is given back one step late, so that the next product is under way already. Copies fill what lies
+// outside of a matrix with zeros.
+//
+// A step of 128 x 256 x 64 takes 1024 clocks of tensor cores at their peak and 48 KB from the
+// second-level cache: 85 operations per byte. Such blocks stay for several tiles, so that the
+// copies of the next one run beside the epilogue. 128 x 128, for smaller shapes, has 64 operations
+// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
+//
+// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave through
+// shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
+#pragma once
+
+#include "cuda/descriptor.cuh"
+#include "cuda/gemm_plan.cuh"
+#include "cuda/tensor_map.h"
+
+namespace emulsion::cuda::gemm {
+
+// Blocks that have a multiprocessor to themselves stay for several tiles.
+template <int columns_, int stages_, int residents_>
+struct HopperTiles {
+  static constexpr int rows = 128, columns = columns_, depth = 64;
+  static constexpr int stages = stages_, residents = residents_;
+  static constexpr bool stays = residents == 1;
+  static constexpr int warps = 8;  // that multiply
+  // Registers change hands by whole warpgroups; where there are enough, one warp copies.
+  static constexpr int threads = 32 * (warps + (stays ? 4 : 1));
+
+  static constexpr int line = 128;  // bytes
+  static constexpr int tile_a = rows * line, stage = tile_a + columns * line;
+  // Of the sums on their way out: columns that leave a warp at once, floats per warp, bytes. Those
+  // of the only tile take the ring's place.
+  static constexpr int piece = stays ? 32 : columns, slab = 16 * (piece + 8),
+                       slabs = warps * slab * sizeof(float);
+  static constexpr int ring = stages * stage, barriers = ring + (stays ? slabs : 0);
+  static constexpr size_t shared = barriers + 2 * stages * sizeof(uint64_t);
+  static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
+  static_assert(columns % 64 == 0 && columns % piece == 0 && (stays || slabs <= ring));
+};
+
+// A tile's boxes, `extent` rows of the operand from `row` and 64 deep from `k`.
+template <Lines lines, int extent>
+__device__ __forceinline__ void load_tile(unsigned char* tile, const TensorMap& map, uint64_t* full,
+                                          int row, int k, int batch) {
+  if constexpr (lines == Lines::deep) {
+    bulk_load(tile, map, full, {k, row, batch});
+  } else if constexpr (lines == Lines::paired) {
+    bulk_load(tile, map, full, {k, 0, 0, row / 8});
+  } else {
+#pragma unroll
+    for (int i = 0; i < extent; i += 64) bulk_load(tile + i * 128, map, full, {row + i, k, batch});
+  }
+}
+
+// Descriptors of the 64 rows of A, or all of B, at a place of the ring and a step of 16 along the
+// depth. Only the lower halves differ.
+template <Lines lines>
+class Descriptors {
+ public:
+  __device__ __forceinline__ explicit Descriptors(const unsigned char* tile)
+      : first_(wgmma_descriptor(tile, lines == Lines::wide ? 64 * 128 : 16, 8 * 128,
+                                Swizzle::bytes128)) {}
+  __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
+    constexpr int bytes = lines == Lines::wide ? 16 * 128 : 32;
+    const auto low = static_cast<uint32_t>(first_) + ((offset + step * bytes) >> 4);
+    return (first_ >> 32 << 32) | low;
+  }
+
+ private:
+  const uint64_t first_;
+};
+
+// A place in the ring, and the parity of the phase in which it is filled.
+template <int stages>
+struct RingPlace {
+  int stage = 0, parity = 0;
+
+  __device__ __forceinline__ void advance() {
+    if (++stage < stages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+  __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
+};
+
+// 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
+template <int columns_>
+struct Piece {
+  static constexpr int rows = 16, columns = columns_;
+  const float* sums;
+
+  __device__ __forceinline__ void put(int, float* to, int pitch) const {
+    const int g = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+    for (int j = 0; j < columns / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_pack(to + (g + 8 * half) * pitch + 8 * j + 2 * t,
+                   Pack<float, 2>{{sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]}});
+  }
+};
+
+// Adds what was carried before.
+template <int count>
+__device__ __forceinline__ void add_carried(float (&sums)[count], const Pack<float>* carried,
+                                            int threads) {
+#pragma unroll
+  for (int i = 0; i < count; i += 4) {
+    if (i % 16 == 0) __syncwarp();  // so that not all of it is loaded at once
+    const Pack<float> before = carried[i / 4 * threads];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sums[i + e] += before.values[e];
+  }
+}
+
+template <class T, class Tiles, Lines lines_a, Lines lines_b, class Epilogue>
+__global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
+    hopper_kernel(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
+                  bool batched_a, bool batched_b, int items, Epilogue epilogue, Work work) {
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  __trap();  // never launched
+#else
+  constexpr int stages = Tiles::stages;
+  unsigned char* const ring = dynamic_shared();
+  float* const slabs = reinterpret_cast<float*>(ring + (Tiles::stays ? Tiles::ring : 0));
+  uint64_t* const full = reinterpret_cast<uint64_t*>(ring + Tiles::barriers);
+  uint64_t* const empty = full + stages;
+  const int warp = warp_index();
+  if (warp == Tiles::warps && lane_index() == 0) {
+    prefetch_map(map_a);
+    prefetch_map(map_b);
+    for (int i = 0; i < stages; ++i) {
+      mbarrier_init(full + i, 1);
+      mbarrier_init(empty + i, Tiles::warps);
+    }
+    fence_mbarrier_init();
+  }
+  __syncthreads();
+
+  const auto steps_of = [&](const Place& place) {
+    return ::min(work.steps_per_split, work.steps - place.split * work.steps_per_split);
+  };
+  RingPlace<stages> at;
+  if (warp >= Tiles::warps) {
+    if constexpr (Tiles::stays) setmaxnreg_dec<56>();
+    if (warp > Tiles::warps || lane_index() != 0) return;
+#pragma unroll 1
+    for (int item = static_cast<int>(blockIdx.x); item < items;
+         item += static_cast<int>(gridDim.x)) {
+      const Place place(work, item);
+      const int row = place.row_tile * Tiles::rows, column = place.column_tile * Tiles::columns;
+      const int batch_a = batched_a ? place.batch : 0, batch_b = batched_b ? place.batch : 0;
+      int k = place.split * work.steps_per_split * Tiles::depth;
+#pragma unroll 1
+      for (int step = steps_of(place); step > 0; --step, k += Tiles::depth, at.advance()) {
+        unsigned char* const tile = ring + at.stage * Tiles::stage;
+        mbarrier_wait(empty + at.stage, at.parity ^ 1);
+        mbarrier_arrive_expect_tx(full + at.stage, Tiles::stage);
+        load_tile<lines_a, Tiles::rows>(tile, map_a, full + at.stage, row, k, batch_a);
+        load_tile<lines_b, Tiles::columns>(tile + Tiles::tile_a, map_b, full + at.stage, column, k,
+                                           batch_b);
+      }
+    }
+    return;
+  }
+
+  if constexpr (Tiles::stays) setmaxnreg_inc<224>();
+  constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
+  constexpr int multipliers = 32 * Tiles::warps;
+  const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
+  const Descriptors<lines_b> tiles_b(ring + Tiles::tile_a);
+  const auto carried = [&] {
+    return work.carried + static_cast<int64_t>(blockIdx.x) * (Tiles::columns / 8) * multipliers +
+           threadIdx.x;
+  };
+  const auto give_back = [&](int stage) {
+    if (lane_index() == 0) mbarrier_arrive(empty + stage);
+  };
+  float sums[Tiles::columns / 2];
+#pragma unroll 1
+  for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
+    const Place place(work, item);
+    int summed = 0;  // steps since the sums were empty
+    bool has_carried = false;
+#pragma unroll 1
+    for (int left = steps_of(place); left > 0; --left, at.advance()) {
+      mbarrier_wait(full + at.stage, at.parity);
+      wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < Tiles::depth / 16; ++k)
+        wgmma<T, Tiles::columns, lines_a == Lines::wide, lines_b == Lines::wide>(
+            sums, tiles_a(at.stage * Tiles::stage, k), tiles_b(at.stage * Tiles::stage, k),
+            summed > 0 || k > 0);
+      wgmma_commit();
+      wgmma_wait<1>();
+      if (summed > 0) give_back(at.previous());
+      if (++summed == carry_every && work.carried && left > 1) {
+        wgmma_wait<0>(sums);
+        give_back(at.stage);
+        if (has_carried) add_carried(sums, carried(), multipliers);
+#pragma unroll
+        for (int i = 0; i < Tiles::columns / 2; i += 4)
+          carried()[i / 4 * multipliers] = {{sums[i], sums[i + 1], sums[i + 2], sums[i + 3]}};
+        has_carried = true;
+        summed = 0;
+      }
+    }
+    wgmma_wait<0>(sums);
+    give_back(at.previous());
+    if (has_carried) add_carried(sums, carried(), multipliers);
+    if constexpr (!Tiles::stays) barrier_sync(1, multipliers);  // the ring has been read
+    const int row = place.row_tile * Tiles::rows + 16 * warp;
+#pragma unroll
+    for (int i = 0; i < Tiles::columns; i += Tiles::piece)
+      hand_over(Piece<Tiles::piece>{sums + i / 2}, slabs + warp * Tiles::slab, row,
+                place.column_tile * Tiles::columns + i, place, work, epilogue);
+    if constexpr (!Tiles::stays) return;
+  }
+#endif
+}
+
+template <class T, class Tiles, Lines lines_a, Lines lines_b, class Epilogue>
+void run_hopper(const char* op, const Boxes<lines_a>& a, const Boxes<lines_b>& b,
+                const Epilogue& epilogue, const Problem& p, int splits) {
+  constexpr DType dtype = __is_same(T, bfloat16) ? DType::bfloat16 : DType::float16;
+  Division division(op, p, {Tiles::rows, Tiles::columns, Tiles::depth}, splits,
+                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), Tiles::longest_sum);
+  const int64_t blocks =
+      Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
+  division.carry(blocks);
+  launch(op, hopper_kernel<T, Tiles, lines_a, lines_b, Epilogue>,
+         Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), Tiles::shared},
+         make_tensor_map(op, a.base, dtype, a.box), make_tensor_map(op, b.base, dtype, b.box),
+         a.batched, b.batched, static_cast<int>(division.items), epilogue, division.work);
+  division.add(op, epilogue);
+}
+
+using Hopper256 = HopperTiles<256, 4, 1>;
+using Hopper128 = HopperTiles<128, 3, 2>;
+
+// Loaders that bulk copies can stand in for.
+template <class Loader>
+concept Boxed = sizeof(typename Loader::Element) == 2 && Loader::width == 8 &&
+                requires(const Loader& loader) { loader.boxes(1, 1); };
+
+// The product, if this device and this shape gain by it; else nothing, and false.
+template <class A, class B, class Epilogue>
+bool multiply_hopper(const char* op, const A& a, const B& b, const Epilogue& epilogue,
+                     const Problem& p) {
+  constexpr Candidate portable[] = {{128, 128, 1100.0}, {64, 64, 600.0}},
+                      candidates[] = {{128, 256, 1700.0, 1.0}, {128, 128, 1450.0, 1.3}};
+  if (!hopper_level() || p.depth == 0) return false;
+  const Choice choice = choose(p, candidates, 64);
+  if (choice.clocks >= choose(p, portable, 32).clocks) return false;
+  const auto with = [&]<class Tiles>() {
+    const auto boxes = [](const auto& operand, int extent) {
+      using Found = typename std::decay_t<decltype(operand)>::Found;
+      return operand.boxes(64, Found::lines == Lines::wide ? 64 : extent);
+    };
+    const auto boxes_a = boxes(a, Tiles::rows);
+    const auto boxes_b = boxes(b, Tiles::columns);
+    if (!boxes_a || !boxes_b) return false;
+    run_hopper<typename A::Element, Tiles>(op, *boxes_a, *boxes_b, epilogue, p, choice.splits);
+    return true;
+  };
+  return choice.tiles == 0 ? with.template operator()<Hopper256>()
+                           : with.template operator()<Hopper128>();
+}
+
+}  // namespace emulsion::cuda::gemm
