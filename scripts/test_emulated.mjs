@@ -39,7 +39,13 @@ if (run('cmake', ['--build', folder, '--parallel', jobs, '--target', ...targets]
 const given = process.argv.slice(2);
 const files = given.some((each) => each.endsWith('.ts'))
   ? []
-  : ['tests/ops.test.ts', 'tests/emulator', 'tests/parity.test.ts', 'tests/device_faults.test.ts'];
+  : [
+      'tests/ops.test.ts',
+      'tests/emulator',
+      'tests/parity.test.ts',
+      'tests/device_faults.test.ts',
+      'tests/device_training.test.ts',
+    ];
 const selection = given.includes('-t') ? [] : ['-t', 'emulated'];
 const start = Date.now();
 const status = run(
