@@ -2,8 +2,7 @@
 export const spillNotes = {
   'linear.cu hopper_kernel':
     'one or two words: two blocks of 128 x 128 leave 96 registers to 64 sums',
-  'matmul.cu hopper_kernel':
-    'three words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+  'matmul.cu hopper_kernel': 'three words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'unary.cu unary_forward':
     'sin and cos of large arguments reduce by a table in local memory; rare',
   'unary.cu unary_backward':
