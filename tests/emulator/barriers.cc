@@ -192,22 +192,18 @@ void access_as_agent(const Moment& agent, uint32_t offset, size_t bytes, Kind ki
                      const void* site) {
   SharedMemory& shared = machine->shared;
   char* pointer = shared.at(offset);
-  if (kind == Kind::read) {
-    const Stamp writer = shared.writer(pointer);
-    const auto id = static_cast<uint32_t>(writer & ((1u << id_bits) - 1));
-    const uint64_t when = writer >> id_bits;
-    if (id >= agents && id - agents < machine->block.threads.size() &&
-        when >= machine->block.start) {
+  if (kind == Kind::read)
+    shared.for_writers(pointer, bytes, [&](Stamp writer, uint32_t writer_site) {
+      const auto id = static_cast<uint32_t>(writer & ((1u << id_bits) - 1));
+      const uint64_t when = writer >> id_bits;
+      if (when < machine->block.start || id < agents) return;
       const Thread& thread = machine->block.threads[id - agents];
-      bool shown = false;
       for (const uint64_t fence : thread.fences)
-        shown |= fence >= when && agent.knows_of(fence, id);
-      if (!shown)
-        stop({"bytes that a thread has written and no fence.proxy.async has shown to the engines",
-              thread.number, shared.writer_site(pointer)},
-             pointer, bytes, site);
-    }
-  }
+        if (fence >= when && agent.knows_of(fence, id)) return;
+      stop({"bytes that a thread has written and no fence.proxy.async has shown to the engines",
+            thread.number, expand_site(writer_site)},
+           pointer, bytes, site);
+    });
   if (const Wrong wrong = shared.access(pointer, bytes, kind, agent, site))
     stop(wrong, pointer, bytes, site);
 }

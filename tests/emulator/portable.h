@@ -18,4 +18,7 @@ inline int capability() {
 // Shared memory that a block may have.
 inline int shared_bytes() { return (capability() == 90 ? 227 : 99) << 10; }
 
+// As the list of devices tells it.
+inline const int portable_capability = capability();
+
 }  // namespace emulsion::emulator

@@ -178,10 +178,6 @@ void SharedMemory::set_states(void* pointer, size_t bytes, State state) {
   std::memset(states_.data() + (static_cast<char*>(pointer) - base_), state, bytes);
 }
 
-const void* SharedMemory::writer_site(const void* pointer) const {
-  return expand_site(words_[offset(pointer) / 4].writer_site);
-}
-
 std::string SharedMemory::describe(const void* pointer) const {
   const char* at = static_cast<const char*>(pointer);
   for (const Static& each : statics_)

@@ -55,9 +55,15 @@ class SharedMemory {
   void end_copy(void* pointer, size_t bytes);
   // State of bytes that the caller has checked by other means.
   void set_states(void* pointer, size_t bytes, State state);
-  // Who wrote the word of a pointer last, and where.
-  Stamp writer(const void* pointer) const { return words_[offset(pointer) / 4].writer; }
-  const void* writer_site(const void* pointer) const;
+  // Calls each(stamp, site) for whoever has written these words, or their bytes, last.
+  template <class Each>
+  void for_writers(const void* pointer, size_t bytes, Each each) const {
+    for (size_t word = offset(pointer) / 4; word < (offset(pointer) + bytes + 3) / 4; ++word)
+      for (size_t i = 0; i < (words_[word].split ? 4 : 1); ++i) {
+        const Cell& cell = words_[word].split ? bytes_[4 * word + i] : words_[word];
+        each(cell.writer, cell.writer_site);
+      }
+  }
   std::string describe(const void* pointer) const;
 
  private:

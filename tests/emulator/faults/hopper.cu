@@ -15,8 +15,9 @@ enum class Mistake {
   no_init_barrier,
   too_many_bytes,
   wrong_parity,
-  no_proxy_fence,
-  no_store_barrier,
+  no_fence,
+  half_fence,
+  no_sync,
   no_store_wait,
   no_wgmma_fence,
   no_wgmma_wait,
@@ -109,14 +110,21 @@ __global__ void multiply(const __grid_constant__ TensorMap a, const __grid_const
       for (int h = 0; h < 2; ++h) {
         const int column = 8 * j + 2 * t + h, row = top + 8 * i;
         float* to = staged + (column / 32 * rows + row) * 32 + column % 32;
-        *to = sums[4 * j + 2 * i + h];  // wrong: no_wgmma_wait
+        const float value = sums[4 * j + 2 * i + h];
+        if (mistake == Mistake::half_fence)
+          for (int k = 0; k < 2; ++k)
+            reinterpret_cast<uint16_t*>(to)[k] =
+                static_cast<uint16_t>(__float_as_uint(value) >> (16 * k));
+        else
+          *to = value;  // wrong: no_wgmma_wait
       }
-  if (mistake != Mistake::no_proxy_fence) fence_proxy_async();
-  if (mistake != Mistake::no_store_barrier) barrier_sync(1, 128);
+  if (mistake != Mistake::no_fence && mistake != Mistake::half_fence) fence_proxy_async();
+  if (mistake != Mistake::no_sync) barrier_sync(1, 128);
   if (self == 128) {
     for (int i = 0; i < 2; ++i) {
       const float* from = staged + i * rows * 32;
-      bulk_store(c, from, {32 * i, 0});  // wrong: no_proxy_fence, no_store_barrier, no_store_wait
+      const int at[2] = {32 * i, 0};
+      bulk_store(c, from, at);  // wrong: no_fence, half_fence, no_sync, no_store_wait
     }
     bulk_commit();
     if (mistake != Mistake::no_store_wait) bulk_wait_read<0>();
@@ -202,8 +210,9 @@ const std::vector<Case> hopper_cases = {
     {"no_init_barrier", run<bfloat16, Mistake::no_init_barrier>, run<bfloat16, Mistake::none>},
     {"too_many_bytes", run<bfloat16, Mistake::too_many_bytes>, run<bfloat16, Mistake::none>},
     {"wrong_parity", run<bfloat16, Mistake::wrong_parity>, run<bfloat16, Mistake::none>},
-    {"no_proxy_fence", run<bfloat16, Mistake::no_proxy_fence>, run<bfloat16, Mistake::none>},
-    {"no_store_barrier", run<bfloat16, Mistake::no_store_barrier>, run<bfloat16, Mistake::none>},
+    {"no_fence", run<bfloat16, Mistake::no_fence>, run<bfloat16, Mistake::none>},
+    {"half_fence", run<bfloat16, Mistake::half_fence>, run<bfloat16, Mistake::none>},
+    {"no_sync", run<bfloat16, Mistake::no_sync>, run<bfloat16, Mistake::none>},
     {"no_store_wait", run<bfloat16, Mistake::no_store_wait>, run<bfloat16, Mistake::none>},
     {"no_wgmma_fence", run<bfloat16, Mistake::no_wgmma_fence>, run<bfloat16, Mistake::none>},
     {"no_wgmma_wait", run<bfloat16, Mistake::no_wgmma_wait>, run<bfloat16, Mistake::none>},
