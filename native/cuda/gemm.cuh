@@ -41,6 +41,8 @@
 //     void operator()(int batch, int row, int column, float (&v)[width], int left) const;
 //   };
 //
+// On Hopper plain matrices of 16-bit elements go to gemm_hopper.cuh, where the shape gains by it.
+//
 // Where the result has too few tiles, the depth is split: partial sums go to scratch memory, a
 // second launch adds them in order. How far is a function of the shape alone, so results do not
 // depend on the device. Tensor cores truncate where they add: after 4096 of depth their sums are

@@ -249,6 +249,10 @@ export default {
     fused('border tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 16, 128], 16),
     plain('whole vectors: 1x1', [2, 7, 9, 40], [72, 1, 1, 40]),
     plain('whole vectors: 1x1 in two groups', [1, 7, 9, 48], [32, 1, 1, 24], { groups: 2 }),
+    plain('whole vectors: 1x1, many pixels', [2, 12, 21, 104], [120, 1, 1, 104]),
+    plain('whole vectors: 1x1, many pixels, two groups', [1, 21, 24, 144], [208, 1, 1, 72], {
+      groups: 2,
+    }),
     plain('whole vectors: 1x1, stride 2', [2, 7, 9, 40], [24, 1, 1, 40], { stride: [2, 2] }),
     plain('whole vectors: downsampling', [2, 10, 8, 24], [40, 3, 3, 24], {
       stride: [2, 2],
