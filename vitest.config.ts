@@ -2,6 +2,8 @@ import { defineConfig } from 'vitest/config';
 
 /** Tests that measure: they run after the others, one at a time, so that nothing disturbs them. */
 const timed = ['tests/event_loop.test.ts', 'tests/memory.test.ts'];
+/** Need the emulator, which `npm run test:emulated` builds before it runs them. */
+const emulator = process.env.EMULSION_TEST_DEVICES ? [] : ['tests/emulator/**'];
 /** Compiles the engine anew, with every core: after all others, which it would disturb. */
 const compiling = ['tests/scripts/node_gyp.test.ts'];
 const project = (name: string, test: object) => ({
@@ -20,7 +22,7 @@ export default defineConfig({
     projects: [
       project('tests', {
         include: ['tests/**/*.test.ts'],
-        exclude: [...timed, ...compiling],
+        exclude: [...timed, ...compiling, ...emulator],
         maxWorkers: 2,
       }),
       project('timed', { include: timed, maxWorkers: 1, sequence: { groupOrder: 1 } }),

@@ -283,13 +283,10 @@ void stop(const Wrong& wrong, const void* pointer, size_t bytes, const void* sit
     std::ostringstream text;
     text << wrong.what;
     if (pointer) {
-      text << ": " << bytes << " bytes at ";
-      if (machine->shared.contains(pointer))
-        text << machine->shared.describe(pointer);
-      else if (machine->global.contains(pointer))
-        text << machine->global.describe(pointer);
-      else
-        text << "an address outside of the device";
+      text << ": " << bytes << " bytes at "
+           << (machine->shared.contains(pointer)   ? machine->shared.describe(pointer)
+               : machine->global.contains(pointer) ? machine->global.describe(pointer)
+                                                   : "an address outside of the device");
     }
     text << ", " << source_line(site);
     if (wrong.other != Wrong::nobody)
