@@ -110,7 +110,7 @@ const table = [...rows.values()]
 const text = `# The CUDA kernels in figures
 
 Written by \`node scripts/ptxas_report.mjs --write\` from what \`ptxas -v\` says for sm_80 and sm_90a. A row is a kernel
-template; its figures are the largest among its instantiations: static shared memory in bytes (dynamic shared memory is
+template (products go by the loader or epilogue that tells them apart); its figures are the largest among its instantiations: static shared memory in bytes (dynamic shared memory is
 chosen at the launch), then registers per thread, stack frame and spilled bytes for each architecture.
 
 | file | kernel | instantiations | shared | regs 80 | stack 80 | spills 80 | regs 90a | stack 90a | spills 90a | note |
