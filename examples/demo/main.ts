@@ -6,9 +6,9 @@ import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { concat, defaultDevice, noGrad, tidy } from '../../lib/index.js';
 import { makeGrid, writeFileAtomic, writeImage } from '../../lib/io/index.js';
+import { smooth, writePlot } from '../plot.js';
 import { loadEmoji } from './emoji.js';
 import { diffusionConfig, save } from './models.js';
-import { smooth, writePlot } from './plot.js';
 import { MetricsFile } from './progress.js';
 import { samplePictures, type Wish } from './sampling.js';
 import { defaultSettings, quickSettings } from './settings.js';
@@ -131,10 +131,15 @@ async function main(): Promise<void> {
       0.8,
     ),
   });
-  await writePlot(join(out, 'losses.png'), 'Training losses', [
-    curve('autoencoder', 'autoencoder (L1 + L2 + hue)', '#d1495b'),
-    curve('diffusion', 'diffusion (noise error)', '#00798c'),
-  ]);
+  await writePlot(join(out, 'losses.png'), {
+    title: 'Training losses',
+    x: { label: 'images seen' },
+    y: { label: 'loss', scale: 'log' },
+    curves: [
+      curve('autoencoder', 'autoencoder (L1 + L2 + hue)', '#d1495b'),
+      curve('diffusion', 'diffusion (noise error)', '#00798c'),
+    ],
+  });
   const summary = {
     psnr,
     seconds: {
