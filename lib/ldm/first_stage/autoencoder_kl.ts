@@ -5,13 +5,17 @@ import { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
 import { pointwise } from './blocks.js';
-import type { AutoencoderConfig } from './config.js';
+import { downsamplingOf, type AutoencoderConfig } from './config.js';
 import { Decoder } from './decoder.js';
 import { DiagonalGaussian } from './diagonal_gaussian.js';
 import { Encoder } from './encoder.js';
+import type { FirstStage, FirstStageSpec } from './first_stage.js';
 
 /** Images [N, H, W, 3] in [-1, 1] to latents [N, H/f, W/f, embedDim] and back. */
-export class AutoencoderKL extends Module<[Tensor, (Tensor | NoiseOptions)?], Reconstruction> {
+export class AutoencoderKL
+  extends Module<[Tensor, (Tensor | NoiseOptions)?], Reconstruction>
+  implements FirstStage
+{
   readonly encoder: Encoder;
   readonly decoder: Decoder;
   readonly quant_conv: Linear;
@@ -29,6 +33,18 @@ export class AutoencoderKL extends Module<[Tensor, (Tensor | NoiseOptions)?], Re
     this.post_quant_conv = pointwise(embedDim, ddconfig.zChannels);
   }
 
+  get spec(): FirstStageSpec {
+    return { kind: 'kl', ...this.config };
+  }
+
+  get latentChannels(): number {
+    return this.config.embedDim;
+  }
+
+  get downsampling(): number {
+    return downsamplingOf(this.config.ddconfig);
+  }
+
   /** The posterior over latents; sample it, or take its mode. */
   encode(images: Tensor): DiagonalGaussian {
     return new DiagonalGaussian(this.quant_conv.forward(this.encoder.forward(images)));
@@ -38,12 +54,25 @@ export class AutoencoderKL extends Module<[Tensor, (Tensor | NoiseOptions)?], Re
     return this.decoder.forward(this.post_quant_conv.forward(latents));
   }
 
+  /** A sample of the posterior with the given noise, or its mode without. */
+  encodeToLatents(images: Tensor, noise?: Tensor | NoiseOptions): Tensor {
+    return draw(this.encode(images), noise);
+  }
+
+  decodeLatents(latents: Tensor): Tensor {
+    return this.decode(latents);
+  }
+
   /** Encodes, samples the posterior with the given noise (or takes its mode without), decodes. */
   forward(images: Tensor, noise?: Tensor | NoiseOptions): Reconstruction {
     const posterior = this.encode(images);
-    const latents = noise ? posterior.sample(noise) : posterior.mode();
+    const latents = draw(posterior, noise);
     return { reconstruction: this.decode(latents), posterior, latents };
   }
+}
+
+function draw(posterior: DiagonalGaussian, noise?: Tensor | NoiseOptions): Tensor {
+  return noise ? posterior.sample(noise) : posterior.mode();
 }
 
 export interface Reconstruction {

@@ -1,6 +1,7 @@
 /** Architecture of a first stage: the original's `ddconfig` and what surrounds it. */
 import { check } from '../../errors.js';
 import { fromOriginal, type OriginalParams } from '../config.js';
+import type { QuantizerOptions } from './vector_quantizer.js';
 
 /** `vanilla`: softmax attention; `linear`: linear attention (no residual, as the original has it). */
 export type AttentionType = 'vanilla' | 'linear' | 'none';
@@ -40,17 +41,19 @@ export interface AutoencoderConfig {
   embedDim: number;
 }
 
-export interface VqConfig extends AutoencoderConfig {
+export interface VqConfig extends AutoencoderConfig, QuantizerOptions {
   /** number of codes */
   nEmbed: number;
 }
+
+const defaultChMult: readonly number[] = [1, 2, 4, 8];
 
 /** Config with every default in place. */
 export type FullFirstStageConfig = Required<FirstStageConfig>;
 
 export function withDefaults(config: FirstStageConfig): FullFirstStageConfig {
   const full: FullFirstStageConfig = {
-    chMult: [1, 2, 4, 8],
+    chMult: defaultChMult,
     attnResolutions: [],
     dropout: 0,
     resampWithConv: true,
@@ -65,6 +68,11 @@ export function withDefaults(config: FirstStageConfig): FullFirstStageConfig {
   if (full.useLinearAttn) full.attnType = 'linear';
   check(full.chMult.length > 0, () => 'first stage: chMult must name at least one level. Got [].');
   return full;
+}
+
+/** f: each level but the last halves the image. */
+export function downsamplingOf({ chMult }: FirstStageConfig): number {
+  return 2 ** ((chMult ?? defaultChMult).length - 1);
 }
 
 const ddconfigNames: readonly (keyof FirstStageConfig)[] = [

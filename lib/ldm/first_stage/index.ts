@@ -13,5 +13,13 @@ export {
 export { Decoder } from './decoder.js';
 export { DiagonalGaussian } from './diagonal_gaussian.js';
 export { Encoder } from './encoder.js';
+export {
+  buildFirstStage,
+  loadFirstStage,
+  saveFirstStage,
+  type FirstStage,
+  type FirstStageSpec,
+} from './first_stage.js';
+export { IdentityFirstStage, type IdentityOptions, type Unquantized } from './identity.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
-export { VQModel, type VqReconstruction } from './vq_model.js';
+export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';
