@@ -1,10 +1,9 @@
 // Typed readers of configuration values: what a key may hold is declared once, as data, and the type of
 // the result, the checks and the error messages follow.
 import { camelCase } from '../ldm/config.js';
-import type { Json } from '../io/index.js';
 import { ConfigError } from './error.js';
 import { suggestion } from './nearest.js';
-import { describe, isNull, toPlain, type ConfigNode } from './node.js';
+import { describe, isNull, type ConfigNode } from './node.js';
 
 /** Reads one value. */
 export interface Field<T> {
@@ -85,11 +84,16 @@ export function list<T>(item: Field<T>): Field<T[]> {
   };
 }
 
-/** Any value, as plain data. */
-export const anything: Field<Json> = { read: toPlain };
-
-/** Any value, as the tree: for what another reader takes. */
+/** Any value, for another reader. */
 export const subtree: Field<ConfigNode> = { read: (node) => node };
+
+/** Never given: for options of the original that have no counterpart here, with the reason. */
+export const unsupported = (reason: string): Field<undefined> => ({
+  read(node, name) {
+    throw new ConfigError(`${name} is not supported: ${reason}.`, node.place);
+  },
+  missing: { value: undefined },
+});
 
 /** May be left out or null. */
 export function optional<T>(field: Field<T>): Field<T | undefined>;
@@ -108,23 +112,29 @@ export function optional<T>(field: Field<T>, fallback?: T): Field<T | undefined>
  *   monitor: optional(text),
  * });
  * ```
+ *
+ * @param accepted further keys that may be there and mean nothing here
  */
-export function mapping<T extends object>(fields: FieldsOf<T>): Field<T> {
-  return { read: (node, name) => readMapping(node, name, fields) as T };
+export function mapping<T extends object>(
+  fields: FieldsOf<T>,
+  accepted: readonly string[] = [],
+): Field<T> {
+  return { read: (node, name) => readMapping(node, name, fields, accepted) as T };
 }
 
 function readMapping(
   node: ConfigNode,
   name: string,
   fields: Readonly<Record<string, Field<unknown>>>,
+  accepted: readonly string[],
 ): object {
   const entries = node.kind === 'mapping' ? node.entries : undefined;
   // `params:` with nothing under it is an empty mapping.
   if (!entries && !isNull(node))
     throw new ConfigError(`${name} must be a mapping, got ${describe(node)}.`, node.place);
-  const known = Object.keys(fields);
+  const known = [...Object.keys(fields), ...accepted];
   for (const [key, value] of entries ?? [])
-    if (!Object.hasOwn(fields, key))
+    if (!known.includes(key))
       throw new ConfigError(
         `${name} has no key '${key}'.${suggestion(key, known) || ` Known are ${known.join(', ')}.`}`,
         value.place,
@@ -138,4 +148,9 @@ function readMapping(
     else if (field.missing.value !== undefined) values[camelCase(key)] = field.missing.value;
   }
   return values;
+}
+
+/** Reads with `field`, then converts. */
+export function convert<T, U>(field: Field<T>, to: (value: T, node: ConfigNode) => U): Field<U> {
+  return { read: (node, name) => to(field.read(node, name), node) };
 }

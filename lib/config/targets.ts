@@ -3,9 +3,9 @@
 // which reader and which builder stand for that name here. Other rooms add theirs with `register`.
 import { check } from '../errors.js';
 import { ConfigError } from './error.js';
-import { mapping, optional, subtree, text, type Field } from './fields.js';
-import type { ConfigNode } from './node.js';
+import { mapping, optional, subtree, text, type Field, type FieldsOf } from './fields.js';
 import { suggestion } from './nearest.js';
+import { nodeAt, type ConfigNode } from './node.js';
 
 /** What stands behind a target's name. */
 export interface Target<Spec, Built, Context extends unknown[]> {
@@ -23,10 +23,16 @@ export interface Instance<Spec, Built, Context extends unknown[]> {
   build(...context: Context): Built;
 }
 
-const entry = mapping<{ target: string; params?: ConfigNode }>({
-  target: text,
-  params: optional(subtree),
-});
+/** A class by its dotted path, and its arguments. */
+export interface TargetEntry {
+  target: string;
+  params?: ConfigNode;
+}
+
+/** The keys of a {@link TargetEntry}, for mappings that have more. */
+export const targetFields: FieldsOf<TargetEntry> = { target: text, params: optional(subtree) };
+
+const entry = mapping<TargetEntry>(targetFields);
 
 /**
  * The targets that may stand in one kind of place.
@@ -58,9 +64,13 @@ export class Targets<Spec, Built, Context extends unknown[] = []> {
 
   /** Reads a mapping of `target` and `params`. */
   read(node: ConfigNode, name: string): Instance<Spec, Built, Context> {
-    const { target: named, params } = entry.read(node, name);
+    return this.find(node, entry.read(node, name));
+  }
+
+  /** As {@link read}, of a mapping that was read with more keys: `node` is where errors point. */
+  find(node: ConfigNode, { target: named, params }: TargetEntry): Instance<Spec, Built, Context> {
     const target = this.#known.get(named);
-    const place = (node.kind === 'mapping' && node.entries.get('target')?.place) || node.place;
+    const place = nodeAt(node, ['target'])?.place ?? node.place;
     if (!target) {
       const hint = suggestion(named, this.names) || ` Known are ${this.names.join(', ')}.`;
       throw new ConfigError(`'${named}' is not known as ${this.what}.${hint}`, place);
