@@ -2,7 +2,7 @@
 // the result, the checks and the error messages follow.
 import { camelCase } from '../ldm/config.js';
 import { ConfigError } from './error.js';
-import { suggestion } from './nearest.js';
+import { suggestion } from '../suggestion.js';
 import { describe, isNull, type ConfigNode } from './node.js';
 
 /** Reads one value. */

@@ -3,3 +3,7 @@ export { ConfigError, type Place } from './error.js';
 export { loadConfigTree, merge, mergeAll, parseOverride } from './merge.js';
 export { toPlain, type ConfigNode } from './node.js';
 export { Targets, type Instance, type Target } from './targets.js';
+export { readTraining, type TrainingConfig } from './training.js';
+export { firstStages, type FirstStageEntry, type FirstStageInstance } from './first_stages.js';
+export { losses } from './losses.js';
+export { schedules } from './schedules.js';

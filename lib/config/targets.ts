@@ -4,7 +4,7 @@
 import { check } from '../errors.js';
 import { ConfigError } from './error.js';
 import { mapping, optional, subtree, text, type Field, type FieldsOf } from './fields.js';
-import { suggestion } from './nearest.js';
+import { suggestion } from '../suggestion.js';
 import { nodeAt, type ConfigNode } from './node.js';
 
 /** What stands behind a target's name. */

@@ -1,5 +1,11 @@
 // The known name that somebody probably meant.
 
+/** " Did you mean 'embed_dim'?", or nothing when no known name is close. */
+export function suggestion(name: string, known: Iterable<string>): string {
+  const close = nearest(name, known);
+  return close === undefined ? '' : ` Did you mean '${close}'?`;
+}
+
 /** The known name closest to the given one, or undefined when none is close. */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
@@ -11,12 +17,6 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
     if (distance < least) [best, least] = [candidate, distance];
   }
   return best;
-}
-
-/** " Did you mean 'embed_dim'?", or nothing. */
-export function suggestion(name: string, known: Iterable<string>): string {
-  const close = nearest(name, known);
-  return close === undefined ? '' : ` Did you mean '${close}'?`;
 }
 
 /** Insertions, deletions and replacements that lead from one text to the other (Levenshtein, 1965). */
