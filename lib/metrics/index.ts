@@ -11,6 +11,7 @@ export {
   type MeanStd,
   type PictureQuality,
 } from './folders.js';
+export { Lpips, loadLpips, type LpipsFiles, type LpipsOptions } from './lpips.js';
 export { psnr } from './psnr.js';
 export { ssim, type SsimConvention, type SsimOptions } from './ssim.js';
 export type { RangeOptions } from './precision.js';
