@@ -67,6 +67,6 @@ export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
 export * from './optim/index.js';
 export * from './io/index.js';
 export * from './nn/index.js';
-export { Lpips, loadLpips, type LpipsFiles, type LpipsOptions } from './metrics/lpips.js';
+export * from './metrics/index.js';
 export * from './ldm/index.js';
 export * from './config/index.js';

@@ -20,7 +20,9 @@ for (const device of availableDevices)
     afterAll(() => void setDefaultDevice(before));
 
     const emulated = device.name === 'emulated';
-    for (const folder of emulated ? emulatedFolders : ['ops', 'modules', 'diffusion', 'train'])
+    for (const folder of emulated
+      ? emulatedFolders
+      : ['ops', 'modules', 'diffusion', 'train', 'metrics'])
       it(folder, { timeout: 300_000 }, async () => {
         const lines: string[] = [];
         const report = await runParity(join(golden, folder), {

@@ -21,5 +21,12 @@ export {
   type FirstStageSpec,
 } from './first_stage.js';
 export { IdentityFirstStage, type IdentityOptions, type Unquantized } from './identity.js';
+export {
+  decodeTiled,
+  encodeTiled,
+  type DecodeTiledOptions,
+  type EncodeTiledOptions,
+  type TilingOptions,
+} from './tiling.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
 export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';

@@ -4,6 +4,7 @@ import { blocks } from './blocks.js';
 import { diffusion } from './diffusion.js';
 import { fullSize } from './full.js';
 import { losses } from './losses.js';
+import { metrics } from './metrics.js';
 import { networks } from './networks.js';
 import { ops } from './ops.js';
 import { torchRandom } from './random.js';
@@ -15,6 +16,7 @@ export const adapters: readonly Adapter[] = [
   ...networks,
   ...losses,
   ...diffusion,
+  ...metrics,
   torchRandom,
   ...trainings,
   fullSize,
