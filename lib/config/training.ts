@@ -1,6 +1,6 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
 import { dataModules, type DataInstance } from './data.js';
-import { boolean, integer, mapping, number, optional, subtree } from './fields.js';
+import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
 import type { ConfigNode } from './node.js';
 import { targetFields, type Instance, type TargetEntry, type Targets } from './targets.js';
 
@@ -14,6 +14,26 @@ export interface TrainingConfig<Spec, Built, Context extends unknown[]> {
   readonly trainer: TrainerSection;
   /** `lightning.callbacks.image_logger` */
   readonly imageLogger: ImageLoggerSection;
+  /** `emulsion` */
+  readonly run: RunSection;
+}
+
+/** What the original takes on its command line, and what it has no name for: our own top-level key. */
+export interface RunSection {
+  /** of everything random; default 23 */
+  seed?: number;
+  /** multiply the base learning rate with the images in a step; default true */
+  scaleLr?: boolean;
+  /** of matrix work; default float32 */
+  dtype?: 'float32' | 'bfloat16' | 'float16';
+  /** steps between two lines of numbers, default 10 */
+  logEvery?: number;
+  /** steps between two saved states, default 1000 */
+  saveEvery?: number;
+  /** steps between two validations, default 1000; 0: none */
+  validateEvery?: number;
+  /** keep a moving average of the weights; default as `use_ema` says */
+  ema?: boolean;
 }
 
 /** Options of the original's trainer that mean something here. */
@@ -25,18 +45,14 @@ export interface TrainerSection {
   maxEpochs?: number;
   /** largest norm of the gradients; 0 leaves them as they are, as does leaving it out */
   gradientClipVal?: number;
-  /** a validation after so many epochs, default 1 */
-  checkValEveryNEpoch?: number;
 }
 
 /** When pictures are written. */
 export interface ImageLoggerSection {
-  /** in batches, default 750 */
+  /** in steps, default 750 */
   batchFrequency?: number;
   /** pictures in a grid, default 4 */
   maxImages?: number;
-  /** also at 1, 2, 4, 8, ... batches, default true */
-  increaseLogSteps?: boolean;
   disabled?: boolean;
 }
 
@@ -46,12 +62,12 @@ const trainer = mapping<TrainerSection>(
     max_steps: optional(integer({ min: 1 })),
     max_epochs: optional(integer({ min: 1 })),
     gradient_clip_val: optional(number({ min: 0 })),
-    check_val_every_n_epoch: optional(integer({ min: 1 })),
   },
   // what concerns the original's machines and output
   [
     'accelerator',
     'benchmark',
+    'check_val_every_n_epoch',
     'deterministic',
     'distributed_backend',
     'gpus',
@@ -73,10 +89,16 @@ const imageLogger = mapping<{ params?: ImageLoggerSection }>(
         {
           batch_frequency: optional(integer({ min: 1 })),
           max_images: optional(integer({ min: 1 })),
-          increase_log_steps: optional(boolean),
           disabled: optional(boolean),
         },
-        ['clamp', 'log_first_step', 'log_images_kwargs', 'log_on_batch_idx', 'rescale'],
+        [
+          'clamp',
+          'increase_log_steps',
+          'log_first_step',
+          'log_images_kwargs',
+          'log_on_batch_idx',
+          'rescale',
+        ],
       ),
     ),
   },
@@ -109,10 +131,30 @@ const model = mapping<TargetEntry & { baseLearningRate: number }>({
   base_learning_rate: number({ min: 0 }),
 });
 
-const project = mapping<{ model: ConfigNode; data?: DataInstance; lightning?: Lightning }>({
+const count = integer({ min: 0 });
+
+const run = mapping<RunSection>({
+  seed: optional(count),
+  scale_lr: optional(boolean),
+  dtype: optional(oneOf('float32', 'bfloat16', 'float16')),
+  log_every: optional(count),
+  save_every: optional(count),
+  validate_every: optional(count),
+  ema: optional(boolean),
+});
+
+interface Project {
+  model: ConfigNode;
+  data?: DataInstance;
+  lightning?: Lightning;
+  emulsion?: RunSection;
+}
+
+const project = mapping<Project>({
   model: subtree,
   data: optional(dataModules.field),
   lightning: optional(lightning),
+  emulsion: optional(run),
 });
 
 /**
@@ -125,7 +167,12 @@ export function readTraining<Spec, Built, Context extends unknown[]>(
   tree: ConfigNode,
   models: Targets<Spec, Built, Context>,
 ): TrainingConfig<Spec, Built, Context> {
-  const { model: node, data, lightning = {} } = project.read(tree, 'the configuration');
+  const {
+    model: node,
+    data,
+    lightning = {},
+    emulsion = {},
+  } = project.read(tree, 'the configuration');
   const { baseLearningRate, ...entry } = model.read(node, 'model');
   return {
     model: models.find(node, entry),
@@ -133,5 +180,6 @@ export function readTraining<Spec, Built, Context extends unknown[]>(
     data,
     trainer: lightning.trainer ?? {},
     imageLogger: lightning.callbacks?.imageLogger?.params ?? {},
+    run: emulsion,
   };
 }

@@ -10,10 +10,12 @@ import {
   LineCounter,
   Parser,
   Scalar,
+  stringify,
   type CST,
   type ParsedNode,
 } from 'yaml';
 import { fileError } from '../io/file_error.js';
+import type { Json } from '../io/index.js';
 import { ConfigError, type Place } from './error.js';
 import type { ConfigNode } from './node.js';
 import { readScalar } from './scalar.js';
@@ -84,6 +86,12 @@ function refuseDeepNesting(tokens: readonly CST.Token[], placeAt: (offset: numbe
         : [token.type === 'document' ? token.value : undefined];
     for (const each of inner) if (each) open.push([each, depth + 1]);
   }
+}
+
+/** Plain data as YAML that {@link parseYaml} and the original read to the same values. */
+export function formatYaml(value: Json): string {
+  // Version 1.1 quotes texts such as "no" and "1e-4", which are more than text there.
+  return stringify(value, { version: '1.1', lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 class TreeReader {

@@ -1,10 +1,11 @@
 import { writeFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadConfigTree, mergeAll, parseOverride } from '../../lib/config/merge.js';
 import { toPlain } from '../../lib/config/node.js';
 import { readScalar } from '../../lib/config/scalar.js';
-import { parseYaml } from '../../lib/config/yaml.js';
-import { ConfigError, FileError } from '../../lib/index.js';
+import { formatYaml, parseYaml } from '../../lib/config/yaml.js';
+import { ConfigError, FileError, type Json } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
 
 const file = temporaryFolder();
@@ -158,4 +159,29 @@ describe('merging', () => {
     const grows = lines.join('\n').replace('""', 'xy');
     expect(() => mergeAll([parseYaml(grows, 'a.yaml')])).toThrow(/more than 4096 characters/);
   });
+});
+
+test('what is written is read again', () => {
+  const data = fc.letrec<{ value: Json }>((tie) => ({
+    value: fc.oneof(
+      { maxDepth: 4 },
+      fc.constantFrom('no', 'y', '1e-4', '0b1', '~', '', '1:30', '2021-01-01', ' a: b #', '.inf'),
+      fc.string(),
+      fc.double({ noNaN: true }).map((x) => x + 0),
+      fc.boolean(),
+      fc.constant(null),
+      fc.array(tie('value'), { maxLength: 4 }),
+      fc.dictionary(
+        fc.string().filter((key) => key !== '__proto__'),
+        tie('value'),
+        { maxKeys: 4 },
+      ),
+    ),
+  })).value;
+  fc.assert(
+    fc.property(data, (value) => {
+      expect(plain(formatYaml(value))).toEqual(value);
+    }),
+    { numRuns: 500 },
+  );
 });
