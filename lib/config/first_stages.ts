@@ -1,10 +1,14 @@
 // The original's first stages as targets: architecture, loss, and what its constructors take for training.
 import {
   buildFirstStage,
+  checkFirstStageSpec,
   type AutoencoderConfig,
+  type CodebookEmaOptions,
   type FirstStage,
   type FirstStageConfig,
   type FirstStageSpec,
+  type RestartOptions,
+  type VqConfig,
 } from '../ldm/index.js';
 import { ConfigError } from './error.js';
 import {
@@ -18,34 +22,37 @@ import {
   optional,
   text,
   unsupported,
+  type Field,
   type FieldsOf,
 } from './fields.js';
 import { losses, type LossInstance } from './losses.js';
-import { schedules } from './schedules.js';
+import type { ConfigNode } from './node.js';
+import { schedules, type ScheduleInstance } from './schedules.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Everything that a configuration says of a first stage. */
 export interface FirstStageEntry {
   readonly spec: FirstStageSpec;
-  /** `params` beside the architecture; an identity has none */
-  readonly training?: FirstStageTraining;
+  readonly training: FirstStageTraining;
 }
 
-/** What the original's constructors take beside the architecture. */
-export interface FirstStageTraining {
-  /** undefined for `torch.nn.Identity`: a first stage that is used, not trained */
+/** What the original's constructor of the KL model takes beside the architecture. */
+interface KlTraining {
+  /** undefined for a first stage that is used, not trained; `torch.nn.Identity` means the same */
   readonly lossconfig?: LossInstance;
-  /** checkpoint to begin with */
+  /** weights to begin with */
   readonly ckptPath?: string;
-  /** key prefixes that are not taken from it */
-  readonly ignoreKeys?: readonly string[];
   readonly imageKey?: 'image';
-  /** the validation number that decides which checkpoints are the best */
+  /** the validation number that tells which states are the best */
   readonly monitor?: string;
-  /** smallest and largest side that batches are resized to, a multiple of 16 apart */
+}
+
+/** What all constructors of first stages take beside the architecture. */
+export interface FirstStageTraining extends KlTraining {
+  /** sides that batches are resized to: smallest, smallest + 16, ..., largest */
   readonly batchResizeRange?: readonly [number, number];
-  readonly schedulerConfig?: ReturnType<typeof schedules.read>;
-  /** the generator's learning rate over the discriminator's, default 1 */
+  readonly schedulerConfig?: ScheduleInstance;
+  /** the autoencoder's learning rate over the discriminator's, default 1 */
   readonly lrGFactor?: number;
   /** keep a moving average of the weights, default false */
   readonly useEma?: boolean;
@@ -77,74 +84,90 @@ const ddconfig = mapping<FirstStageConfig>({
   norm_groups: optional(count),
 });
 
-type KlParams = AutoencoderConfig &
-  Omit<FirstStageTraining, 'batchResizeRange' | 'schedulerConfig' | 'lrGFactor' | 'useEma'> & {
-    colorizeNlabels?: undefined;
-  };
-
-const klFields: FieldsOf<KlParams> = {
+const klFields: FieldsOf<AutoencoderConfig> = {
   ddconfig,
   embed_dim: count,
-  lossconfig: optional(losses.field),
-  ckpt_path: optional(text),
-  ignore_keys: optional(list(text)),
-  image_key: optional(oneOf('image')),
-  monitor: optional(text),
-  colorize_nlabels: unsupported('only pictures of 1 or 3 channels can be shown'),
+  colorize_nlabels: optional(count),
 };
 
-type VqParams = KlParams &
-  FirstStageTraining & { nEmbed: number; saneIndexShape?: boolean; remap?: undefined };
-
-const vqFields: FieldsOf<VqParams> = {
+const vqFields: FieldsOf<VqConfig> = {
   ...klFields,
   n_embed: count,
+  beta: optional(number({ min: 0 })),
+  legacy: optional(boolean),
   sane_index_shape: optional(boolean),
-  remap: unsupported('a subset of the codes has no use in a first stage'),
-  batch_resize_range: optional(
-    convert(list(integer({ min: 16 })), (sides, node): [number, number] => {
-      const [low, high] = sides;
-      if (sides.length !== 2 || low > high)
-        throw new ConfigError('batch_resize_range must be [smallest, largest].', node.place);
-      return [low, high];
-    }),
+  remap: unsupported('it concerns models of code indices, not the first stage'),
+  unknown_index: unsupported('it belongs to remap'),
+  codebook_ema: optional(
+    mapping<CodebookEmaOptions>({ decay: optional(number()), eps: optional(number()) }),
   ),
+  restart_dead_codes: optional(
+    mapping<RestartOptions>({ every: count, min_uses: optional(number({ min: 0 })) }),
+  ),
+};
+
+const klTraining: FieldsOf<KlTraining> = {
+  lossconfig: optional(losses.field),
+  ckpt_path: optional(text),
+  image_key: optional(oneOf('image')),
+  monitor: optional(text),
+};
+
+const vqTraining: FieldsOf<FirstStageTraining> = {
+  ...klTraining,
+  batch_resize_range: optional(convert(list(integer({ min: 16 })), toRange)),
   scheduler_config: optional(schedules.field),
   lr_g_factor: optional(number({ min: 0 })),
   use_ema: optional(boolean),
 };
 
+function toRange(sides: readonly number[], { place }: ConfigNode): [number, number] {
+  const [low, high] = sides;
+  if (sides.length !== 2 || low > high)
+    throw new ConfigError('batch_resize_range must be [smallest, largest].', place);
+  return [low, high];
+}
+
+// The original gives architecture and training side by side.
+function params<C extends object, T extends KlTraining>(
+  architecture: FieldsOf<C>,
+  training: FieldsOf<T>,
+  toSpec: (config: C) => FirstStageSpec,
+): Field<FirstStageEntry> {
+  const config = mapping<C>(architecture, Object.keys(training));
+  const beside = mapping<T>(training, Object.keys(architecture));
+  return {
+    read(node, name) {
+      const spec = toSpec(config.read(node, name));
+      try {
+        checkFirstStageSpec(spec);
+      } catch (error) {
+        // What the model itself refuses is told with its place as well.
+        throw new ConfigError((error as Error).message, node.place, { cause: error });
+      }
+      return { spec, training: beside.read(node, name) };
+    },
+  };
+}
+
+const build = ({ spec }: FirstStageEntry): FirstStage => buildFirstStage(spec);
+
 firstStages.register(['ldm.models.autoencoder.AutoencoderKL', 'emulsion.AutoencoderKL'], {
-  params: convert(mapping<KlParams>(klFields), ({ ddconfig, embedDim, ...training }) => ({
-    spec: { kind: 'kl' as const, ddconfig, embedDim },
-    training,
-  })),
+  params: params(klFields, klTraining, (config) => ({ kind: 'kl', ...config })),
   build,
 });
-
-for (const [kind, name] of [
-  ['vq', 'VQModel'],
-  ['vq-interface', 'VQModelInterface'],
-] as const)
-  firstStages.register([`ldm.models.autoencoder.${name}`, `emulsion.${name}`], {
-    params: convert(
-      mapping<VqParams>(vqFields),
-      ({ ddconfig, embedDim, nEmbed, saneIndexShape, ...training }) => ({
-        spec: { kind, ddconfig, embedDim, nEmbed, ...(saneIndexShape && { saneIndexShape }) },
-        training,
-      }),
-    ),
-    build,
-  });
-
+firstStages.register(['ldm.models.autoencoder.VQModel', 'emulsion.VQModel'], {
+  params: params(vqFields, vqTraining, (config) => ({ kind: 'vq', ...config })),
+  build,
+});
+firstStages.register(['ldm.models.autoencoder.VQModelInterface', 'emulsion.VQModelInterface'], {
+  params: params(vqFields, vqTraining, (config) => ({ kind: 'vq-interface', ...config })),
+  build,
+});
 firstStages.register(['ldm.models.autoencoder.IdentityFirstStage', 'emulsion.IdentityFirstStage'], {
   params: convert(
     mapping<{ vqInterface?: boolean }>({ vq_interface: optional(boolean) }),
-    (options) => ({ spec: { kind: 'identity' as const, ...options } }),
+    (options): FirstStageEntry => ({ spec: { kind: 'identity', ...options }, training: {} }),
   ),
   build,
 });
-
-function build({ spec }: FirstStageEntry): FirstStage {
-  return buildFirstStage(spec);
-}

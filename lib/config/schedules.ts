@@ -8,12 +8,14 @@ import {
   type WarmUpCosineOptions,
 } from '../optim/index.js';
 import { integer, list, mapping, number } from './fields.js';
-import { Targets } from './targets.js';
+import { Targets, type Instance } from './targets.js';
 
 /** What may stand as `scheduler_config`. */
 export const schedules = new Targets<WarmUpCosineOptions | CycleOptions, Schedule>(
   'a learning-rate schedule',
 );
+
+export type ScheduleInstance = Instance<WarmUpCosineOptions | CycleOptions, Schedule, []>;
 
 const count = integer({ min: 0 });
 // How often the original prints the multiplier; progress is shown elsewhere here.

@@ -191,11 +191,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     });
   }
 
-  private pass(
-    phase: 'autoencoder' | 'discriminator',
-    image: Tensor,
-    context: StepContext,
-  ): Pass {
+  private pass(phase: 'autoencoder' | 'discriminator', image: Tensor, context: StepContext): Pass {
     const { seed, step, micro, accumulate } = context;
     const key = { seed, stream: streams[phase], step: step * accumulate + micro };
     return this.network(this.resized(image, context), key, context);
@@ -279,8 +275,6 @@ function networkOf(model: FirstStage, loss: FirstStageTaskOptions['loss']): Netw
 }
 
 async function readAll(terms: Record<string, Tensor>): Promise<Record<string, number>> {
-  const entries = Object.entries(terms).map(
-    async ([name, x]) => [name, await x.item()] as const,
-  );
+  const entries = Object.entries(terms).map(async ([name, x]) => [name, await x.item()] as const);
   return Object.fromEntries(await Promise.all(entries));
 }
