@@ -22,5 +22,6 @@ export {
   type VqLossConfig,
 } from './config.js';
 export { NLayerDiscriminator, type DiscriminatorOptions } from './discriminator.js';
+export { LossHealth, type HealthOptions, type LoggedLosses } from './health.js';
 export { LPIPSWithDiscriminator, type KlGeneratorInputs } from './lpips_with_discriminator.js';
 export { VQLPIPSWithDiscriminator, type VqGeneratorInputs } from './vq_lpips_with_discriminator.js';

@@ -45,6 +45,7 @@ export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGe
     const honest = nllLoss.add(quantLoss.mul(codebookWeight));
     const loss = adversarial.term ? honest.add(adversarial.term) : honest;
     const { perceptual } = distances;
+    const { dtype, device } = nllLoss;
     return {
       loss,
       log: {
@@ -52,7 +53,7 @@ export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGe
         quant_loss: detach(quantLoss),
         nll_loss: detach(nllLoss),
         rec_loss: detach(nllLoss),
-        p_loss: perceptual ? detach(mean(perceptual)) : full([], 0, nllLoss),
+        p_loss: perceptual ? detach(mean(perceptual)) : full([], 0, { dtype, device }),
         ...adversarial.log,
         ...this.#usage(args.indices),
       },
