@@ -1,12 +1,12 @@
 // Both composite losses: gates, options, what they log, and errors. Their numbers are in the parity tests.
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { Lpips } from '../../../lib/index.js';
 import {
   Adam,
   Conv2d,
   DiagonalGaussian,
   Generator,
   klLossConfig,
-  Lpips,
   LPIPSWithDiscriminator,
   noGrad,
   ones,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { BatchNorm2d } from '../../../lib/index.js';
 import {
   ActNorm,
-  BatchNorm2d,
   Conv2d,
   Generator,
   NLayerDiscriminator,
