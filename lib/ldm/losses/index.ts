@@ -13,7 +13,6 @@ export {
   type LossParts,
   type LossTerms,
 } from './adversarial_loss.js';
-export { codebookUsage, type CodebookUsage } from './codebook_usage.js';
 export {
   klLossConfig,
   vqLossConfig,

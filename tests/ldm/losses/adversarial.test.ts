@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import {
   adaptiveWeight,
   adoptWeight,
-  codebookUsage,
   Generator,
   hingeDLoss,
   hingeDLossWithExemplarWeights,
@@ -134,13 +133,4 @@ describe('immediateGradient', () => {
     expect(twice).toEqual(once.map((value) => 2 * value));
     expect(calls).toBe(1);
   });
-});
-
-test('codebookUsage counts codes and the entropy of their shares', () => {
-  const indices = tensor([3, 3, 0, 7, 3, 0, 0, 7], { shape: [2, 2, 2], dtype: 'int64' });
-  const { perplexity, clusterUsage } = codebookUsage(indices, 16);
-  const shares = [3 / 8, 3 / 8, 2 / 8];
-  const entropy = -shares.reduce((total, p) => total + p * Math.log(p), 0);
-  expect(perplexity.itemSync()).toBeCloseTo(Math.exp(entropy), 5);
-  expect(clusterUsage.itemSync()).toBe(3);
 });

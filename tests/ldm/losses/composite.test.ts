@@ -154,6 +154,15 @@ describe('the generator’s loss', () => {
     expect(kl.rec_loss).toBeCloseTo(vq.rec_loss, 5);
   });
 
+  test('counts the codes in use', () => {
+    const indices = tensor([3, 3, 0, 7, 3, 0, 0, 7], { shape: [2, 2, 2], dtype: 'int64' });
+    const terms = vqLoss({ nClasses: 16 }).generatorLoss({ ...step(), indices });
+    const { perplexity, cluster_usage } = logged(terms);
+    const entropy = -[3 / 8, 3 / 8, 2 / 8].reduce((total, p) => total + p * Math.log(p), 0);
+    expect(perplexity).toBeCloseTo(Math.exp(entropy), 5);
+    expect(cluster_usage).toBe(3);
+  });
+
   test('weighs elements by weights in the total alone', () => {
     const loss = klLoss({ klWeight: 0, discFactor: 0 });
     const args = step();
