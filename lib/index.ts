@@ -68,3 +68,4 @@ export * from './optim/index.js';
 export * from './io/index.js';
 export * from './nn/index.js';
 export * from './ldm/index.js';
+export * from './train/index.js';
