@@ -70,3 +70,4 @@ export * from './nn/index.js';
 export * from './metrics/index.js';
 export * from './ldm/index.js';
 export * from './config/index.js';
+export * from './train/index.js';

@@ -33,7 +33,7 @@ import { Targets, type Instance } from './targets.js';
 /** Everything that a configuration says of a first stage. */
 export interface FirstStageEntry {
   readonly spec: FirstStageSpec;
-  readonly training: FirstStageTraining;
+  readonly training: TrainingParams;
 }
 
 /** What the original's constructor of the KL model takes beside the architecture. */
@@ -48,7 +48,7 @@ interface KlTraining {
 }
 
 /** What all constructors of first stages take beside the architecture. */
-export interface FirstStageTraining extends KlTraining {
+export interface TrainingParams extends KlTraining {
   /** sides that batches are resized to: smallest, smallest + 16, ..., largest */
   readonly batchResizeRange?: readonly [number, number];
   readonly schedulerConfig?: ScheduleInstance;
@@ -113,7 +113,7 @@ const klTraining: FieldsOf<KlTraining> = {
   monitor: optional(text),
 };
 
-const vqTraining: FieldsOf<FirstStageTraining> = {
+const vqTraining: FieldsOf<TrainingParams> = {
   ...klTraining,
   batch_resize_range: optional(convert(list(integer({ min: 16 })), toRange)),
   scheduler_config: optional(schedules.field),

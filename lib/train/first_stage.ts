@@ -144,7 +144,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
 
   async pictures({ image }: ImageBatch, context: StepContext): Promise<Record<string, Tensor>> {
     const { model, maxImages = 4 } = this.options;
-    const inputs = image.slice(0, 0, Math.min(maxImages, image.shape[0]));
+    const inputs = image.slice([[0, Math.min(maxImages, image.shape[0])]]);
     const [nrow] = inputs.shape;
     const at = { seed: context.seed, step: context.step };
     const pass = this.network(inputs, { ...at, stream: streams.validation }, context);

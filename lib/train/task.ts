@@ -52,7 +52,7 @@ export interface TrainingTask<Batch> {
   readonly ema?: { readonly module: string; readonly ema: Ema };
   /** Images in a batch. Default: the first axis of the first tensor in it. */
   size?(batch: Batch): number;
-  /** Runs once, before the first step of a new training: measures the latents' scale, sets up ActNorm. */
+  /** Once, before the first step of a new training, without gradients: latents' scale, ActNorm. */
   beforeFirstStep?(batch: Batch): Promise<void>;
   /**
    * Numbers of a validation, by name. Modules are in eval mode, gradients off. The batches end with the call;
