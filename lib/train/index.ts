@@ -8,3 +8,12 @@ export { JsonlLogger } from './loggers/jsonl.js';
 export type { Logger, RunStart, StepReport } from './loggers/logger.js';
 export { ProgressLogger, type ProgressOptions } from './loggers/progress.js';
 export { TensorBoardLogger } from './loggers/tensorboard.js';
+export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
+export {
+  buildFirstStageRun,
+  learningRateOf,
+  readFirstStageTraining,
+  saveTrainedFirstStage,
+  type FirstStageRun,
+  type FirstStageTrainingConfig,
+} from './first_stage_run.js';
