@@ -1,48 +1,23 @@
 /** AutoencoderKL: perceptual compression with a KL-regularised latent (paper, section 3.1). */
-import { check } from '../../errors.js';
-import type { Linear } from '../../nn/index.js';
-import { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
-import { pointwise } from './blocks.js';
-import { downsamplingOf, type AutoencoderConfig } from './config.js';
-import { Decoder } from './decoder.js';
+import { Autoencoder } from './autoencoder.js';
+import { checkAutoencoderConfig, type AutoencoderConfig } from './config.js';
 import { DiagonalGaussian } from './diagonal_gaussian.js';
-import { Encoder } from './encoder.js';
 import type { FirstStage, FirstStageSpec } from './first_stage.js';
 
 /** Images [N, H, W, 3] in [-1, 1] to latents [N, H/f, W/f, embedDim] and back. */
 export class AutoencoderKL
-  extends Module<[Tensor, (Tensor | NoiseOptions)?], Reconstruction>
+  extends Autoencoder<[Tensor, (Tensor | NoiseOptions)?], Reconstruction>
   implements FirstStage
 {
-  readonly encoder: Encoder;
-  readonly decoder: Decoder;
-  readonly quant_conv: Linear;
-  readonly post_quant_conv: Linear;
-
-  constructor(readonly config: AutoencoderConfig) {
-    super();
-    const { ddconfig, embedDim } = config;
-    check(ddconfig.doubleZ !== false, () => {
-      return 'AutoencoderKL: ddconfig.doubleZ must be true: the encoder gives mean and log-variance.';
-    });
-    this.encoder = new Encoder(ddconfig);
-    this.decoder = new Decoder(ddconfig);
-    this.quant_conv = pointwise(2 * ddconfig.zChannels, 2 * embedDim);
-    this.post_quant_conv = pointwise(embedDim, ddconfig.zChannels);
+  constructor(config: AutoencoderConfig) {
+    checkAutoencoderConfig(config);
+    super(config, true);
   }
 
   get spec(): FirstStageSpec {
     return { kind: 'kl', ...this.config };
-  }
-
-  get latentChannels(): number {
-    return this.config.embedDim;
-  }
-
-  get downsampling(): number {
-    return downsamplingOf(this.config.ddconfig);
   }
 
   /** The posterior over latents; sample it, or take its mode. */

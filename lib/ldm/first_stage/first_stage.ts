@@ -8,9 +8,16 @@ import { withPrefix, type StateReader, type TensorSource } from '../../io/state.
 import type { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
+import { checkOptions, flag } from '../rules.js';
 import { AutoencoderKL } from './autoencoder_kl.js';
-import type { AutoencoderConfig, VqConfig } from './config.js';
-import { IdentityFirstStage } from './identity.js';
+import {
+  checkAutoencoderConfig,
+  checkVqConfig,
+  withDefaults,
+  type AutoencoderConfig,
+  type VqConfig,
+} from './config.js';
+import { IdentityFirstStage, type IdentityOptions } from './identity.js';
 import { VQModel, VQModelInterface } from './vq_model.js';
 
 /** An autoencoder as a diffusion model sees it (paper, section 3.1). */
@@ -44,28 +51,38 @@ export type FirstStageSpec =
       vqInterface?: boolean;
     };
 
-/** Builds a first stage with fresh weights. */
+/** Builds a first stage with fresh weights. @throws ArgumentError that names what is wrong in the spec */
 export function buildFirstStage(spec: FirstStageSpec): FirstStage {
-  switch (spec.kind) {
+  checkFirstStageSpec(spec);
+  const { kind, ...config } = spec;
+  switch (kind) {
     case 'kl':
-      return new AutoencoderKL(withoutKind(spec));
+      return new AutoencoderKL(config as AutoencoderConfig);
     case 'vq':
-      return new VQModel(withoutKind(spec));
+      return new VQModel(config as VqConfig);
     case 'vq-interface':
-      return new VQModelInterface(withoutKind(spec));
+      return new VQModelInterface(config as VqConfig);
     case 'identity':
-      return new IdentityFirstStage({ vqInterface: spec.vqInterface });
-    default: {
-      const { kind } = spec satisfies never as { kind?: unknown };
-      throw new ArgumentError(
-        `buildFirstStage: unknown kind '${String(kind)}'. Known are kl, vq, vq-interface and identity.`,
-      );
-    }
+      return new IdentityFirstStage(config as IdentityOptions);
   }
 }
 
-function withoutKind<T extends object>({ kind: _, ...config }: T & { kind: string }) {
-  return config as unknown as Omit<T, 'kind'>;
+/** Checks a spec from outside. @throws ArgumentError that names what is wrong in it */
+export function checkFirstStageSpec(spec: unknown): asserts spec is FirstStageSpec {
+  const { kind, ...config } = (spec ?? {}) as { kind?: unknown };
+  switch (kind) {
+    case 'kl':
+      return checkAutoencoderConfig(config);
+    case 'vq':
+    case 'vq-interface':
+      return checkVqConfig(config);
+    case 'identity':
+      return checkOptions<IdentityOptions>('identity', config, { vqInterface: flag }, []);
+    default:
+      throw new ArgumentError(
+        `first stage: kind must be one of kl, vq, vq-interface, identity. Got '${String(kind)}'.`,
+      );
+  }
 }
 
 /**
@@ -83,6 +100,11 @@ export async function saveFirstStage(
   await saveModel(folder, { config, weights: model.exportState(), ema: options.ema });
 }
 
+export interface LoadFirstStageOptions {
+  /** the moving average of the weights that the folder holds instead of the last ones, default false */
+  ema?: boolean;
+}
+
 /**
  * Loads a first stage from a folder that {@link saveFirstStage} wrote, or from a checkpoint.
  *
@@ -91,22 +113,40 @@ export async function saveFirstStage(
  * @throws FileError when the file is damaged or describes no first stage; ArgumentError with all keys
  *   that are missing, unexpected or of another shape
  */
-export async function loadFirstStage(path: string, spec?: FirstStageSpec): Promise<FirstStage> {
+export async function loadFirstStage(
+  path: string,
+  spec?: FirstStageSpec,
+  { ema = false }: LoadFirstStageOptions = {},
+): Promise<FirstStage> {
   if (await isFolder(path)) {
-    const { config, weights } = await openModel(path);
-    const stored = (config as { firstStage?: FirstStageSpec } | null)?.firstStage;
-    if (!stored) {
-      throw new FileError('config.json describes no first stage: it has no "firstStage".', path);
-    }
-    return filled(stored, weights);
+    const folder = await openModel(path);
+    const weights = ema ? folder.ema : folder.weights;
+    check(weights, () => `loadFirstStage: ${path} holds no moving average. Load it without ema.`);
+    return filled(spec ?? storedSpec(folder.config, path), weights);
   }
   check(spec, () => {
     return `loadFirstStage: ${path} is a file, and a file holds weights only: give the spec as well, such as firstStagePresets['kl-f8'].`;
   });
+  check(!ema, () => 'loadFirstStage: only a saved folder keeps a moving average by itself.');
   return filled(spec, ownWeights(await readSafetensors(path)));
 }
 
+function storedSpec(config: unknown, path: string): FirstStageSpec {
+  const stored = (config as { firstStage?: unknown } | null)?.firstStage;
+  if (!stored) {
+    throw new FileError('config.json describes no first stage: it has no "firstStage".', path);
+  }
+  try {
+    checkFirstStageSpec(stored);
+  } catch (error) {
+    throw new FileError(`config.json: ${(error as Error).message}`, path);
+  }
+  return stored;
+}
+
 async function filled(spec: FirstStageSpec, weights: StateReader): Promise<FirstStage> {
+  checkFirstStageSpec(spec);
+  checkHeld(spec, weights);
   const model = buildFirstStage(spec);
   try {
     await model.importState(weights);
@@ -115,6 +155,24 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
     throw error;
   }
   return model;
+}
+
+// Before a network is built, the largest tensors of each level must be in the file: what is built is no
+// larger than a few times what somebody really stored.
+function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
+  if (spec.kind === 'identity') return;
+  const { ch, chMult, numResBlocks } = withDefaults(spec.ddconfig);
+  const expected = chMult.map((multiplier, level): [string, number] => {
+    return [`decoder.up.${level}.block.${numResBlocks}.conv2.weight`, ch * multiplier];
+  });
+  if (spec.kind !== 'kl') expected.push(['quantize.embedding.weight', spec.nEmbed]);
+  for (const [key, extent] of expected) {
+    const found = weights.has(key) ? weights.info(key).shape : null;
+    check(found?.[0] === extent, () => {
+      const what = found ? `of shape [${found.join(', ')}]` : 'missing';
+      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} is ${what}, expected ${extent} at the first axis.`;
+    });
+  }
 }
 
 /** What diffusion checkpoints put before the keys of their first stage. */
