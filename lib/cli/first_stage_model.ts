@@ -3,8 +3,13 @@ import { stat } from 'node:fs/promises';
 import cliProgress from 'cli-progress';
 import { setDefaultDevice } from '../device.js';
 import { fileError } from '../io/file_error.js';
-import { loadFirstStage, type FirstStage, type TilingOptions } from '../ldm/first_stage/index.js';
-import { firstStagePresets } from '../ldm/presets/first_stages.js';
+import {
+  loadFirstStage,
+  type FirstStage,
+  type FirstStageSpec,
+  type TilingOptions,
+} from '../ldm/first_stage/index.js';
+import { firstStagePresets } from '../ldm/presets/index.js';
 import { UsageError } from './run.js';
 
 /** Options of every command around a first stage, as the command line gives them. */
@@ -29,13 +34,14 @@ export async function openFirstStage(options: SharedOptions): Promise<FirstStage
   });
   if (preset !== undefined && entry.isDirectory())
     throw new UsageError(`${model} is a model folder, which says itself what it is: no --preset.`);
-  const known = Object.keys(firstStagePresets).join(', ');
+  const presets: Readonly<Record<string, FirstStageSpec>> = firstStagePresets;
+  const known = Object.keys(presets).join(', ');
   if (preset === undefined && !entry.isDirectory())
     throw new UsageError(`${model} is a file: name its architecture with --preset (${known}).`);
-  if (preset !== undefined && !Object.hasOwn(firstStagePresets, preset))
+  if (preset !== undefined && !Object.hasOwn(presets, preset))
     throw new UsageError(`unknown preset '${preset}'. Known are ${known}.`);
   if (device !== undefined) setDefaultDevice(device);
-  const loaded = await loadFirstStage(model, preset && firstStagePresets[preset]);
+  const loaded = await loadFirstStage(model, preset === undefined ? undefined : presets[preset]);
   loaded.eval().requiresGrad_(false);
   return loaded;
 }
@@ -49,9 +55,9 @@ export function tilingOf(
   model: FirstStage,
   { height, width }: { height: number; width: number },
 ): TilingOptions {
-  const whole = tile === false || (tile === undefined && height * width <= largestWhole);
-  if (whole) return { tile: Math.ceil(Math.max(height, width) / model.downsampling), overlap: 0 };
-  return { tile: tile === false ? undefined : tile, overlap };
+  const large = tile !== false && (tile !== undefined || height * width > largestWhole);
+  if (large) return { tile, overlap };
+  return { tile: Math.ceil(Math.max(height, width) / model.downsampling), overlap: 0 };
 }
 
 /** A bar on a terminal, nothing elsewhere or with `--quiet`. */
