@@ -2,6 +2,7 @@
 // The command `emulsion`: one file per subcommand beside this one.
 import { Command } from 'commander';
 import { doctor } from './doctor.js';
+import { firstStageCommands } from './first_stage_commands.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
@@ -14,6 +15,6 @@ program
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
 
-program.addCommand(trainCommand());
+for (const command of [...firstStageCommands(), trainCommand()]) program.addCommand(command);
 
 await program.parseAsync();

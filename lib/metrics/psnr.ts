@@ -4,7 +4,7 @@ import type { Tensor } from '../tensor.js';
 import { measure, type RangeOptions } from './precision.js';
 
 /**
- * 20 log₁₀(range / √MSE) in decibels, the mean taken over pixels and channels of each picture: higher is
+ * 20 log₁₀(L / √MSE) in decibels, L from black to white, the mean taken over pixels and channels of each picture: higher is
  * closer, and equal pictures give Infinity.
  *
  * The paper (table 8) compares pictures as 8-bit files hold them; {@link comparePictures} reads such files.
@@ -14,8 +14,8 @@ import { measure, type RangeOptions } from './precision.js';
  * @returns [N], float32 (float64 for float64 pictures)
  */
 export function psnr(a: Tensor, b: Tensor, options: RangeOptions = {}): Tensor {
-  return measure('psnr', a, b, options, (x, y, range) => {
+  return measure('psnr', a, b, options, (x, y, white) => {
     const mse = x.sub(y).square().mean([1, 2, 3]);
-    return log(mse.div(range ** 2)).mul(-10 / Math.LN10);
+    return log(mse.div(white ** 2)).mul(-10 / Math.LN10);
   });
 }

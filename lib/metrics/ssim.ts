@@ -51,7 +51,8 @@ export const smallestPicture: Readonly<Record<SsimConvention, number>> = {
 };
 
 /**
- * Structural similarity of each pair of pictures, the mean over channels and windows: 1 for equal ones.
+ * Structural similarity of each pair of pictures, the mean over channels and windows: 1 for equal ones. It
+ * compares brightness too, so it matters which value is black; see {@link RangeOptions}.
  *
  * The default, `gaussian`, is what the paper's comparison of autoencoders (its table 8) is to be read with:
  * it is the metric as first published, and what evaluation code of that time computes on 8-bit pictures.
@@ -70,7 +71,7 @@ export function ssim(a: Tensor, b: Tensor, options: SsimOptions = {}): Tensor {
   });
   const least = smallestPicture[convention];
   const window = windows[convention];
-  return measure('ssim', a, b, options, (x, y, range) => {
+  return measure('ssim', a, b, options, (x, y, white) => {
     const [N, H, W] = a.shape;
     checkShape(Math.min(H, W) >= least, () => {
       return `ssim: '${convention}' needs pictures of at least ${least} x ${least}. Got ${H} x ${W}.`;
@@ -83,7 +84,7 @@ export function ssim(a: Tensor, b: Tensor, options: SsimOptions = {}): Tensor {
     for (let top = 0; top < rows; top += atOnce) {
       sum = tidy(() => {
         const strip = [null, [top, Math.min(top + atOnce, rows) + reach]] as const;
-        const windowed = similarity(slice(first, strip), slice(second, strip), window, range);
+        const windowed = similarity(slice(first, strip), slice(second, strip), window, white);
         return sum.add(windowed.reshape([N, -1]).sum(1));
       });
     }
@@ -100,8 +101,8 @@ function planes(x: Tensor, { taps, reflect }: Window): Tensor {
 }
 
 // SSIM in every window, [B, P, Q, 1].
-function similarity(x: Tensor, y: Tensor, window: Window, range: number): Tensor {
-  const [c1, c2] = [(0.01 * range) ** 2, (0.03 * range) ** 2];
+function similarity(x: Tensor, y: Tensor, window: Window, white: number): Tensor {
+  const [c1, c2] = [(0.01 * white) ** 2, (0.03 * white) ** 2];
   const moments = [x, y, x.square(), y.square(), x.mul(y)];
   const [mx, my, xx, yy, xy] = filtered(concat(moments), window).chunk(5, 0);
   const [mxx, myy, mxy] = [mx.square(), my.square(), mx.mul(my)];

@@ -27,7 +27,6 @@ export {
   type LoadFirstStageOptions,
 } from './first_stage.js';
 export { IdentityFirstStage, type IdentityOptions, type Unquantized } from './identity.js';
-export { nearestCodes } from './nearest_codes.js';
 export {
   decodeTiled,
   encodeTiled,
@@ -35,5 +34,6 @@ export {
   type EncodeTiledOptions,
   type TilingOptions,
 } from './tiling.js';
+export { nearestCodes } from './nearest_codes.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
 export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';

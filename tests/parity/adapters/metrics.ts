@@ -27,13 +27,14 @@ const imageQuality: Adapter = {
   limit,
   async run(golden: GoldenCase) {
     const [x, y] = [await need(golden, 'x'), await need(golden, 'y')];
-    const { data_range: dataRange } = golden.args as { data_range: number };
+    // the original takes the values as they are, as if black were 0 also for those in [-1, 1]
+    const range = [0, golden.args.data_range as number] as const;
     const results: Results = new Map();
-    results.set('out.psnr', await fromTensor(psnr(x, y, { dataRange })));
-    const all = psnr(asOne(x), asOne(y), { dataRange });
+    results.set('out.psnr', await fromTensor(psnr(x, y, { range })));
+    const all = psnr(asOne(x), asOne(y), { range });
     results.set('out.psnr_global', await fromTensor(all.reshape([])));
     for (const [name, convention] of Object.entries(conventions))
-      results.set(`out.${name}`, await fromTensor(ssim(x, y, { dataRange, convention })));
+      results.set(`out.${name}`, await fromTensor(ssim(x, y, { range, convention })));
     return results;
   },
 };
