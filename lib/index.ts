@@ -67,4 +67,5 @@ export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
 export * from './optim/index.js';
 export * from './io/index.js';
 export * from './nn/index.js';
+export * from './data/index.js';
 export * from './ldm/index.js';
