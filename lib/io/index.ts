@@ -3,4 +3,5 @@ export { writeFileAtomic, type Append } from './atomic.js';
 export { readSafetensors, writeSafetensors, SafetensorsFile } from './safetensors.js';
 export { withPrefix, type StateReader, type TensorSource } from './state.js';
 export { saveModel, openModel, loadConfig, type Json } from './model_folder.js';
-export { readImage, readImageSize, writeImage, makeGrid, type ReadImageOptions } from './image.js';
+export { readImage, readImageSize, writeImage, makeGrid } from './image.js';
+export type { ReadImageOptions } from './decode_image.js';
