@@ -102,11 +102,14 @@ export async function drawPictures<Batch>(
   return files;
 }
 
-/** The first batch of an epoch, of which every picture of the run is drawn. */
+/** Lends out the first batch of an epoch, of which every picture of the run is drawn. */
 export async function firstBatch<Batch>(
   data: DataSource<Batch>,
   signal: AbortSignal,
   use: (batch: Batch) => Promise<void>,
 ): Promise<void> {
-  for await (const batch of inTurn(data, signal)) return use(batch);
+  for await (const batch of inTurn(data, signal)) {
+    await use(batch);
+    return;
+  }
 }
