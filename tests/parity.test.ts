@@ -23,3 +23,16 @@ for (const device of availableDevices)
 
     const emulated = device.name === 'emulated';
     for (const folder of emulated ? emulatedFolders : folders)
+      it(folder, { timeout: 300_000 }, async () => {
+        const lines: string[] = [];
+        const report = await runParity(join(golden, folder), {
+          adapters,
+          print: (line) => lines.push(line),
+          exclude: (path) =>
+            emulated && folder === 'modules' && !emulatedModules.test(basename(path)),
+        });
+        expect(lines.filter((line) => line.startsWith('FAIL'))).toEqual([]);
+        expect(report.failed).toBe(0);
+        expect(report.passed).toBeGreaterThan(0);
+      });
+  });
