@@ -4,7 +4,6 @@ import { basename, extname, join } from 'node:path';
 import {
   formatYaml,
   loadConfigTree,
-  parseOverride,
   toPlain,
   type ConfigNode,
 } from '../config/index.js';

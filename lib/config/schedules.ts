@@ -20,6 +20,8 @@ export type ScheduleInstance = Instance<WarmUpCosineOptions | CycleOptions, Sche
 const count = integer({ min: 0 });
 // How often the original prints the multiplier; progress is shown elsewhere here.
 const verbosity = ['verbosity_interval'];
+// Schedules keep the original's names for their options.
+const asTheyAre = (name: string): string => name;
 
 schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
   params: mapping<WarmUpCosineOptions>(
@@ -31,6 +33,7 @@ schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
       max_decay_steps: count,
     },
     verbosity,
+    asTheyAre,
   ),
   build: (options) => new LambdaWarmUpCosineScheduler(options),
 });
@@ -44,6 +47,7 @@ const cycles = mapping<CycleOptions>(
     cycle_lengths: list(integer({ min: 1 })),
   },
   verbosity,
+  asTheyAre,
 );
 
 schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler2'], {
