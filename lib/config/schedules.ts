@@ -11,7 +11,7 @@ import { integer, list, mapping, number } from './fields.js';
 import { Targets, type Instance } from './targets.js';
 
 /** What may stand as `scheduler_config`. */
-export const schedules = new Targets<WarmUpCosineOptions | CycleOptions, Schedule>(
+export const scheduleTargets = new Targets<WarmUpCosineOptions | CycleOptions, Schedule>(
   'a learning-rate schedule',
 );
 
@@ -23,7 +23,7 @@ const verbosity = ['verbosity_interval'];
 // Schedules keep the original's names for their options.
 const asTheyAre = (name: string): string => name;
 
-schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
   params: mapping<WarmUpCosineOptions>(
     {
       warm_up_steps: count,
@@ -50,11 +50,11 @@ const cycles = mapping<CycleOptions>(
   asTheyAre,
 );
 
-schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler2'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler2'], {
   params: cycles,
   build: (options) => new LambdaWarmUpCosineScheduler2(options),
 });
-schedules.register(['ldm.lr_scheduler.LambdaLinearScheduler'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaLinearScheduler'], {
   params: cycles,
   build: (options) => new LambdaLinearScheduler(options),
 });

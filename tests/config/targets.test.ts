@@ -1,12 +1,12 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { datasets } from '../../lib/config/datasets.js';
+import { datasetTargets } from '../../lib/config/datasets.js';
 import { boolean, integer, list, mapping, optional, text } from '../../lib/config/fields.js';
-import { firstStages } from '../../lib/config/first_stages.js';
-import { losses } from '../../lib/config/losses.js';
+import { firstStageTargets } from '../../lib/config/first_stages.js';
+import { lossTargets } from '../../lib/config/losses.js';
 import { loadConfigTree } from '../../lib/config/merge.js';
-import { schedules } from '../../lib/config/schedules.js';
+import { scheduleTargets } from '../../lib/config/schedules.js';
 import { Targets } from '../../lib/config/targets.js';
 import { readTraining } from '../../lib/config/training.js';
 import { parseYaml } from '../../lib/config/yaml.js';
@@ -115,7 +115,7 @@ params:
   ${ddconfig.replace('double_z: true', 'double_z: false')}
   lossconfig: {target: torch.nn.Identity, params: {anything: 1}}
 `;
-    const { spec } = firstStages.read(node(source), 'first_stage_config');
+    const { spec } = firstStageTargets.read(node(source), 'first_stage_config');
     expect(spec.spec).toMatchObject({ kind: 'vq-interface', embedDim: 3, nEmbed: 8192 });
     expect(spec.training?.ckptPath).toBe('models/first_stage_models/vq-f4/model.ckpt');
     expect(spec.training?.lossconfig?.spec).toEqual({ kind: 'none' });
@@ -123,7 +123,7 @@ params:
 
   test('the identity', () => {
     const source = 'target: ldm.models.autoencoder.IdentityFirstStage';
-    const identity = firstStages.read(node(source), 'first_stage_config');
+    const identity = firstStageTargets.read(node(source), 'first_stage_config');
     expect(identity.build().downsampling).toBe(1);
   });
 
@@ -141,14 +141,14 @@ params:
   ${line}
   ${ddconfig.replace('double_z: true', 'double_z: false')}
 `;
-    expect(() => firstStages.read(node(source), 'model')).toThrow(`a.yaml:5:3: `);
-    expect(() => firstStages.read(node(source), 'model')).toThrow(message);
+    expect(() => firstStageTargets.read(node(source), 'model')).toThrow(`a.yaml:5:3: `);
+    expect(() => firstStageTargets.read(node(source), 'model')).toThrow(message);
   });
 });
 
 describe('losses', () => {
   const kl = (params: string) =>
-    losses.read(
+    lossTargets.read(
       node(`target: ldm.modules.losses.LPIPSWithDiscriminator\nparams: {${params}}`),
       'lossconfig',
     );
@@ -175,7 +175,7 @@ describe('losses', () => {
     const source =
       'target: taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator\n' +
       'params: {disc_start: 0, perceptual_weight: 0, disc_ndf: 8, perceptual_loss: lpips}';
-    const loss = await losses.read(node(source), 'lossconfig').build(256);
+    const loss = await lossTargets.read(node(source), 'lossconfig').build(256);
     expect(loss?.config).toMatchObject({ nClasses: 256 });
   });
 });
@@ -184,17 +184,17 @@ test('learning-rate schedules', () => {
   const source =
     'target: ldm.lr_scheduler.LambdaLinearScheduler\n' +
     'params: {warm_up_steps: [10], cycle_lengths: [100], f_start: [1.e-6], f_max: [1.0], f_min: [1.0], verbosity_interval: 0}';
-  expect(schedules.read(node(source), 'scheduler_config').build().schedule(50)).toBe(1);
+  expect(scheduleTargets.read(node(source), 'scheduler_config').build().schedule(50)).toBe(1);
   const cosine =
     'target: ldm.lr_scheduler.LambdaWarmUpCosineScheduler\n' +
     'params: {warm_up_steps: 10, lr_min: 0, lr_max: 1, lr_start: 0, max_decay_steps: 100}';
-  expect(schedules.read(node(cosine), 'scheduler_config').build().schedule(5)).toBe(0.5);
+  expect(scheduleTargets.read(node(cosine), 'scheduler_config').build().schedule(5)).toBe(0.5);
 });
 
 const folder = join(root, 'configs/first_stage');
 const load = async (name: string, overrides: string[] = []) => {
   const tree = await loadConfigTree([join(folder, `${name}.yaml`)], overrides);
-  return readTraining(tree, firstStages);
+  return readTraining(tree, firstStageTargets);
 };
 
 describe('the published first stages', () => {
@@ -246,7 +246,7 @@ test('the configuration for a folder of one’s own is built on a CPU', async ()
 
 describe('data modules', () => {
   const transformOf = (target: string, params: string) =>
-    datasets.read(node(`target: ${target}\nparams: {${params}}`), 'train').spec.transform;
+    datasetTargets.read(node(`target: ${target}\nparams: {${params}}`), 'train').spec.transform;
 
   // Spec of the original's data sets; what the transform makes of them is tested beside it.
   test.each([
