@@ -1,7 +1,5 @@
 // The seam of all first stages: latents and back, and a folder that holds one.
 import { describe, expect, it } from 'vitest';
-import type { VQModel, VQModelInterface   type VqConfig,
-} from '../../../lib/index.js';
 import {
   buildFirstStage,
   FileError,
@@ -13,6 +11,9 @@ import {
   type FirstStage,
   type FirstStageSpec,
   type Tensor,
+  type VqConfig,
+  type VQModel,
+  type VQModelInterface,
 } from '../../../lib/index.js';
 import { temporaryFolder } from '../../io/temporary.js';
 
