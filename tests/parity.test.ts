@@ -8,7 +8,7 @@ import { availableDevices } from './support/devices.js';
 
 const golden = join(import.meta.dirname, 'golden');
 
-const folders = ['ops', 'modules', 'full', 'diffusion', 'train'];
+const folders = ['ops', 'modules', 'full', 'diffusion', 'train', 'metrics'];
 
 /** Whole networks, training and trajectories take minutes where a GPU is emulated. */
 const emulatedFolders = ['ops', 'modules'];

@@ -2,6 +2,8 @@
 // The command `emulsion`: one file per subcommand beside this one.
 import { Command } from 'commander';
 import { doctor } from './doctor.js';
+import { firstStageCommands } from './first_stage_commands.js';
+import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
 const program = new Command('emulsion')
@@ -12,5 +14,7 @@ program
   .command('doctor')
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
+
+for (const command of [...firstStageCommands(), trainCommand()]) program.addCommand(command);
 
 await program.parseAsync();

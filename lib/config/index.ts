@@ -1,0 +1,10 @@
+// Configurations: YAML in the original's form, read into typed plain data.
+export { ConfigError, type Place } from './error.js';
+export { loadConfigTree, merge, mergeAll, parseOverride } from './merge.js';
+export { formatYaml } from './yaml.js';
+export { toPlain, type ConfigNode } from './node.js';
+export { Targets, type Instance, type Target } from './targets.js';
+export { readTraining, type TrainingConfig } from './training.js';
+export { firstStages, type FirstStageEntry, type FirstStageInstance } from './first_stages.js';
+export { losses } from './losses.js';
+export { schedules } from './schedules.js';
