@@ -1,7 +1,7 @@
 // Pictures as tensors: files in and out, and the grid that shows many at once.
 import { extname } from 'node:path';
 import sharp from 'sharp';
-import { check, checkShape } from '../errors.js';
+import { check, checkShape, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
