@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { isGradEnabled, noGrad } from '../autograd/index.js';
 import { tensor } from '../creation.js';
 import { checkShape, FileError } from '../errors.js';
-import { readSafetensors } from '../io/safetensors.js';
+import { openCheckpoint } from '../io/checkpoint.js';
 import type { StateReader } from '../io/state.js';
 import {
   buffer,
@@ -215,7 +215,7 @@ function headKeys(): Keys {
 
 // Copies the part of the weights that one file holds, once all of it is known to fit.
 async function fill(lpips: Lpips, path: string, what: string, keys: Keys): Promise<void> {
-  const file = await readSafetensors(path);
+  const file = await openCheckpoint(path);
   const expected = lpips.exportState();
   const problems: string[] = [];
   for (const [own, name] of keys) {

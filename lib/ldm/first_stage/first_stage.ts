@@ -1,9 +1,9 @@
 /** What all first stages share: latents and back, a description as plain data, saving and loading. */
 import { stat } from 'node:fs/promises';
 import { ArgumentError, check, FileError } from '../../errors.js';
+import { openCheckpoint } from '../../io/checkpoint.js';
 import { fileError } from '../../io/file_error.js';
 import { openModel, saveModel } from '../../io/model_folder.js';
-import { readSafetensors } from '../../io/safetensors.js';
 import { withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
 import type { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
@@ -128,7 +128,7 @@ export async function loadFirstStage(
     return `loadFirstStage: ${path} is a file, and a file holds weights only: give the spec as well, such as firstStagePresets['kl-f8'].`;
   });
   check(!ema, () => 'loadFirstStage: only a saved folder keeps a moving average by itself.');
-  return filled(spec, ownWeights(await readSafetensors(path)));
+  return filled(spec, ownWeights(await openCheckpoint(path)));
 }
 
 function storedSpec(config: unknown, path: string): FirstStageSpec {
@@ -157,9 +157,11 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
   return model;
 }
 
-// Before a network is built, the largest tensors of each level must be in the file: what is built is no
-// larger than a few times what somebody really stored.
-function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
+/**
+ * @internal Before a network is built, the largest tensors of each level must be in the file: what is
+ * built is no larger than a few times what somebody really stored.
+ */
+export function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
   if (spec.kind === 'identity') return;
   const { ch, chMult, numResBlocks } = withDefaults(spec.ddconfig);
   const expected = chMult.map((multiplier, level): [string, number] => {
@@ -170,7 +172,7 @@ function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
     const found = weights.has(key) ? weights.info(key).shape : null;
     check(found?.[0] === extent, () => {
       const what = found ? `of shape [${found.join(', ')}]` : 'missing';
-      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} is ${what}, expected ${extent} at the first axis.`;
+      return `first stage: ${weights.origin} is of another network than the spec: ${key} is ${what}, expected ${extent} at the first axis.`;
     });
   }
 }

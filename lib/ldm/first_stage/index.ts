@@ -15,6 +15,22 @@ export {
   type VqConfig,
 } from './config.js';
 export { Decoder } from './decoder.js';
+export {
+  diffusersKey,
+  diffusersWeights,
+  fromDiffusersState,
+  hasDiffusersKeys,
+  saveDiffusers,
+  toDiffusersState,
+  type ConvertedState,
+  type ConvertedTensor,
+} from './diffusers.js';
+export {
+  fromDiffusersConfig,
+  isDiffusersConfig,
+  toDiffusersConfig,
+  type DiffusersFirstStage,
+} from './diffusers_config.js';
 export { DiagonalGaussian } from './diagonal_gaussian.js';
 export { Encoder } from './encoder.js';
 export {
