@@ -27,6 +27,5 @@ export {
   type LoadFirstStageOptions,
 } from './first_stage.js';
 export { IdentityFirstStage, type IdentityOptions, type Unquantized } from './identity.js';
-export { nearestCodes } from './nearest_codes.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
 export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';

@@ -72,9 +72,12 @@ describe('VQ models', () => {
     asInterface.loadStateDict(vq.stateDict());
     const images = randomImages();
     const latents = asInterface.encode(images);
-    const quantized = vq.encode(images).latents;
+    const { latents: quantized, indices } = vq.encode(images);
     expect(values(latents)).toEqual(values(vq.encodeToPrequant(images)));
     expect(values(asInterface.decode(latents))).toEqual(values(vq.decode(quantized)));
+    const [N, h, w] = latents.shape;
+    const codes = vq.quantize.getCodebookEntry(indices, latents.shape);
+    expect(values(vq.decodeCode(indices, [N, h, w]))).toEqual(values(vq.decode(codes)));
     expect(values(asInterface.decode(latents, { forceNotQuantize: true }))).toEqual(
       values(vq.decode(latents)),
     );
