@@ -16,6 +16,7 @@ import {
   type FileLayout,
 } from '../nn/index.js';
 import { concat, div, mean, norm, square, sub } from '../ops/index.js';
+import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import { VggFeatures, vggLayers, vggWidths } from './vgg.js';
 
@@ -108,8 +109,11 @@ export class Lpips extends Module<[Tensor, Tensor], Tensor> {
     checkImages(x, y);
     const [a, b] = this.#both(x, y);
     const heads = [this.lin0, this.lin1, this.lin2, this.lin3, this.lin4];
+    // Each map's own tidy frees what no gradient needs: the maps are large.
     return heads
-      .map((head, k) => head.forward(square(sub(unitLength(a[k]), unitLength(b[k])))))
+      .map((head, k) => {
+        return tidy(() => head.forward(square(sub(unitLength(a[k]), unitLength(b[k])))));
+      })
       .reduce((sum, distance) => sum.add(distance));
   }
 
