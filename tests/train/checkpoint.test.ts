@@ -49,7 +49,7 @@ describe('states', () => {
   it('that a kill left unfinished are removed', async () => {
     const path = folder();
     await train(path, { steps: 1 });
-    writeFileSync(join(path, 'checkpoints', `.${name(2)}.123.0abc.tmp`), 'half of it');
+    writeFileSync(join(path, 'checkpoints', `.${name(2)}.123.0123abcd.tmp`), 'half of it');
     await train(path, { steps: 2, resume: true });
     expect(readdirSync(join(path, 'checkpoints')).sort()).toEqual([1, 2].map(name));
   });
