@@ -85,7 +85,7 @@ beforeAll(async () => {
     outfile: program,
   });
   await trainToEnd(reference);
-});
+}, 180_000);
 afterAll(() => {
   rmSync(program, { force: true });
   rmSync(temporary, { recursive: true });
