@@ -158,7 +158,8 @@ export function checkVqConfig(config: unknown): asserts config is VqConfig {
   check(!ddconfig.doubleZ, () => {
     return `${what}: ddconfig.doubleZ must be false: there is no variance to encode.`;
   });
-  check(!remap || (new Set(remap).size === remap.length && Math.max(...remap) < nEmbed), () => {
+  const distinct = !remap || new Set(remap).size === remap.length;
+  check(distinct && (!remap || remap.every((code) => code < nEmbed)), () => {
     return `${what}: remap must name distinct codes below nEmbed (${nEmbed}).`;
   });
   check(typeof unknownIndex !== 'number' || (remap && unknownIndex < remap.length), () => {

@@ -1,14 +1,19 @@
 // The seam of all first stages: latents and back, and a folder that holds one.
 import { describe, expect, it } from 'vitest';
-import type { VQModel, VQModelInterface } from '../../../lib/index.js';
 import {
   buildFirstStage,
+  FileError,
   loadFirstStage,
   randn,
   saveFirstStage,
+  saveModel,
   writeSafetensors,
+  type FirstStage,
   type FirstStageSpec,
   type Tensor,
+  type VqConfig,
+  type VQModel,
+  type VQModelInterface,
 } from '../../../lib/index.js';
 import { temporaryFolder } from '../../io/temporary.js';
 
@@ -96,5 +101,73 @@ describe('loadFirstStage', () => {
     await expect(loadFirstStage(path)).rejects.toThrow(/give the spec/);
     await expect(loadFirstStage(path, specs.kl)).rejects.toThrow(/quantize\.embedding\.weight/);
     await expect(loadFirstStage(inFolder('none'))).rejects.toThrow(/none.*no such file/);
+  });
+});
+
+describe('a folder from outside', () => {
+  const write = async (name: string, config: unknown) => {
+    const path = inFolder(name);
+    await saveModel(path, { config, weights: buildFirstStage(specs.vq).exportState() });
+    return loadFirstStage(path);
+  };
+  const vq = specs.vq as { ddconfig: object };
+
+  it('needs a configuration that describes a first stage', async () => {
+    await expect(write('none', null)).rejects.toThrow(/has no "firstStage"/);
+    await expect(write('text', { firstStage: 'vq' })).rejects.toThrow(FileError);
+    const misspelt = { firstStage: { ...vq, nEmbedd: 3 } };
+    await expect(write('misspelt', misspelt)).rejects.toThrow(
+      /config\.json.*Did you mean 'nEmbed'/,
+    );
+  });
+
+  it('cannot ask for a network larger than its weights', async () => {
+    const wide = { ...vq, ddconfig: { ...vq.ddconfig, ch: 65_536 } };
+    await expect(write('wide', { firstStage: wide })).rejects.toThrow(
+      /another network.*decoder\.up\.0\.block\.1\.conv2\.weight.*\[32, 32, 3, 3\], expected \[65536, 65536, 3, 3\]/,
+    );
+    const codes = { firstStage: { ...vq, nEmbed: 2 ** 24 } };
+    await expect(write('codes', codes)).rejects.toThrow(/quantize\.embedding\.weight.*\[16, 3\]/);
+    const deep = { ...vq, ddconfig: { ...vq.ddconfig, numResBlocks: 64 } };
+    await expect(write('deep', { firstStage: deep })).rejects.toThrow(/block\.64.*is missing/);
+  });
+
+  it('gives its moving average when asked', async () => {
+    const path = inFolder('averaged');
+    const [model, average] = [buildFirstStage(specs.vq), buildFirstStage(specs.vq)];
+    const trained = (key: string) => average.namedParameters().has(key);
+    const ema = new Map([...average.exportState()].filter(([key]) => trained(key)));
+    await saveFirstStage(path, model, { ema });
+    const bias = (each: FirstStage) => values(each.stateDict().get('decoder.conv_out.bias')!);
+    expect(bias(await loadFirstStage(path))).toEqual(bias(model));
+    expect(bias(await loadFirstStage(path, undefined, { ema: true }))).toEqual(bias(average));
+    await saveFirstStage(path, model);
+    await expect(loadFirstStage(path, undefined, { ema: true })).rejects.toThrow(
+      /no moving average/,
+    );
+  });
+
+  it('keeps what a codebook remembers', async () => {
+    const path = inFolder('codebook');
+    const spec: FirstStageSpec = {
+      ...(specs.vq as { kind: 'vq' } & VqConfig),
+      remap: [5, 1],
+      codebookEma: { decay: 0.5 },
+      restartDeadCodes: { every: 3 },
+    };
+    const model = buildFirstStage(spec) as VQModel;
+    model.forward(randomImages(), { seed: 1, step: 0 });
+    await saveFirstStage(path, model);
+    const loaded = await loadFirstStage(path);
+    for (const [key, x] of model.quantize.stateDict()) {
+      expect([key, values(loaded.stateDict().get(`quantize.${key}`)!)]).toEqual([key, values(x)]);
+    }
+    expect([...model.quantize.stateDict().keys()].sort()).toEqual([
+      'code_uses',
+      'embedding.cluster_size',
+      'embedding.embed_avg',
+      'embedding.weight',
+      'used',
+    ]);
   });
 });
