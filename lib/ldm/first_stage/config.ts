@@ -133,10 +133,15 @@ export function withDefaults(config: FirstStageConfig): FullFirstStageConfig {
     givePreEnd: false,
     tanhOut: false,
     normGroups: 32,
-    ...config,
+    ...given(config),
   };
   if (full.useLinearAttn) full.attnType = 'linear';
   return full;
+}
+
+// An option that is present but undefined takes its default like one that is absent.
+function given<T extends object>(config: T): T {
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as T;
 }
 
 /** @throws ArgumentError for options that are unknown, missing or out of range */

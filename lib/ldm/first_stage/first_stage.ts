@@ -1,9 +1,9 @@
 /** What all first stages share: latents and back, a description as plain data, saving and loading. */
 import { stat } from 'node:fs/promises';
 import { ArgumentError, check, FileError } from '../../errors.js';
+import { openCheckpoint } from '../../io/checkpoint.js';
 import { fileError } from '../../io/file_error.js';
 import { openModel, saveModel } from '../../io/model_folder.js';
-import { readSafetensors } from '../../io/safetensors.js';
 import { withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
 import type { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
@@ -130,7 +130,12 @@ export async function loadFirstStage(
     return `loadFirstStage: ${path} is a file, and a file holds weights only: give the spec as well, such as firstStagePresets['kl-f8'].`;
   });
   check(!ema, () => 'loadFirstStage: only a saved folder keeps a moving average by itself.');
-  return filled(spec, ownWeights(await readSafetensors(path)));
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await filled(spec, ownWeights(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 function storedSpec(config: unknown, path: string): FirstStageSpec {

@@ -1,21 +1,26 @@
 // The seam of all first stages: latents and back, and a folder that holds one.
 import { describe, expect, it } from 'vitest';
 import {
+  autoencoderConfig,
   buildFirstStage,
   FileError,
   loadFirstStage,
+  permute,
   randn,
+  readSafetensors,
   saveFirstStage,
   saveModel,
   writeSafetensors,
   type FirstStage,
   type FirstStageSpec,
+  type OriginalParams,
   type Tensor,
   type VqConfig,
   type VQModel,
   type VQModelInterface,
 } from '../../../lib/index.js';
-import { temporaryFolder } from '../../io/temporary.js';
+import { golden, temporaryFolder } from '../../io/temporary.js';
+import { expectClose } from '../../support/expect_close.js';
 
 const ddconfig = {
   ch: 32,
@@ -67,9 +72,12 @@ describe('VQ models', () => {
     asInterface.loadStateDict(vq.stateDict());
     const images = randomImages();
     const latents = asInterface.encode(images);
-    const quantized = vq.encode(images).latents;
+    const { latents: quantized, indices } = vq.encode(images);
     expect(values(latents)).toEqual(values(vq.encodeToPrequant(images)));
     expect(values(asInterface.decode(latents))).toEqual(values(vq.decode(quantized)));
+    const [N, h, w] = latents.shape;
+    const codes = vq.quantize.getCodebookEntry(indices, latents.shape);
+    expect(values(vq.decodeCode(indices, [N, h, w]))).toEqual(values(vq.decode(codes)));
     expect(values(asInterface.decode(latents, { forceNotQuantize: true }))).toEqual(
       values(vq.decode(latents)),
     );
@@ -93,6 +101,28 @@ describe('loadFirstStage', () => {
       const key = 'decoder.conv_out.weight';
       expect(values(loaded.stateDict().get(key)!)).toEqual(values(model.stateDict().get(key)!));
     }
+  });
+
+  it("decodes latents as the original does, from a diffusion model's checkpoint", async () => {
+    const original = await readSafetensors(
+      golden('checkpoints/ldm_functional_fp16.golden.safetensors'),
+    );
+    const config = JSON.parse(original.metadata.get('config')!) as {
+      first_stage_config: { params: OriginalParams };
+    };
+    const spec: FirstStageSpec = {
+      kind: 'kl',
+      ...autoencoderConfig(config.first_stage_config.params),
+    };
+    const model = await loadFirstStage(golden('checkpoints/ldm_functional_fp16.ckpt'), spec);
+    const z = permute(await original.get('out.live.z'), [0, 2, 3, 1]); // NCHW → NHWC
+    const images = permute(model.decodeLatents(z.div(0.75)), [0, 3, 1, 2]);
+    const expected = values(await original.get('out.live.image'));
+    expectClose(values(images), expected, {
+      dtype: 'float32',
+      tolerance: 'matmul',
+      reduction: 288,
+    });
   });
 
   it('says what is missing', async () => {
