@@ -48,7 +48,10 @@ export interface LossTerms {
   log: Record<string, Tensor>;
 }
 
-/** Its fields are a checkpoint's keys below `loss.`. */
+/**
+ * Its fields are a checkpoint's keys below `loss.`. For mixed precision take bfloat16: gradients are taken here
+ * before a scaler sees the loss, and float16 rounds the small ones away.
+ */
 export abstract class AdversarialLoss<
   C extends AdversarialLossConfig,
   G extends GeneratorInputs,
@@ -136,7 +139,8 @@ export abstract class AdversarialLoss<
   protected adversarial(nll: Tensor, args: G): { term: Tensor | null; log: LossTerms['log'] } {
     const { reconstructions, cond, globalStep } = args;
     const factor = this.#factorAt(globalStep);
-    const constant = (value: number): Tensor => full([], value, nll);
+    const { dtype, device } = nll;
+    const constant = (value: number): Tensor => full([], value, { dtype, device });
     const log = { disc_factor: constant(factor) };
     if (factor === 0 && this.config.skipIdleDiscriminator)
       return { term: null, log: { d_weight: constant(0), ...log, g_loss: constant(0) } };

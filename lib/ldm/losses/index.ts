@@ -13,7 +13,6 @@ export {
   type LossParts,
   type LossTerms,
 } from './adversarial_loss.js';
-export { codebookUsage, type CodebookUsage } from './codebook_usage.js';
 export {
   klLossConfig,
   vqLossConfig,
@@ -22,5 +21,6 @@ export {
   type VqLossConfig,
 } from './config.js';
 export { NLayerDiscriminator, type DiscriminatorOptions } from './discriminator.js';
+export { LossHealth, type HealthOptions, type LoggedLosses } from './health.js';
 export { LPIPSWithDiscriminator, type KlGeneratorInputs } from './lpips_with_discriminator.js';
 export { VQLPIPSWithDiscriminator, type VqGeneratorInputs } from './vq_lpips_with_discriminator.js';

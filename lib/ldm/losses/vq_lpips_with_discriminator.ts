@@ -1,15 +1,15 @@
 /** The loss of VQ-regularised first stages (paper, section 3.1; VQGAN, Esser et al., 2021). */
 import { full } from '../../creation.js';
 import { check } from '../../errors.js';
-import { detach, mean } from '../../ops/index.js';
+import { detach, gt, mean, sum } from '../../ops/index.js';
 import type { Tensor } from '../../tensor.js';
+import { codePerplexity, countCodes } from '../first_stage/code_usage.js';
 import {
   AdversarialLoss,
   type GeneratorInputs,
   type LossParts,
   type LossTerms,
 } from './adversarial_loss.js';
-import { codebookUsage } from './codebook_usage.js';
 import type { VqLossConfig } from './config.js';
 
 export interface VqGeneratorInputs extends GeneratorInputs {
@@ -45,6 +45,7 @@ export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGe
     const honest = nllLoss.add(quantLoss.mul(codebookWeight));
     const loss = adversarial.term ? honest.add(adversarial.term) : honest;
     const { perceptual } = distances;
+    const { dtype, device } = nllLoss;
     return {
       loss,
       log: {
@@ -52,7 +53,7 @@ export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGe
         quant_loss: detach(quantLoss),
         nll_loss: detach(nllLoss),
         rec_loss: detach(nllLoss),
-        p_loss: perceptual ? detach(mean(perceptual)) : full([], 0, nllLoss),
+        p_loss: perceptual ? detach(mean(perceptual)) : full([], 0, { dtype, device }),
         ...adversarial.log,
         ...this.#usage(args.indices),
       },
@@ -65,7 +66,9 @@ export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGe
     check(nClasses, () => {
       return 'VQLPIPSWithDiscriminator: indices need nClasses, the size of the codebook';
     });
-    const { perplexity, clusterUsage } = codebookUsage(indices, nClasses);
-    return { perplexity, cluster_usage: clusterUsage };
+    return {
+      perplexity: codePerplexity(indices, nClasses),
+      cluster_usage: sum(gt(countCodes(indices, nClasses), 0)).to('float32'),
+    };
   }
 }
