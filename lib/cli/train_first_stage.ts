@@ -48,6 +48,8 @@ export async function trainFirstStage(overrides: string[], options: TrainOptions
     folder,
     loggers: loggersOf(folder, tree, options),
   });
+  const count = built.model.parameterCount().toLocaleString('en');
+  console.log(`${run.path}: ${count} parameters, learning rate ${learningRateOf(config)}`);
   const result = await interruptible((signal) => trainer.run({ signal }));
   await built.data.dispose();
   await built.options.validation?.dispose?.();

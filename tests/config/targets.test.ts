@@ -15,10 +15,16 @@ import {
   firstStagePresets,
   firstStageTraining,
   learningRateOf,
+  Lpips,
+  LPIPSWithDiscriminator,
+  readSafetensors,
+  writeSafetensors,
   type PublishedFirstStage,
 } from '../../lib/index.js';
+import { temporaryFolder } from '../io/temporary.js';
 import { root } from '../support/source_tree.js';
 
+const file = temporaryFolder();
 const node = (source: string) => parseYaml(source, 'a.yaml');
 
 describe('fields', () => {
@@ -171,11 +177,23 @@ describe('losses', () => {
     await expect(files.build()).rejects.toThrow(/\/nowhere\/vgg16\.pth/);
   });
 
+  test('begin with the networks of a checkpoint', async () => {
+    const config = { discStart: 5, discNdf: 8, perceptualWeight: 1 };
+    const saved = new LPIPSWithDiscriminator(config, { perceptual: new Lpips() });
+    await writeSafetensors(file('loss.safetensors'), saved.exportState());
+    const weights = await readSafetensors(file('loss.safetensors'));
+    const built = await kl('disc_start: 5, disc_ndf: 8').build({ weights });
+    const [a, b] = [saved, built!].map((loss) => loss.stateDict());
+    for (const key of ['discriminator.main.0.weight', 'perceptual_loss.net.slice5.28.bias'])
+      expect(await b.get(key)!.data()).toEqual(await a.get(key)!.data());
+    expect(built!.perceptual_loss!.parameters().some((x) => x.requiresGrad)).toBe(false);
+  });
+
   test('of VQ models know the size of the codebook', async () => {
     const source =
       'target: taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator\n' +
       'params: {disc_start: 0, perceptual_weight: 0, disc_ndf: 8, perceptual_loss: lpips}';
-    const loss = await lossTargets.read(node(source), 'lossconfig').build(256);
+    const loss = await lossTargets.read(node(source), 'lossconfig').build({ codes: 256 });
     expect(loss?.config).toMatchObject({ nClasses: 256 });
   });
 });
