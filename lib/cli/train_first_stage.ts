@@ -1,12 +1,7 @@
 // `emulsion train first-stage`: a configuration and a folder in, a trained model out.
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import {
-  formatYaml,
-  loadConfigTree,
-  toPlain,
-  type ConfigNode,
-} from '../config/index.js';
+import { formatYaml, loadConfigTree, toPlain, type ConfigNode } from '../config/index.js';
 import { setDefaultDevice } from '../device.js';
 import { FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/index.js';
@@ -43,16 +38,18 @@ export async function trainFirstStage(overrides: string[], options: TrainOptions
 
   const built = await buildFirstStageRun(config);
   const folder = await openRunFolder(run.path, { resume: run.resume });
-  const trainer = new Trainer(built.task, built.data, {
-    ...built.options,
-    folder,
-    loggers: loggersOf(folder, tree, options),
-  });
+  const loggers = loggersOf(folder, tree, options);
+  const trainer = new Trainer(built.task, built.data, { ...built.options, folder, loggers });
   const count = built.model.parameterCount().toLocaleString('en');
   console.log(`${run.path}: ${count} parameters, learning rate ${learningRateOf(config)}`);
-  const result = await interruptible((signal) => trainer.run({ signal }));
-  await built.data.dispose();
-  await built.options.validation?.dispose?.();
+  let result: TrainingResult;
+  try {
+    result = await interruptible((signal) => trainer.run({ signal }));
+  } finally {
+    // Its threads would keep the process alive, also after an error.
+    await built.data.dispose();
+    await built.options.validation?.dispose?.();
+  }
   if (!result.finished) {
     console.log(
       `Interrupted, and saved after step ${result.step}. Go on with:\n` +

@@ -43,7 +43,7 @@ interface KlTraining {
   /** weights to begin with */
   readonly ckptPath?: string;
   readonly imageKey?: 'image';
-  /** the validation number that tells which states are the best */
+  /** accepted: the trainer keeps the newest states, not those with the best of a number */
   readonly monitor?: string;
 }
 
