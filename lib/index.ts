@@ -67,4 +67,8 @@ export { TorchGenerator, type TorchGeneratorState } from './torch_random.js';
 export * from './optim/index.js';
 export * from './io/index.js';
 export * from './nn/index.js';
+export * from './metrics/index.js';
+export * from './data/index.js';
 export * from './ldm/index.js';
+export * from './config/index.js';
+export * from './train/index.js';

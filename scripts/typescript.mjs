@@ -4,10 +4,10 @@
 import { readFile } from 'node:fs/promises';
 import { register } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { isMainThread } from 'node:worker_threads';
+import { isMainThread, parentPort } from 'node:worker_threads';
 
-// Node runs the hooks below in a thread of their own.
-if (isMainThread) {
+// Node runs the hooks below in a thread of their own, which has no parent port; the program's workers have.
+if (isMainThread || parentPort) {
   process.setSourceMapsEnabled(true);
   register(import.meta.url);
 }

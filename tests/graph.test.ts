@@ -17,6 +17,7 @@ const layers: readonly (readonly string[])[] = [
   ['ops', 'io'],
   ['nn', 'optim'],
   ['ldm', 'metrics', 'data'],
+  ['config'],
   ['train'],
   ['cli'],
   ['index'],

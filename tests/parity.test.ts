@@ -8,6 +8,8 @@ import { availableDevices } from './support/devices.js';
 
 const golden = join(import.meta.dirname, 'golden');
 
+const folders = ['ops', 'modules', 'full', 'diffusion', 'train', 'metrics'];
+
 /** Whole networks, training and trajectories take minutes where a GPU is emulated. */
 const emulatedFolders = ['ops', 'modules'];
 const emulatedModules =
@@ -20,7 +22,7 @@ for (const device of availableDevices)
     afterAll(() => void setDefaultDevice(before));
 
     const emulated = device.name === 'emulated';
-    for (const folder of emulated ? emulatedFolders : ['ops', 'modules', 'diffusion', 'train'])
+    for (const folder of emulated ? emulatedFolders : folders)
       it(folder, { timeout: 300_000 }, async () => {
         const lines: string[] = [];
         const report = await runParity(join(golden, folder), {

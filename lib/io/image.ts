@@ -5,17 +5,10 @@ import { check, checkShape, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
+import { decodeImage, type ReadImageOptions } from './decode_image.js';
 import { fileError } from './file_error.js';
 
 const formats = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp' } as const;
-
-/** How {@link readImage} turns a file into pixels. */
-export interface ReadImageOptions {
-  /** 3 for colour, 1 for grey. Default 3. */
-  channels?: 1 | 3;
-  /** The colour that shows through transparent pixels, as in CSS. Default: alpha is dropped. */
-  background?: string;
-}
 
 /**
  * Reads a picture (PNG, JPEG, WebP, AVIF, GIF, TIFF) as float32 [H, W, C] with values in [-1, 1]:
@@ -24,20 +17,24 @@ export interface ReadImageOptions {
  * @throws FileError when the file is missing, damaged or no picture
  */
 export async function readImage(path: string, options: ReadImageOptions = {}): Promise<Tensor> {
-  const { channels = 3, background } = options;
-  let image = sharp(path, { failOn: 'error' });
-  image = background === undefined ? image.removeAlpha() : image.flatten({ background });
-  image = image.toColourspace(channels === 1 ? 'b-w' : 'srgb');
-  let decoded;
+  const { data, width, height, channels } = await decodeImage(path, path, options);
+  const pixels = new Float32Array(data.length);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = data[i] / 127.5 - 1;
+  return tensor(pixels, { shape: [height, width, channels] });
+}
+
+/**
+ * Sides of a picture in pixels, from its header: what {@link readImage} would give, for little work.
+ *
+ * @throws FileError when the file is missing, damaged or no picture
+ */
+export async function readImageSize(path: string): Promise<{ height: number; width: number }> {
   try {
-    decoded = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const { height, width } = await sharp(path, { failOn: 'error' }).metadata();
+    return { height, width };
   } catch (error) {
     throw new FileError(`cannot be read as a picture: ${(error as Error).message}`, path);
   }
-  const { width, height } = decoded.info;
-  const pixels = new Float32Array(decoded.data.length);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = decoded.data[i] / 127.5 - 1;
-  return tensor(pixels, { shape: [height, width, channels] });
 }
 
 /**

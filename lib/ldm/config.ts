@@ -4,6 +4,7 @@
  * translates them.
  */
 import { check } from '../errors.js';
+import { suggestion } from '../suggestion.js';
 
 /** Constructor arguments under the original's names, as YAML or JSON gives them. */
 export type OriginalParams = Readonly<Record<string, unknown>>;
@@ -11,6 +12,11 @@ export type OriginalParams = Readonly<Record<string, unknown>>;
 /** `num_res_blocks` → `numResBlocks` */
 export function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** `numResBlocks` → `num_res_blocks` */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /**
@@ -29,7 +35,9 @@ export function fromOriginal<T extends object>(
     if (ignored.includes(name)) continue;
     const key = camelCase(name);
     check((known as readonly string[]).includes(key), () => {
-      return `${what}: unknown parameter '${name}'. Known are ${known.join(', ')}.`;
+      const names = known.map(snakeCase);
+      const hint = suggestion(name, [...names, ...ignored]);
+      return `${what}: unknown parameter '${name}'.${hint} Known are ${names.join(', ')}.`;
     });
     if (value !== null && value !== undefined) config[key] = value;
   }

@@ -3,5 +3,7 @@ export { fromOriginal, type OriginalParams } from './config.js';
 export * from './conditioning/index.js';
 export * from './diffusion/index.js';
 export * from './first_stage/index.js';
+export * from './losses/index.js';
+export * from './presets/index.js';
 export * from './samplers/index.js';
 export * from './unet/index.js';

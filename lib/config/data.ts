@@ -1,0 +1,63 @@
+// The original's data module as a target: data sets by split, made into loaders.
+import { DataLoader } from '../data/index.js';
+import { datasetTargets, type DatasetInstance } from './datasets.js';
+import { boolean, integer, mapping, optional } from './fields.js';
+import { Targets, type Instance } from './targets.js';
+
+/** What a data module says. */
+export interface DataSpec {
+  readonly batchSize: number;
+  /** threads that make pictures ready, default 2 */
+  readonly numWorkers?: number;
+  readonly train?: DatasetInstance;
+  readonly validation?: DatasetInstance;
+  /** put other pictures in the place of damaged ones instead of stopping, default false */
+  readonly skipDamaged?: boolean;
+}
+
+/** The data of a training. */
+export interface TrainingData {
+  readonly train?: DataLoader;
+  readonly validation?: DataLoader;
+}
+
+export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: { seed: number }]>;
+
+/** What may stand as `data`. Building lists the pictures; the seed decides their order. */
+export const dataModuleTargets = new Targets<DataSpec, Promise<TrainingData>, [{ seed: number }]>(
+  'a data module',
+);
+
+dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'], {
+  params: mapping<DataSpec>(
+    {
+      batch_size: integer({ min: 1 }),
+      num_workers: optional(integer({ min: 0 })),
+      train: optional(datasetTargets.field),
+      validation: optional(datasetTargets.field),
+      skip_damaged: optional(boolean),
+    },
+    // The order of validation pictures is fixed here; wrapping only adds an indirection.
+    [
+      'test',
+      'predict',
+      'wrap',
+      'shuffle_test_loader',
+      'shuffle_val_dataloader',
+      'use_worker_init_fn',
+    ],
+  ),
+  async build({ batchSize, numWorkers: workers, train, validation, skipDamaged }, { seed }) {
+    const onDamaged: 'skip' | 'throw' = skipDamaged ? 'skip' : 'throw';
+    const loader = async (set: DatasetInstance | undefined, dropLast: boolean) => {
+      if (!set) return undefined;
+      const { transform } = set.spec;
+      const options = { batchSize, transform, seed, dropLast, onDamaged };
+      return new DataLoader(await set.build(), {
+        ...options,
+        ...(workers !== undefined && { workers }),
+      });
+    };
+    return { train: await loader(train, true), validation: await loader(validation, false) };
+  },
+});

@@ -1,0 +1,133 @@
+// A folder of pictures, with or without classes by folder.
+import { readdir, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { check, FileError } from '../errors.js';
+import { fileError } from '../io/file_error.js';
+import type { Dataset, ImageItem } from './dataset.js';
+
+/** What counts as a picture, by the end of its name in lower case. */
+export const imageExtensions: ReadonlySet<string> = new Set(
+  ['.png', '.jpg', '.jpeg', '.webp', '.avif', '.gif', '.tif', '.tiff'], //
+);
+
+export interface ImageFolderOptions {
+  /**
+   * `'folders'`: the first folder below the root is a picture's class, as ImageNet is laid out. Default: no
+   * labels.
+   */
+  labels?: 'folders';
+  /**
+   * Names of the classes; a label is a place in this list. Give the training set's `classes` to a validation
+   * set. Default: the folders that hold pictures, in order.
+   */
+  classes?: readonly string[];
+  /** Whether to take a picture, by its path below the root, with slashes. Default: all are taken. */
+  accept?: (path: string) => boolean;
+}
+
+/**
+ * All pictures below a folder, by extension, in the order of the bytes of their paths: the same on every
+ * machine. Links are followed.
+ */
+export class ImageFolder implements Dataset {
+  /** The classes' names by label; empty without labels. */
+  readonly classes: readonly string[];
+  /** Below `root`, with slashes, in order. */
+  readonly paths: readonly string[];
+  readonly #labels?: ReadonlyMap<string, number>;
+
+  private constructor(
+    readonly root: string,
+    paths: readonly string[],
+    classes: readonly string[] | undefined,
+  ) {
+    this.paths = paths;
+    this.classes = classes ?? [];
+    if (classes) this.#labels = new Map(classes.map((name, label) => [name, label]));
+  }
+
+  /**
+   * Lists the folder; no picture is opened.
+   * @throws FileError when the folder cannot be read, holds no picture, or holds one outside the classes
+   */
+  static async open(root: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
+    const { labels, classes, accept = () => true } = options;
+    check(labels === 'folders' || classes === undefined, () => {
+      return "ImageFolder: classes are given without labels: 'folders'.";
+    });
+    const found: string[] = [];
+    await list(root, '', [], found);
+    const paths = inByteOrder(found.filter(accept));
+    if (paths.length === 0) {
+      const endings = [...imageExtensions].join(', ');
+      throw new FileError(`there is no picture in this folder (${endings}).`, root);
+    }
+    if (labels === undefined) return new ImageFolder(root, paths, undefined);
+    const stray = paths.find((path) => !path.includes('/'));
+    if (stray !== undefined)
+      throw new FileError(`lies in no class folder; move it below a folder of ${root}.`, stray);
+    const names = classes ?? [...new Set(paths.map(classOf))];
+    const known = new Set(names);
+    const unknown = paths.find((path) => !known.has(classOf(path)));
+    if (unknown !== undefined)
+      throw new FileError(`its folder is none of the ${names.length} classes given.`, unknown);
+    return new ImageFolder(root, paths, names);
+  }
+
+  get length(): number {
+    return this.paths.length;
+  }
+
+  item(index: number): ImageItem {
+    const path = this.paths[index];
+    const file = join(this.root, path);
+    return { path: file, source: { file }, label: this.#labels?.get(classOf(path)) };
+  }
+}
+
+const classOf = (path: string): string => path.slice(0, path.indexOf('/'));
+
+// Strings of bytes sort as bytes; JavaScript's own order is that of UTF-16, which differs beyond U+D7FF.
+function inByteOrder(paths: readonly string[]): string[] {
+  return paths
+    .map((path) => Buffer.from(path).toString('latin1'))
+    .sort()
+    .map((bytes) => Buffer.from(bytes, 'latin1').toString());
+}
+
+/** @param above identities of the folders on the way down, which a link must not lead back to */
+async function list(
+  root: string,
+  below: string,
+  above: readonly string[],
+  found: string[],
+): Promise<void> {
+  const folder = join(root, below);
+  let entries;
+  let identity;
+  try {
+    const { dev, ino } = await stat(folder, { bigint: true });
+    identity = `${dev}:${ino}`;
+    entries = await readdir(folder, { withFileTypes: true });
+  } catch (error) {
+    throw fileError(folder, 'cannot be listed', error);
+  }
+  if (above.includes(identity)) return;
+  for (const entry of entries) {
+    const path = below === '' ? entry.name : `${below}/${entry.name}`;
+    const kind = entry.isSymbolicLink() ? await followed(join(root, path)) : entry;
+    if (kind?.isDirectory()) await list(root, path, [...above, identity], found);
+    else if (imageExtensions.has(extname(entry.name).toLowerCase())) {
+      // A link that leads nowhere is listed, and named as damaged when its turn comes.
+      if (kind === null || kind.isFile()) found.push(path);
+    }
+  }
+}
+
+async function followed(link: string) {
+  try {
+    return await stat(link);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,36 @@
+// What happens to one picture, in whichever thread: read, decode, transform.
+import { decodeImage } from '../io/decode_image.js';
+import type { ImageSource } from './dataset.js';
+import { readPart } from './file_bytes.js';
+import type { Pixels } from './pixels.js';
+import { transformPixels, type Draws, type TransformOptions } from './transform.js';
+
+/** One picture's work, as plain data. */
+export interface Job {
+  readonly path: string;
+  readonly source: ImageSource;
+  readonly draws: Draws;
+}
+
+/**
+ * The picture as [size, size, channels] bytes.
+ * @throws FileError when it cannot be read, is damaged, or too small or large
+ */
+export async function preparePicture(
+  { path, source, draws }: Job,
+  transform: TransformOptions,
+): Promise<Uint8Array> {
+  const image = await load(source, path, transform);
+  return transformPixels(image, transform, draws, path).data;
+}
+
+async function load(
+  source: ImageSource,
+  path: string,
+  transform: TransformOptions,
+): Promise<Pixels> {
+  if ('pixels' in source) return source.pixels;
+  if ('encoded' in source) return decodeImage(source.encoded, path, transform);
+  const { file, begin, length } = source;
+  return decodeImage(await readPart(file, begin, length), path, transform);
+}

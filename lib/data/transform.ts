@@ -1,0 +1,143 @@
+// From a decoded picture to the square that a model sees.
+import { check, FileError } from '../errors.js';
+import { checkColour, type ReadImageOptions } from '../io/decode_image.js';
+import { crop, mirror, type Pixels } from './pixels.js';
+import { resizeFilters, resizePixels, type ResizeFilter } from './resize.js';
+import { roundHalfToEven } from './resize_opencv.js';
+
+/**
+ * How pictures become squares of one size. What the original did with its data sets:
+ *
+ * | data set | options beside `size: 256` |
+ * | --- | --- |
+ * | ImageNet | `randomCrop: true` in training |
+ * | FFHQ, CelebA-HQ | none |
+ * | LSUN | `cropFraction: [1, 1], filter: 'bicubic'`, and `flip: 0.5` in training |
+ * | ImageNet for the autoencoders and super-resolution | `cropFraction: [0.5, 1], filter: 'area', randomCrop: true` |
+ * | OpenImages | `smallestSide: 384, randomCrop: true` |
+ *
+ * with `orient: false`, since it takes pixels as they are stored.
+ */
+export interface TransformOptions extends ReadImageOptions {
+  /** Side of the squares that come out, in pixels. */
+  size: number;
+  /**
+   * The picture is resized until its smaller side has this many pixels, then a square is cut out. Default:
+   * `size`. `null`: it is not resized.
+   */
+  smallestSide?: number | null;
+  /**
+   * Instead: a square is cut out first, whose side is between these fractions of the picture's smaller side,
+   * at random; it is then resized to `size`.
+   */
+  cropFraction?: readonly [min: number, max: number];
+  /** Default `'linear'`. */
+  filter?: ResizeFilter;
+  /** Whether squares are cut anywhere, or from the middle. Default: from the middle. */
+  randomCrop?: boolean;
+  /** Probability of exchanging left and right. Default 0. */
+  flip?: number;
+}
+
+/** Uniform numbers in [0, 1) that decide what is random about one picture. */
+export type Draws = readonly [fraction: number, top: number, left: number, flip: number];
+
+/** @throws ArgumentError that names the option that is impossible */
+export function checkTransform(options: TransformOptions): void {
+  const { size, smallestSide, cropFraction, filter, flip, channels, background, maxPixels } =
+    options;
+  const whole = (name: string, value: number | null | undefined): void =>
+    check(value == null || (Number.isSafeInteger(value) && value > 0), () => {
+      return `transform: ${name} must be a positive integer, got ${value}.`;
+    });
+  check(size !== undefined, () => 'transform: size is required.');
+  whole('size', size);
+  whole('smallestSide', smallestSide);
+  whole('maxPixels', maxPixels);
+  check(typeof smallestSide !== 'number' || smallestSide >= size, () => {
+    return `transform: a square of ${size} pixels does not fit smallestSide ${smallestSide}.`;
+  });
+  if (cropFraction !== undefined) {
+    const [min, max] = cropFraction;
+    check(smallestSide === undefined, () => {
+      return 'transform: give smallestSide or cropFraction, not both.';
+    });
+    check(min > 0 && min <= max && max <= 1, () => {
+      return `transform: cropFraction must have 0 < min <= max <= 1, got [${min}, ${max}].`;
+    });
+  }
+  check(filter === undefined || resizeFilters.includes(filter), () => {
+    return `transform: filter must be one of ${resizeFilters.join(', ')}, got ${filter}.`;
+  });
+  check(flip === undefined || (flip >= 0 && flip <= 1), () => {
+    return `transform: flip is a probability, got ${flip}.`;
+  });
+  check(channels === undefined || channels === 1 || channels === 3, () => {
+    return `transform: channels must be 1 or 3, got ${channels}.`;
+  });
+  if (background !== undefined) checkColour(background);
+}
+
+/**
+ * The square that `draws` choose.
+ * @param path what errors call the picture
+ * @throws FileError when the picture is too small to cut a square from
+ */
+export function transformPixels(
+  image: Pixels,
+  options: TransformOptions,
+  draws: Draws,
+  path: string,
+): Pixels {
+  const { size, cropFraction, flip = 0, filter = 'linear' } = options;
+  const square = cropFraction
+    ? resizePixels(cropSquare(image, cropFraction, options, draws), size, size, filter)
+    : resizeThenCrop(image, options, draws, path);
+  return draws[3] < flip ? mirror(square) : square;
+}
+
+function cropSquare(
+  image: Pixels,
+  [min, max]: readonly [number, number],
+  { randomCrop = false }: TransformOptions,
+  draws: Draws,
+): Pixels {
+  const fraction = min + (max - min) * draws[0];
+  const side = Math.max(1, Math.floor(Math.min(image.height, image.width) * fraction));
+  return crop(image, place(image, side, randomCrop, draws));
+}
+
+function resizeThenCrop(
+  image: Pixels,
+  { size, smallestSide = size, filter = 'linear', randomCrop = false }: TransformOptions,
+  draws: Draws,
+  path: string,
+): Pixels {
+  const smaller = Math.min(image.height, image.width);
+  if (smallestSide === null || smallestSide === smaller) {
+    if (smaller < size) {
+      const text = `${image.width} x ${image.height} pixels are too few to cut out ${size} x ${size}.`;
+      throw new FileError(text, path);
+    }
+    return crop(image, place(image, size, randomCrop, draws));
+  }
+  const scale = smallestSide / smaller;
+  const resized = {
+    height: roundHalfToEven(image.height * scale),
+    width: roundHalfToEven(image.width * scale),
+  };
+  const window = place(resized, size, randomCrop, draws);
+  return resizePixels(image, resized.height, resized.width, filter, window);
+}
+
+function place(
+  { height, width }: { height: number; width: number },
+  side: number,
+  random: boolean,
+  draws: Draws,
+) {
+  const [down, across] = random ? [draws[1], draws[2]] : [0.5, 0.5];
+  const top = Math.floor((height - side) * down);
+  const left = Math.floor((width - side) * across);
+  return { top, left, height: side, width: side };
+}

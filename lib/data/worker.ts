@@ -1,0 +1,33 @@
+// A worker thread of the loader: pictures in, bytes out.
+import { parentPort, workerData } from 'node:worker_threads';
+import { FileError } from '../errors.js';
+import { preparePicture, type Job } from './prepare.js';
+import type { TransformOptions } from './transform.js';
+
+/** What a worker answers: bytes, or why there are none. */
+export type Answer = { id: number } & (
+  | { data: Uint8Array }
+  | { damage: { message: string; path: string; offset?: number } }
+  | { error: unknown }
+);
+
+const port = parentPort!;
+const transform = workerData as TransformOptions;
+
+port.on('message', ({ id, job }: { id: number; job: Job }) => {
+  preparePicture(job, transform).then(
+    (pixels) => {
+      // Bytes that fill their buffer are handed over; others, such as a small pool's, are copied.
+      const whole = pixels.byteLength === pixels.buffer.byteLength;
+      const data = whole ? pixels : pixels.slice();
+      port.postMessage({ id, data } satisfies Answer, [data.buffer as ArrayBuffer]);
+    },
+    (error: unknown) => {
+      // A FileError's class would be lost on the way.
+      if (error instanceof FileError) {
+        const { message, path, offset } = error;
+        port.postMessage({ id, damage: { message, path, offset } } satisfies Answer);
+      } else port.postMessage({ id, error } satisfies Answer);
+    },
+  );
+});

@@ -1,0 +1,73 @@
+// A picture file's bytes as pixels, by sharp. It knows no tensor, so that worker threads can use it.
+import sharp from 'sharp';
+import { ArgumentError, FileError } from '../errors.js';
+
+/** A picture as rows of interleaved bytes from the top, [height, width, channels]. */
+export interface Pixels {
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+}
+
+/** How a file becomes pixels. */
+export interface ReadImageOptions {
+  /** 3 for colour, 1 for grey. Default 3. */
+  channels?: 1 | 3;
+  /** The colour that shows through transparent pixels, as in CSS. Default: alpha is dropped. */
+  background?: string;
+  /**
+   * Whether to turn the picture as its EXIF orientation says. Default true. The original reads pixels as they
+   * are stored.
+   */
+  orient?: boolean;
+  /** Pictures of more pixels are refused before they are decoded. Default 100 million. */
+  maxPixels?: number;
+}
+
+/**
+ * Decodes PNG, JPEG, WebP, AVIF, GIF or TIFF into rows of interleaved bytes. Sixteen bits become eight, CMYK
+ * becomes RGB, and of an animation the first picture is taken.
+ *
+ * @param input the file's path, or its bytes
+ * @param path what errors call the file
+ * @throws FileError when it is missing, damaged, too large or no picture
+ * @throws ArgumentError when `background` is no colour
+ */
+export async function decodeImage(
+  input: string | Uint8Array,
+  path: string,
+  options: ReadImageOptions = {},
+): Promise<Pixels> {
+  const { channels = 3, background, orient = true, maxPixels = 1e8 } = options;
+  if (background !== undefined) checkColour(background);
+  let decoded;
+  try {
+    let image = sharp(input, { failOn: 'error', limitInputPixels: maxPixels });
+    if (orient) image = image.autoOrient();
+    image = background === undefined ? image.removeAlpha() : image.flatten({ background });
+    image = image.toColourspace(channels === 1 ? 'b-w' : 'srgb');
+    decoded = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  } catch (error) {
+    const [message] = (error as Error).message.split('\n');
+    const limit = /pixel limit/.test(message) ? ` of ${maxPixels} (maxPixels)` : '';
+    throw new FileError(`cannot be read as a picture: ${message}${limit}.`, path);
+  }
+  const { data, info } = decoded;
+  if (info.channels !== channels) {
+    const text = `its colours became ${info.channels} channels instead of ${channels}.`;
+    throw new FileError(text, path);
+  }
+  return { data, width: info.width, height: info.height, channels };
+}
+
+/** @throws ArgumentError when the text names no colour */
+export function checkColour(background: string): void {
+  try {
+    sharp({ create: { width: 1, height: 1, channels: 3, background } });
+  } catch {
+    throw new ArgumentError(
+      `background: ${JSON.stringify(background)} is no colour; write one as in CSS, such as 'white' or '#808080'.`,
+    );
+  }
+}

@@ -1,0 +1,228 @@
+/** What all first stages share: latents and back, a description as plain data, saving and loading. */
+import { stat } from 'node:fs/promises';
+import { ArgumentError, check, FileError } from '../../errors.js';
+import { openCheckpoint } from '../../io/checkpoint.js';
+import { fileError } from '../../io/file_error.js';
+import { openModel, saveModel } from '../../io/model_folder.js';
+import { withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
+import type { Module } from '../../nn/index.js';
+import type { NoiseOptions } from '../../random.js';
+import type { Tensor } from '../../tensor.js';
+import { checkOptions, flag } from '../rules.js';
+import { AutoencoderKL } from './autoencoder_kl.js';
+import {
+  checkAutoencoderConfig,
+  checkVqConfig,
+  withDefaults,
+  type AutoencoderConfig,
+  type VqConfig,
+} from './config.js';
+import { IdentityFirstStage, type IdentityOptions } from './identity.js';
+import { VQModel, VQModelInterface } from './vq_model.js';
+
+/** An autoencoder as a diffusion model sees it (paper, section 3.1). */
+export interface FirstStage extends Module {
+  /** Everything needed to build it again. */
+  readonly spec: FirstStageSpec;
+  /** Channels of a latent. */
+  readonly latentChannels: number;
+  /** How many times smaller a latent's sides are than the image's: f, a power of two. */
+  readonly downsampling: number;
+  /**
+   * The latents that a diffusion model is trained on, unscaled: of a KL model a sample of the posterior
+   * (its mode when no noise is given), of a VQ model the vectors before quantisation.
+   *
+   * @param images [N, H, W, 3] in [-1, 1], sides divisible by f
+   * @returns [N, H/f, W/f, latentChannels]
+   */
+  encodeToLatents(images: Tensor, noise?: Tensor | NoiseOptions): Tensor;
+  /** Latents to images; a VQ model quantises them first. */
+  decodeLatents(latents: Tensor): Tensor;
+}
+
+/** A first stage as plain data. */
+export type FirstStageSpec =
+  | ({ kind: 'kl' } & AutoencoderConfig)
+  | ({ kind: 'vq' } & VqConfig)
+  | ({ kind: 'vq-interface' } & VqConfig)
+  | {
+      kind: 'identity';
+      /** whether `quantize` answers as a VQ model's does, default false */
+      vqInterface?: boolean;
+    };
+
+/** Builds a first stage with fresh weights. @throws ArgumentError that names what is wrong in the spec */
+export function buildFirstStage(spec: FirstStageSpec): FirstStage {
+  checkFirstStageSpec(spec);
+  const { kind, ...config } = spec;
+  switch (kind) {
+    case 'kl':
+      return new AutoencoderKL(config as AutoencoderConfig);
+    case 'vq':
+      return new VQModel(config as VqConfig);
+    case 'vq-interface':
+      return new VQModelInterface(config as VqConfig);
+    case 'identity':
+      return new IdentityFirstStage(config as IdentityOptions);
+  }
+}
+
+/** Checks a spec from outside. @throws ArgumentError that names what is wrong in it */
+export function checkFirstStageSpec(spec: unknown): asserts spec is FirstStageSpec {
+  const { kind, ...config } = (spec ?? {}) as { kind?: unknown };
+  switch (kind) {
+    case 'kl':
+      return checkAutoencoderConfig(config);
+    case 'vq':
+    case 'vq-interface':
+      return checkVqConfig(config);
+    case 'identity':
+      return checkOptions<IdentityOptions>('identity', config, { vqInterface: flag }, []);
+    default:
+      throw new ArgumentError(
+        `first stage: kind must be one of kl, vq, vq-interface, identity. Got '${String(kind)}'.`,
+      );
+  }
+}
+
+/**
+ * Saves a first stage as a folder for {@link loadFirstStage}: its spec in `config.json`, its weights under
+ * the original's keys in `model.safetensors`.
+ *
+ * @param options.ema the moving average of the weights under the same keys, saved beside them
+ */
+export async function saveFirstStage(
+  folder: string,
+  model: FirstStage,
+  options: { ema?: ReadonlyMap<string, Tensor | TensorSource> } = {},
+): Promise<void> {
+  const config = { firstStage: model.spec };
+  await saveModel(folder, { config, weights: model.exportState(), ema: options.ema });
+}
+
+export interface LoadFirstStageOptions {
+  /** the moving average of the weights that the folder holds instead of the last ones, default false */
+  ema?: boolean;
+}
+
+/**
+ * Loads a first stage from a folder that {@link saveFirstStage} wrote, or from a checkpoint.
+ *
+ * @param path a folder, or a file with the weights of a first stage or of a whole diffusion model
+ * @param spec what to build; needed for a file, which holds weights only
+ * @throws FileError when the file is damaged or describes no first stage; ArgumentError with all keys
+ *   that are missing, unexpected or of another shape
+ */
+export async function loadFirstStage(
+  path: string,
+  spec?: FirstStageSpec,
+  { ema = false }: LoadFirstStageOptions = {},
+): Promise<FirstStage> {
+  if (await isFolder(path)) {
+    const { config, weights, ema: average } = await openModel(path);
+    check(!ema || average, () => {
+      return `loadFirstStage: ${path} holds no moving average. Load it without ema.`;
+    });
+    const chosen = ema && average ? over(average, weights) : weights;
+    return filled(spec ?? storedSpec(config, path), chosen);
+  }
+  check(spec, () => {
+    return `loadFirstStage: ${path} is a file, and a file holds weights only: give the spec as well, such as firstStagePresets['kl-f8'].`;
+  });
+  check(!ema, () => 'loadFirstStage: only a saved folder keeps a moving average by itself.');
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await filled(spec, ownWeights(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function storedSpec(config: unknown, path: string): FirstStageSpec {
+  const stored = (config as { firstStage?: unknown } | null)?.firstStage;
+  if (!stored) {
+    throw new FileError('config.json describes no first stage: it has no "firstStage".', path);
+  }
+  try {
+    checkFirstStageSpec(stored);
+  } catch (error) {
+    throw new FileError(`config.json: ${(error as Error).message}`, path);
+  }
+  return stored;
+}
+
+async function filled(spec: FirstStageSpec, weights: StateReader): Promise<FirstStage> {
+  checkFirstStageSpec(spec);
+  checkHeld(spec, weights);
+  const model = buildFirstStage(spec);
+  try {
+    await model.importState(weights);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+  return model;
+}
+
+/**
+ * @internal Before a network is built, the largest tensors of each level must be in the file: what is
+ * built is no larger than a few times what somebody really stored.
+ */
+export function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
+  if (spec.kind === 'identity') return;
+  const { ch, chMult, numResBlocks } = withDefaults(spec.ddconfig);
+  const expected = new Map<string, readonly number[]>();
+  chMult.forEach((multiplier, level) => {
+    const width = ch * multiplier;
+    const key = `decoder.up.${level}.block.${numResBlocks}.conv2.weight`;
+    expected.set(key, [width, width, 3, 3]);
+  });
+  if (spec.kind !== 'kl') expected.set('quantize.embedding.weight', [spec.nEmbed, spec.embedDim]);
+  for (const [key, shape] of expected) {
+    const found = weights.has(key) ? weights.info(key).shape : null;
+    check(found?.join() === shape.join(), () => {
+      const what = found ? `has the shape [${found.join(', ')}]` : 'is missing';
+      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} ${what}, expected [${shape.join(', ')}].`;
+    });
+  }
+}
+
+/** What diffusion checkpoints put before the keys of their first stage. */
+const insideDiffusion = 'first_stage_model.';
+
+/** What first-stage checkpoints hold beside the network: loss networks and the moving average. */
+const besideNetwork = /^(loss|model_ema)\./;
+
+// The network's own weights among all that a checkpoint holds.
+function ownWeights(reader: StateReader): StateReader {
+  const nested = reader.keys.some((key) => key.startsWith(insideDiffusion));
+  const own = nested ? withPrefix(reader, insideDiffusion) : reader;
+  const keys = own.keys.filter((key) => !besideNetwork.test(key));
+  return {
+    origin: own.origin,
+    keys,
+    has: (key) => !besideNetwork.test(key) && own.has(key),
+    info: (key) => own.info(key),
+    get: (key) => own.get(key),
+  };
+}
+
+// An average is of what is trained; buffers have none and come as they are.
+function over(average: StateReader, weights: StateReader): StateReader {
+  const source = (key: string) => (average.has(key) ? average : weights);
+  return {
+    origin: average.origin,
+    keys: [...new Set([...average.keys, ...weights.keys])],
+    has: (key) => average.has(key) || weights.has(key),
+    info: (key) => source(key).info(key),
+    get: (key) => source(key).get(key),
+  };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    throw fileError(path, 'cannot be read', error);
+  }
+}

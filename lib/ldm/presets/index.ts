@@ -1,0 +1,12 @@
+export {
+  firstStagePresets,
+  type FirstStagePreset,
+  type PublishedFirstStage,
+} from './first_stages.js';
+export {
+  autoencoderTraining,
+  firstStageTraining,
+  type FirstStageTraining,
+  type KlLossPreset,
+  type VqLossPreset,
+} from './first_stage_training.js';

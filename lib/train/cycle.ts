@@ -1,0 +1,266 @@
+// One optimizer cycle: each of its batches through every phase, and a step of every optimizer behind the
+// last. As in the original the phases alternate batch by batch, so that gradients of all phases grow side
+// by side, and a later phase sees the step of an earlier one on the cycle's last batch only.
+//
+// The numbers that a phase reports are asked for ahead of its backward pass and arrive while it runs: they
+// keep nothing waiting. What waits is the decision to step, for the norm of the gradients, so that no
+// weight ever sees a NaN.
+import { noGrad } from '../autograd/index.js';
+import { zerosLike } from '../creation.js';
+import { ArgumentError, check, checkShape } from '../errors.js';
+import { assign } from '../nn/state.js';
+import { autocast } from '../ops/autocast.js';
+import { cast, concat } from '../ops/index.js';
+import { clipGradNorm, gradNorm, GradScaler } from '../optim/index.js';
+import type { LowDType } from '../ownership.js';
+import { keep, tensorsIn, tidy } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import type { AnyOptimizer, Phase, StepContext, TrainingTask } from './task.js';
+
+/** The dtype of matrix work; weights stay float32. */
+export type TrainingPrecision = 'float32' | LowDType;
+
+export interface CycleOptions {
+  /** Given to losses, for their random numbers. */
+  seed: number;
+  /** Batches in a cycle. */
+  accumulate: number;
+  /** float16 scales losses, see {@link GradScaler}. */
+  precision: TrainingPrecision;
+  /** Largest norm of a phase's gradients, or null: they stay as they are. */
+  clipNorm: number | null;
+}
+
+/** What a phase did in a cycle. */
+export interface PhaseReport {
+  name: string;
+  /** Means over the cycle's images. */
+  loss: number;
+  log: Record<string, number>;
+  /** Before clipping; NaN when it was not computed. */
+  gradNorm: number;
+  /** Why the optimizer did not step; null when it did. */
+  skipped: string | null;
+  /** The step was left out to find a loss scale, as float16 now and then must. */
+  rescaled: boolean;
+}
+
+/** The loss and the reported numbers of a phase, summed over the cycle on the device. */
+interface Tally {
+  /** Of the numbers after the first, which is the loss. */
+  names: string[];
+  /** [1 + names] */
+  values: Tensor;
+  /** Of a cycle's last batch: the values, on their way. */
+  read: Promise<Float32Array> | null;
+}
+
+/** @internal Images in a batch. */
+export function batchSize<Batch>(task: TrainingTask<Batch>, batch: Batch): number {
+  const [first] = tensorsIn(batch);
+  const size = task.size?.(batch) ?? first?.shape[0];
+  check(
+    size !== undefined && Number.isSafeInteger(size) && size > 0,
+    () => `${task.name}: a batch must hold images; its size is ${size}. Give the task a size().`,
+  );
+  return size;
+}
+
+/** @internal What the precision option means to `autocast`. */
+export const castTo = (precision: TrainingPrecision): LowDType | false =>
+  precision === 'float32' ? false : precision;
+
+/** Runs the cycles of a task. */
+export class Cycle<Batch> {
+  readonly scaler: GradScaler;
+  /** Of each phase: what it must not train. */
+  private readonly others: Tensor[][];
+  private readonly buffers: { buffer: Tensor; before: Tensor }[];
+
+  constructor(
+    private readonly task: TrainingTask<Batch>,
+    private readonly options: CycleOptions,
+  ) {
+    const { phases, modules } = task;
+    checkPhases(task);
+    this.scaler = new GradScaler({ enabled: options.precision === 'float16' });
+    const all = new Set([
+      ...Object.values(modules).flatMap((module) => module.parameters()),
+      ...phases.flatMap(({ parameters }) => parameters),
+    ]);
+    this.others = phases.map(({ parameters }) => {
+      const own = new Set(parameters);
+      return [...all].filter((parameter) => !own.has(parameter));
+    });
+    const buffers = new Set(Object.values(modules).flatMap((module) => module.buffers()));
+    this.buffers = [...buffers].map((buffer) => ({ buffer, before: keep(zerosLike(buffer)) }));
+  }
+
+  /** Trains on the batches of cycle number `step`. */
+  async run(batches: readonly Batch[], step: number): Promise<PhaseReport[]> {
+    const { phases, ema } = this.task;
+    const { accumulate, seed } = this.options;
+    const sizes = batches.map((batch) => batchSize(this.task, batch));
+    const images = sizes.reduce((a, b) => a + b);
+    const tallies: (Tally | null)[] = phases.map(() => null);
+    const reports: PhaseReport[] = [];
+    for (const { buffer, before } of this.buffers) assign(before, buffer);
+    try {
+      for (const [micro, batch] of batches.entries()) {
+        const context = { step, micro, accumulate, seed };
+        for (const [i, phase] of phases.entries()) {
+          const tally = this.backward(i, batch, context, sizes[micro] / images, tallies[i]);
+          tallies[i] = tally;
+          if (tally.read) reports.push(await this.update(phase, tally.names, await tally.read));
+        }
+        ema?.ema.update();
+      }
+      if (reports.some(({ skipped }) => skipped !== null)) this.restoreBuffers();
+      // Where a loss is not finite, gradients were never asked.
+      if (reports.some(({ loss }) => Number.isFinite(loss))) this.scaler.update();
+    } finally {
+      for (const tally of tallies) tally?.values.dispose();
+      for (const { optimizer } of phases) optimizer.zeroGrad();
+    }
+    for (const { schedule } of phases) schedule?.step();
+    return reports;
+  }
+
+  dispose(): void {
+    this.scaler.dispose();
+    for (const { before } of this.buffers) before.dispose();
+  }
+
+  // Adds the gradients of one batch.
+  private backward(
+    index: number,
+    batch: Batch,
+    context: StepContext,
+    share: number,
+    before: Tally | null,
+  ): Tally {
+    const phase = this.task.phases[index];
+    return withoutGradients(this.others[index], () =>
+      tidy(() => {
+        const { loss, log } = autocast(castTo(this.options.precision), () =>
+          phase.loss(batch, context),
+        );
+        const tally = addTo(before, phase.name, loss, log, share);
+        keep(tally.values);
+        if (context.micro === context.accumulate - 1) {
+          tally.read = tally.values.data() as Promise<Float32Array>;
+          // Nobody is left to hear of it when the backward pass throws.
+          tally.read.catch(() => undefined);
+        }
+        this.scaler.scale(share === 1 ? loss : loss.mul(share)).backward();
+        return tally;
+      }),
+    );
+  }
+
+  private async update(
+    { name, optimizer, parameters }: Phase<Batch>,
+    names: readonly string[],
+    [loss, ...numbers]: Float32Array,
+  ): Promise<PhaseReport> {
+    const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
+    const report: PhaseReport = { name, loss, log, gradNorm: NaN, skipped: null, rescaled: false };
+    if (!Number.isFinite(loss)) {
+      const bad = names.filter((key) => !Number.isFinite(log[key]));
+      report.skipped = `its loss is ${loss}${bad.length > 0 ? `; not finite: ${bad.join(', ')}` : ''}`;
+      optimizer.zeroGrad();
+      return report;
+    }
+    const { clipNorm, precision } = this.options;
+    const scaled = precision === 'float16';
+    if (scaled) this.scaler.unscale(optimizer);
+    const norm = clipNorm === null ? gradNorm(parameters) : clipGradNorm(parameters, clipNorm);
+    report.gradNorm = await norm.item();
+    norm.dispose();
+    // The scaler must learn of the gradients that it refuses.
+    const stepped =
+      (scaled || Number.isFinite(report.gradNorm)) && (await this.scaler.step(optimizer));
+    if (!stepped) {
+      report.skipped = `the norm of its gradients is ${report.gradNorm}`;
+      report.rescaled = scaled && this.scaler.currentScale > 1;
+    }
+    optimizer.zeroGrad();
+    return report;
+  }
+
+  // A step that is left out leaves no trace: batch norms would keep what they saw.
+  private restoreBuffers(): void {
+    for (const { buffer, before } of this.buffers) assign(buffer, before);
+  }
+}
+
+function addTo(
+  before: Tally | null,
+  phase: string,
+  loss: Tensor,
+  log: Readonly<Record<string, Tensor>>,
+  share: number,
+): Tally {
+  const names = Object.keys(log);
+  const list = [loss, ...Object.values(log)];
+  list.forEach((x, i) =>
+    checkShape(
+      x.numel === 1,
+      () => `phase ${phase}: ${names[i - 1] ?? 'its loss'} must be one number, got ${x.describe()}`,
+    ),
+  );
+  check(
+    before === null || before.names.join() === names.join(),
+    () => `phase ${phase}: reported ${names.join(', ')} after ${before?.names.join(', ')}`,
+  );
+  return noGrad(() => {
+    const all = concat(list.map((x) => cast(x, 'float32').reshape([1])));
+    const part = share === 1 ? all : all.mul(share);
+    const values = before ? before.values.add(part) : part;
+    before?.values.dispose();
+    return { names, values, read: null };
+  });
+}
+
+/** Runs body while the tensors need no gradient; puts their flags back, also when it throws. */
+function withoutGradients<T>(tensors: readonly Tensor[], body: () => T): T {
+  const trained = tensors.filter((x) => x.requiresGrad);
+  for (const x of trained) x.requiresGrad = false;
+  try {
+    return body();
+  } finally {
+    for (const x of trained) x.requiresGrad = true;
+  }
+}
+
+const trainedBy = (optimizer: AnyOptimizer): Tensor[] =>
+  optimizer.groups.flatMap(({ params }) => params);
+
+function checkPhases<Batch>({ name, phases, modules }: TrainingTask<Batch>): void {
+  const fail = (message: string): never => {
+    throw new ArgumentError(`${name}: ${message}`);
+  };
+  if (phases.length === 0) fail('a task needs at least one phase');
+  const names = [...phases.map((phase) => phase.name), ...Object.keys(modules)];
+  const odd = names.find((each) => !/^\w+$/.test(each));
+  if (odd !== undefined)
+    fail(`'${odd}' cannot name a phase or module: use letters, digits and underscores`);
+  if (new Set(phases.map((phase) => phase.name)).size < phases.length)
+    fail('two phases have the same name');
+  const owners = new Map<Tensor, string>();
+  for (const phase of phases) {
+    const own = new Set(phase.parameters);
+    const given = trainedBy(phase.optimizer);
+    if (own.size !== given.length || given.some((parameter) => !own.has(parameter)))
+      fail(
+        `phase ${phase.name} lists ${own.size} parameters, its optimizer has ${given.length}; ` +
+          'they must be the same',
+      );
+    for (const parameter of own) {
+      const other = owners.get(parameter);
+      if (other !== undefined)
+        fail(`${parameter.describe()} is trained by both ${other} and ${phase.name}`);
+      owners.set(parameter, phase.name);
+    }
+  }
+}

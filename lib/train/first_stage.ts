@@ -1,0 +1,282 @@
+// The training of a first stage: autoencoder and discriminator in turns (paper, section 3.1 and appendix G).
+import { noGrad } from '../autograd/index.js';
+import type { ImageBatch } from '../data/index.js';
+import { uniforms } from '../data/philox.js';
+import { ArgumentError, check } from '../errors.js';
+import { makeGrid, type Json } from '../io/index.js';
+import {
+  AutoencoderKL,
+  CodeUsage,
+  LossHealth,
+  LPIPSWithDiscriminator,
+  VQLPIPSWithDiscriminator,
+  VQModel,
+  type FirstStage,
+  type LossTerms,
+} from '../ldm/index.js';
+import { psnr } from '../metrics/index.js';
+import type { Module } from '../nn/index.js';
+import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
+import { Adam, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
+import { noise, type NoiseOptions } from '../random.js';
+import { tidy } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import type { Phase, StepContext, TrainingTask } from './task.js';
+
+export interface FirstStageTaskOptions {
+  /** AutoencoderKL or VQModel. */
+  model: FirstStage;
+  /** The loss that belongs to it, with its discriminator. */
+  loss: LPIPSWithDiscriminator | VQLPIPSWithDiscriminator;
+  learningRate: number;
+  /** The autoencoder's learning rate over the discriminator's. Default 1. */
+  lrGFactor?: number;
+  /** Multiplies both learning rates, step by step. */
+  schedule?: Schedule;
+  /** Keeps a moving average of the model's weights. Default: none. */
+  ema?: EmaOptions;
+  /**
+   * Smallest and largest side of the images: each batch is resized to a side drawn from smallest,
+   * smallest + 16, ..., largest; the first five to the largest. Default: images stay as they come.
+   */
+  batchResizeRange?: readonly [number, number];
+  /** Images shown in a grid. Default 4. */
+  maxImages?: number;
+  /** Batches without use after which a code counts as dead. Default 100. */
+  usageWindow?: number;
+  /** What the weights belong to; a saved state of another configuration is refused. */
+  config?: Json;
+}
+
+// The sequences of random numbers, apart from those of data and codebooks.
+const streams = {
+  autoencoder: 0x6673_0001,
+  discriminator: 0x6673_0002,
+  validation: 0x6673_0003,
+  samples: 0x6673_0004,
+  side: 0x6673_0005,
+};
+
+type PhaseName = 'autoencoder' | 'discriminator';
+
+/** A batch encoded and decoded. */
+interface Pass {
+  inputs: Tensor;
+  reconstructions: Tensor;
+  /** what a diffusion model would be trained on */
+  latents: Tensor;
+  /** the chosen codes of a VQ model */
+  indices?: Tensor;
+  generatorLoss(globalStep: number): LossTerms;
+}
+
+/** Encodes and decodes images; the noise is a KL model's, the step a codebook's. */
+type Network = (images: Tensor, noise: NoiseOptions, context: StepContext) => Pass;
+
+/**
+ * Makes the task that trains a first stage as the original does: in every cycle the autoencoder's turn, then
+ * the discriminator's on the same batch, each with a forward pass and an Adam (betas 0.5, 0.9) of its own.
+ * `logvar` is in neither.
+ *
+ * @throws ArgumentError when the loss is not the model's
+ */
+export function firstStageTask(options: FirstStageTaskOptions): TrainingTask<ImageBatch> {
+  return new FirstStageTask(options);
+}
+
+class FirstStageTask implements TrainingTask<ImageBatch> {
+  readonly name = 'first stage';
+  readonly config?: Json;
+  readonly modules: Readonly<Record<string, Module>>;
+  readonly phases: readonly Phase<ImageBatch>[];
+  readonly ema?: { module: string; ema: Ema };
+  private readonly network: Network;
+  private readonly usage?: CodeUsage;
+  private health?: LossHealth;
+
+  constructor(private readonly options: FirstStageTaskOptions) {
+    const { model, loss, learningRate, lrGFactor = 1, schedule, ema, usageWindow } = options;
+    check(learningRate > 0 && lrGFactor > 0, () => {
+      return `firstStageTask: learningRate and lrGFactor must be above 0, got ${learningRate} and ${lrGFactor}`;
+    });
+    this.config = options.config;
+    this.network = networkOf(model, loss);
+    if (model instanceof VQModel) this.usage = new CodeUsage(model.config.nEmbed, usageWindow);
+    this.modules = { model, loss, ...(this.usage && { usage: this.usage }) };
+    if (ema) this.ema = { module: 'model', ema: new Ema(model.namedParameters(), ema) };
+    const phase = (
+      name: PhaseName,
+      module: Module,
+      lr: number,
+      compute: Phase<ImageBatch>['loss'],
+    ): Phase<ImageBatch> => {
+      const parameters = module.parameters();
+      const optimizer = new Adam(parameters, { lr, betas: [0.5, 0.9] });
+      const scheduled = schedule && { schedule: new LambdaLR(optimizer, schedule) };
+      return { name, optimizer, parameters, ...scheduled, loss: compute };
+    };
+    this.phases = [
+      phase('autoencoder', model, learningRate * lrGFactor, (batch, context) =>
+        this.autoencoderLoss(batch, context),
+      ),
+      phase('discriminator', loss.discriminator, learningRate, (batch, context) =>
+        this.discriminatorLoss(batch, context),
+      ),
+    ];
+  }
+
+  async validate(
+    data: AsyncIterable<ImageBatch>,
+    context: StepContext,
+  ): Promise<Record<string, number>> {
+    const sums = new Map<string, number>();
+    let images = 0;
+    let batches = 0;
+    for await (const { image } of data) {
+      const step = batches++;
+      const [size] = image.shape;
+      const values = await tidy(() => readAll(this.validationTerms(image, step, context)));
+      for (const [name, value] of Object.entries(values))
+        sums.set(name, (sums.get(name) ?? 0) + value * size);
+      images += size;
+    }
+    const means = [...sums].map(([name, sum]) => [name, sum / images] as const);
+    return { ...Object.fromEntries(means), ...(await this.usageReport()) };
+  }
+
+  async pictures({ image }: ImageBatch, context: StepContext): Promise<Record<string, Tensor>> {
+    const { model, maxImages = 4 } = this.options;
+    const inputs = image.slice([[0, Math.min(maxImages, image.shape[0])]]);
+    const [nrow] = inputs.shape;
+    const at = { seed: context.seed, step: context.step };
+    const pass = this.network(inputs, { ...at, stream: streams.validation }, context);
+    const pairs = concat([inputs, pass.reconstructions], 0); // [2 N, H, W, C]
+    const pictures: Record<string, Tensor> = {
+      reconstructions: await makeGrid(clamp(pairs, -1, 1), { nrow }),
+    };
+    if (model instanceof AutoencoderKL) {
+      const latents = noise(pass.latents.shape, {
+        ...at,
+        step: 0, // the same latents every time: what changes is the decoder
+        stream: streams.samples,
+        device: inputs.device,
+      });
+      const samples = clamp(model.decodeLatents(latents), -1, 1);
+      pictures.samples = await makeGrid(samples, { nrow });
+    }
+    return pictures;
+  }
+
+  warnings(log: Readonly<Record<string, number>>): string[] {
+    return this.health?.observe(log) ?? [];
+  }
+
+  private autoencoderLoss({ image }: ImageBatch, context: StepContext): LossTerms {
+    const pass = this.pass('autoencoder', image, context);
+    const { loss, log } = pass.generatorLoss(context.step);
+    if (pass.indices) this.usage?.forward(pass.indices);
+    this.health ??= new LossHealth({
+      config: this.options.loss.config,
+      vectorsPerBatch: pass.latents.numel / this.options.model.latentChannels,
+    });
+    const latents = detach(pass.latents);
+    return { loss, log: { ...log, latent_mean: mean(latents), latent_std: std(latents) } };
+  }
+
+  private discriminatorLoss({ image }: ImageBatch, context: StepContext): LossTerms {
+    // Nothing of the autoencoder is trained here, so nothing of it need be recorded.
+    const { inputs, reconstructions } = noGrad(() => this.pass('discriminator', image, context));
+    return this.options.loss.discriminatorLoss({
+      inputs,
+      reconstructions,
+      globalStep: context.step,
+    });
+  }
+
+  private pass(phase: PhaseName, image: Tensor, context: StepContext): Pass {
+    const { seed, step, micro, accumulate } = context;
+    const key = { seed, stream: streams[phase], step: step * accumulate + micro };
+    return this.network(this.resized(image, context), key, context);
+  }
+
+  private validationTerms(
+    image: Tensor,
+    batch: number,
+    context: StepContext,
+  ): Record<string, Tensor> {
+    const key = { seed: context.seed, stream: streams.validation, step: batch };
+    const pass = this.network(image, key, context);
+    const { inputs, reconstructions } = pass;
+    const globalStep = context.step;
+    return {
+      ...pass.generatorLoss(globalStep).log,
+      ...this.options.loss.discriminatorLoss({ inputs, reconstructions, globalStep }).log,
+      psnr: mean(psnr(inputs, clamp(reconstructions, -1, 1))),
+    };
+  }
+
+  private async usageReport(): Promise<Record<string, number>> {
+    if (!this.usage) return {};
+    const { used, dead } = await this.usage.report();
+    return { codes_used: used, codes_dead: dead.length };
+  }
+
+  // Both phases of a cycle see one batch, so they see it at one size.
+  private resized(image: Tensor, { seed, step, micro, accumulate }: StepContext): Tensor {
+    const range = this.options.batchResizeRange;
+    if (!range) return image;
+    const [smallest, largest] = range;
+    // The largest comes first, so that too little memory shows at once.
+    let side = largest;
+    if (step > 4) {
+      const [share] = uniforms(seed, streams.side, step * accumulate + micro, 0);
+      const choices = Math.ceil((largest - smallest) / 16) + 1;
+      side = smallest + 16 * Math.floor(share * choices);
+    }
+    return image.shape[1] === side ? image : resize(image, { size: [side, side], mode: 'bicubic' });
+  }
+}
+
+function networkOf(model: FirstStage, loss: FirstStageTaskOptions['loss']): Network {
+  const lastLayer = () => (model as AutoencoderKL | VQModel).decoder.conv_out.weight;
+  if (model instanceof AutoencoderKL && loss instanceof LPIPSWithDiscriminator)
+    return (inputs, noise) => {
+      const { reconstruction: reconstructions, posterior, latents } = model.forward(inputs, noise);
+      const images = { inputs, reconstructions };
+      return {
+        ...images,
+        latents,
+        generatorLoss: (globalStep) =>
+          loss.generatorLoss({ ...images, posterior, lastLayer: lastLayer(), globalStep }),
+      };
+    };
+  if (model instanceof VQModel && loss instanceof VQLPIPSWithDiscriminator)
+    return (inputs, _noise, step) => {
+      const latents = model.encodeToPrequant(inputs);
+      const quantized = model.quantize.forward(latents, step);
+      const { loss: codebookLoss, indices } = quantized;
+      const images = { inputs, reconstructions: model.decode(quantized.latents) };
+      return {
+        ...images,
+        latents,
+        indices,
+        generatorLoss: (globalStep) =>
+          loss.generatorLoss({
+            ...images,
+            codebookLoss,
+            indices,
+            lastLayer: lastLayer(),
+            globalStep,
+          }),
+      };
+    };
+  throw new ArgumentError(
+    'firstStageTask: an AutoencoderKL trains with LPIPSWithDiscriminator, a VQModel with ' +
+      `VQLPIPSWithDiscriminator. Got a ${model.constructor.name} with a ${loss.constructor.name}.`,
+  );
+}
+
+async function readAll(terms: Record<string, Tensor>): Promise<Record<string, number>> {
+  const entries = Object.entries(terms).map(async ([name, x]) => [name, await x.item()] as const);
+  return Object.fromEntries(await Promise.all(entries));
+}

@@ -1,0 +1,19 @@
+// Training: tasks and what runs them.
+export type { AnyOptimizer, Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
+export { Trainer, type TrainingResult } from './trainer.js';
+export type { TrainerOptions } from './options.js';
+export type { TrainingPrecision } from './cycle.js';
+export { openRunFolder, type RunFolder } from './run_folder.js';
+export { JsonlLogger } from './loggers/jsonl.js';
+export type { Logger, RunStart, StepReport } from './loggers/logger.js';
+export { ProgressLogger, type ProgressOptions } from './loggers/progress.js';
+export { TensorBoardLogger } from './loggers/tensorboard.js';
+export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
+export {
+  buildFirstStageRun,
+  learningRateOf,
+  readFirstStageTraining,
+  saveTrainedFirstStage,
+  type FirstStageRun,
+  type FirstStageTrainingConfig,
+} from './first_stage_run.js';

@@ -1,0 +1,259 @@
+// The loop that trains: batches in, steps, numbers and pictures out, states saved often enough that
+// nothing is lost but a few minutes. A run that was interrupted, by whatever, goes on bit for bit.
+import { noGrad } from '../autograd/index.js';
+import type { DataSource } from '../data/source.js';
+import { check, EmulsionError } from '../errors.js';
+import type { Json } from '../io/index.js';
+import { defaultGenerator } from '../random.js';
+import { tidy } from '../scope.js';
+import { Checkpoints } from './checkpoint.js';
+import { batchSize, Cycle, type PhaseReport } from './cycle.js';
+import { disposeBatch, drawPictures, firstBatch, validate } from './evaluation.js';
+import { JsonlLogger } from './loggers/jsonl.js';
+import type { Logger } from './loggers/logger.js';
+import { settingsOf, type Settings, type TrainerOptions } from './options.js';
+import { TrainingState, type Counters } from './state.js';
+import type { StepContext, TrainingTask } from './task.js';
+
+/** How a run ended. */
+export interface TrainingResult {
+  /** Finished steps, those of earlier runs included. */
+  readonly step: number;
+  /** Images trained on. */
+  readonly images: number;
+  /** Optimizer steps left out, because something was not finite. */
+  readonly skipped: number;
+  /** false: the run was interrupted, and saved. */
+  readonly finished: boolean;
+}
+
+// Keeps the numbers of dropout apart from those that weights were drawn from under the same seed.
+const trainingStream = 1;
+
+/**
+ * Trains a task.
+ *
+ * ```ts
+ * const folder = await openRunFolder('runs/kl-f8', { resume });
+ * const trainer = new Trainer(task, data, { folder, steps: 100_000, loggers: [new ProgressLogger()] });
+ * const { finished } = await trainer.run({ signal });
+ * ```
+ *
+ * In a folder opened with `resume` it goes on from the newest whole state; the task must then be built as it
+ * was the first time, up to the values of its weights.
+ */
+export class Trainer<Batch> {
+  private readonly settings: Settings<Batch>;
+  private readonly cycle: Cycle<Batch>;
+  private readonly state: TrainingState<Batch>;
+  private readonly checkpoints: Checkpoints;
+  private readonly loggers: readonly Logger[];
+  private readonly told = new Set<string>();
+  private counters: Counters = { step: 0, batches: 0, images: 0, skipped: 0, skippedInARow: 0 };
+  private used = false;
+  private began = 0;
+  private savedAt = 0;
+  private savedStep = 0;
+  private logged = { images: 0, at: 0 };
+
+  /** @throws ArgumentError for options or phases that cannot be */
+  constructor(
+    private readonly task: TrainingTask<Batch>,
+    private readonly data: DataSource<Batch>,
+    options: TrainerOptions<Batch>,
+  ) {
+    const settings = (this.settings = settingsOf(options));
+    const { seed, accumulate, precision, folder, keepLast, keepEvery } = settings;
+    this.checkpoints = new Checkpoints(folder.checkpoints, { last: keepLast, every: keepEvery });
+    this.cycle = new Cycle(task, settings);
+    const phases = task.phases.map(({ name }) => name);
+    const { name, config = null } = task;
+    const identity: Json = { task: name, config, phases, seed, accumulate, precision };
+    this.state = new TrainingState(task, this.cycle.scaler, identity);
+    this.loggers = [new JsonlLogger(folder.metrics), ...settings.loggers];
+  }
+
+  /**
+   * Trains to the last step, once. After an abort the current step is finished, the state saved, and the
+   * call returns.
+   *
+   * @throws ArgumentError when the folder's state belongs to another training, FileError when a file cannot
+   * be read or written, EmulsionError (`ERR_NOT_FINITE`) after too many steps in a row that had to be left
+   * out; the last saved state stays
+   */
+  async run(options: { signal?: AbortSignal } = {}): Promise<TrainingResult> {
+    const { signal = new AbortController().signal } = options;
+    check(!this.used, () => 'Trainer: run() can be called once; make another Trainer to go on');
+    this.used = true;
+    try {
+      await this.begin();
+      await this.loop(signal).catch((error: unknown) => {
+        if (!isAbort(error, signal)) throw error;
+      });
+      if (this.counters.step !== this.savedStep) await this.save();
+    } finally {
+      this.cycle.dispose();
+      for (const logger of this.loggers) await logger.close();
+    }
+    const { step, images, skipped } = this.counters;
+    return { step, images, skipped, finished: step >= this.settings.steps };
+  }
+
+  private async begin(): Promise<void> {
+    const { folder, seed, steps } = this.settings;
+    const messages: string[] = [];
+    const saved = folder.resume
+      ? await this.checkpoints.latest((message) => messages.push(message))
+      : null;
+    if (saved) this.counters = await this.state.restore(saved);
+    else defaultGenerator.setState({ seed, stream: trainingStream, step: 0 });
+    const { step, images } = this.counters;
+    for (const logger of this.loggers) await logger.start?.({ name: this.task.name, step, steps });
+    for (const message of messages) this.tell(message);
+    if (folder.resume && !saved) this.tell('no state was saved yet: starting from the beginning');
+    this.began = this.savedAt = performance.now();
+    this.savedStep = step;
+    this.logged = { images, at: this.began };
+  }
+
+  private async loop(signal: AbortSignal): Promise<void> {
+    const from = this.counters.batches;
+    const batches = this.data.batches({ from, signal })[Symbol.asyncIterator]();
+    try {
+      while (this.counters.step < this.settings.steps && !signal.aborted) {
+        const taken: Batch[] = [];
+        try {
+          await this.take(batches, taken);
+          await this.train(taken);
+          await this.look(taken, signal);
+        } finally {
+          taken.forEach(disposeBatch);
+        }
+        const { saveEvery, secondsBetweenSaves } = this.settings;
+        const late = performance.now() - this.savedAt >= 1000 * secondsBetweenSaves;
+        if (late || isDue(this.counters.step, saveEvery)) await this.save();
+      }
+    } finally {
+      await batches.return?.();
+    }
+  }
+
+  private async take(batches: AsyncIterator<Batch>, taken: Batch[]): Promise<void> {
+    while (taken.length < this.settings.accumulate) {
+      const { done, value } = await batches.next();
+      if (done)
+        throw new EmulsionError(
+          `${this.task.name}: the data ended after ${this.counters.batches} batches; batches() must be endless`,
+          'ERR_DATA',
+        );
+      taken.push(value);
+    }
+  }
+
+  private async train(batches: readonly Batch[]): Promise<void> {
+    const { task, counters } = this;
+    if (counters.step === 0)
+      await noGrad(() => tidy(async () => task.beforeFirstStep?.(batches[0])));
+    const reports = await this.cycle.run(batches, counters.step);
+    const images = batches.reduce((sum, batch) => sum + batchSize(task, batch), 0);
+    counters.step += 1;
+    counters.batches += batches.length;
+    counters.images += images;
+    const [{ loss }] = reports;
+    for (const logger of this.loggers) logger.step?.({ step: counters.step, images, loss });
+    this.noteSkips(reports);
+    const { logEvery, steps } = this.settings;
+    if (isDue(counters.step, logEvery) || counters.step === steps) this.log(reports);
+  }
+
+  private noteSkips(reports: readonly PhaseReport[]): void {
+    const { counters, settings } = this;
+    const skipped = reports.filter((report) => report.skipped !== null);
+    const serious = skipped.filter(({ rescaled }) => !rescaled);
+    counters.skipped += skipped.length;
+    counters.skippedInARow = serious.length > 0 ? counters.skippedInARow + 1 : 0;
+    if (serious.length === 0) return;
+    const reasons = serious.map(({ name, skipped: reason }) => `${name}, for ${reason}`).join('; ');
+    this.tell(`left out the step of ${reasons} (${counters.skipped} so far)`);
+    if (counters.skippedInARow > settings.skipLimit)
+      throw new EmulsionError(
+        `${this.task.name}: ${counters.skippedInARow} steps in a row had to be left out, up to step ` +
+          `${counters.step}: of ${reasons}. What was saved is whole. Try a lower learning rate, clipNorm ` +
+          'or float32.',
+        'ERR_NOT_FINITE',
+      );
+  }
+
+  private log(reports: readonly PhaseReport[]): void {
+    const { task, counters, logged } = this;
+    const values: Record<string, number> = {};
+    reports.forEach(({ name, loss, log, gradNorm }, i) => {
+      values[`train/${name}_loss`] = loss;
+      for (const [key, value] of Object.entries(log))
+        values[`train/${key}` in values ? `train/${name}_${key}` : `train/${key}`] = value;
+      values[`grad_norm/${name}`] = gradNorm;
+      task.phases[i].optimizer.groups.forEach(({ lr }, group) => {
+        values[group === 0 ? `lr/${name}` : `lr/${name}/${group}`] = lr;
+      });
+    });
+    if (this.settings.precision === 'float16') values.loss_scale = this.cycle.scaler.currentScale;
+    const now = performance.now();
+    values.skipped = counters.skipped;
+    values.images = counters.images;
+    values.images_per_second = (1000 * (counters.images - logged.images)) / (now - logged.at);
+    values.seconds = (now - this.began) / 1000;
+    this.logged = { images: counters.images, at: now };
+    for (const logger of this.loggers) logger.scalars(counters.step, values);
+    const numbers: Record<string, number> = {};
+    for (const { log } of reports) Object.assign(numbers, log);
+    for (const warning of task.warnings?.(numbers, this.context()) ?? []) {
+      // Said once: what is wrong now is wrong at the next step too.
+      if (!this.told.has(warning)) this.tell(warning);
+      this.told.add(warning);
+    }
+  }
+
+  /** Validations and pictures that are due. */
+  private async look(batches: readonly Batch[], signal: AbortSignal): Promise<void> {
+    const { task } = this;
+    const { validation, validateEvery, picturesEvery, precision, folder } = this.settings;
+    const { step } = this.counters;
+    const context = this.context();
+    if (validation && isDue(step, validateEvery)) {
+      const values = await validate(task, validation, context, precision, signal);
+      if (Object.keys(values).length > 0)
+        for (const logger of this.loggers) logger.scalars(step, values);
+    }
+    if (!task.pictures || !isDue(step, picturesEvery)) return;
+    const draw = async (split: 'train' | 'val', batch: Batch): Promise<void> => {
+      const files = await drawPictures(task, batch, split, context, precision, folder.images);
+      for (const logger of this.loggers) await logger.pictures?.(step, files);
+    };
+    await draw('train', batches[batches.length - 1]);
+    if (validation) await firstBatch(validation, signal, (batch) => draw('val', batch));
+  }
+
+  private async save(): Promise<void> {
+    const { step } = this.counters;
+    await tidy(async () => {
+      await this.checkpoints.save(step, this.state.collect(this.counters));
+    });
+    this.savedStep = step;
+    this.savedAt = performance.now();
+  }
+
+  private tell(message: string): void {
+    for (const logger of this.loggers) logger.text?.(this.counters.step, message);
+  }
+
+  private context(): StepContext {
+    const { accumulate, seed } = this.settings;
+    return { step: this.counters.step, micro: 0, accumulate, seed };
+  }
+}
+
+const isDue = (step: number, every: number): boolean => every > 0 && step % every === 0;
+
+// Errors that mean nothing but that the signal was heard.
+const isAbort = (error: unknown, signal: AbortSignal): boolean =>
+  signal.aborted && (error === signal.reason || (error as Error | null)?.name === 'AbortError');
