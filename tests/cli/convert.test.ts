@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
@@ -21,6 +22,7 @@ import {
 } from '../../lib/index.js';
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
+import { root } from '../support/source_tree.js';
 
 const inFolder = temporaryFolder();
 const convert = (input: string, output: string, options: ConvertOptions = {}) =>
@@ -253,6 +255,21 @@ test('what does not fit is refused before anything is written', async () => {
   const result = convert(inFolder('incomplete'), inFolder('unfit'));
   await expect(result).rejects.toThrow(ArgumentError);
   await expect(result).rejects.toThrow(/\(4\):\n {2}encoder\.mid\.attn_1\.k\.weight is missing/);
+});
+
+test('the command itself: an unknown kind of output is a misuse, a bad file a failure', () => {
+  const run = (...args: string[]) =>
+    spawnSync(
+      process.execPath,
+      ['--import', './scripts/typescript.mjs', 'lib/cli/main.ts', 'convert', ...args],
+      { cwd: root, encoding: 'utf8' },
+    );
+  const misuse = run('a', 'b', '--to', 'onnx');
+  expect(misuse.status).toBe(2);
+  expect(misuse.stderr).toMatch(/Allowed choices are safetensors, folder, diffusers/);
+  const failure = run(golden('checkpoints/bad/pickle_eval.ckpt'), inFolder('b.safetensors'));
+  expect(failure.status).toBe(1);
+  expect(failure.stderr).toMatch(/^emulsion: .*pickle_eval\.ckpt \(byte \d+\): the file calls/);
 });
 
 test('what no part of the network uses is told', async () => {
