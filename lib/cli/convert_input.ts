@@ -1,7 +1,7 @@
 // What `emulsion convert` reads: tensors under the original's keys and, where it is told, the network.
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { firstStages, loadConfigTree, toPlain, type ConfigNode } from '../config/index.js';
+import { firstStageTargets, loadConfigTree, toPlain, type ConfigNode } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
 import { ArgumentError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
@@ -112,7 +112,7 @@ function describedBy(config: unknown, path: string): Description | null {
 function originalSpec(tree: ConfigNode): FirstStageSpec {
   const nested = nodeAt(tree, ['model', 'params', 'first_stage_config']);
   const model = nested ?? nodeAt(tree, ['model']) ?? tree;
-  return firstStages.read(model, nested ? 'first_stage_config' : 'model').spec.spec;
+  return firstStageTargets.read(model, nested ? 'first_stage_config' : 'model').spec.spec;
 }
 
 // Diffusion checkpoints hold the factor as a buffer.

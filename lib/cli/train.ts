@@ -1,5 +1,6 @@
 // `emulsion train`: what can be trained, with which options. The work is loaded when it is asked for.
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Option, type Command } from 'commander';
+import { integer, newCommand, reporting } from './run.js';
 
 /** Options of `emulsion train first-stage`, as the command line gives them. */
 export interface TrainOptions {
@@ -24,7 +25,7 @@ Examples:
       data.params.train.params.data_root=photos --name photos
 
   A published one, with the weights of LPIPS, on a GPU:
-    emulsion train first-stage --config configs/first_stage/kl-f8.yaml --device cuda --dtype bfloat16 \\
+    emulsion train first-stage --config configs/first_stage/kl-f8.yaml --device cuda:0 --dtype bfloat16 \\
       data.params.train.params.data_root=openimages/train \\
       data.params.validation.params.data_root=openimages/validation \\
       model.params.lossconfig.params.vgg=vgg16-397923af.pth model.params.lossconfig.params.heads=vgg.pth
@@ -36,34 +37,23 @@ Examples:
     emulsion train first-stage --resume logs/photos
 `;
 
-const whole =
-  (lowest: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < lowest)
-      throw new InvalidArgumentError(`Expected a whole number of at least ${lowest}.`);
-    return value;
-  };
-
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 /** The command with its subcommands. */
 export function trainCommand(): Command {
-  const train = new Command('train').description('train a network');
-  train
-    .command('first-stage')
+  const firstStage = newCommand('first-stage')
     .description('train an autoencoder, KL- or VQ-regularised, with its discriminator')
     .argument('[overrides...]', 'values of the configuration, such as model.params.embed_dim=4')
     .option('-c, --config <file>', 'a configuration; later ones win (repeatable)', collect, [])
-    .option('-n, --name <name>', 'of the run; default: the first configuration’s')
+    .option('-n, --name <name>', 'of the run; default: that of the first configuration')
     .option('-l, --logdir <folder>', 'where runs are kept', 'logs')
     .option('-r, --resume <run>', 'go on with a run: its folder, or `latest`')
-    .option('-s, --seed <n>', 'of everything random; default 23', whole(0))
-    .option('--steps <n>', 'optimizer steps in all, those of earlier runs included', whole(1))
-    .option('-b, --batch <n>', 'images in a batch', whole(1))
+    .option('-s, --seed <n>', 'of everything random; default 23', integer(0))
+    .option('--steps <n>', 'optimizer steps in all, those of earlier runs included', integer(1))
+    .option('-b, --batch <n>', 'images in a batch', integer(1))
     .option('--scale-lr', 'multiply the learning rate with the images in a step (default)')
     .option('--no-scale-lr', 'take base_learning_rate as it is')
-    .option('--device <device>', 'cpu, cuda or cuda:N; default: a GPU if there is one')
+    .option('--device <device>', 'cpu, or a GPU such as cuda:0; default: a GPU if there is one')
     .addOption(
       new Option('--dtype <dtype>', 'of matrix work; default float32').choices([
         'float32',
@@ -74,9 +64,10 @@ export function trainCommand(): Command {
     .option('--tensorboard', 'also write event files for TensorBoard')
     .option('--dry-run', 'print the configuration as resolved and the numbers of parameters')
     .addHelpText('after', examples)
-    .action(async (overrides: string[], options: TrainOptions) => {
-      const { trainFirstStage } = await import('./train_first_stage.js');
-      await trainFirstStage(overrides, options);
-    });
-  return train;
+    .action(
+      reporting(async (overrides: string[], options: TrainOptions) => {
+        await (await import('./train_first_stage.js')).trainFirstStage(overrides, options);
+      }),
+    );
+  return newCommand('train').description('train a network').addCommand(firstStage);
 }

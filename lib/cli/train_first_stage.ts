@@ -4,14 +4,14 @@ import { basename, extname, join } from 'node:path';
 import {
   formatYaml,
   loadConfigTree,
-  parseOverride,
   toPlain,
   type ConfigNode,
 } from '../config/index.js';
 import { setDefaultDevice } from '../device.js';
-import { EmulsionError, FileError } from '../errors.js';
+import { FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/index.js';
-import type { FirstStage } from '../ldm/index.js';
+import { LPIPSWithDiscriminator } from '../ldm/index.js';
+import type { Module } from '../nn/index.js';
 import {
   buildFirstStageRun,
   learningRateOf,
@@ -22,8 +22,11 @@ import {
   TensorBoardLogger,
   Trainer,
   type FirstStageTrainingConfig,
+  type Logger,
+  type RunFolder,
   type TrainingResult,
 } from '../train/index.js';
+import { UsageError } from './run.js';
 import type { TrainOptions } from './train.js';
 
 /** The resolved configuration of a run, in its folder. */
@@ -40,37 +43,46 @@ export async function trainFirstStage(overrides: string[], options: TrainOptions
 
   const built = await buildFirstStageRun(config);
   const folder = await openRunFolder(run.path, { resume: run.resume });
-  await writeFileAtomic(join(run.path, configFile), formatYaml(toPlain(tree)));
-  const loggers = [
-    new ProgressLogger(),
-    ...(options.tensorboard ? [new TensorBoardLogger(join(run.path, 'tensorboard'))] : []),
-  ];
-  const trainer = new Trainer(built.task, built.data, { ...built.options, folder, loggers });
+  const trainer = new Trainer(built.task, built.data, {
+    ...built.options,
+    folder,
+    loggers: loggersOf(folder, tree, options),
+  });
   const result = await interruptible((signal) => trainer.run({ signal }));
   await built.data.dispose();
   await built.options.validation?.dispose?.();
-  if (result.finished) {
-    await saveTrainedFirstStage(join(run.path, 'model'), built);
+  if (!result.finished) {
     console.log(
-      `${result.step} steps, ${result.images} images. The model is in ${join(run.path, 'model')}`,
+      `Interrupted, and saved after step ${result.step}. Go on with:\n` +
+        `  emulsion train first-stage --resume ${run.path}`,
     );
+    process.exitCode = 130;
     return;
   }
-  console.log(
-    `Interrupted and saved after step ${result.step}. Go on with:\n` +
-      `  emulsion train first-stage --resume ${run.path}`,
-  );
-  process.exitCode = 130;
+  const saved = join(run.path, 'model');
+  await saveTrainedFirstStage(saved, built);
+  console.log(`${result.step} steps, ${result.images} images. The model is in ${saved}`);
+}
+
+function loggersOf(folder: RunFolder, tree: ConfigNode, { tensorboard }: TrainOptions): Logger[] {
+  const loggers: Logger[] = [
+    new ProgressLogger(),
+    {
+      // When loggers start, the state is known to fit: a configuration that does not never replaces the run's.
+      start: () => writeFileAtomic(join(folder.path, configFile), formatYaml(toPlain(tree))),
+      scalars: () => undefined,
+      close: () => undefined,
+    },
+  ];
+  if (tensorboard) loggers.push(new TensorBoardLogger(join(folder.path, 'tensorboard')));
+  return loggers;
 }
 
 /** Where the run is kept, and whether it was begun before. */
 async function locate({ resume, config, name, logdir }: TrainOptions) {
   if (resume === undefined) {
     if (config.length === 0)
-      throw new EmulsionError(
-        'give a configuration with --config, or a run to go on with.',
-        'ERR_USAGE',
-      );
+      throw new UsageError('give a configuration with --config, or a run with --resume.');
     const own = name ?? basename(config[0], extname(config[0]));
     return { path: join(logdir, own), resume: false };
   }
@@ -109,10 +121,16 @@ function asOverrides(options: TrainOptions): string[] {
 
 function describe(tree: ConfigNode, config: FirstStageTrainingConfig): void {
   console.log(formatYaml(toPlain(tree)).trimEnd());
-  const model: FirstStage = config.model.build();
-  const count = model.parameterCount().toLocaleString('en');
-  console.log(`# ${config.model.target}: ${count} parameters, f ${model.downsampling}`);
-  console.log(`# learning rate ${learningRateOf(config)}`);
+  const say = (what: string, module: Module) =>
+    console.log(`# ${what}: ${module.parameterCount().toLocaleString('en')} parameters`);
+  say(config.model.target, config.model.build());
+  const loss = config.model.spec.training.lossconfig?.spec;
+  if (loss && loss.kind !== 'none') {
+    // Its weights matter as little here as those of the perceptual network.
+    const { discriminator } = new LPIPSWithDiscriminator({ ...loss.config, perceptualWeight: 0 });
+    say('discriminator', discriminator);
+  }
+  console.log(`# learning rate: ${learningRateOf(config)}`);
 }
 
 // The first Ctrl-C ends the step and saves; the second ends the process.

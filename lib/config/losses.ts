@@ -36,7 +36,9 @@ export type FirstStageLoss = LPIPSWithDiscriminator | VQLPIPSWithDiscriminator |
 export type LossInstance = Instance<LossSpec, Promise<FirstStageLoss>, [codes?: number]>;
 
 /** What may stand as `lossconfig`. Building takes the size of the codebook, for the statistics of VQ losses. */
-export const losses = new Targets<LossSpec, Promise<FirstStageLoss>, [codes?: number]>('a loss');
+export const lossTargets = new Targets<LossSpec, Promise<FirstStageLoss>, [codes?: number]>(
+  'a loss',
+);
 
 const weight = number({ min: 0 });
 
@@ -66,7 +68,7 @@ const shared: FieldsOf<AdversarialLossConfig & Beside> = {
   heads: optional(text),
 };
 
-losses.register(
+lossTargets.register(
   [
     'ldm.modules.losses.LPIPSWithDiscriminator',
     'ldm.modules.losses.contperceptual.LPIPSWithDiscriminator',
@@ -86,7 +88,7 @@ losses.register(
   },
 );
 
-losses.register(
+lossTargets.register(
   [
     'taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator',
     'ldm.modules.losses.vqperceptual.VQLPIPSWithDiscriminator',
@@ -117,7 +119,7 @@ losses.register(
   },
 );
 
-losses.register(['torch.nn.Identity'], {
+lossTargets.register(['torch.nn.Identity'], {
   // Its arguments mean nothing, and published files give some.
   params: { read: () => ({ kind: 'none' as const }) },
   build: () => Promise.resolve(null),

@@ -11,7 +11,7 @@ import { integer, list, mapping, number } from './fields.js';
 import { Targets, type Instance } from './targets.js';
 
 /** What may stand as `scheduler_config`. */
-export const schedules = new Targets<WarmUpCosineOptions | CycleOptions, Schedule>(
+export const scheduleTargets = new Targets<WarmUpCosineOptions | CycleOptions, Schedule>(
   'a learning-rate schedule',
 );
 
@@ -20,8 +20,10 @@ export type ScheduleInstance = Instance<WarmUpCosineOptions | CycleOptions, Sche
 const count = integer({ min: 0 });
 // How often the original prints the multiplier; progress is shown elsewhere here.
 const verbosity = ['verbosity_interval'];
+// Schedules keep the original's names for their options.
+const asTheyAre = (name: string): string => name;
 
-schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
   params: mapping<WarmUpCosineOptions>(
     {
       warm_up_steps: count,
@@ -31,6 +33,7 @@ schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler'], {
       max_decay_steps: count,
     },
     verbosity,
+    asTheyAre,
   ),
   build: (options) => new LambdaWarmUpCosineScheduler(options),
 });
@@ -44,13 +47,14 @@ const cycles = mapping<CycleOptions>(
     cycle_lengths: list(integer({ min: 1 })),
   },
   verbosity,
+  asTheyAre,
 );
 
-schedules.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler2'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaWarmUpCosineScheduler2'], {
   params: cycles,
   build: (options) => new LambdaWarmUpCosineScheduler2(options),
 });
-schedules.register(['ldm.lr_scheduler.LambdaLinearScheduler'], {
+scheduleTargets.register(['ldm.lr_scheduler.LambdaLinearScheduler'], {
   params: cycles,
   build: (options) => new LambdaLinearScheduler(options),
 });

@@ -4,7 +4,7 @@ import { check, checkShape } from '../errors.js';
 import { clamp, concat, conv2d, pad, permute, slice } from '../ops/index.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
-import { measure, type RangeOptions } from './precision.js';
+import { measure, type RangeOptions } from './measure.js';
 
 /**
  * How the local means and variances are taken.

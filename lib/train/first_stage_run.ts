@@ -1,6 +1,6 @@
 // From a configuration to all that training a first stage takes.
 import {
-  firstStages,
+  firstStageTargets,
   readTraining,
   type ConfigNode,
   type FirstStageEntry,
@@ -39,7 +39,7 @@ const defaultSeed = 23;
 
 /** Reads a merged configuration of a first stage's training. @throws ConfigError */
 export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConfig {
-  return readTraining(tree, firstStages);
+  return readTraining(tree, firstStageTargets);
 }
 
 /** The base learning rate times the images in a step or, with `scale_lr: false`, as it is. */

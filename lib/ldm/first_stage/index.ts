@@ -50,6 +50,5 @@ export {
   type EncodeTiledOptions,
   type TilingOptions,
 } from './tiling.js';
-export { nearestCodes } from './nearest_codes.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
 export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';

@@ -146,7 +146,7 @@ export class VectorQuantizer extends Module<[z: Tensor, step?: CodebookStep], Qu
     });
     const move = () => {
       const vectors = detach(z).to(embedding.weight.dtype).reshape([-1, this.dim]);
-      const counts = countCodes(nearest, this.codes);
+      const counts = countCodes(nearest, this.codes).to(embedding.weight.dtype);
       if (embedding instanceof EmaCodebook) embedding.follow(vectors, nearest, counts);
       if (uses) this.#restart(uses.add(counts), vectors, step);
     };

@@ -7,7 +7,6 @@ import {
   codePerplexity,
   full,
   manualSeed,
-  nearestCodes,
   noGrad,
   randn,
   tensor,
@@ -16,6 +15,7 @@ import {
   type QuantizerOptions,
   type Tensor,
 } from '../../../lib/index.js';
+import { nearestCodes } from '../../../lib/ldm/first_stage/nearest_codes.js';
 
 const numbers = (x: Tensor) => Array.from(x.dataSync(), Number);
 
@@ -230,6 +230,14 @@ describe('restartDeadCodes', () => {
     const vq = quantizer(codes, options);
     for (const micro of [0, 1]) vq.forward(batch(2), { seed: 1, step: 2, micro });
     expect(numbers(vq.embedding.weight).slice(0, 2)).toEqual([0, 10]);
+  });
+
+  it('works in float64 as well', () => {
+    const vq = quantizer(codes, { ...options, codebookEma: {} }).to('float64');
+    for (let step = 0; step < 3; step++) vq.forward(batch(step).to('float64'), { seed: 1, step });
+    for (const code of numbers(vq.embedding.weight).slice(2)) {
+      expect(numbers(batch(2))).toContain(code);
+    }
   });
 
   it('restarts averages too', () => {
