@@ -20,6 +20,7 @@ import {
   type StateReader,
   type TensorSource,
 } from '../../lib/index.js';
+import { over } from '../../lib/ldm/first_stage/first_stage.js';
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
 import { root } from '../support/source_tree.js';
@@ -179,22 +180,31 @@ test("the moving average under the original's names without dots", async () => {
 });
 
 test("a model folder's moving average goes along, or takes the place of the weights", async () => {
-  const model = buildFirstStage(specs.vq);
-  const average = new Map(
-    [...model.exportState()].map(([key, source]) => [
-      key,
-      { ...source, read: async () => tidy(async () => (await source.read()).add(1)) },
-    ]),
-  );
+  const spec = { ...specs.vq, codebookEma: {} } as FirstStageSpec;
+  const model = buildFirstStage(spec);
+  const trained = new Set([...model.namedParameters()].map(([key]) => key));
+  const average = new Map<string, TensorSource>();
+  for (const [key, source] of model.exportState()) {
+    // Buffers have no average: they come from the weights.
+    if (!trained.has(key)) continue;
+    const read = () => tidy(async () => (await source.read()).add(1));
+    average.set(key, { ...source, read });
+  }
   await saveFirstStage(inFolder('with-ema'), model, { ema: average });
-  await convert(inFolder('with-ema'), inFolder('along'));
   const source = await openModel(inFolder('with-ema'));
+  expect(source.weights.keys.length).toBeGreaterThan(source.ema!.keys.length);
+  const expected = over(source.ema!, source.weights);
+  await convert(inFolder('with-ema'), inFolder('along'));
   const along = await openModel(inFolder('along'));
-  await expectSameTensors(along.ema!, source.ema!);
+  await expectSameTensors(along.weights, source.weights);
+  await expectSameTensors(along.ema!, expected);
   await convert(inFolder('with-ema'), inFolder('instead'), { ema: true });
   const instead = await openModel(inFolder('instead'));
   expect(instead.ema).toBeNull();
-  await expectSameTensors(instead.weights, source.ema!);
+  await expectSameTensors(instead.weights, expected);
+  await expect(convert(inFolder('with-ema'), inFolder('x'), { to: 'diffusers' })).rejects.toThrow(
+    /no counterpart of codebookEma/,
+  );
 });
 
 test('a dry run tells the mapping and writes nothing', async () => {

@@ -26,12 +26,19 @@ export async function readArchive(
   const entries = await readZipDirectory(path, file, fileBytes);
   const root = rootOf(path, [...entries.keys()]);
   const order = entries.get(`${root}/byteorder`);
-  const little = !order || (await readWhole(path, file, order)).toString() === 'little';
-  if (order && !little && (await readWhole(path, file, order)).toString() !== 'big')
-    throw new FileError('the byteorder is neither little nor big.', path, order.begin);
+  const byteOrder = order ? (await readWhole(path, file, order)).toString() : 'little';
+  if (byteOrder !== 'little' && byteOrder !== 'big')
+    throw new FileError('the byteorder is neither little nor big.', path, order?.begin);
   const entry = entries.get(`${root}/data.pkl`)!;
   const pickle = await readWhole(path, file, entry);
-  const archive = new Archive(path, fileBytes, await identityOf(file), entries, root, little);
+  const archive = new Archive(
+    path,
+    fileBytes,
+    await identityOf(file),
+    entries,
+    root,
+    byteOrder === 'little',
+  );
   const bytes = new PickleBytes(path, pickle, await contentOf(path, file, entry));
   return unpickle(bytes, (id) => archive.storage(id));
 }
@@ -65,10 +72,10 @@ class Archive implements StorageFile {
   constructor(
     readonly path: string,
     readonly bytes: number,
-    readonly identity: string,
-    readonly entries: ReadonlyMap<string, ZipEntry>,
-    readonly root: string,
-    readonly little: boolean,
+    private readonly identity: string,
+    private readonly entries: ReadonlyMap<string, ZipEntry>,
+    private readonly root: string,
+    private readonly little: boolean,
   ) {}
 
   storage(id: CheckpointValue): StorageRef {

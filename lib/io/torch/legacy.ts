@@ -47,7 +47,7 @@ class LegacyStream implements StorageFile {
   constructor(
     readonly path: string,
     readonly bytes: number,
-    readonly identity: string,
+    private readonly identity: string,
   ) {}
 
   parse(bytes: PickleBytes): CheckpointValue {
