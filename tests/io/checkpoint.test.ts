@@ -140,7 +140,7 @@ test('a closed checkpoint, and one that was replaced, are not read', async () =>
 });
 
 /** An archive by hand whose storages begin at the given positions; what lies between is a hole. */
-function sparseArchive(path: string, positions: readonly number[]): void {
+function sparseArchive(path: string, positions: readonly number[], byteOrder?: string): void {
   const file = openSync(path, 'w');
   const write = (bytes: Buffer, at: number) => writeSync(file, bytes, 0, bytes.length, at);
   const directory: Buffer[] = [];
@@ -167,6 +167,10 @@ function sparseArchive(path: string, positions: readonly number[]): void {
     (_, i) =>
       `Vw${i}\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV${i}\nVcpu\nI1\ntQI0\n(I1\nt(I1\ntI00\nNtRs`,
   );
+  const untyped =
+    'Vbytes\nctorch._utils\n_rebuild_tensor_v3\n((Vstorage\nctorch.storage\nUntypedStorage\nV0\nVcpu\nI4\ntQI0\n(I2\nt(I1\ntI00\nNctorch\nfloat16\ntRs';
+  if (byteOrder) tensors.push(untyped);
+  if (byteOrder) entry('big/byteorder', Buffer.from(byteOrder), 2 ** 20);
   let end = entry('big/data.pkl', Buffer.from(`(d${tensors.join('')}.`), 0);
   positions.forEach((at, i) => {
     end = entry(`big/data/${i}`, Buffer.from(Float32Array.of(i + 0.5).buffer), at);
@@ -191,6 +195,19 @@ test('storages beyond the first four gigabytes', async () => {
   for (const [i, key] of checkpoint.keys.entries())
     expect(await (await checkpoint.get(key)).item()).toBe(i + 0.5);
   expect(checkpoint.keys).toEqual(['w0', 'w1', 'w2']);
+});
+
+test('storages without a type of their own, in either byte order', async () => {
+  // 0.5 in float32 is 00 00 00 3f: in float16 0 and 1.75, and as big-endian 0 and 3.75e-6
+  for (const [byteOrder, expected] of [
+    ['little', [0, 1.75]],
+    ['big', [0, 63 * 2 ** -24]],
+  ] as const) {
+    const path = inFolder(`${byteOrder}.ckpt`);
+    sparseArchive(path, [2 ** 21], byteOrder);
+    const checkpoint = await openCheckpoint(path);
+    expect([...(await (await checkpoint.get('bytes')).data())]).toEqual(expected);
+  }
 });
 
 test('missing files, folders and other files say so', async () => {

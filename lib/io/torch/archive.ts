@@ -3,7 +3,6 @@ import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { FileError } from '../../errors.js';
 import { identityOf, readBytes, readInto, withSameFile } from '../positional.js';
-import { swapBytes } from './byte_order.js';
 import { PickleBytes } from './pickle_bytes.js';
 import { parseStorageId } from './storage_id.js';
 import { StorageRef, type StorageFile } from './tensor_ref.js';
@@ -75,7 +74,7 @@ class Archive implements StorageFile {
     private readonly identity: string,
     private readonly entries: ReadonlyMap<string, ZipEntry>,
     private readonly root: string,
-    private readonly little: boolean,
+    readonly little: boolean,
   ) {}
 
   storage(id: CheckpointValue): StorageRef {
@@ -89,7 +88,7 @@ class Archive implements StorageFile {
     return new StorageRef(this, key, type, count);
   }
 
-  async read({ key, type }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
+  async read({ key }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
     const entry = this.#entry(key)!;
     await withSameFile(this.path, this.identity, async (file) => {
       const content = await contentOf(this.path, file, entry);
@@ -103,7 +102,6 @@ class Archive implements StorageFile {
       verify(this.path, entry, await this.#checksum(file, end, content + entry.size, crc));
       this.#verified.add(key);
     });
-    if (!this.little) swapBytes(into, type.bytes);
   }
 
   async #checksum(file: FileHandle, begin: number, end: number, crc: number): Promise<number> {
