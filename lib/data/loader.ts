@@ -257,7 +257,7 @@ export class DataLoader implements DataSource<ImageBatch> {
       shape,
       index: samples.map(({ index }) => index),
       path: samples.map(({ path }) => path),
-      ...(labels[0] === undefined ? {} : { label: labels as number[] }),
+      ...(labels.includes(undefined) ? {} : { label: labels as number[] }),
     };
   }
 

@@ -36,7 +36,7 @@ export class TarShards implements Dataset {
 
   /**
    * Reads the headers of the archives and the labels, no picture. Archives are trusted to stay as they are.
-   * @param paths compressed archives are refused; what other tools call shards, in the order to be read
+   * @param paths of uncompressed archives, in the order in which they are to be read
    * @throws FileError with the byte offset where an archive is damaged, cut off or ambiguous
    */
   static async open(paths: string | readonly string[]): Promise<TarShards> {

@@ -266,6 +266,11 @@ test.each<[string, Partial<DataLoaderOptions>]>([
   expect(() => load(memory(5), options)).toThrow(name);
 });
 
+test.each([0, 1])('pixels of other channels are refused, with %i workers', async (workers) => {
+  const grey = load(memory(5), { workers, transform: { size: 4, channels: 1 } });
+  await expect(take(grey.batches(), 1)).rejects.toThrow(/expected 4 x 4 x 1 bytes.*48 bytes of 3/);
+});
+
 test('an empty data set and an impossible start are refused', async () => {
   expect(() => load({ length: 0, item: () => ({}) as never })).toThrow(ArgumentError);
   await expect(take(load(memory(5)).batches({ from: -1 }), 1)).rejects.toThrow(ArgumentError);
