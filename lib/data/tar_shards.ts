@@ -43,12 +43,11 @@ export class TarShards implements Dataset {
     const shards = typeof paths === 'string' ? [paths] : paths;
     check(shards.length > 0, () => 'TarShards: give the path of at least one archive.');
     const samples: Sample[] = [];
-    for (const shard of shards) samples.push(...(await readShard(shard)));
+    for (const shard of shards) for (const sample of await readShard(shard)) samples.push(sample);
     if (samples.length === 0) throw new FileError('there is no picture in it.', shards[0]);
-    const [odd, even] = [true, false].map((has) =>
-      samples.find(({ label }) => (label !== undefined) === has),
-    );
-    if (odd && even) throw new FileError(`${even.stem} has no label, others have.`, even.shard);
+    const bare = samples.find(({ label }) => label === undefined);
+    if (bare && samples.some(({ label }) => label !== undefined))
+      throw new FileError(`${JSON.stringify(bare.stem)} has no label, others have.`, bare.shard);
     return new TarShards(samples);
   }
 

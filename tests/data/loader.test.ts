@@ -234,6 +234,20 @@ describe('the end', () => {
     }
   });
 
+  test('dispose wakes who waits for pictures that never come, and drops what is ready', async () => {
+    const loader = load(gated(12));
+    const waiting = expect(take(loader.batches(), 1)).rejects.toThrow(DisposedError);
+    await turn();
+    await loader.dispose();
+    await waiting;
+    const ready = load(memory(12));
+    const batches = ready.batches();
+    (await batches.next()).value!.image.dispose();
+    await turn();
+    await ready.dispose();
+    await expect(batches.next()).rejects.toThrow(DisposedError);
+  });
+
   test('the process ends by itself, disposed or not', async () => {
     const program = `
       import { DataLoader, ImageFolder } from ${JSON.stringify(join(process.cwd(), 'lib/index.ts'))};
