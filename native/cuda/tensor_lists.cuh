@@ -1,6 +1,5 @@
 // Lists of tensors in one launch: pointers and sizes travel in the kernel's arguments, as many as
-// fit into 4 KiB, and each block works on a piece of one tensor. Also the checks of the lists that
-// optimizer steps get.
+// fit into 4 KiB, and each block works on a piece of one tensor.
 #pragma once
 
 #include <array>
