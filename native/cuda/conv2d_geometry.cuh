@@ -18,8 +18,7 @@
 
 namespace emulsion::cuda {
 
-// A convolution whose pixels, channels and elements of one filter (those of 64 rows) kernels can
-// count in 32 bits.
+// Kernels count in 32 bits: pixels and channels; within one filter also the elements of 64 rows.
 inline ConvGeometry countable_geometry(const char* op, const View& x, const View& weight,
                                        const View& y, const Shape& stride, const Shape& padding,
                                        const Shape& dilation, int64_t groups) {

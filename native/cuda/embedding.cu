@@ -7,6 +7,7 @@
 #include "cuda/slices.h"
 
 namespace emulsion::cuda {
+
 void embedding_forward(const View& weight, const View& ids, View& y) {
   check_embedding(weight, ids, y);
   check_indices("embedding", ids, weight.dim(0));

@@ -15,7 +15,7 @@ EMULSION_KERNELS(void matmul_forward(const View& a, const View& b, bool transpos
 
 namespace emulsion {
 
-static inline void check_batch(const View& operand, const View& y, const char* name) {
+static inline void check_batch_axes(const View& operand, const View& y, const char* name) {
   for (int axis = 3; axis <= operand.rank(); ++axis) {
     EMULSION_CHECK(axis <= y.rank(), "matmul_forward: ", name, " ", operand.shape,
                    " has more axes than y ", y.shape);
@@ -36,8 +36,8 @@ static inline void check_matmul(const View& a, const View& b, bool transpose_a, 
   EMULSION_CHECK(a.dim(transpose_a ? -1 : -2) == rows && b.dim(transpose_b ? -1 : -2) == depth &&
                      b.dim(transpose_b ? -2 : -1) == columns,
                  "matmul_forward: ", a.shape, " times ", b.shape, " does not give ", y.shape);
-  check_batch(a, y, "a");
-  check_batch(b, y, "b");
+  check_batch_axes(a, y, "a");
+  check_batch_axes(b, y, "b");
 }
 
 }  // namespace emulsion

@@ -29,6 +29,7 @@ EMULSION_KERNELS(                                                   //
 
 namespace emulsion {
 
+// Which axes of x a reduction leaves out of y.
 struct ReducedAxes {
   bool has[Shape::max_rank] = {};
 
