@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { kernelName } from './kernel_names.mjs';
 import { spillNotes } from './ptxas_notes.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -49,18 +50,9 @@ async function report(source, architecture) {
   return kernels;
 }
 
-/** The kernel's name without namespaces, parameters and template arguments. */
-function shortNames(symbols) {
+function kernelNames(symbols) {
   const { stdout } = spawnSync('c++filt', { input: symbols.join('\n'), encoding: 'utf8' });
-  return stdout
-    .trim()
-    .split('\n')
-    .map(
-      (name) =>
-        /([A-Za-z_]\w*)\s*(?:<.*>)?\(/.exec(
-          name.replace(/^.*?anonymous namespace\)::|^.*?_GLOBAL__N_\w+::/, ''),
-        )?.[1] ?? name,
-    );
+  return stdout.trim().split('\n').map(kernelName);
 }
 
 const rows = new Map();
@@ -70,7 +62,7 @@ await Promise.all(
     for (let job = queue.shift(); job; job = queue.shift()) {
       const [source, architecture] = job;
       const kernels = await report(source, architecture);
-      const names = shortNames(kernels.map(({ symbol }) => symbol));
+      const names = kernelNames(kernels.map(({ symbol }) => symbol));
       kernels.forEach((kernel, i) => {
         const key = `${source} ${names[i]}`;
         const row = rows.get(key) ?? { source, name: names[i], figures: {} };
@@ -110,8 +102,9 @@ const table = [...rows.values()]
 const text = `# The CUDA kernels in figures
 
 Written by \`node scripts/ptxas_report.mjs --write\` from what \`ptxas -v\` says for sm_80 and sm_90a. A row is a kernel
-template (products go by the loader or epilogue that tells them apart); its figures are the largest among its instantiations: static shared memory in bytes (dynamic shared memory is
-chosen at the launch), then registers per thread, stack frame and spilled bytes for each architecture.
+template, and, where files share one, the loaders, epilogue or reduction that it is made of; its figures are the largest
+among its instantiations: static shared memory in bytes (dynamic shared memory is chosen at the launch), then registers
+per thread, stack frame and spilled bytes for each architecture.
 
 | file | kernel | instantiations | shared | regs 80 | stack 80 | spills 80 | regs 90a | stack 90a | spills 90a | note |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -60,7 +60,4 @@ EMULSION_INLINE Vec<double> gelu_derivative(Vec<double> x) {
   return x;
 }
 
-// The numbers are part of the binding's contract with lib/ops/linear.ts.
-enum class Activation : int64_t { none = 0, silu = 1, gelu = 2, geglu = 3 };
-
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -247,32 +247,6 @@ void add_shares(const Sizes& sizes, const Rows& rows, double scale, int64_t part
   });
 }
 
-Sizes checked_sizes(const View& q, const View& k, const View& v, const View& mask, const View& y,
-                    const View& lse) {
-  EMULSION_CHECK(q && k && v && y && lse, "attention: q, k, v, y and lse are required");
-  EMULSION_CHECK(q.rank() == 4 && k.rank() == 4,
-                 "attention: q and k must be [N, T, K, D] and [N, S, K, D], got ", q.shape, " and ",
-                 k.shape);
-  const Sizes sizes{q.dim(0), q.dim(1), k.dim(1), q.dim(2), q.dim(3)};
-  EMULSION_CHECK(k.shape == Shape({sizes.N, sizes.S, sizes.K, sizes.D}) && v.shape == k.shape,
-                 "attention: k and v must be [N, S, K, D] like q ", q.shape, ", got ", k.shape,
-                 " and ", v.shape);
-  EMULSION_CHECK(y.shape == q.shape && lse.shape == Shape({sizes.N, sizes.K, sizes.T}),
-                 "attention: y and lse have shapes ", y.shape, " and ", lse.shape);
-  EMULSION_CHECK(k.dtype == q.dtype && v.dtype == q.dtype && y.dtype == q.dtype,
-                 "attention: q, k, v and y must have one dtype");
-  EMULSION_CHECK(lse.dtype == (q.dtype == DType::float64 ? DType::float64 : DType::float32),
-                 "attention: lse has dtype ", dtype_name(lse.dtype));
-  EMULSION_CHECK(sizes.S >= 1, "attention: there must be at least one key");
-  EMULSION_CHECK(sizes.T <= INT32_MAX && sizes.S <= INT32_MAX, "attention: a sequence is too long");
-  if (mask)
-    EMULSION_CHECK(mask.shape == Shape({sizes.N, sizes.S}) &&
-                       (mask.dtype == DType::boolean || mask.dtype == DType::uint8),
-                   "attention: mask must be bool or uint8 [N, S], got ", dtype_name(mask.dtype),
-                   " ", mask.shape);
-  return sizes;
-}
-
 // Masked keys have no part in the passes above.
 void clear_gradient(View& gradient) {
   std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
@@ -282,7 +256,7 @@ void clear_gradient(View& gradient) {
 
 void attention_forward(const View& q, const View& k, const View& v, const View& mask, double scale,
                        View& y, View& lse) {
-  const Sizes sizes = checked_sizes(q, k, v, mask, y, lse);
+  const Sizes sizes = attention_sizes(q, k, v, mask, y, lse, INT32_MAX);
   const Rows rows(mask, sizes);
   dispatch_floating(q.dtype, "attention",
                     [&]<class Stored>() { forward<Stored>(q, k, v, sizes, rows, scale, y, lse); });
@@ -291,14 +265,8 @@ void attention_forward(const View& q, const View& k, const View& v, const View& 
 void attention_backward(const View& dy, const View& q, const View& k, const View& v,
                         const View& mask, const View& y, const View& lse, double scale, View& dq,
                         View& dk, View& dv) {
-  const Sizes sizes = checked_sizes(q, k, v, mask, y, lse);
-  EMULSION_CHECK(dy && dy.shape == q.shape && dy.dtype == q.dtype, "attention: dy must be like q");
-  EMULSION_CHECK(!dq || (dq.shape == q.shape && dq.dtype == q.dtype),
-                 "attention: dq must be like q");
-  EMULSION_CHECK(!dk || (dk.shape == k.shape && dk.dtype == k.dtype),
-                 "attention: dk must be like k");
-  EMULSION_CHECK(!dv || (dv.shape == v.shape && dv.dtype == v.dtype),
-                 "attention: dv must be like v");
+  const Sizes sizes = attention_sizes(q, k, v, mask, y, lse, INT32_MAX);
+  check_attention_gradients(dy, q, k, v, dq, dk, dv);
   const Rows rows(mask, sizes);
   if (mask && dk) clear_gradient(dk);
   if (mask && dv) clear_gradient(dv);

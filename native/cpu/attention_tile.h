@@ -2,9 +2,9 @@
 // and the register tile that multiplies them. A panel holds 2 vectors of rows as [D][lanes].
 #pragma once
 
-#include "core/view.h"
 #include "cpu/gemm_pack.h"
 #include "cpu/parallel.h"
+#include "ops/attention.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace attention_tile {
@@ -21,9 +21,7 @@ constexpr int64_t max_panels = 4;
 template <class T>
 constexpr int64_t panel_lanes = 2 * Vec<T>::size;
 
-struct Sizes {
-  int64_t N, T, S, K, D;
-};
+using Sizes = AttentionSizes;
 
 // Which rows of a sequence take part, in order.
 struct RowList {

@@ -7,18 +7,6 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-int64_t check(const char* op, const View& x, const View& weight, const View& mean,
-              const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2 && x.dim(-1) > 0, op,
-                 ": x must be floating [N, ..., C]");
-  const int64_t channels = x.dim(-1);
-  EMULSION_CHECK(absent_or_values(weight, channels), op, ": weight must be [C]");
-  EMULSION_CHECK(
-      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == channels && alike(mean, rstd), op,
-      ": mean and rstd must be float32 [C]");
-  return channels;
-}
-
 // moments: [2][channels], mean and Σ(x - mean)² over all rows.
 template <class T>
 void batch_moments(const T* x, int64_t rows, int64_t channels, double* moments) {
@@ -53,16 +41,8 @@ void update_running(View& running, const double* value, int64_t channels, double
 void batch_norm_forward(const View& x, const View& weight, const View& bias, bool training,
                         double momentum, double eps, View& running_mean, View& running_var, View& y,
                         View& mean, View& rstd) {
-  const int64_t channels = check("batch_norm_forward", x, weight, mean, rstd);
-  const int64_t rows = x.numel() / channels;
-  EMULSION_CHECK(alike(x, y), "batch_norm_forward: y must be like x");
-  EMULSION_CHECK(absent_or_values(bias, channels) && absent_or_values(running_mean, channels) &&
-                     absent_or_values(running_var, channels),
-                 "batch_norm_forward: bias and running statistics must be [C]");
-  EMULSION_CHECK(
-      training ? rows != 1 : running_mean.present && running_var.present,
-      "batch_norm_forward: training needs more than one value per channel, evaluation the running "
-      "statistics");
+  check_batch_norm_forward(x, weight, bias, training, running_mean, running_var, y, mean, rstd);
+  const int64_t channels = x.dim(-1), rows = x.numel() / channels;
   double* center = scratch<double>(0, 5 * channels);
   double *variance = center + channels, *unbiased = variance + channels,
          *gain = unbiased + channels, *offset = gain + channels;
@@ -100,12 +80,8 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
 
 void batch_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
                          const View& rstd, bool training, View& dx, View& dweight, View& dbias) {
-  const int64_t channels = check("batch_norm_backward", x, weight, mean, rstd);
-  const int64_t rows = x.numel() / channels;
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
-                 "batch_norm_backward: dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, channels) && absent_or_values(dbias, channels),
-                 "batch_norm_backward: dweight and dbias must be [C]");
+  check_batch_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias);
+  const int64_t channels = x.dim(-1), rows = x.numel() / channels;
   dispatch_floating(x.dtype, "batch_norm_backward", [&]<class T>() {
     using A = Accumulator<T>;
     Coefficients<A> k(2, channels);

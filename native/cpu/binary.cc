@@ -37,11 +37,6 @@ void combine(const char* op, const View& a, const View& b, View& y) {
   plan.for_pieces(stream_grain, piece, a.as<const T>(), b.as<const T>());
 }
 
-void check_binary(const char* op, const View& a, const View& b, const View& y) {
-  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op,
-                 ": operands must have the same dtype");
-}
-
 template <class Functor>
 void run_numeric(const char* op, const View& a, const View& b, View& y) {
   switch (a.dtype) {
@@ -83,10 +78,7 @@ EMULSION_INLINE auto comparable(T value) {
 }  // namespace
 
 void accumulate(View& into, const View& add) {
-  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape,
-                 "accumulate: into ", dtype_name(into.dtype), ' ', into.shape, " and add ",
-                 dtype_name(add.dtype), ' ', add.shape, " must have the same shape and dtype");
-  EMULSION_CHECK(into.dtype != DType::boolean, "accumulate: bool has no addition");
+  check_accumulate(into, add);
   run_numeric<Add>("accumulate", into, add, into);
 }
 
@@ -102,8 +94,7 @@ void accumulate(View& into, const View& add) {
   }
 #define EMULSION_DEFINE_COMPARE(name, symbol)                                               \
   void name##_forward(const View& a, const View& b, View& y) {                              \
-    EMULSION_CHECK(a&& b&& y&& a.dtype == b.dtype && y.dtype == DType::boolean, #name,      \
-                   ": operands must have the same dtype and the result must be bool");      \
+    check_compare(#name, a, b, y);                                                          \
     dispatch_all(a.dtype, [&]<class T>() {                                                  \
       relate<T>(#name, a, b, y,                                                             \
                 [](T left, T right) { return comparable(left) symbol comparable(right); }); \
@@ -111,9 +102,7 @@ void accumulate(View& into, const View& add) {
   }
 #define EMULSION_DEFINE_LOGICAL(name, symbol)                                                     \
   void name##_forward(const View& a, const View& b, View& y) {                                    \
-    EMULSION_CHECK(a&& b&& y&& a.dtype == DType::boolean && b.dtype == DType::boolean &&          \
-                       y.dtype == DType::boolean,                                                 \
-                   #name, ": operands and result must be bool");                                  \
+    check_logical(#name, a, b, y);                                                                \
     relate<bool>(#name, a, b, y, [](bool left, bool right) { return (left symbol right) != 0; }); \
   }
 
@@ -123,9 +112,7 @@ EMULSION_COMPARE(EMULSION_DEFINE_COMPARE)
 EMULSION_LOGICAL(EMULSION_DEFINE_LOGICAL)
 
 void where_forward(const View& condition, const View& a, const View& b, View& y) {
-  EMULSION_CHECK(condition && condition.dtype == DType::boolean,
-                 "where: the condition must be bool");
-  check_binary("where", a, b, y);
+  check_where(condition, a, b, y);
   const Broadcast<3> plan("where", y.shape, {&condition, &a, &b});
   dispatch_all(y.dtype, [&]<class T>() {
     const auto piece = [&](int64_t first, int64_t length, Piece<bool> mask, Piece<T> yes,

@@ -36,9 +36,7 @@ void fill(double value, View& y) {
 }
 
 void copy(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ",
-                 dtype_name(x.dtype), ' ', x.shape, " and y ", dtype_name(y.dtype), ' ', y.shape,
-                 " must have the same dtype and element count");
+  check_copy(x, y);
   const char* from = x.as<char>();
   char* to = y.as<char>();
   parallel_for(x.bytes(), 4 * stream_grain, [&](int64_t begin, int64_t end) {
@@ -47,8 +45,7 @@ void copy(const View& x, View& y) {
 }
 
 void cast(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.numel() == y.numel(), "cast: x ", x.shape, " and y ", y.shape,
-                 " must have the same element count");
+  check_cast(x, y);
   if (x.dtype == y.dtype) return copy(x, y);
   dispatch_all(x.dtype, [&]<class From>() {
     dispatch_all(y.dtype, [&]<class To>() {

@@ -90,7 +90,7 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
   using T = Accumulator<Stored>;
   for (int64_t group = 0; group < g.groups; ++group) {
     const Stored* const image = x.as<Stored>() + group * g.group_C;
-    const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps * g.group_C;
+    const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps() * g.group_C;
     const auto finish = [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
                   y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr);
@@ -101,22 +101,22 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       winograd::convolve(winograd::Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
                          layout, panels, layout.size(), finish);
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
-      TapList taps(g.taps);
+      TapList taps(g.taps());
       const auto rows = forward_rows<T>(g, image, taps);
       const T* const weights =
-          thin::pack<T>(g.group_K, g.taps, g.group_C, [&](int64_t k, int64_t tap, int64_t c) {
-            return filters[(k * g.taps + tap) * g.group_C + c];
+          thin::pack<T>(g.group_K, g.taps(), g.group_C, [&](int64_t k, int64_t tap, int64_t c) {
+            return filters[(k * g.taps() + tap) * g.group_C + c];
           });
       thin::multiply(rows, weights, g.group_K, g.N * g.P * g.Q, finish);
     } else if (few_pixels(g.N * g.P * g.Q, g.group_K)) {
-      const PanelLayout<T> layout{g.taps * g.group_C, g.N * g.P * g.Q};
-      TapList taps(g.taps);
+      const PanelLayout<T> layout{g.taps() * g.group_C, g.N * g.P * g.Q};
+      TapList taps(g.taps());
       const T* const panels = pack_pixels(forward_rows<T>(g, image, taps), layout);
       multiply_turned<T>(MatrixRows<T, Stored>(filters, layout.depth, false, layout.depth), layout,
                          panels, g.group_K, finish);
     } else {
-      const PanelLayout<T> layout{g.taps * g.group_C, g.group_K};
-      TapList taps(g.taps);
+      const PanelLayout<T> layout{g.taps() * g.group_C, g.group_K};
+      TapList taps(g.taps());
       const auto rows = thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps)
                                              : forward_rows<T>(g, image, taps);
       const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
@@ -134,7 +134,7 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
   using T = Accumulator<Stored>;
   const PanelLayout<T> layout{g.group_K, g.group_C};
   const T* const panels = winograd::pack_turned_filters(
-      layout, weight + group * g.group_K * g.taps * g.group_C, layout.size());
+      layout, weight + group * g.group_K * g.taps() * g.group_C, layout.size());
   winograd::convolve(winograd::Tiles{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left},
                      dy + group * g.group_K, g.K, layout, panels, layout.size(),
                      [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
@@ -154,7 +154,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
   using T = Accumulator<Stored>;
   const int64_t grid_h = (g.H - phase_h + g.stride_h - 1) / g.stride_h;
   const int64_t grid_w = (g.W - phase_w + g.stride_w - 1) / g.stride_w;
-  TapList taps(g.taps), places(g.taps);  // where a tap reads dy; its place in the weights
+  TapList taps(g.taps()), places(g.taps());  // where a tap reads dy; its place in the weights
   for (int64_t r = 0; r < g.R; ++r)
     for (int64_t s = 0; s < g.S; ++s) {
       const int64_t h = phase_h + g.top - r * g.dilation_h, w = phase_w + g.left - s * g.dilation_w;
@@ -184,12 +184,12 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     }
   };
   const int64_t pixels = g.N * grid_h * grid_w;
-  const Stored* const filters = weight + group * g.group_K * g.taps * g.group_C;
+  const Stored* const filters = weight + group * g.group_K * g.taps() * g.group_C;
   const auto place = [&](int64_t tap) { return places.data()[tap].h * g.S + places.data()[tap].w; };
   if (taps.size() > 0 && thin::to_few<T>(g.group_C, g.group_K)) {
     const T* const weights =
         thin::pack<T>(g.group_C, taps.size(), g.group_K, [&](int64_t c, int64_t tap, int64_t k) {
-          return filters[(k * g.taps + place(tap)) * g.group_C + c];
+          return filters[(k * g.taps() + place(tap)) * g.group_C + c];
         });
     return thin::multiply(rows, weights, g.group_C, pixels, finish);
   }
@@ -202,16 +202,10 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     const int width = layout.vectors(panel) * Vec<T>::size;
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
       const Stored* const from = filters + place(tap) * g.group_C + panel * Tile<T>::columns;
-      pack_straight(from, g.taps * g.group_C, layout.valid(panel), g.group_K, to, width);
+      pack_straight(from, g.taps() * g.group_C, layout.valid(panel), g.group_K, to, width);
     }
   });
   multiply_parallel<T>(rows, layout, panels, pixels, finish);
-}
-
-void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
-  EMULSION_CHECK(!tensor || (tensor.shape == shape && tensor.dtype == dtype),
-                 "conv2d_forward: ", name, " must be ", dtype_name(dtype), " ", shape, ", got ",
-                 dtype_name(tensor.dtype), " ", tensor.shape);
 }
 
 }  // namespace
@@ -222,10 +216,7 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
                     View& preactivation) {
   const ConvGeometry g =
       conv_geometry("conv2d_forward", x, weight, y, stride, padding, dilation, groups);
-  check_like(bias, Shape{g.K}, x.dtype, "bias");
-  check_like(channel_add, Shape{g.N, g.K}, x.dtype, "channel_add");
-  check_like(residual, y.shape, x.dtype, "residual");
-  check_like(preactivation, y.shape, x.dtype, "preactivation");
+  check_conv_finish(g, bias, channel_add, residual, y, preactivation);
   if (y.numel() == 0) return;
   dispatch_floating(x.dtype, "conv2d_forward", [&]<class Stored>() {
     forward<Stored>(g, x, weight, Finish{bias, channel_add, residual, silu}, y, preactivation);

@@ -94,9 +94,9 @@ void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, i
   using T = Accumulator<Stored>;
   const Stored* const image = x + group * g.group_C;
   const Stored* const gradient = dy + group * g.group_K;
-  Stored* const result = dweight + group * g.group_K * g.taps * g.group_C;
+  Stored* const result = dweight + group * g.group_K * g.taps() * g.group_C;
   if (winograd::fits<T>(g)) return winograd_weight<T>(g, gradient, image, result);
-  TapList taps(g.taps);
+  TapList taps(g.taps());
   const PixelRows<T, Stored> source =
       thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps) : forward_rows<T>(g, image, taps);
   multiply_deep<T>(g.group_K, g.N * g.P * g.Q, gradient, g.K, source,

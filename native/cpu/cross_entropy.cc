@@ -8,35 +8,12 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-enum Reduction : int64_t { none = 0, total = 1, mean = 2 };
-
-struct Extents {
-  int64_t rows, classes;
-};
-
-Extents check(const char* op, const View& logits, const View& target, const View& loss,
-              const View& max, const View& sum, int64_t reduction) {
-  EMULSION_CHECK(is_floating(logits.dtype) && logits.rank() >= 1 && logits.dim(-1) > 0, op,
-                 ": logits must be floating [..., C]");
-  const Extents e{logits.shape.product(0, logits.rank() - 1), logits.dim(-1)};
-  EMULSION_CHECK(
-      (target.dtype == DType::int32 || target.dtype == DType::int64) && target.numel() == e.rows,
-      op, ": target must be int32 or int64, one index per row");
-  EMULSION_CHECK(reduction >= none && reduction <= mean, op, ": reduction must be 0, 1 or 2");
-  EMULSION_CHECK(loss.dtype == logits.dtype && loss.numel() == (reduction == none ? e.rows : 1), op,
-                 ": loss must be one value, or one per row, of the dtype of the logits");
-  EMULSION_CHECK(
-      max.dtype == accumulator_dtype(logits.dtype) && max.numel() == e.rows && alike(max, sum), op,
-      ": max and sum must be float32, one value per row");
-  return e;
-}
-
 EMULSION_INLINE int64_t class_of(const View& target, int64_t row) {
   return target.dtype == DType::int64 ? target.as<int64_t>()[row] : target.as<int32_t>()[row];
 }
 
 // Rows that are not ignored. The first bad index fails here, before any memory is indexed with it.
-int64_t count_valid(const View& target, const Extents& e, int64_t ignore_index) {
+int64_t count_valid(const View& target, const LossExtents& e, int64_t ignore_index) {
   int64_t valid = 0;
   for (int64_t row = 0; row < e.rows; ++row) {
     const int64_t index = class_of(target, row);
@@ -81,7 +58,8 @@ EMULSION_INLINE int64_t row_grain(int64_t classes) { return 16384 / classes + 1;
 void cross_entropy_forward(const View& logits, const View& target, int64_t ignore_index,
                            double label_smoothing, int64_t reduction, View& loss, View& max,
                            View& sum) {
-  const Extents e = check("cross_entropy_forward", logits, target, loss, max, sum, reduction);
+  const LossExtents e =
+      checked_cross_entropy("cross_entropy_forward", logits, target, loss, max, sum, reduction);
   const int64_t valid = count_valid(target, e, ignore_index);
   double* losses = scratch<double>(0, e.rows + 1);
   const double smoothing = label_smoothing / static_cast<double>(e.classes);
@@ -103,13 +81,13 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
         if (label_smoothing != 0) losses[row] -= smoothing * sums.deviations;
       }
     });
-    if (reduction == Reduction::none) {
+    if (reduction == LossReduction::none) {
       write_values(losses, 0, e.rows, loss);
       return;
     }
     double sum_of_rows = 0;
     for (int64_t row = 0; row < e.rows; ++row) sum_of_rows += losses[row];
-    if (reduction == Reduction::mean) sum_of_rows /= static_cast<double>(valid);
+    if (reduction == LossReduction::mean) sum_of_rows /= static_cast<double>(valid);
     write_values(&sum_of_rows, 0, 1, loss);
   });
 }
@@ -117,13 +95,13 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
 void cross_entropy_backward(const View& dloss, const View& logits, const View& target,
                             const View& max, const View& sum, int64_t ignore_index,
                             double label_smoothing, int64_t reduction, View& dlogits) {
-  const Extents e = check("cross_entropy_backward", logits, target, dloss, max, sum, reduction);
-  EMULSION_CHECK(alike(logits, dlogits), "cross_entropy_backward: dlogits must be like logits");
+  const LossExtents e =
+      checked_cross_entropy_backward(dloss, logits, target, max, sum, reduction, dlogits);
   const int64_t valid = count_valid(target, e, ignore_index);
   dispatch_floating(logits.dtype, "cross_entropy_backward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
-    const A divisor = reduction == Reduction::mean ? static_cast<A>(valid) : A(1);
+    const A divisor = reduction == LossReduction::mean ? static_cast<A>(valid) : A(1);
     const A smoothing = static_cast<A>(label_smoothing / static_cast<double>(e.classes));
     parallel_for(e.rows, row_grain(e.classes), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
@@ -135,7 +113,7 @@ void cross_entropy_backward(const View& dloss, const View& logits, const View& t
                          [&](int64_t c, auto column) { column.store(V::zero(), dx + c); });
           continue;
         }
-        const A g = convert<A>(dloss.as<T>()[reduction == Reduction::none ? row : 0]) / divisor;
+        const A g = convert<A>(dloss.as<T>()[reduction == LossReduction::none ? row : 0]) / divisor;
         const A top = max.as<A>()[row], inverse = A(1) / sum.as<A>()[row];
         for_columns<A>(e.classes, [&](int64_t c, auto column) {
           const V probability = exp(column.load(x + c) - V(top)) * V(inverse);

@@ -24,20 +24,6 @@ int64_t checked_id(const View& ids, int64_t position, int64_t rows) {
   return id;
 }
 
-void check_shapes(const View& table, const View& ids, const View& rows) {
-  EMULSION_CHECK(table && ids && rows, "embedding: table, ids and rows are required");
-  EMULSION_CHECK(table.rank() == 2, "embedding: the table must be [V, D], got ", table.shape);
-  EMULSION_CHECK(ids.dtype == DType::int32 || ids.dtype == DType::int64,
-                 "embedding: ids must be int32 or int64, got ", dtype_name(ids.dtype));
-  EMULSION_CHECK(rows.dtype == table.dtype, "embedding: table and rows must have one dtype");
-  EMULSION_CHECK(ids.rank() + 1 == rows.rank() && rows.dim(-1) == table.dim(1),
-                 "embedding: rows must be ids' shape and D, got ", rows.shape, " for ids ",
-                 ids.shape);
-  for (int i = 0; i < ids.rank(); ++i)
-    EMULSION_CHECK(rows.dim(i) == ids.dim(i), "embedding: rows ", rows.shape, " for ids ",
-                   ids.shape);
-}
-
 // order[first[i] .. first[i + 1]) are the positions with id i, ascending.
 struct Sorted {
   const int64_t* first;
@@ -76,7 +62,7 @@ void sum_rows(const View& dy, const Sorted& sorted, View& dweight) {
 }  // namespace
 
 void embedding_forward(const View& weight, const View& ids, View& y) {
-  check_shapes(weight, ids, y);
+  check_embedding(weight, ids, y);
   const int64_t row_bytes = weight.dim(1) * dtype_size(weight.dtype);
   parallel_for(ids.numel(), 1 + grain_bytes / (1 + row_bytes), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p)
@@ -87,7 +73,7 @@ void embedding_forward(const View& weight, const View& ids, View& y) {
 }
 
 void embedding_backward(const View& dy, const View& ids, View& dweight) {
-  check_shapes(dweight, ids, dy);
+  check_embedding(dweight, ids, dy);
   const Sorted sorted = sort_positions(ids, dweight.dim(0));
   dispatch_floating(dweight.dtype, "embedding",
                     [&]<class Stored>() { sum_rows<Stored>(dy, sorted, dweight); });

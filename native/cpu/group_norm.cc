@@ -9,32 +9,10 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-struct Extents {
-  int64_t images, pixels, channels, groups;
-  int64_t group_channels() const { return channels / groups; }
-};
-
-Extents check(const char* op, const View& x, const View& weight, const View& bias,
-              const View& scale, const View& shift, const View& mean, const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2, op, ": x must be floating [N, ..., C]");
-  EMULSION_CHECK(mean.rank() == 2 && mean.dim(0) == x.dim(0) && alike(mean, rstd), op,
-                 ": mean and rstd must be [N, groups]");
-  EMULSION_CHECK(mean.dtype == accumulator_dtype(x.dtype), op, ": mean and rstd must be float32");
-  const Extents e{x.dim(0), x.shape.product(1, x.rank() - 1), x.dim(-1), mean.dim(1)};
-  EMULSION_CHECK(e.channels > 0 && e.groups > 0 && e.channels % e.groups == 0, op,
-                 ": channels must be divisible by groups");
-  EMULSION_CHECK(absent_or_values(weight, e.channels) && absent_or_values(bias, e.channels), op,
-                 ": weight and bias must be [C]");
-  EMULSION_CHECK(scale.present == shift.present && absent_or_values(scale, e.images * e.channels) &&
-                     absent_or_values(shift, e.images * e.channels),
-                 op, ": scale and shift must both be [N, C]");
-  return e;
-}
-
 // Calls body(n) for every image: each on a thread of its own if it fits a core's cache, else one
 // after the other, so that all threads share the work and the cache on one image.
 template <class Body>
-void for_images(const Extents& e, int64_t value_bytes, Body&& body) {
+void for_images(const GroupExtents& e, int64_t value_bytes, Body&& body) {
   constexpr int64_t core_cache = 1 << 20;
   if (e.pixels * e.channels * value_bytes <= core_cache) {
     parallel_for(e.images, 1, [&](int64_t begin, int64_t end) {
@@ -64,7 +42,7 @@ struct Affine {
 };
 
 // Moments of groups from those of their channels, each over `rows` values.
-void fold_channels(const Extents& e, double rows, const double* mean, const double* square,
+void fold_channels(const GroupExtents& e, double rows, const double* mean, const double* square,
                    double* group_mean, double* group_square) {
   const int64_t per_group = e.group_channels();
   for (int64_t g = 0; g < e.groups; ++g) {
@@ -81,7 +59,7 @@ void fold_channels(const Extents& e, double rows, const double* mean, const doub
 
 // moments: [2][groups], mean and Σ(x - mean)² of each group of one image.
 template <class T>
-void group_moments(const T* x, const Extents& e, double* moments) {
+void group_moments(const T* x, const GroupExtents& e, double* moments) {
   const int64_t chunks = chunk_count(e.pixels, e.channels);
   double* partial = scratch<double>(1, chunks * 2 * e.groups);
   for_chunks(e.pixels, e.channels, false, [&](int64_t chunk, int64_t first, int64_t rows) {
@@ -105,7 +83,7 @@ void group_moments(const T* x, const Extents& e, double* moments) {
 
 // Coefficients of v from statistics in double.
 template <class A>
-void set_coefficients(const Extents& e, const Affine& affine, const double* mean,
+void set_coefficients(const GroupExtents& e, const Affine& affine, const double* mean,
                       const double* rstd, Coefficients<A>& k) {
   const int64_t per_group = e.group_channels();
   for (int64_t c = 0; c < e.channels; ++c) {
@@ -120,8 +98,8 @@ void set_coefficients(const Extents& e, const Affine& affine, const double* mean
 }
 
 template <bool silu, class T>
-void forward_image(int64_t n, const Extents& e, const T* x, const Affine& affine, double eps, T* y,
-                   Accumulator<T>* mean, Accumulator<T>* rstd) {
+void forward_image(int64_t n, const GroupExtents& e, const T* x, const Affine& affine, double eps,
+                   T* y, Accumulator<T>* mean, Accumulator<T>* rstd) {
   using A = Accumulator<T>;
   double* moments = scratch<double>(3, 2 * e.groups);
   group_moments(x, e, moments);
@@ -142,7 +120,7 @@ void forward_image(int64_t n, const Extents& e, const T* x, const Affine& affine
 
 // sums: [2][channels], Σ dv and Σ dv·x̂ of one image; dx: null if not wanted.
 template <bool silu, class T>
-void backward_image(const Extents& e, const T* dy, const T* x, const Affine& affine,
+void backward_image(const GroupExtents& e, const T* dy, const T* x, const Affine& affine,
                     const Accumulator<T>* mean, const Accumulator<T>* rstd, double* sums, T* dx) {
   using A = Accumulator<T>;
   double* statistics = scratch<double>(3, 2 * e.groups);
@@ -193,8 +171,7 @@ void backward_image(const Extents& e, const T* dy, const T* x, const Affine& aff
 
 void group_norm_forward(const View& x, const View& weight, const View& bias, const View& scale,
                         const View& shift, double eps, bool silu, View& y, View& mean, View& rstd) {
-  const Extents e = check("group_norm_forward", x, weight, bias, scale, shift, mean, rstd);
-  EMULSION_CHECK(alike(x, y), "group_norm_forward: y must be like x");
+  const GroupExtents e = checked_group_norm_forward(x, weight, bias, scale, shift, y, mean, rstd);
   dispatch_floating(x.dtype, "group_norm_forward", [&]<class T>() {
     using A = Accumulator<T>;
     for_images(e, sizeof(T), [&](int64_t n) {
@@ -210,14 +187,8 @@ void group_norm_backward(const View& dy, const View& x, const View& weight, cons
                          const View& scale, const View& shift, const View& mean, const View& rstd,
                          bool silu, View& dx, View& dweight, View& dbias, View& dscale,
                          View& dshift) {
-  const Extents e = check("group_norm_backward", x, weight, bias, scale, shift, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
-                 "group_norm_backward: dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels),
-                 "group_norm_backward: dweight and dbias must be [C]");
-  EMULSION_CHECK(absent_or_values(dscale, e.images * e.channels) &&
-                     absent_or_values(dshift, e.images * e.channels),
-                 "group_norm_backward: dscale and dshift must be [N, C]");
+  const GroupExtents e = checked_group_norm_backward(dy, x, weight, bias, scale, shift, mean, rstd,
+                                                     dx, dweight, dbias, dscale, dshift);
   const int64_t channels = e.channels;
   double* dparameters =
       scratch<double>(0, (e.images + 1) * 2 * channels);  // of each image, then their sum

@@ -23,8 +23,6 @@ EMULSION_INLINE void dispatch_index(DType dtype, Body&& body) {
 }
 
 void check_indices(const View& index, int64_t extent, const char* op) {
-  EMULSION_CHECK(index.present && (index.dtype == DType::int32 || index.dtype == DType::int64), op,
-                 ": indices must be int32 or int64, got ", dtype_name(index.dtype));
   dispatch_index(index.dtype, [&]<class I>() {
     const I* values = index.as<I>();
     const int64_t count = index.numel();
@@ -37,21 +35,6 @@ void check_indices(const View& index, int64_t extent, const char* op) {
         fail(ErrorCode::index_out_of_range, op, ": index ", values[i], " at position ", i,
              " is outside 0..", extent - 1);
   });
-}
-
-int checked_axis(const View& x, int64_t axis, const char* op) {
-  EMULSION_CHECK(x.present && axis >= 0 && axis < x.rank(), op, ": axis ", axis,
-                 " is not an axis of ", x.shape);
-  return static_cast<int>(axis);
-}
-
-// index and x agree in rank; index fits into x on every axis but `axis`.
-void check_lines(const View& x, const View& index, int axis, const char* op) {
-  EMULSION_CHECK(index.rank() == x.rank(), op, ": index ", index.shape, " and ", x.shape,
-                 " must have one rank");
-  for (int k = 0; k < x.rank(); ++k)
-    EMULSION_CHECK(k == axis || index.dim(k) <= x.dim(k), op, ": index ", index.shape,
-                   " is larger than ", x.shape, " on axis ", k);
 }
 
 // A line runs along `axis` at fixed other coordinates. Line number in index's shape -> first
@@ -146,20 +129,10 @@ void accumulate_into(const View& x, View& y, Add&& add) {
     });
 }
 
-void check_sum(const View& x, const View& src, const View& y, const char* op) {
-  EMULSION_CHECK(src.present && y.present && src.dtype == y.dtype, op,
-                 ": src and y must have one dtype");
-  EMULSION_CHECK(!x.present || (x.dtype == y.dtype && x.shape == y.shape), op, ": x ", x.shape,
-                 " must match y ", y.shape);
-}
-
 }  // namespace
 
 void gather_forward(const View& x, const View& index, int64_t axis, View& y) {
-  const int along = checked_axis(x, axis, "gather");
-  check_lines(x, index, along, "gather");
-  EMULSION_CHECK(y.present && y.dtype == x.dtype && y.shape == index.shape, "gather: y must be ",
-                 index.shape);
+  const int along = checked_gather(x, index, axis, y);
   check_indices(index, x.dim(along), "gather");
   if (y.numel() == 0) return;
   dispatch_width(x.dtype, [&]<class T>() {
@@ -168,11 +141,7 @@ void gather_forward(const View& x, const View& index, int64_t axis, View& y) {
 }
 
 void scatter_add_forward(const View& x, const View& index, const View& src, int64_t axis, View& y) {
-  const int along = checked_axis(y, axis, "scatter_add");
-  check_sum(x, src, y, "scatter_add");
-  check_lines(y, index, along, "scatter_add");
-  EMULSION_CHECK(src.shape == index.shape, "scatter_add: src ", src.shape, " and index ",
-                 index.shape, " differ");
+  const int along = checked_scatter_add(x, index, src, axis, y);
   check_indices(index, y.dim(along), "scatter_add");
   if (y.numel() == 0) return;
   dispatch_floating(y.dtype, "scatter_add", [&]<class T>() {
@@ -186,13 +155,8 @@ void scatter_add_forward(const View& x, const View& index, const View& src, int6
 }
 
 void index_select_forward(const View& x, const View& ids, int64_t axis, View& y) {
-  const int along = checked_axis(x, axis, "index_select");
+  const int along = checked_index_select(x, ids, axis, y);
   check_indices(ids, x.dim(along), "index_select");
-  EMULSION_CHECK(ids.rank() == 1 && y.present && y.dtype == x.dtype && y.rank() == x.rank(),
-                 "index_select: ids must have rank 1 and y the rank and dtype of x");
-  for (int k = 0; k < x.rank(); ++k)
-    EMULSION_CHECK(y.dim(k) == (k == along ? ids.dim(0) : x.dim(k)), "index_select: y ", y.shape,
-                   " does not fit x ", x.shape);
   if (y.numel() == 0) return;
   const int64_t count = ids.numel(), extent = x.dim(along);
   const int64_t slice = x.shape.product(along + 1, x.rank()) * dtype_size(x.dtype);
@@ -209,14 +173,8 @@ void index_select_forward(const View& x, const View& ids, int64_t axis, View& y)
 }
 
 void index_add_forward(const View& x, const View& ids, const View& src, int64_t axis, View& y) {
-  const int along = checked_axis(y, axis, "index_add");
-  check_sum(x, src, y, "index_add");
+  const int along = checked_index_add(x, ids, src, axis, y);
   check_indices(ids, y.dim(along), "index_add");
-  EMULSION_CHECK(ids.rank() == 1 && src.rank() == y.rank(),
-                 "index_add: ids must have rank 1, src the rank of y");
-  for (int k = 0; k < y.rank(); ++k)
-    EMULSION_CHECK(src.dim(k) == (k == along ? ids.dim(0) : y.dim(k)), "index_add: src ", src.shape,
-                   " does not fit y ", y.shape);
   if (y.numel() == 0) return;
   dispatch_floating(y.dtype, "index_add", [&]<class T>() {
     accumulate_into<T>(x, y, [&](Accumulator<T>* sums) {
@@ -230,9 +188,7 @@ void index_add_forward(const View& x, const View& ids, const View& src, int64_t 
 }
 
 void one_hot_forward(const View& ids, View& y) {
-  EMULSION_CHECK(ids.present && y.present && y.rank() == ids.rank() + 1 &&
-                     y.shape.product(0, ids.rank()) == ids.numel(),
-                 "one_hot: y ", y.shape, " must be ids ", ids.shape, " and the classes");
+  check_one_hot(ids, y);
   const int64_t classes = y.dim(-1);
   check_indices(ids, classes, "one_hot");
   if (y.numel() == 0) return;

@@ -8,22 +8,6 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-struct Extents {
-  int64_t rows, channels;
-};
-
-Extents check(const char* op, const View& x, const View& weight, const View& mean,
-              const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 1 && x.dim(-1) > 0, op,
-                 ": x must be floating [..., C]");
-  const Extents e{x.shape.product(0, x.rank() - 1), x.dim(-1)};
-  EMULSION_CHECK(absent_or_values(weight, e.channels), op, ": weight must be [C]");
-  EMULSION_CHECK(
-      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == e.rows && alike(mean, rstd), op,
-      ": mean and rstd must be float32, one value per row");
-  return e;
-}
-
 // Mean, as a rounded centre and the rest of it, and rstd of a row.
 template <class A>
 struct RowStatistics {
@@ -88,9 +72,7 @@ void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A 
 
 void layer_norm_forward(const View& x, const View& weight, const View& bias, double eps, View& y,
                         View& mean, View& rstd) {
-  const Extents e = check("layer_norm_forward", x, weight, mean, rstd);
-  EMULSION_CHECK(alike(x, y), "layer_norm_forward: y must be like x");
-  EMULSION_CHECK(absent_or_values(bias, e.channels), "layer_norm_forward: bias must be [C]");
+  const LayerExtents e = checked_layer_norm_forward(x, weight, bias, y, mean, rstd);
   dispatch_floating(x.dtype, "layer_norm_forward", [&]<class T>() {
     using A = Accumulator<T>;
     const int64_t width = padded(e.channels);
@@ -114,11 +96,7 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
 
 void layer_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
                          const View& rstd, View& dx, View& dweight, View& dbias) {
-  const Extents e = check("layer_norm_backward", x, weight, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)),
-                 "layer_norm_backward: dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels),
-                 "layer_norm_backward: dweight and dbias must be [C]");
+  const LayerExtents e = checked_layer_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias);
   dispatch_floating(x.dtype, "layer_norm_backward", [&]<class T>() {
     using A = Accumulator<T>;
     const int64_t width = padded(e.channels), chunks = chunk_count(e.rows, e.channels);

@@ -6,8 +6,6 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-constexpr int64_t max_iterations = 100;
-
 struct MuonConstants {
   double lr, momentum, weight_decay;
   bool nesterov;
@@ -102,13 +100,7 @@ void muon_step(const Views& params, const Views& grads, const Views& buffers, co
                const View& grad_scale, double lr, double momentum, double weight_decay,
                bool nesterov, double a, double b, double c, double eps, int64_t iterations,
                bool match_rms) {
-  check_grads("muon_step", params, grads, masters, grad_scale);
-  check_state("muon_step", "momentum buffers", params, buffers);
-  EMULSION_CHECK(iterations >= 0 && iterations <= max_iterations,
-                 "muon_step: iterations must be 0 to ", max_iterations, ", got ", iterations);
-  for (const View& param : params)
-    EMULSION_CHECK(param.rank() >= 2, "muon_step: a parameter needs two axes or more, got ",
-                   param.shape);
+  check_muon(params, grads, buffers, masters, grad_scale, iterations);
   const MuonConstants constants{lr,         momentum,  weight_decay,        nesterov, a, b, c, eps,
                                 iterations, match_rms, scale_of(grad_scale)};
   parallel_tasks(static_cast<int64_t>(params.size()), [&](int64_t task) {

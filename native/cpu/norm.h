@@ -9,24 +9,12 @@
 
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
+#include "ops/checks.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 
 // Accumulators and coefficients are padded to whole vectors of any level and dtype.
 EMULSION_INLINE int64_t padded(int64_t channels) { return (channels + 15) / 16 * 16; }
-
-EMULSION_INLINE DType accumulator_dtype(DType dtype) {
-  return dtype == DType::float64 ? DType::float64 : DType::float32;
-}
-
-EMULSION_INLINE bool alike(const View& a, const View& b) {
-  return a.dtype == b.dtype && a.shape == b.shape;
-}
-
-// An absent tensor, or a floating one of that many values.
-EMULSION_INLINE bool absent_or_values(const View& view, int64_t count) {
-  return !view || (is_floating(view.dtype) && view.numel() == count);
-}
 
 // Values [offset, offset + count) of a floating tensor; `otherwise` where it is absent.
 template <class A>

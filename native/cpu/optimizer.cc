@@ -92,11 +92,6 @@ void multiply(const Views& xs, double factor, const char* op) {
   });
 }
 
-void check_floating(const Views& xs, const char* op) {
-  for (const View& x : xs)
-    EMULSION_CHECK(x.present && is_floating(x.dtype), op, ": every tensor must be floating");
-}
-
 template <class T>
 double sum_of_squares(const T* x, int64_t count) {
   constexpr int width = 8;
@@ -120,9 +115,7 @@ void adam_step(const Views& params, const Views& grads, const Views& moments1,
                const Views& moments2, const Views& masters, const View& grad_scale, double lr,
                double beta1, double beta2, double eps, double weight_decay, bool decoupled,
                double bias1, double bias2) {
-  check_grads("adam_step", params, grads, masters, grad_scale);
-  check_state("adam_step", "first moments", params, moments1);
-  check_state("adam_step", "second moments", params, moments2);
+  check_adam(params, grads, moments1, moments2, masters, grad_scale);
   const AdamConstants constants{
       lr, beta1, beta2, eps, weight_decay, bias1, bias2, decoupled, scale_of(grad_scale)};
   for_pieces(params, [&](size_t tensor, int64_t first, int64_t count) {
@@ -137,10 +130,7 @@ void adam_step(const Views& params, const Views& grads, const Views& moments1,
 void sgd_step(const Views& params, const Views& grads, const Views& buffers, const Views& masters,
               const View& grad_scale, double lr, double momentum, double weight_decay,
               bool nesterov) {
-  check_grads("sgd_step", params, grads, masters, grad_scale);
-  if (!buffers.empty()) check_state("sgd_step", "momentum buffers", params, buffers);
-  EMULSION_CHECK(momentum == 0 || !buffers.empty() || params.empty(),
-                 "sgd_step: momentum needs buffers");
+  check_sgd(params, grads, buffers, masters, grad_scale, momentum);
   const SgdConstants constants{lr, momentum, weight_decay, nesterov, scale_of(grad_scale)};
   for_pieces(params, [&](size_t tensor, int64_t first, int64_t count) {
     dispatch_param(params[tensor], grads[tensor], "sgd_step", [&]<class P, class G, class A>() {
@@ -151,7 +141,7 @@ void sgd_step(const Views& params, const Views& grads, const Views& buffers, con
 }
 
 void ema_update(const Views& shadows, const Views& params, double decay) {
-  check_state("ema_update", "shadows", params, shadows);
+  check_ema(shadows, params);
   for_pieces(params, [&](size_t tensor, int64_t first, int64_t count) {
     dispatch_floating(params[tensor].dtype, "ema_update", [&]<class P>() {
       using A = Accumulator<P>;
@@ -167,9 +157,8 @@ void ema_update(const Views& shadows, const Views& params, double decay) {
 }
 
 void global_norm(const Views& xs, View& norm) {
-  check_floating(xs, "global_norm");
-  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1,
-                 "global_norm: norm must be one float32");
+  check_floating("global_norm", xs);
+  check_one_float("global_norm", norm, "norm");
   // Pieces of fixed length, whatever the number of threads: the same sums in the same order.
   const auto pieces_of = [](const View& x) {
     return (x.numel() + grain_elements - 1) / grain_elements;
@@ -195,18 +184,16 @@ void global_norm(const Views& xs, View& norm) {
 }
 
 void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
-  check_floating(xs, "clip_by_norm");
-  EMULSION_CHECK(norm.present && norm.dtype == DType::float32 && norm.numel() == 1,
-                 "clip_by_norm: norm must be one float32");
+  check_floating("clip_by_norm", xs);
+  check_one_float("clip_by_norm", norm, "norm");
   const double factor = max_norm / (static_cast<double>(*norm.as<float>()) + 1e-6);
   if (factor >= 1) return;  // a NaN norm is not "small enough": it reaches every gradient
   multiply(xs, factor, "clip_by_norm");
 }
 
 void scale_tensors(const Views& xs, const View& by, double factor) {
-  check_floating(xs, "scale_tensors");
-  EMULSION_CHECK(!by.present || (by.dtype == DType::float32 && by.numel() == 1),
-                 "scale_tensors: by must be one float32");
+  check_floating("scale_tensors", xs);
+  if (by) check_one_float("scale_tensors", by, "by");
   multiply(xs, by.present ? factor * static_cast<double>(*by.as<float>()) : factor,
            "scale_tensors");
 }

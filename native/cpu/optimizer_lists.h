@@ -1,5 +1,4 @@
-// What optimizer steps share: checks of the lists they get, and loops over the elements of many
-// tensors.
+// What optimizer steps share: loops over the elements of many tensors.
 #pragma once
 
 #include "cpu/parallel.h"
@@ -9,43 +8,6 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 
 constexpr int64_t grain_elements = 16384;
-
-inline bool same_list(const Views& a, const Views& b) {
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (!(a[i].shape == b[i].shape) || !a[i].present || !b[i].present) return false;
-  return true;
-}
-
-inline DType state_dtype(DType param) {
-  return param == DType::float64 ? DType::float64 : DType::float32;
-}
-
-inline void check_state(const char* op, const char* name, const Views& params, const Views& state) {
-  EMULSION_CHECK(same_list(params, state), op, ": ", name,
-                 " must match the parameters in number and shape");
-  for (size_t i = 0; i < params.size(); ++i)
-    EMULSION_CHECK(state[i].dtype == state_dtype(params[i].dtype), op, ": ", name, " of a ",
-                   dtype_name(params[i].dtype), " parameter must be ",
-                   dtype_name(state_dtype(params[i].dtype)), ", got ", dtype_name(state[i].dtype));
-}
-
-inline void check_grads(const char* op, const Views& params, const Views& grads,
-                        const Views& masters, const View& grad_scale) {
-  EMULSION_CHECK(same_list(params, grads), op,
-                 ": gradients must match the parameters in number and shape");
-  for (size_t i = 0; i < params.size(); ++i) {
-    EMULSION_CHECK(is_floating(params[i].dtype), op, ": parameters must be floating");
-    EMULSION_CHECK(
-        grads[i].dtype == params[i].dtype || grads[i].dtype == state_dtype(params[i].dtype), op,
-        ": a gradient of a ", dtype_name(params[i].dtype), " parameter is ",
-        dtype_name(grads[i].dtype));
-  }
-  if (!masters.empty()) check_state(op, "masters", params, masters);
-  EMULSION_CHECK(
-      !grad_scale.present || (grad_scale.dtype == DType::float32 && grad_scale.numel() == 1), op,
-      ": grad_scale must be one float32");
-}
 
 inline float scale_of(const View& grad_scale) {
   return grad_scale.present ? *grad_scale.as<float>() : 1.0f;

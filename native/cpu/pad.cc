@@ -16,8 +16,6 @@ int64_t rows_per_range(int64_t row_elements) {
   return row_elements >= grain_elements ? 1 : grain_elements / (row_elements + 1) + 1;
 }
 
-enum PadMode { pad_constant = 0, pad_reflect = 1, pad_replicate = 2 };
-
 // One axis of a pad: n elements become m, the first at position before.
 struct PadAxis {
   int64_t n, m, before;
@@ -57,20 +55,9 @@ struct PadPlan {
   int64_t unit = 1;
 };
 
-PadPlan plan_pad(const Shape& x, const Shape& before, int64_t mode, const Shape& y,
-                 const char* op) {
-  EMULSION_CHECK(mode >= pad_constant && mode <= pad_replicate, op, ": unknown mode ", mode);
-  EMULSION_CHECK(x.rank() == y.rank() && before.rank() == x.rank(), op, ": x ", x, ", before ",
-                 before, " and y ", y, " must have one rank");
+PadPlan plan_pad(const Shape& x, const Shape& before, const Shape& y) {
   PadPlan plan;
   for (int k = 0; k < x.rank(); ++k) {
-    const int64_t after = y[k] - x[k] - before[k];
-    EMULSION_CHECK(before[k] >= 0 && after >= 0, op, ": negative pad on axis ", k);
-    EMULSION_CHECK(
-        mode != pad_reflect || (before[k] < x[k] && after < x[k]) || (before[k] == 0 && after == 0),
-        op, ": reflecting needs pads smaller than the extent ", x[k], " of axis ", k);
-    EMULSION_CHECK(mode != pad_replicate || x[k] > 0 || y[k] == 0, op,
-                   ": nothing to replicate on axis ", k);
     plan.axis[k] = {x[k], y[k], before[k]};
     if (y[k] != x[k]) plan.rank = k + 1;
   }
@@ -163,10 +150,8 @@ void gather_pad_gradient(const PadPlan& plan, int64_t mode, const T* dy, T* dx) 
 }  // namespace
 
 void pad_forward(const View& x, const Shape& before, int64_t mode, double value, View& y) {
-  EMULSION_CHECK(x.present && y.present, "pad_forward: x and y are required");
-  EMULSION_CHECK(x.dtype == y.dtype, "pad_forward: x is ", dtype_name(x.dtype), ", y is ",
-                 dtype_name(y.dtype));
-  const PadPlan plan = plan_pad(x.shape, before, mode, y.shape, "pad_forward");
+  check_pad_forward(x, before, mode, y);
+  const PadPlan plan = plan_pad(x.shape, before, y.shape);
   if (y.numel() == 0) return;
   if (plan.rank == 0) {
     std::memcpy(y.data, x.data, static_cast<size_t>(x.bytes()));
@@ -183,11 +168,8 @@ void pad_forward(const View& x, const Shape& before, int64_t mode, double value,
 }
 
 void pad_backward(const View& dy, const Shape& before, int64_t mode, View& dx) {
-  EMULSION_CHECK(dy.present && dx.present, "pad_backward: dy and dx are required");
-  EMULSION_CHECK(dx.dtype == dy.dtype, "pad_backward: dy is ", dtype_name(dy.dtype), ", dx is ",
-                 dtype_name(dx.dtype));
-  EMULSION_CHECK(mode != pad_constant, "pad_backward: the gradient of a constant pad is a slice");
-  const PadPlan plan = plan_pad(dx.shape, before, mode, dy.shape, "pad_backward");
+  check_pad_backward(dy, before, mode, dx);
+  const PadPlan plan = plan_pad(dx.shape, before, dy.shape);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "pad_backward",
                     [&]<class T>() { gather_pad_gradient(plan, mode, dy.as<T>(), dx.as<T>()); });

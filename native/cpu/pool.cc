@@ -36,33 +36,13 @@ struct Window {
   Axis h, w;
 };
 
-Axis axis(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
-  EMULSION_CHECK(kernel >= 1 && stride >= 1 && padding >= 0 && 2 * padding <= kernel &&
-                     kernel < (1 << 24) && stride < (1 << 24),
-                 "pool: kernel ", kernel, ", stride ", stride, " and padding ", padding,
-                 " do not fit");
-  EMULSION_CHECK(in >= 1, "pool: images without pixels");
-  const int64_t room = in + 2 * padding - kernel;
-  EMULSION_CHECK(room >= 0 && out == room / stride + 1, "pool: extent ", in, " does not give ",
-                 out);
-  return {in, out, kernel, stride, padding};
-}
-
-Window checked(const View& x, const View& y, const Shape& kernel, const Shape& stride,
-               const Shape& padding) {
-  EMULSION_CHECK(x && y && x.rank() == 4 && y.rank() == 4, "pool: images must be [N, H, W, C]");
-  EMULSION_CHECK(kernel.rank() == 2 && stride.rank() == 2 && padding.rank() == 2,
-                 "pool: kernel, stride and padding must be [height, width]");
-  EMULSION_CHECK(x.dtype == y.dtype && x.dim(0) == y.dim(0) && x.dim(3) == y.dim(3), "pool: x ",
-                 x.shape, " and y ", y.shape, " differ in batch, channels or dtype");
-  EMULSION_CHECK(x.dim(1) * x.dim(2) <= INT32_MAX, "pool: image ", x.shape, " is too large");
-  return {x.dim(0), x.dim(3), axis(x.dim(1), y.dim(1), kernel[0], stride[0], padding[0]),
-          axis(x.dim(2), y.dim(2), kernel[1], stride[1], padding[1])};
-}
-
-void check_index(const View& index, const View& y) {
-  EMULSION_CHECK(index && index.dtype == DType::int32 && index.shape == y.shape,
-                 "max_pool2d: index must be int32 of y's shape ", y.shape, ", got ", index.shape);
+Window window_of(const View& x, const View& y, const Shape& kernel, const Shape& stride,
+                 const Shape& padding) {
+  check_pool(x, y, kernel, stride, padding);
+  const auto axis = [&](int i) {
+    return Axis{x.dim(1 + i), y.dim(1 + i), kernel[i], stride[i], padding[i]};
+  };
+  return {x.dim(0), x.dim(3), axis(0), axis(1)};
 }
 
 // Calls body(n, row) for every image row, in parallel.
@@ -158,7 +138,7 @@ void max_backward(const View& dy, const View& index, const Window& window, View&
 
 void avg_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
                         const Shape& padding, View& y) {
-  const Window window = checked(x, y, kernel, stride, padding);
+  const Window window = window_of(x, y, kernel, stride, padding);
   const double factor = 1.0 / static_cast<double>(window.h.kernel * window.w.kernel);
   dispatch_floating(x.dtype, "avg_pool2d", [&]<class Stored>() {
     for_rows(window.N, window.h.out, window.w.out * window.C, [&](int64_t n, int64_t oh) {
@@ -173,7 +153,7 @@ void avg_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
 
 void avg_pool2d_backward(const View& dy, const Shape& kernel, const Shape& stride,
                          const Shape& padding, View& dx) {
-  const Window window = checked(dx, dy, kernel, stride, padding);
+  const Window window = window_of(dx, dy, kernel, stride, padding);
   const double factor = 1.0 / static_cast<double>(window.h.kernel * window.w.kernel);
   dispatch_floating(dy.dtype, "avg_pool2d", [&]<class Stored>() {
     for_rows(window.N, window.h.in, window.w.in * window.C, [&](int64_t n, int64_t row) {
@@ -189,16 +169,16 @@ void avg_pool2d_backward(const View& dy, const Shape& kernel, const Shape& strid
 
 void max_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
                         const Shape& padding, View& y, View& index) {
-  const Window window = checked(x, y, kernel, stride, padding);
-  check_index(index, y);
+  const Window window = window_of(x, y, kernel, stride, padding);
+  check_pool_index(index, y);
   dispatch_floating(x.dtype, "max_pool2d",
                     [&]<class Stored>() { max_forward<Stored>(x, window, y, index); });
 }
 
 void max_pool2d_backward(const View& dy, const View& index, const Shape& kernel,
                          const Shape& stride, const Shape& padding, View& dx) {
-  const Window window = checked(dx, dy, kernel, stride, padding);
-  check_index(index, dy);
+  const Window window = window_of(dx, dy, kernel, stride, padding);
+  check_pool_index(index, dy);
   dispatch_floating(dy.dtype, "max_pool2d",
                     [&]<class Stored>() { max_backward<Stored>(dy, index, window, dx); });
 }

@@ -27,28 +27,15 @@ struct Source {
   uint64_t first_block() const { return static_cast<uint64_t>(step) << 32; }
 };
 
-int64_t rows_of(const View& y) { return y.rank() == 0 ? 1 : y.dim(0); }
-
 Source make_source(const char* op, int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
                    const View& seeds, const View& samples, const View& y) {
-  constexpr int64_t limit = int64_t(1) << 32;
-  EMULSION_CHECK(y.present, op, ": y is required");
-  const int64_t rows = rows_of(y);
-  EMULSION_CHECK(stream >= 0 && stream < limit && step >= 0 && step < limit, op,
-                 ": stream and step must lie in [0, 2^32), got ", stream, " and ", step);
-  EMULSION_CHECK(first_sample >= 0 && first_sample + rows <= limit, op,
-                 ": sample numbers must stay below 2^32");
+  const int64_t rows = checked_random_rows(op, stream, step, first_sample, seeds, samples, y);
   Source source{seed, stream, step, first_sample};
-  for (const View* list : {&seeds, &samples}) {
-    if (!list->present) continue;
-    EMULSION_CHECK(list->dtype == DType::int64 && list->numel() == rows, op,
-                   ": seeds and samples must be int64, one for each of ", rows, " rows, got ",
-                   list->shape);
-    (list == &seeds ? source.seeds : source.samples) = list->as<int64_t>();
-  }
+  if (seeds) source.seeds = seeds.as<int64_t>();
+  if (samples) source.samples = samples.as<int64_t>();
   if (source.samples)
     for (int64_t row = 0; row < rows; ++row)
-      EMULSION_CHECK(source.samples[row] >= 0 && source.samples[row] < limit, op,
+      EMULSION_CHECK(source.samples[row] >= 0 && source.samples[row] < random_limit, op,
                      ": sample number ", source.samples[row], " is outside [0, 2^32)");
   return source;
 }
@@ -68,7 +55,7 @@ EMULSION_INLINE void philox_batch(uint64_t seed, uint32_t stream, uint32_t sampl
 template <class Write>
 void for_batches(const Source& source, const View& y, int64_t per_batch, Write&& write) {
   if (y.numel() == 0) return;
-  const int64_t rows = rows_of(y), length = y.numel() / rows;
+  const int64_t rows = random_rows(y), length = y.numel() / rows;
   const int64_t batches = (length + per_batch - 1) / per_batch;
   parallel_for(rows * batches, 64, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
@@ -136,8 +123,7 @@ void random_integers(int64_t seed, int64_t stream, int64_t step, int64_t first_s
                      const View& seeds, const View& samples, int64_t low, int64_t high, View& y) {
   const Source source =
       make_source("random_integers", seed, stream, step, first_sample, seeds, samples, y);
-  EMULSION_CHECK(low < high, "random_integers: low ", low, " must be below high ", high);
-  EMULSION_CHECK(y.dtype != DType::boolean, "random_integers: y must not be bool");
+  check_random_integers(low, high, y);
   const uint64_t range = static_cast<uint64_t>(high) - static_cast<uint64_t>(low);
   dispatch_all(y.dtype, [&]<class T>() {
     for_batches(
@@ -169,9 +155,7 @@ void random_bernoulli(int64_t seed, int64_t stream, int64_t step, int64_t first_
 
 void dropout(int64_t seed, int64_t stream, int64_t step, double p, const View& x, View& y) {
   const Source source = make_source("dropout", seed, stream, step, 0, View(), View(), y);
-  EMULSION_CHECK(x.present && x.dtype == y.dtype && x.shape == y.shape, "dropout: x ", x.shape,
-                 " and y ", y.shape, " must match");
-  EMULSION_CHECK(p >= 0 && p < 1, "dropout: p must lie in [0, 1), got ", p);
+  check_dropout(p, x, y);
   dispatch_floating(y.dtype, "dropout", [&]<class T>() {
     using Acc = Accumulator<T>;
     const float threshold = static_cast<float>(p);
@@ -192,8 +176,7 @@ void dropout(int64_t seed, int64_t stream, int64_t step, double p, const View& x
 
 void random_permutation(int64_t seed, int64_t stream, int64_t step, View& y) {
   const Source source = make_source("random_permutation", seed, stream, step, 0, View(), View(), y);
-  EMULSION_CHECK(y.dtype == DType::int64 && y.rank() == 1,
-                 "random_permutation: y must be int64 of rank 1");
+  check_random_permutation(y);
   int64_t* to = y.as<int64_t>();
   const int64_t count = y.numel();
   for (int64_t i = 0; i < count; ++i) to[i] = i;

@@ -15,7 +15,9 @@ struct Plan {
   bool columns = false;
   int64_t outputs = 1, count = 1;  // elements of y; elements of x per element of y
 
-  Plan(const Shape& shape, const bool (&is_reduced)[Shape::max_rank]) {
+  Plan(const char* op, const View& x, const Shape& axes, const View& y) {
+    const ReducedAxes is_reduced = reduced_axes(op, x, axes, y);
+    const Shape& shape = x.shape;
     int64_t stride = shape.numel();
     int previous = -1;  // kind of the last dim taken: 0 kept, 1 reduced
     for (int i = 0; i < shape.rank(); ++i) {
@@ -295,42 +297,24 @@ void run(const View& x, const Plan& plan, double divisor, View& y) {
   if (plan.outputs > 0) Reduction<R, T>::run(x.as<T>(), plan, divisor, y.as<Result>());
 }
 
-Plan plan_of(const char* op, const View& x, const Shape& axes, const View& y) {
-  EMULSION_CHECK(x && y, op, ": x and y must be present");
-  bool is_reduced[Shape::max_rank] = {};
-  int64_t previous = -1;
-  for (int64_t axis : axes) {
-    EMULSION_CHECK(axis > previous && axis < x.rank(), op, ": axes ", axes,
-                   " must ascend within rank ", x.rank());
-    is_reduced[axis] = true;
-    previous = axis;
-  }
-  const Plan plan(x.shape, is_reduced);
-  EMULSION_CHECK(plan.outputs == y.numel(), op, ": y ", y.shape, " must have ", plan.outputs,
-                 " elements");
-  return plan;
-}
-
 template <class R>
 void reduce_numbers(const char* op, const View& x, const Shape& axes, View& y) {
-  const Plan plan = plan_of(op, x, axes, y);
-  const DType expected = is_floating(x.dtype) ? x.dtype : DType::int64;
-  EMULSION_CHECK(y.dtype == expected, op, ": y of ", dtype_name(x.dtype), " x must be ",
-                 dtype_name(expected));
+  const Plan plan(op, x, axes, y);
+  check_sum_dtype(op, x, y);
   dispatch_all(x.dtype, [&]<class T>() { run<R, T>(x, plan, 1, y); });
 }
 
 template <class R>
 void reduce_extremes(const char* op, const View& x, const Shape& axes, View& y) {
-  const Plan plan = plan_of(op, x, axes, y);
-  EMULSION_CHECK(y.dtype == x.dtype, op, ": y must be ", dtype_name(x.dtype), " like x");
+  const Plan plan(op, x, axes, y);
+  check_kept_dtype(op, x, y);
   dispatch_all(x.dtype, [&]<class T>() { run<R, T>(x, plan, 1, y); });
 }
 
 template <class R>
 void reduce_truth(const char* op, const View& x, const Shape& axes, View& y) {
-  const Plan plan = plan_of(op, x, axes, y);
-  EMULSION_CHECK(y.dtype == DType::boolean, op, ": y must be bool");
+  const Plan plan(op, x, axes, y);
+  check_truth_dtype(op, y);
   dispatch_all(x.dtype, [&]<class T>() { run<R, T>(x, plan, 1, y); });
 }
 
@@ -355,23 +339,14 @@ void reduce_any(const View& x, const Shape& axes, View& y) { reduce_truth<Any>("
 void reduce_all(const View& x, const Shape& axes, View& y) { reduce_truth<All>("all", x, axes, y); }
 
 void reduce_mean(const View& x, const Shape& axes, View& y) {
-  const Plan plan = plan_of("mean", x, axes, y);
-  EMULSION_CHECK(y.dtype == x.dtype, "mean: y must be ", dtype_name(x.dtype), " like x");
+  const Plan plan("mean", x, axes, y);
+  check_kept_dtype("mean", x, y);
   const double count = static_cast<double>(plan.count);
   dispatch_floating(x.dtype, "mean", [&]<class T>() { run<Sum, T>(x, plan, count, y); });
 }
 
 void sum_to(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && y.rank() <= x.rank(), "sum_to: x ", x.shape,
-                 " and y ", y.shape, " must have the same dtype, and y at most x's rank");
-  Shape axes;
-  for (int i = 0, leading = x.rank() - y.rank(); i < x.rank(); ++i) {
-    const int64_t target = i < leading ? 1 : y.dim(i - leading);
-    EMULSION_CHECK(target == x.dim(i) || target == 1, "sum_to: y ", y.shape,
-                   " does not broadcast to x ", x.shape);
-    if (target != x.dim(i)) axes.push_back(i);
-  }
-  const Plan plan = plan_of("sum_to", x, axes, y);
+  const Plan plan("sum_to", x, broadcast_axes(x, y), y);
   dispatch_floating(x.dtype, "sum_to", [&]<class T>() { run<Sum, T>(x, plan, 1, y); });
 }
 

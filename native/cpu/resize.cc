@@ -13,7 +13,6 @@ namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
 constexpr int64_t grain_elements = 16384;
-enum Mode : int64_t { nearest, bilinear, bicubic, area };
 
 struct Options {
   int64_t mode;
@@ -92,7 +91,7 @@ int64_t cubic_taps(double centre, int64_t in, Tap* taps) {
 
 // Half of the antialiased kernel's width, in input pixels.
 double support(double step, int64_t mode) {
-  const double radius = mode == bicubic ? 2 : 1;
+  const double radius = mode == ResizeMode::bicubic ? 2 : 1;
   return step >= 1 ? radius * step : radius;
 }
 
@@ -104,7 +103,7 @@ int64_t antialiased_taps(int64_t i, int64_t in, double step, int64_t mode, Tap* 
   double total = 0;
   for (int64_t s = begin; s < end; ++s) {
     const double distance = (static_cast<double>(s) - centre + 0.5) * shrink;
-    const double weight = mode == bicubic ? cubic(distance, -0.5) : triangle(distance);
+    const double weight = mode == ResizeMode::bicubic ? cubic(distance, -0.5) : triangle(distance);
     taps[s - begin] = {s, weight};
     total += weight;
   }
@@ -115,11 +114,11 @@ int64_t antialiased_taps(int64_t i, int64_t in, double step, int64_t mode, Tap* 
 
 int64_t most_taps(int64_t in, int64_t out, double step, const Options& options) {
   switch (options.mode) {
-    case nearest: return 1;
-    case area: return in / out + 2;
+    case ResizeMode::nearest: return 1;
+    case ResizeMode::area: return in / out + 2;
     default: break;
   }
-  if (!options.antialias) return options.mode == bicubic ? 4 : 2;
+  if (!options.antialias) return options.mode == ResizeMode::bicubic ? 4 : 2;
   const double most = 2 * support(step, options.mode) + 2;
   return most < static_cast<double>(in) ? static_cast<int64_t>(most) : in;
 }
@@ -136,15 +135,15 @@ Taps make_taps(int64_t in, int64_t out, double scale, const Options& options, in
     const double aligned = static_cast<double>(i) * step;
     const double centre = options.align_corners ? aligned : aligned + step * 0.5 - 0.5;
     int64_t count = 0;
-    if (options.mode == nearest)
+    if (options.mode == ResizeMode::nearest)
       count = nearest_taps(i, in, out, scale, taps);
-    else if (options.mode == area)
+    else if (options.mode == ResizeMode::area)
       count = area_taps(i, in, out, taps);
     else if (options.antialias)
       count = antialiased_taps(i, in, step, options.mode, taps);
     else
-      count =
-          options.mode == bicubic ? cubic_taps(centre, in, taps) : linear_taps(centre, in, taps);
+      count = options.mode == ResizeMode::bicubic ? cubic_taps(centre, in, taps)
+                                                  : linear_taps(centre, in, taps);
     first[i + 1] = first[i] + count;
   }
   return axis;
@@ -224,39 +223,22 @@ void copy_nearest(const View& x, const Taps& rows, const Taps& columns, View& y)
                });
 }
 
-Options checked(const View& x, const View& y, int64_t mode, bool align_corners, bool antialias,
-                double scale_h, double scale_w) {
-  EMULSION_CHECK(x && y && x.rank() == 4 && y.rank() == 4, "resize: images must be [N, H, W, C]");
-  EMULSION_CHECK(x.dtype == y.dtype && x.dim(0) == y.dim(0) && x.dim(3) == y.dim(3), "resize: x ",
-                 x.shape, " and y ", y.shape, " differ in batch, channels or dtype");
-  EMULSION_CHECK(x.dim(1) * x.dim(2) > 0 && y.dim(1) * y.dim(2) > 0,
-                 "resize: images without pixels: ", x.shape, " and ", y.shape);
-  EMULSION_CHECK(mode >= nearest && mode <= area, "resize: there is no mode ", mode);
-  EMULSION_CHECK(!(align_corners && antialias),
-                 "resize: align_corners and antialias exclude each other");
-  EMULSION_CHECK(!(align_corners || antialias) || mode == bilinear || mode == bicubic,
-                 "resize: align_corners and antialias are for bilinear and bicubic");
-  EMULSION_CHECK(scale_h >= 0 && scale_w >= 0 && scale_h < 1e6 && scale_w < 1e6 &&
-                     (scale_h == 0 || scale_h > 1e-6) && (scale_w == 0 || scale_w > 1e-6),
-                 "resize: scale must be positive, or 0 for out / in; got ", scale_h, " and ",
-                 scale_w);
-  return {mode, align_corners, antialias};
-}
-
 }  // namespace
 
 void resize_forward(const View& x, int64_t mode, bool align_corners, bool antialias, double scale_h,
                     double scale_w, View& y) {
-  const Options options = checked(x, y, mode, align_corners, antialias, scale_h, scale_w);
+  check_resize(x, y, mode, align_corners, antialias, scale_h, scale_w);
+  const Options options{mode, align_corners, antialias};
   const Taps rows = make_taps(x.dim(1), y.dim(1), scale_h, options, 3);
   const Taps columns = make_taps(x.dim(2), y.dim(2), scale_w, options, 4);
-  if (mode == nearest) return copy_nearest(x, rows, columns, y);
+  if (mode == ResizeMode::nearest) return copy_nearest(x, rows, columns, y);
   dispatch_floating(x.dtype, "resize", [&]<class Stored>() { apply<Stored>(x, rows, columns, y); });
 }
 
 void resize_backward(const View& dy, int64_t mode, bool align_corners, bool antialias,
                      double scale_h, double scale_w, View& dx) {
-  const Options options = checked(dx, dy, mode, align_corners, antialias, scale_h, scale_w);
+  check_resize(dx, dy, mode, align_corners, antialias, scale_h, scale_w);
+  const Options options{mode, align_corners, antialias};
   const Taps rows = transpose(make_taps(dx.dim(1), dy.dim(1), scale_h, options, 3), 5);
   const Taps columns = transpose(make_taps(dx.dim(2), dy.dim(2), scale_w, options, 4), 6);
   dispatch_floating(dy.dtype, "resize",

@@ -5,32 +5,7 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-// x as [outer, n, inner] around an axis. A line is what runs along the axis, `inner` apart.
-struct Lines {
-  int64_t outer, n, inner;
-
-  Lines(const char* op, const View& x, int64_t axis) {
-    EMULSION_CHECK(x, op, ": x is missing");
-    EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ",
-                   x.shape);
-    outer = x.shape.product(0, static_cast<int>(axis));
-    n = x.dim(static_cast<int>(axis));
-    inner = x.shape.product(static_cast<int>(axis) + 1, x.rank());
-  }
-
-  int64_t count() const { return outer * inner; }
-  int64_t grain() const { return 8192 / (n + 1); }
-  // First element of a line in a tensor whose axis has the given extent.
-  int64_t start(int64_t line, int64_t extent) const {
-    return line / inner * extent * inner + line % inner;
-  }
-};
-
-void check_lines(const char* op, const View& other, const char* name, const Lines& lines,
-                 int64_t extent) {
-  EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape,
-                 " must have ", lines.count() * extent, " elements");
-}
+int64_t grain_of(const ScanLines& lines) { return 8192 / (lines.n + 1); }
 
 // Arithmetic compares numbers; NaN is beyond every one of them.
 template <class T>
@@ -95,12 +70,10 @@ void best_of(const T* line, int64_t n, int64_t step, int64_t k, bool largest, Ca
 }  // namespace
 
 void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
-  const Lines lines("cumsum", x, axis);
-  EMULSION_CHECK(y && y.dtype == x.dtype && y.shape == x.shape && x.dtype != DType::boolean,
-                 "cumsum: y must have x's shape and dtype, which is not bool");
+  const ScanLines lines = checked_cumsum(x, axis, y);
   dispatch_all(x.dtype, [&]<class T>() {
     using Sum = std::conditional_t<std::is_integral_v<T>, uint64_t, double>;
-    parallel_for(lines.count(), lines.grain(), [&](int64_t begin, int64_t end) {
+    parallel_for(lines.count(), grain_of(lines), [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; ++line) {
         const int64_t first = lines.start(line, lines.n);
         Sum sum = 0;
@@ -115,13 +88,9 @@ void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
 }
 
 void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
-  const Lines lines("argmax/argmin", x, axis);
-  EMULSION_CHECK(lines.n > 0 || lines.count() == 0, "argmax/argmin: axis ", axis, " of ", x.shape,
-                 " is empty");
-  check_lines("argmax/argmin", y, "y", lines, 1);
-  EMULSION_CHECK(y.dtype == DType::int64, "argmax/argmin: y must be int64");
+  const ScanLines lines = checked_arg_extreme(x, axis, y);
   dispatch_all(x.dtype, [&]<class T>() {
-    parallel_for(lines.count(), lines.grain(), [&](int64_t begin, int64_t end) {
+    parallel_for(lines.count(), grain_of(lines), [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; ++line) {
         const T* from = x.as<T>() + lines.start(line, lines.n);
         auto best = comparable(from[0]);
@@ -137,18 +106,12 @@ void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
 }
 
 void topk_forward(const View& x, int64_t axis, bool largest, View& values, View& indices) {
-  const Lines lines("topK", x, axis);
-  EMULSION_CHECK(values && values.rank() == x.rank() && values.dtype == x.dtype,
-                 "topK: values must be like x");
+  const ScanLines lines = checked_topk(x, axis, values, indices);
   const int64_t k = values.dim(static_cast<int>(axis));
-  EMULSION_CHECK(k <= lines.n, "topK: k (", k, ") exceeds the axis' extent (", lines.n, ")");
-  check_lines("topK", values, "values", lines, k);
-  check_lines("topK", indices, "indices", lines, k);
-  EMULSION_CHECK(indices.dtype == DType::int64, "topK: indices must be int64");
   if (k == 0) return;
   dispatch_all(x.dtype, [&]<class T>() {
     using A = decltype(comparable(T{}));
-    parallel_for(lines.count(), lines.grain(), [&](int64_t begin, int64_t end) {
+    parallel_for(lines.count(), grain_of(lines), [&](int64_t begin, int64_t end) {
       Candidate<A>* best = scratch<Candidate<A>>(0, k);
       for (int64_t line = begin; line < end; ++line) {
         const T* from = x.as<T>() + lines.start(line, lines.n);
@@ -164,14 +127,10 @@ void topk_forward(const View& x, int64_t axis, bool largest, View& values, View&
 }
 
 void topk_backward(const View& indices, const View& dy, int64_t axis, View& dx) {
-  const Lines lines("topK", dx, axis);
-  EMULSION_CHECK(indices && dy && indices.dtype == DType::int64 && dy.dtype == dx.dtype &&
-                     indices.shape == dy.shape && dy.rank() == dx.rank(),
-                 "topK: dy must have dx's dtype and rank and the indices' shape");
+  const ScanLines lines = checked_topk_backward(indices, dy, axis, dx);
   const int64_t k = dy.dim(static_cast<int>(axis));
-  check_lines("topK", dy, "dy", lines, k);
   dispatch_floating(dx.dtype, "topK", [&]<class T>() {
-    parallel_for(lines.count(), lines.grain(), [&](int64_t begin, int64_t end) {
+    parallel_for(lines.count(), grain_of(lines), [&](int64_t begin, int64_t end) {
       for (int64_t line = begin; line < end; ++line) {
         T* to = dx.as<T>() + lines.start(line, lines.n);
         for (int64_t i = 0; i < lines.n; ++i) to[i * lines.inner] = convert<T>(0.0f);

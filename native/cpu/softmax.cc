@@ -72,15 +72,10 @@ EMULSION_INLINE Vec<A> maximum(const T* x, const Series& series) {
   return series.all_max(m);
 }
 
-void check(const char* op, const View& a, const View& b, int64_t axis) {
-  EMULSION_CHECK(is_floating(a.dtype) && alike(a, b), op, ": tensors must be floating and alike");
-  EMULSION_CHECK(axis >= 0 && axis < a.rank(), op, ": axis ", axis, " is outside rank ", a.rank());
-}
-
 }  // namespace
 
 void softmax_forward(const View& x, int64_t axis, View& y) {
-  check("softmax_forward", x, y, axis);
+  check_softmax("softmax_forward", x, y, axis);
   dispatch_floating(x.dtype, "softmax_forward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
@@ -104,8 +99,8 @@ void softmax_forward(const View& x, int64_t axis, View& y) {
 }
 
 void softmax_backward(const View& dy, const View& y, int64_t axis, View& dx) {
-  check("softmax_backward", dy, y, axis);
-  check("softmax_backward", y, dx, axis);
+  check_softmax("softmax_backward", dy, y, axis);
+  check_softmax("softmax_backward", y, dx, axis);
   dispatch_floating(y.dtype, "softmax_backward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
@@ -125,7 +120,7 @@ void softmax_backward(const View& dy, const View& y, int64_t axis, View& dx) {
 }
 
 void log_softmax_forward(const View& x, int64_t axis, View& y) {
-  check("log_softmax_forward", x, y, axis);
+  check_softmax("log_softmax_forward", x, y, axis);
   dispatch_floating(x.dtype, "log_softmax_forward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
@@ -146,8 +141,8 @@ void log_softmax_forward(const View& x, int64_t axis, View& y) {
 }
 
 void log_softmax_backward(const View& dy, const View& y, int64_t axis, View& dx) {
-  check("log_softmax_backward", dy, y, axis);
-  check("log_softmax_backward", y, dx, axis);
+  check_softmax("log_softmax_backward", dy, y, axis);
+  check_softmax("log_softmax_backward", y, dx, axis);
   dispatch_floating(y.dtype, "log_softmax_backward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;

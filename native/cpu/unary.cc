@@ -20,12 +20,6 @@ struct LaneOf<float16> {
   using type = float;
 };
 
-void check_pair(const char* op, const View& x, const View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), op, ": operands ",
-                 dtype_name(x.dtype), ' ', x.shape, " and ", dtype_name(y.dtype), ' ', y.shape,
-                 " must have the same dtype and size");
-}
-
 template <class Functor, class T>
 void forward(const View& x, double p, double q, View& y) {
   using V = Number<T>;
@@ -58,8 +52,8 @@ void backward(const View& x, const View& dy, double p, double q, View& dx) {
 
 template <class Functor>
 void run_backward(const char* op, const View& x, const View& dy, double p, double q, View& dx) {
-  check_pair(op, x, dy);
-  check_pair(op, x, dx);
+  check_unary(op, x, dy);
+  check_unary(op, x, dx);
   dispatch_floating(x.dtype, op, [&]<class T>() { backward<Functor, T>(x, dy, p, q, dx); });
 }
 
@@ -82,13 +76,13 @@ void run_numeric(const char* op, const View& x, double p, double q, View& y) {
   }
 #define EMULSION_DEFINE_FLOATING(name, functor)                                             \
   void name##_forward(const View& x, double p, double q, View& y) {                         \
-    check_pair(#name, x, y);                                                                \
+    check_unary(#name, x, y);                                                               \
     dispatch_floating(x.dtype, #name, [&]<class T>() { forward<functor, T>(x, p, q, y); }); \
   }                                                                                         \
   EMULSION_DEFINE_BACKWARD(name, functor)
 #define EMULSION_DEFINE_NUMERIC(name, functor)                      \
   void name##_forward(const View& x, double p, double q, View& y) { \
-    check_pair(#name, x, y);                                        \
+    check_unary(#name, x, y);                                       \
     run_numeric<functor>(#name, x, p, q, y);                        \
   }                                                                 \
   EMULSION_DEFINE_BACKWARD(name, functor)

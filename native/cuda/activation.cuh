@@ -4,10 +4,9 @@
 
 #include "cuda/device.cuh"
 #include "ops/elementwise.h"
+#include "ops/linear.h"
 
 namespace emulsion::cuda {
-
-enum class Activation : int { none = 0, silu = 1, gelu = 2, geglu = 3 };
 
 __device__ __forceinline__ float silu(float x) {
   return elementwise::Silu::value(Lane<float>(x), 0.0f, 0.0f).v;

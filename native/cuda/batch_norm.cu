@@ -130,18 +130,6 @@ __global__ void __launch_bounds__(norm_threads)
   k[r_field * tiling.channels] = training ? -scale * a / rows : 0.0f;
 }
 
-int64_t check(const char* op, const View& x, const View& weight, const View& mean,
-              const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2 && x.dim(-1) > 0, op,
-                 ": x must be floating [N, ..., C]");
-  const int64_t channels = x.dim(-1);
-  EMULSION_CHECK(absent_or_values(weight, channels), op, ": weight must be [C]");
-  EMULSION_CHECK(
-      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == channels && alike(mean, rstd), op,
-      ": mean and rstd must be float32 [C]");
-  return channels;
-}
-
 Grid channel_grid(int64_t channels) {
   return {dim3(static_cast<unsigned>(ceil_div(channels, 32))), dim3(norm_threads)};
 }
@@ -164,14 +152,8 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
                         double momentum, double eps, View& running_mean, View& running_var, View& y,
                         View& mean, View& rstd) {
   const char* op = "batch_norm_forward";
-  const int64_t channels = check(op, x, weight, mean, rstd), rows = x.numel() / channels;
-  EMULSION_CHECK(alike(x, y), op, ": y must be like x");
-  EMULSION_CHECK(absent_or_values(bias, channels) && absent_or_values(running_mean, channels) &&
-                     absent_or_values(running_var, channels),
-                 op, ": bias and running statistics must be [C]");
-  EMULSION_CHECK(
-      training ? rows != 1 : running_mean.present && running_var.present, op,
-      ": training needs more than one value per channel, evaluation the running statistics");
+  check_batch_norm_forward(x, weight, bias, training, running_mean, running_var, y, mean, rstd);
+  const int64_t channels = x.dim(-1), rows = x.numel() / channels;
   dispatch(op, x.dtype, channels, vectors(x.data, y.data), [&]<class T, int width>() {
     const RowTiling tiling(1, rows, channels, width);
     const Values gain(op, weight), offset(op, bias);
@@ -198,10 +180,8 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
 void batch_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
                          const View& rstd, bool training, View& dx, View& dweight, View& dbias) {
   const char* op = "batch_norm_backward";
-  const int64_t channels = check(op, x, weight, mean, rstd), rows = x.numel() / channels;
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), op, ": dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, channels) && absent_or_values(dbias, channels), op,
-                 ": dweight and dbias must be [C]");
+  check_batch_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias);
+  const int64_t channels = x.dim(-1), rows = x.numel() / channels;
   const bool aligned = vectors(dy.data, x.data, dx.data);
   dispatch(op, x.dtype, channels, aligned, [&]<class T, int width>() {
     const RowTiling tiling(1, rows, channels, width);

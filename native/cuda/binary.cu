@@ -93,11 +93,6 @@ __global__ void where_kernel(const bool* condition, const T* a, const T* b, T* y
   }
 }
 
-void check_binary(const char* op, const View& a, const View& b, const View& y) {
-  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op,
-                 ": operands must have the same dtype");
-}
-
 // Whether packs of `width` elements never cross the inner axis and always begin at a border of 16
 // bytes.
 template <int operands, class... Pointers>
@@ -150,10 +145,7 @@ void dispatch_comparable(DType dtype, const char* op, Body&& body) {
 }  // namespace
 
 void accumulate(View& into, const View& add) {
-  EMULSION_CHECK(into && add && into.dtype == add.dtype && into.shape == add.shape,
-                 "accumulate: into ", dtype_name(into.dtype), ' ', into.shape, " and add ",
-                 dtype_name(add.dtype), ' ', add.shape, " must have the same shape and dtype");
-  EMULSION_CHECK(into.dtype != DType::boolean, "accumulate: bool has no addition");
+  check_accumulate(into, add);
   dispatch_numeric(into.dtype, "accumulate",
                    [&]<class T>() { combine<Add, T>("accumulate", into, add, into); });
 }
@@ -170,17 +162,14 @@ void accumulate(View& into, const View& add) {
   }
 #define EMULSION_DEFINE_COMPARE(name, symbol)                                            \
   void name##_forward(const View& a, const View& b, View& y) {                           \
-    EMULSION_CHECK(a&& b&& y&& a.dtype == b.dtype && y.dtype == DType::boolean, #name,   \
-                   ": operands must have the same dtype and the result must be bool");   \
+    check_compare(#name, a, b, y);                                                       \
     dispatch_comparable(a.dtype, #name,                                                  \
                         [&]<class T>() { relate<Relation_##name, T>(#name, a, b, y); }); \
   }
-#define EMULSION_DEFINE_LOGICAL(name, symbol)                                            \
-  void name##_forward(const View& a, const View& b, View& y) {                           \
-    EMULSION_CHECK(a&& b&& y&& a.dtype == DType::boolean && b.dtype == DType::boolean && \
-                       y.dtype == DType::boolean,                                        \
-                   #name, ": operands and result must be bool");                         \
-    relate<Relation_##name, bool>(#name, a, b, y);                                       \
+#define EMULSION_DEFINE_LOGICAL(name, symbol)                  \
+  void name##_forward(const View& a, const View& b, View& y) { \
+    check_logical(#name, a, b, y);                             \
+    relate<Relation_##name, bool>(#name, a, b, y);             \
   }
 
 EMULSION_BINARY_FLOATING(EMULSION_DEFINE_FLOATING)
@@ -189,9 +178,7 @@ EMULSION_COMPARE(EMULSION_DEFINE_COMPARE)
 EMULSION_LOGICAL(EMULSION_DEFINE_LOGICAL)
 
 void where_forward(const View& condition, const View& a, const View& b, View& y) {
-  EMULSION_CHECK(condition && condition.dtype == DType::boolean,
-                 "where: the condition must be bool");
-  check_binary("where", a, b, y);
+  check_where(condition, a, b, y);
   const Walk<3> walk(BroadcastPlan<3>("where", y.shape, {&condition, &a, &b}), 1);
   dispatch_width(y.dtype, [&]<class T>() {
     launch("where", where_kernel<T>, stream_grid(walk.packs), condition.as<bool>(), a.as<T>(),

@@ -52,16 +52,13 @@ void fill(double value, View& y) {
 }
 
 void copy(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ",
-                 dtype_name(x.dtype), ' ', x.shape, " and y ", dtype_name(y.dtype), ' ', y.shape,
-                 " must have the same dtype and element count");
+  check_copy(x, y);
   if (x.bytes() % 16 == 0 && vectors(x.data, y.data)) return copy_as<uint4>(x, y);
   dispatch_width(x.dtype, [&]<class T>() { copy_as<T>(x, y); });
 }
 
 void cast(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.numel() == y.numel(), "cast: x ", x.shape, " and y ", y.shape,
-                 " must have the same element count");
+  check_cast(x, y);
   if (x.dtype == y.dtype) return copy(x, y);
   dispatch_all(x.dtype, [&]<class From>() {
     dispatch_all(y.dtype, [&]<class To>() {

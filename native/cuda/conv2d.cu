@@ -33,12 +33,6 @@ __global__ void transpose_filters(const T* from, T* to, int rows, int columns) {
       to[base + static_cast<int64_t>(column + y) * rows + row + x] = tile[x][y];
 }
 
-void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
-  EMULSION_CHECK(!tensor || (tensor.shape == shape && tensor.dtype == dtype),
-                 "conv2d_forward: ", name, " must be ", dtype_name(dtype), " ", shape, ", got ",
-                 dtype_name(tensor.dtype), " ", tensor.shape);
-}
-
 // Whether groups of so many channels can be read and written four channels at a time.
 template <class T, class... Pointers>
 bool quads(int64_t channels, const Pointers*... pointers) {
@@ -66,11 +60,8 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
                     const Shape& dilation, int64_t groups, bool silu, View& y,
                     View& preactivation) {
   const char* const op = "conv2d_forward";
-  const ConvGeometry g = conv_geometry(op, x, weight, y, stride, padding, dilation, groups);
-  check_like(bias, Shape{g.K}, x.dtype, "bias");
-  check_like(channel_add, Shape{g.N, g.K}, x.dtype, "channel_add");
-  check_like(residual, y.shape, x.dtype, "residual");
-  check_like(preactivation, y.shape, x.dtype, "preactivation");
+  const ConvGeometry g = countable_geometry(op, x, weight, y, stride, padding, dilation, groups);
+  check_conv_finish(g, bias, channel_add, residual, y, preactivation);
   if (y.numel() == 0) return;
   dispatch_float(x.dtype, op, [&]<class T>() {
     const ConvFinish<T> finish{data<T>(bias),
@@ -89,7 +80,7 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
 void conv2d_backward_input(const View& dy, const View& weight, const Shape& stride,
                            const Shape& padding, const Shape& dilation, int64_t groups, View& dx) {
   const char* const op = "conv2d_backward_input";
-  const ConvGeometry g = conv_geometry(op, dx, weight, dy, stride, padding, dilation, groups);
+  const ConvGeometry g = countable_geometry(op, dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_float(dx.dtype, op, [&]<class T>() {
     if (dy.numel() == 0) {

@@ -1,4 +1,4 @@
-// What the three passes of a convolution share: its sizes, checked once; the walk over images that
+// What the three passes of a convolution share: the sizes they can count; the walk over images that
 // the forward pass and the gradient of the input both are; what happens to a finished sum.
 //
 // A walk visits the pixels of a grid. Pixel (n, y, x) sums, over taps (i, j) and channels c,
@@ -14,66 +14,15 @@
 #include "cuda/activation.cuh"
 #include "cuda/device.cuh"
 #include "cuda/host.h"
+#include "ops/conv2d.h"
 
 namespace emulsion::cuda {
 
-struct ConvGeometry {
-  int64_t N, H, W, C, K, R, S, P, Q;
-  int64_t stride_h, stride_w, top, left, dilation_h, dilation_w;
-  int64_t groups, group_C, group_K;
-
-  int64_t taps() const { return R * S; }
-};
-
-// Throws unless the three shapes and the options make one convolution.
-inline ConvGeometry conv_geometry(const char* op, const View& x, const View& weight, const View& y,
-                                  const Shape& stride, const Shape& padding, const Shape& dilation,
-                                  int64_t groups) {
-  EMULSION_CHECK(x && weight && y, op, ": images and weight must be given");
-  EMULSION_CHECK(x.rank() == 4 && weight.rank() == 4 && y.rank() == 4, op,
-                 ": images and weight have four axes");
-  EMULSION_CHECK(x.dtype == weight.dtype && x.dtype == y.dtype, op,
-                 ": all tensors must have one dtype");
-  EMULSION_CHECK(stride.rank() == 2 && padding.rank() == 4 && dilation.rank() == 2, op,
-                 ": stride and dilation have two entries, padding four");
-  constexpr int64_t limit = int64_t{1} << 24;
-  for (int i = 0; i < 2; ++i)
-    EMULSION_CHECK(stride[i] >= 1 && stride[i] < limit && dilation[i] >= 1 && dilation[i] < limit,
-                   op, ": stride and dilation must be positive");
-  for (int64_t pad : padding)
-    EMULSION_CHECK(pad >= 0 && pad < limit, op, ": padding must not be negative");
-  const ConvGeometry g{x.dim(0),
-                       x.dim(1),
-                       x.dim(2),
-                       x.dim(3),
-                       weight.dim(0),
-                       weight.dim(1),
-                       weight.dim(2),
-                       y.dim(1),
-                       y.dim(2),
-                       stride[0],
-                       stride[1],
-                       padding[0],
-                       padding[2],
-                       dilation[0],
-                       dilation[1],
-                       groups,
-                       groups > 0 ? x.dim(3) / groups : 0,
-                       groups > 0 ? weight.dim(0) / groups : 0};
-  EMULSION_CHECK(groups >= 1 && g.C == g.group_C * groups && g.K == g.group_K * groups, op,
-                 ": groups (", groups, ") must divide the channels ", g.C, " and ", g.K);
-  EMULSION_CHECK(weight.dim(3) == g.group_C && y.dim(0) == g.N && y.dim(3) == g.K && g.taps() > 0,
-                 op, ": images ", x.shape, " and ", y.shape, " do not fit weight ", weight.shape,
-                 " in ", groups, " groups");
-  const auto extent = [](int64_t size, int64_t pads, int64_t dilation, int64_t kernel,
-                         int64_t stride) {
-    const int64_t free = size + pads - dilation * (kernel - 1) - 1;
-    return free < 0 ? 0 : free / stride + 1;
-  };
-  EMULSION_CHECK(g.P == extent(g.H, padding[0] + padding[1], g.dilation_h, g.R, g.stride_h) &&
-                     g.Q == extent(g.W, padding[2] + padding[3], g.dilation_w, g.S, g.stride_w),
-                 op, ": ", x.shape, " with weight ", weight.shape, " does not give ", y.shape);
-  // Kernels count in 32 bits: pixels and channels; within one filter also the elements of 64 rows.
+// Kernels count in 32 bits: pixels and channels; within one filter also the elements of 64 rows.
+inline ConvGeometry countable_geometry(const char* op, const View& x, const View& weight,
+                                       const View& y, const Shape& stride, const Shape& padding,
+                                       const Shape& dilation, int64_t groups) {
+  const ConvGeometry g = conv_geometry(op, x, weight, y, stride, padding, dilation, groups);
   constexpr int64_t most = int64_t{1} << 30, most_deep = int64_t{1} << 26;
   EMULSION_CHECK(g.N * g.H * g.W < most && g.N * g.P * g.Q < most && g.C < most && g.K < most, op,
                  ": images of 2^30 pixels or channels are not supported");

@@ -48,7 +48,7 @@ void conv2d_backward_weight(const View& dy, const View& x, const Shape& stride,
                             const Shape& padding, const Shape& dilation, int64_t groups,
                             View& dweight) {
   const char* const op = "conv2d_backward_weight";
-  const ConvGeometry g = conv_geometry(op, x, dweight, dy, stride, padding, dilation, groups);
+  const ConvGeometry g = countable_geometry(op, x, dweight, dy, stride, padding, dilation, groups);
   if (dweight.numel() == 0) return;
   dispatch_float(dweight.dtype, op, [&]<class T>() {
     if (dy.numel() == 0) {

@@ -15,8 +15,6 @@
 namespace emulsion::cuda {
 namespace {
 
-enum Reduction : int64_t { none = 0, total = 1, mean = 2 };
-
 constexpr long long nowhere = ~(1ll << 63);
 constexpr int most_bands = 1024;
 
@@ -226,28 +224,7 @@ __global__ void __launch_bounds__(norm_threads)
   }
 }
 
-struct Extents {
-  int64_t rows, classes;
-};
-
-Extents check(const char* op, const View& logits, const View& target, const View& loss,
-              const View& max, const View& sum, int64_t reduction) {
-  EMULSION_CHECK(is_floating(logits.dtype) && logits.rank() >= 1 && logits.dim(-1) > 0, op,
-                 ": logits must be floating [..., C]");
-  const Extents e{logits.shape.product(0, logits.rank() - 1), logits.dim(-1)};
-  EMULSION_CHECK(
-      (target.dtype == DType::int32 || target.dtype == DType::int64) && target.numel() == e.rows,
-      op, ": target must be int32 or int64, one index per row");
-  EMULSION_CHECK(reduction >= none && reduction <= mean, op, ": reduction must be 0, 1 or 2");
-  EMULSION_CHECK(loss.dtype == logits.dtype && loss.numel() == (reduction == none ? e.rows : 1), op,
-                 ": loss must be one value, or one per row, of the dtype of the logits");
-  EMULSION_CHECK(
-      max.dtype == accumulator_dtype(logits.dtype) && max.numel() == e.rows && alike(max, sum), op,
-      ": max and sum must be float32, one value per row");
-  return e;
-}
-
-Targets targets_of(const View& target, const Extents& e, int64_t ignore_index) {
+Targets targets_of(const View& target, const LossExtents& e, int64_t ignore_index) {
   return {target.data, target.dtype == DType::int64, ignore_index, e.classes};
 }
 
@@ -287,10 +264,10 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
                            double label_smoothing, int64_t reduction, View& loss, View& max,
                            View& sum) {
   const char* op = "cross_entropy_forward";
-  const Extents e = check(op, logits, target, loss, max, sum, reduction);
+  const LossExtents e = checked_cross_entropy(op, logits, target, loss, max, sum, reduction);
   const Targets targets = targets_of(target, e, ignore_index);
   dispatch_float(logits.dtype, op, [&]<class T>() {
-    T* losses = reduction == none ? loss.as<T>() : nullptr;
+    T* losses = reduction == LossReduction::none ? loss.as<T>() : nullptr;
     dispatch_rows<T>(e.classes, vectors(logits.data), [&]<int width, int threads>() {
       const int64_t band = band_rows(e.rows, norm_threads / threads);
       const int64_t count = ceil_div(e.rows, band);
@@ -301,7 +278,8 @@ void cross_entropy_forward(const View& logits, const View& target, int64_t ignor
              e.rows, band, static_cast<float>(label_smoothing), losses, max.as<float>(),
              sum.as<float>(), bands);
       launch(op, finish_forward<T>, {dim3(1), dim3(norm_threads)}, bands, static_cast<int>(count),
-             targets, reduction == mean, reduction == none ? nullptr : loss.as<T>(), fault_slot(),
+             targets, reduction == LossReduction::mean,
+             reduction == LossReduction::none ? nullptr : loss.as<T>(), fault_slot(),
              fault_address());
     });
   });
@@ -311,8 +289,8 @@ void cross_entropy_backward(const View& dloss, const View& logits, const View& t
                             const View& max, const View& sum, int64_t ignore_index,
                             double label_smoothing, int64_t reduction, View& dlogits) {
   const char* op = "cross_entropy_backward";
-  const Extents e = check(op, logits, target, dloss, max, sum, reduction);
-  EMULSION_CHECK(alike(logits, dlogits), op, ": dlogits must be like logits");
+  const LossExtents e =
+      checked_cross_entropy_backward(dloss, logits, target, max, sum, reduction, dlogits);
   if (e.rows == 0) return;
   const Targets targets = targets_of(target, e, ignore_index);
   const int64_t band = band_rows(e.rows, int64_t{4} * norm_threads);
@@ -325,9 +303,10 @@ void cross_entropy_backward(const View& dloss, const View& logits, const View& t
     const bool aligned = vectors(logits.data, dlogits.data);
     dispatch_rows<T>(e.classes, aligned, [&]<int width, int threads>() {
       launch(op, backward_kernel<T, width, threads>, stream_grid(e.rows * threads), dloss.as<T>(),
-             reduction == none ? 1 : 0, logits.as<T>(), targets, e.rows, max.as<float>(),
-             sum.as<float>(), static_cast<float>(label_smoothing), bands, static_cast<int>(count),
-             reduction == mean, dlogits.as<T>(), fault_slot(), fault_address());
+             reduction == LossReduction::none ? 1 : 0, logits.as<T>(), targets, e.rows,
+             max.as<float>(), sum.as<float>(), static_cast<float>(label_smoothing), bands,
+             static_cast<int>(count), reduction == LossReduction::mean, dlogits.as<T>(),
+             fault_slot(), fault_address());
     });
   });
 }

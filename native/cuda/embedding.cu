@@ -7,32 +7,16 @@
 #include "cuda/slices.h"
 
 namespace emulsion::cuda {
-namespace {
-
-void check(const View& table, const View& ids, const View& rows) {
-  EMULSION_CHECK(table && ids && rows, "embedding: table, ids and rows are required");
-  EMULSION_CHECK(table.rank() == 2, "embedding: the table must be [V, D], got ", table.shape);
-  EMULSION_CHECK(ids.dtype == DType::int32 || ids.dtype == DType::int64,
-                 "embedding: ids must be int32 or int64, got ", dtype_name(ids.dtype));
-  EMULSION_CHECK(rows.dtype == table.dtype, "embedding: table and rows must have one dtype");
-  EMULSION_CHECK(ids.rank() + 1 == rows.rank() && rows.dim(-1) == table.dim(1),
-                 "embedding: rows must be ids' shape and D, got ", rows.shape, " for ids ",
-                 ids.shape);
-  for (int i = 0; i < ids.rank(); ++i)
-    EMULSION_CHECK(rows.dim(i) == ids.dim(i), "embedding: rows ", rows.shape, " for ids ",
-                   ids.shape);
-  check_indices("embedding", ids, table.dim(0));
-}
-
-}  // namespace
 
 void embedding_forward(const View& weight, const View& ids, View& y) {
-  check(weight, ids, y);
+  check_embedding(weight, ids, y);
+  check_indices("embedding", ids, weight.dim(0));
   select_slices("embedding", weight, ids, 1, weight.dim(0), weight.dim(1), y);
 }
 
 void embedding_backward(const View& dy, const View& ids, View& dweight) {
-  check(dweight, ids, dy);
+  check_embedding(dweight, ids, dy);
+  check_indices("embedding", ids, dweight.dim(0));
   add_slices("embedding", View{}, ids, dy, 1, dweight.dim(0), dweight.dim(1), dweight);
 }
 

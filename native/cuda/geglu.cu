@@ -72,23 +72,10 @@ void for_slabs(int64_t rows, int64_t C, bool aligned, Body&& body) {
     with.template operator()<1>();
 }
 
-int64_t check_halves(const View& x, const View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.rank() > 0 && x.rank() == y.rank(),
-                 "geglu: ", x.shape, " and ", y.shape, " must have one dtype and rank");
-  for (int i = 0; i + 1 < x.rank(); ++i)
-    EMULSION_CHECK(x.dim(i) == y.dim(i), "geglu: ", x.shape, " and ", y.shape,
-                   " differ before the last axis");
-  EMULSION_CHECK(x.dim(-1) == 2 * y.dim(-1), "geglu: the last axis of ", y.shape,
-                 " must be half of that of ", x.shape);
-  return x.shape.product(0, x.rank() - 1);
-}
-
 }  // namespace
 
 void geglu_forward(const View& x, const View& residual, View& y) {
-  const int64_t rows = check_halves(x, y), C = y.dim(-1);
-  EMULSION_CHECK(!residual || (residual.shape == y.shape && residual.dtype == y.dtype),
-                 "geglu: residual ", residual.shape, " must be like y ", y.shape);
+  const int64_t rows = checked_geglu_forward(x, residual, y), C = y.dim(-1);
   if (y.numel() == 0) return;
   dispatch_float(x.dtype, "geglu", [&]<class T>() {
     const T* const add = residual ? residual.as<T>() : nullptr;
@@ -102,9 +89,7 @@ void geglu_forward(const View& x, const View& residual, View& y) {
 }
 
 void geglu_backward(const View& x, const View& dy, View& dx) {
-  const int64_t rows = check_halves(x, dy), C = dy.dim(-1);
-  check_halves(dx, dy);
-  EMULSION_CHECK(dx.shape == x.shape, "geglu: dx ", dx.shape, " must have x's shape ", x.shape);
+  const int64_t rows = checked_geglu_backward(x, dy, dx), C = dy.dim(-1);
   if (dy.numel() == 0) return;
   dispatch_float(x.dtype, "geglu", [&]<class T>() {
     for_slabs<T>(rows, C, vectors(x.data, dy.data, dx.data),

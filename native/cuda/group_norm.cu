@@ -116,23 +116,6 @@ __global__ void __launch_bounds__(norm_threads)
   }
 }
 
-GroupExtents check(const char* op, const View& x, const View& weight, const View& bias,
-                   const View& scale, const View& shift, const View& mean, const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2, op, ": x must be floating [N, ..., C]");
-  EMULSION_CHECK(mean.rank() == 2 && mean.dim(0) == x.dim(0) && alike(mean, rstd), op,
-                 ": mean and rstd must be [N, groups]");
-  EMULSION_CHECK(mean.dtype == accumulator_dtype(x.dtype), op, ": mean and rstd must be float32");
-  const GroupExtents e{x.dim(0), x.shape.product(1, x.rank() - 1), x.dim(-1), mean.dim(1)};
-  EMULSION_CHECK(e.channels > 0 && e.groups > 0 && e.channels % e.groups == 0, op,
-                 ": channels must be divisible by groups");
-  EMULSION_CHECK(absent_or_values(weight, e.channels) && absent_or_values(bias, e.channels), op,
-                 ": weight and bias must be [C]");
-  EMULSION_CHECK(scale.present == shift.present && absent_or_values(scale, e.images * e.channels) &&
-                     absent_or_values(shift, e.images * e.channels),
-                 op, ": scale and shift must both be [N, C]");
-  return e;
-}
-
 GroupAffine affine_of(const char* op, const GroupExtents& e, const View& weight, const View& bias,
                       const View& scale, const View& shift, const View& mean, const View& rstd) {
   return {Values(op, weight),          Values(op, bias), Values(op, scale),
@@ -153,7 +136,7 @@ void forward(const char* op, const GroupExtents& e, const View& x, const GroupAf
            eps, y.as<T>(), mean.as<float>(), rstd.as<float>());
     return;
   }
-  const RowTiling tiling(e.images, e.rows, e.channels, width);
+  const RowTiling tiling(e.images, e.pixels, e.channels, width);
   const int64_t partials = e.images * tiling.chunks * e.channels;
   const Workspace means(4 * partials), squares(4 * partials);
   const Workspace coefficients(4 * 3 * e.images * e.channels);
@@ -175,7 +158,7 @@ void backward(const char* op, const GroupExtents& e, const View& dy, const View&
            x.as<T>(), residence, affine, gradients, result);
     return;
   }
-  const RowTiling tiling(e.images, e.rows, e.channels, width);
+  const RowTiling tiling(e.images, e.pixels, e.channels, width);
   const Workspace sums(4 * 2 * e.images * tiling.chunks * e.channels);
   const Workspace coefficients(4 * 5 * e.images * e.channels);
   launch(op, gradient_sums<T, width, silu, GroupAffine>,
@@ -213,8 +196,7 @@ void dispatch(const char* op, DType dtype, int64_t channels, bool aligned, bool 
 void group_norm_forward(const View& x, const View& weight, const View& bias, const View& scale,
                         const View& shift, double eps, bool silu, View& y, View& mean, View& rstd) {
   const char* op = "group_norm_forward";
-  const GroupExtents e = check(op, x, weight, bias, scale, shift, mean, rstd);
-  EMULSION_CHECK(alike(x, y), op, ": y must be like x");
+  const GroupExtents e = checked_group_norm_forward(x, weight, bias, scale, shift, y, mean, rstd);
   dispatch(op, x.dtype, e.channels, vectors(x.data, y.data), silu,
            [&]<class T, int width, bool activated>() {
              const auto affine = affine_of(op, e, weight, bias, scale, shift, mean, rstd);
@@ -227,13 +209,8 @@ void group_norm_backward(const View& dy, const View& x, const View& weight, cons
                          bool silu, View& dx, View& dweight, View& dbias, View& dscale,
                          View& dshift) {
   const char* op = "group_norm_backward";
-  const GroupExtents e = check(op, x, weight, bias, scale, shift, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), op, ": dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels), op,
-                 ": dweight and dbias must be [C]");
-  EMULSION_CHECK(absent_or_values(dscale, e.images * e.channels) &&
-                     absent_or_values(dshift, e.images * e.channels),
-                 op, ": dscale and dshift must be [N, C]");
+  const GroupExtents e = checked_group_norm_backward(dy, x, weight, bias, scale, shift, mean, rstd,
+                                                     dx, dweight, dbias, dscale, dshift);
   const bool aligned = vectors(dy.data, x.data, dx.data);
   dispatch(op, x.dtype, e.channels, aligned, silu, [&]<class T, int width, bool activated>() {
     const auto affine = affine_of(op, e, weight, bias, scale, shift, mean, rstd);

@@ -8,13 +8,9 @@
 #pragma once
 
 #include "cuda/norm_rows.cuh"
+#include "ops/group_norm.h"
 
 namespace emulsion::cuda {
-
-struct GroupExtents {
-  int64_t images, rows, channels, groups;
-  int64_t group_channels() const { return channels / groups; }
-};
 
 // The maps of group norm as kernels see them: v = x̂·weight·factor + bias·factor + shift.
 struct GroupAffine {
@@ -71,7 +67,7 @@ struct Residence {
   // operands: tensors of `size`-byte elements that are held.
   Residence(const GroupExtents& e, int width, int64_t size, int operands)
       : images(e.images),
-        rows(e.rows),
+        rows(e.pixels),
         channels(e.channels),
         width(width),
         group_channels(static_cast<int>(e.group_channels())) {

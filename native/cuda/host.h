@@ -86,16 +86,20 @@ bool vectors(const Pointers*... pointers) {
   return (is_aligned(pointers, 16) && ...);
 }
 
-// Calls body.template operator()<T>() with the C++ type of a floating dtype. float64 is the CPU
-// engine's alone.
+// float64 is the CPU engine's alone.
+inline void refuse_float64(const char* op, DType dtype) {
+  if (dtype == DType::float64)
+    fail(ErrorCode::unsupported, op, ": float64 tensors live on the CPU; cast to float32 first");
+}
+
+// Calls body.template operator()<T>() with the C++ type of a floating dtype.
 template <class Body>
 void dispatch_float(DType dtype, const char* op, Body&& body) {
+  refuse_float64(op, dtype);
   switch (dtype) {
     case DType::float32: return body.template operator()<float>();
     case DType::bfloat16: return body.template operator()<bfloat16>();
     case DType::float16: return body.template operator()<float16>();
-    case DType::float64:
-      fail(ErrorCode::unsupported, op, ": float64 tensors live on the CPU; cast to float32 first");
     default:
       fail(ErrorCode::invalid_argument, op, ": expected a floating dtype, got ", dtype_name(dtype));
   }

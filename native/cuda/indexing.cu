@@ -16,34 +16,6 @@
 namespace emulsion::cuda {
 namespace {
 
-int checked_axis(const View& x, int64_t axis, const char* op) {
-  EMULSION_CHECK(x.present && axis >= 0 && axis < x.rank(), op, ": axis ", axis,
-                 " is not an axis of ", x.shape);
-  return static_cast<int>(axis);
-}
-
-void check_ids(const View& ids, const char* op) {
-  EMULSION_CHECK(ids.present && (ids.dtype == DType::int32 || ids.dtype == DType::int64), op,
-                 ": indices must be int32 or int64, got ", dtype_name(ids.dtype));
-}
-
-// index and x agree in rank; index fits into x on every axis but `axis`.
-void check_lines(const View& x, const View& index, int axis, const char* op) {
-  check_ids(index, op);
-  EMULSION_CHECK(index.rank() == x.rank(), op, ": index ", index.shape, " and ", x.shape,
-                 " must have one rank");
-  for (int k = 0; k < x.rank(); ++k)
-    EMULSION_CHECK(k == axis || index.dim(k) <= x.dim(k), op, ": index ", index.shape,
-                   " is larger than ", x.shape, " on axis ", k);
-}
-
-void check_sum(const View& x, const View& src, const View& y, const char* op) {
-  EMULSION_CHECK(src.present && y.present && src.dtype == y.dtype, op,
-                 ": src and y must have one dtype");
-  EMULSION_CHECK(!x.present || (x.dtype == y.dtype && x.shape == y.shape), op, ": x ", x.shape,
-                 " must match y ", y.shape);
-}
-
 // In elements, of a dense tensor.
 Shape strides_of(const Shape& shape) {
   Shape strides = shape;
@@ -232,10 +204,7 @@ void write_one_hot(const View& ids, T one, View& y) {
 }  // namespace
 
 void gather_forward(const View& x, const View& index, int64_t axis, View& y) {
-  const int along = checked_axis(x, axis, "gather");
-  check_lines(x, index, along, "gather");
-  EMULSION_CHECK(y.present && y.dtype == x.dtype && y.shape == index.shape, "gather: y must be ",
-                 index.shape);
+  const int along = checked_gather(x, index, axis, y);
   check_indices("gather", index, x.dim(along));
   if (y.numel() == 0) return;
   const Shape strides = strides_of(x.shape);
@@ -253,11 +222,7 @@ void gather_forward(const View& x, const View& index, int64_t axis, View& y) {
 }
 
 void scatter_add_forward(const View& x, const View& index, const View& src, int64_t axis, View& y) {
-  const int along = checked_axis(y, axis, "scatter_add");
-  check_sum(x, src, y, "scatter_add");
-  check_lines(y, index, along, "scatter_add");
-  EMULSION_CHECK(src.shape == index.shape, "scatter_add: src ", src.shape, " and index ",
-                 index.shape, " differ");
+  const int along = checked_scatter_add(x, index, src, axis, y);
   check_indices("scatter_add", index, y.dim(along));
   if (y.numel() == 0) return;
   const int64_t size = y.numel();
@@ -276,37 +241,21 @@ void scatter_add_forward(const View& x, const View& index, const View& src, int6
 }
 
 void index_select_forward(const View& x, const View& ids, int64_t axis, View& y) {
-  const int along = checked_axis(x, axis, "index_select");
-  check_ids(ids, "index_select");
-  EMULSION_CHECK(ids.rank() == 1 && y.present && y.dtype == x.dtype && y.rank() == x.rank(),
-                 "index_select: ids must have rank 1 and y the rank and dtype of x");
-  for (int k = 0; k < x.rank(); ++k)
-    EMULSION_CHECK(y.dim(k) == (k == along ? ids.dim(0) : x.dim(k)), "index_select: y ", y.shape,
-                   " does not fit x ", x.shape);
+  const int along = checked_index_select(x, ids, axis, y);
   check_indices("index_select", ids, x.dim(along));
   select_slices("index_select", x, ids, x.shape.product(0, along), x.dim(along),
                 x.shape.product(along + 1, x.rank()), y);
 }
 
 void index_add_forward(const View& x, const View& ids, const View& src, int64_t axis, View& y) {
-  const int along = checked_axis(y, axis, "index_add");
-  check_sum(x, src, y, "index_add");
-  check_ids(ids, "index_add");
-  EMULSION_CHECK(ids.rank() == 1 && src.rank() == y.rank(),
-                 "index_add: ids must have rank 1, src the rank of y");
-  for (int k = 0; k < y.rank(); ++k)
-    EMULSION_CHECK(src.dim(k) == (k == along ? ids.dim(0) : y.dim(k)), "index_add: src ", src.shape,
-                   " does not fit y ", y.shape);
+  const int along = checked_index_add(x, ids, src, axis, y);
   check_indices("index_add", ids, y.dim(along));
   add_slices("index_add", x, ids, src, y.shape.product(0, along), y.dim(along),
              y.shape.product(along + 1, y.rank()), y);
 }
 
 void one_hot_forward(const View& ids, View& y) {
-  check_ids(ids, "one_hot");
-  EMULSION_CHECK(
-      y.present && y.rank() == ids.rank() + 1 && y.shape.product(0, ids.rank()) == ids.numel(),
-      "one_hot: y ", y.shape, " must be ids ", ids.shape, " and the classes");
+  check_one_hot(ids, y);
   check_indices("one_hot", ids, y.dim(-1));
   if (y.numel() == 0) return;
   unsigned long long pattern = 0;

@@ -275,22 +275,6 @@ __global__ void __launch_bounds__(norm_threads)
   partials[(int64_t{2} * blockIdx.x + 1) * channels + c] = dbias;
 }
 
-struct Extents {
-  int64_t rows, channels;
-};
-
-Extents check(const char* op, const View& x, const View& weight, const View& mean,
-              const View& rstd) {
-  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 1 && x.dim(-1) > 0, op,
-                 ": x must be floating [..., C]");
-  const Extents e{x.shape.product(0, x.rank() - 1), x.dim(-1)};
-  EMULSION_CHECK(absent_or_values(weight, e.channels), op, ": weight must be [C]");
-  EMULSION_CHECK(
-      mean.dtype == accumulator_dtype(x.dtype) && mean.numel() == e.rows && alike(mean, rstd), op,
-      ": mean and rstd must be float32, one value per row");
-  return e;
-}
-
 Grid long_grid(int64_t rows) { return {dim3(static_cast<unsigned>(rows)), dim3(norm_threads)}; }
 
 // Rows of a band: a multiple of `step`, and a partial row no more than a sixth of what the band
@@ -305,9 +289,7 @@ int64_t band_rows(int64_t rows, int64_t step) {
 void layer_norm_forward(const View& x, const View& weight, const View& bias, double eps, View& y,
                         View& mean, View& rstd) {
   const char* op = "layer_norm_forward";
-  const Extents e = check(op, x, weight, mean, rstd);
-  EMULSION_CHECK(alike(x, y), op, ": y must be like x");
-  EMULSION_CHECK(absent_or_values(bias, e.channels), op, ": bias must be [C]");
+  const LayerExtents e = checked_layer_norm_forward(x, weight, bias, y, mean, rstd);
   dispatch_float(x.dtype, op, [&]<class T>() {
     const Affine affine{Values(op, weight), Values(op, bias)};
     const auto epsilon = static_cast<float>(eps);
@@ -330,10 +312,7 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
 void layer_norm_backward(const View& dy, const View& x, const View& weight, const View& mean,
                          const View& rstd, View& dx, View& dweight, View& dbias) {
   const char* op = "layer_norm_backward";
-  const Extents e = check(op, x, weight, mean, rstd);
-  EMULSION_CHECK(alike(x, dy) && (!dx || alike(x, dx)), op, ": dy and dx must be like x");
-  EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels), op,
-                 ": dweight and dbias must be [C]");
+  const LayerExtents e = checked_layer_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias);
   dispatch_float(x.dtype, op, [&]<class T>() {
     const Values gain(op, weight), first(op, dweight), second(op, dbias);
     T* result = dx ? dx.as<T>() : nullptr;

@@ -327,21 +327,9 @@ void concat_units(const Views& xs, int64_t rows, int64_t y_row, int64_t largest,
 }  // namespace
 
 void strided_copy(const View& x, const Shape& strides, int64_t offset, View& y) {
-  EMULSION_CHECK(x.present && y.present, "strided_copy: x and y are required");
-  EMULSION_CHECK(x.dtype == y.dtype, "strided_copy: x is ", dtype_name(x.dtype), ", y is ",
-                 dtype_name(y.dtype));
-  EMULSION_CHECK(strides.rank() == y.rank(), "strided_copy: strides ", strides, " do not fit y ",
-                 y.shape);
+  check_strided_copy(x, strides, offset, y);
   if (y.numel() == 0) return;
-  // Products fit __int128 whatever JavaScript passed as strides.
-  __int128 lowest = offset, highest = offset;
   Axes axes;
-  for (int k = 0; k < y.rank(); ++k) {
-    const __int128 reach = static_cast<__int128>(y.dim(k) - 1) * strides[k];
-    (reach < 0 ? lowest : highest) += reach;
-  }
-  EMULSION_CHECK(lowest >= 0 && highest < x.numel(), "strided_copy: strides ", strides,
-                 " and offset ", offset, " lead outside x of shape ", x.shape);
   for (int k = 0; k < y.rank(); ++k) axes.add(y.dim(k), strides[k]);
   const int64_t bytes = dtype_size(x.dtype);
   const int last = axes.rank - 1;
@@ -358,21 +346,9 @@ void strided_copy(const View& x, const Shape& strides, int64_t offset, View& y) 
 }
 
 void concat(const Views& xs, int64_t axis, View& y) {
-  EMULSION_CHECK(y.present && axis >= 0 && axis < y.rank(), "concat: axis ", axis,
-                 " is not an axis of ", y.shape);
-  int64_t extent = 0;
-  for (const View& x : xs) {
-    EMULSION_CHECK(x.present && x.dtype == y.dtype && x.rank() == y.rank(),
-                   "concat: inputs must match y in dtype and rank");
-    for (int k = 0; k < y.rank(); ++k)
-      EMULSION_CHECK(k == axis || x.dim(k) == y.dim(k), "concat: ", x.shape, " does not fit into ",
-                     y.shape);
-    extent += x.dim(static_cast<int>(axis));
-  }
-  EMULSION_CHECK(extent == y.dim(static_cast<int>(axis)), "concat: extents add up to ", extent,
-                 ", y is ", y.shape);
+  const int along = checked_concat(xs, axis, y);
   if (y.numel() == 0) return;
-  const int64_t rows = y.shape.product(0, static_cast<int>(axis)), y_row = y.bytes() / rows;
+  const int64_t rows = y.shape.product(0, along), y_row = y.bytes() / rows;
   int64_t unit = widest_unit({address(y.data), y_row}), largest = 0;
   for (const View& x : xs) {
     if (x.bytes() == 0) continue;

@@ -189,36 +189,12 @@ __global__ void activation_kernel(const T* dy, const T* x, T* dx, int64_t count,
   }
 }
 
-Shape with_last(const Shape& shape, int64_t extent) {
-  Shape result = shape;
-  result[shape.rank() - 1] = extent;
-  return result;
-}
-
-void check_like(const View& tensor, const Shape& shape, DType dtype, const char* name) {
-  EMULSION_CHECK(tensor.shape == shape && tensor.dtype == dtype, "linear: ", name, " must be ",
-                 dtype_name(dtype), " ", shape, ", got ", dtype_name(tensor.dtype), " ",
-                 tensor.shape);
-}
-
 }  // namespace
 
 void linear_forward(const View& x, const View& weight, const View& bias, const View& residual,
                     int64_t activation, View& y, View& preactivation) {
-  EMULSION_CHECK(x && weight && y, "linear_forward: x, weight and y must be given");
-  EMULSION_CHECK(
-      x.rank() >= 1 && weight.rank() == 2 && weight.dtype == x.dtype && x.dim(-1) == weight.dim(1),
-      "linear_forward: x ", x.shape, " does not fit weight ", weight.shape);
-  EMULSION_CHECK(activation >= 0 && activation <= 3, "linear_forward: no activation ", activation);
-  const Activation act = static_cast<Activation>(activation);
+  const Activation act = checked_linear(x, weight, bias, residual, activation, y, preactivation);
   const int64_t K = weight.dim(0), columns = act == Activation::geglu ? K / 2 : K;
-  EMULSION_CHECK(
-      act != Activation::geglu || (K % 2 == 0 && preactivation),
-      "linear_forward: geglu needs an even number of outputs and room for the preactivation");
-  check_like(y, with_last(x.shape, columns), x.dtype, "y");
-  if (bias) check_like(bias, Shape{K}, x.dtype, "bias");
-  if (residual) check_like(residual, y.shape, x.dtype, "residual");
-  if (preactivation) check_like(preactivation, with_last(x.shape, K), x.dtype, "preactivation");
   if (y.numel() == 0) return;
   dispatch_float(x.dtype, "linear_forward", [&]<class T>() {
     const auto of = [](const View& view) { return view ? view.as<T>() : nullptr; };
@@ -236,16 +212,7 @@ void linear_forward(const View& x, const View& weight, const View& bias, const V
 }
 
 void activation_backward(const View& dy, const View& x, int64_t activation, View& dx) {
-  EMULSION_CHECK(dy && x && dx && dx.rank() >= 1,
-                 "activation_backward: dy, x and dx must be given");
-  EMULSION_CHECK(activation >= 1 && activation <= 3, "activation_backward: no activation ",
-                 activation);
-  const Activation act = static_cast<Activation>(activation);
-  EMULSION_CHECK(act != Activation::geglu || dx.dim(-1) % 2 == 0,
-                 "activation_backward: geglu needs an even last axis");
-  check_like(x, dx.shape, dx.dtype, "x");
-  check_like(dy, act == Activation::geglu ? with_last(dx.shape, dx.dim(-1) / 2) : dx.shape,
-             dx.dtype, "dy");
+  const Activation act = checked_activation_backward(dy, x, activation, dx);
   if (dx.numel() == 0) return;
   if (act == Activation::geglu) return geglu_backward(x, dy, dx);
   dispatch_float(dx.dtype, "activation_backward", [&]<class T>() {

@@ -16,7 +16,6 @@
 namespace emulsion::cuda {
 namespace {
 
-constexpr int64_t max_iterations = 100;
 constexpr int64_t batch_elements = int64_t{1} << 24;
 constexpr int64_t most_matrices = 1 << 15;  // along the grid's y
 
@@ -218,13 +217,8 @@ void muon_step(const Views& params, const Views& grads, const Views& buffers, co
                const View& grad_scale, double lr, double momentum, double weight_decay,
                bool nesterov, double a, double b, double c, double eps, int64_t iterations,
                bool match_rms) {
-  check_grads("muon_step", params, grads, masters, grad_scale);
-  check_state("muon_step", "momentum buffers", params, buffers);
-  EMULSION_CHECK(iterations >= 0 && iterations <= max_iterations,
-                 "muon_step: iterations must be 0 to ", max_iterations, ", got ", iterations);
-  for (const View& param : params)
-    EMULSION_CHECK(param.rank() >= 2, "muon_step: a parameter needs two axes or more, got ",
-                   param.shape);
+  refuse_float64("muon_step", params);
+  check_muon(params, grads, buffers, masters, grad_scale, iterations);
   const Constants constants{lr,
                             momentum,
                             weight_decay,

@@ -1,5 +1,5 @@
-// What the normalisations, softmax and cross-entropy share: the checks of their tensors, parameters
-// of any dtype, exponentials, and the ordered sum of partial rows.
+// What the normalisations, softmax and cross-entropy share: parameters of any dtype, exponentials,
+// and the ordered sum of partial rows.
 #pragma once
 
 #include "cuda/device.cuh"
@@ -8,17 +8,6 @@
 namespace emulsion::cuda {
 
 constexpr int norm_threads = 256;
-
-inline DType accumulator_dtype(DType dtype) {
-  return dtype == DType::float64 ? DType::float64 : DType::float32;
-}
-
-inline bool alike(const View& a, const View& b) { return a.dtype == b.dtype && a.shape == b.shape; }
-
-// An absent tensor, or a floating one of that many values.
-inline bool absent_or_values(const View& view, int64_t count) {
-  return !view || (is_floating(view.dtype) && view.numel() == count);
-}
 
 // Parameters or their gradients as kernels see them: a dtype that is known at the launch only, null
 // where absent.

@@ -180,9 +180,8 @@ void adam_step(const Views& params, const Views& grads, const Views& moments1,
                const Views& moments2, const Views& masters, const View& grad_scale, double lr,
                double beta1, double beta2, double eps, double weight_decay, bool decoupled,
                double bias1, double bias2) {
-  check_grads("adam_step", params, grads, masters, grad_scale);
-  check_state("adam_step", "first moments", params, moments1);
-  check_state("adam_step", "second moments", params, moments2);
+  refuse_float64("adam_step", params);
+  check_adam(params, grads, moments1, moments2, masters, grad_scale);
   const Adam constants{static_cast<float>(1 - lr * weight_decay),
                        static_cast<float>(weight_decay),
                        static_cast<float>(1 - beta1),
@@ -204,10 +203,8 @@ void adam_step(const Views& params, const Views& grads, const Views& moments1,
 void sgd_step(const Views& params, const Views& grads, const Views& buffers, const Views& masters,
               const View& grad_scale, double lr, double momentum, double weight_decay,
               bool nesterov) {
-  check_grads("sgd_step", params, grads, masters, grad_scale);
-  if (!buffers.empty()) check_state("sgd_step", "momentum buffers", params, buffers);
-  EMULSION_CHECK(momentum == 0 || !buffers.empty() || params.empty(),
-                 "sgd_step: momentum needs buffers");
+  refuse_float64("sgd_step", params);
+  check_sgd(params, grads, buffers, masters, grad_scale, momentum);
   const Sgd constants{static_cast<float>(lr), static_cast<float>(momentum),
                       static_cast<float>(weight_decay), nesterov};
   for_step_dtypes(params, grads, [&]<class P, class G>(auto&& wanted) {
@@ -219,8 +216,8 @@ void sgd_step(const Views& params, const Views& grads, const Views& buffers, con
 }
 
 void ema_update(const Views& shadows, const Views& params, double decay) {
-  check_floating(params, "ema_update");
-  check_state("ema_update", "shadows", params, shadows);
+  refuse_float64("ema_update", params);
+  check_ema(shadows, params);
   for_param_dtypes(params, [&]<class P>(auto&& wanted) {
     in_tables<2>({&shadows, &params}, wanted, [&](const TensorTable<2>& table) {
       launch("ema_update", ema_kernel<P>, grid_of(table), table, static_cast<float>(1 - decay));
@@ -229,9 +226,9 @@ void ema_update(const Views& shadows, const Views& params, double decay) {
 }
 
 void global_norm(const Views& xs, View& norm) {
-  check_floating(xs, "global_norm");
-  EMULSION_CHECK(norm.present, "global_norm: norm must be one float32");
-  check_one_float("global_norm", "norm", norm);
+  refuse_float64("global_norm", xs);
+  check_floating("global_norm", xs);
+  check_one_float("global_norm", norm, "norm");
   int64_t pieces = 0;
   for (const View& x : xs) pieces += ceil_div(x.numel(), piece_elements);
   const Workspace partials(std::max<int64_t>(1, pieces) * static_cast<int64_t>(sizeof(double)));
@@ -247,15 +244,16 @@ void global_norm(const Views& xs, View& norm) {
 }
 
 void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
-  check_floating(xs, "clip_by_norm");
-  EMULSION_CHECK(norm.present, "clip_by_norm: norm must be one float32");
-  check_one_float("clip_by_norm", "norm", norm);
+  refuse_float64("clip_by_norm", xs);
+  check_floating("clip_by_norm", xs);
+  check_one_float("clip_by_norm", norm, "norm");
   multiply("clip_by_norm", xs, {norm.as<float>(), static_cast<float>(max_norm), true});
 }
 
 void scale_tensors(const Views& xs, const View& by, double factor) {
-  check_floating(xs, "scale_tensors");
-  if (by.present) check_one_float("scale_tensors", "by", by);
+  refuse_float64("scale_tensors", xs);
+  check_floating("scale_tensors", xs);
+  if (by) check_one_float("scale_tensors", by, "by");
   multiply("scale_tensors", xs, {pointer_or_null(by), static_cast<float>(factor), false});
 }
 

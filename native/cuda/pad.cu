@@ -13,8 +13,6 @@
 namespace emulsion::cuda {
 namespace {
 
-enum PadMode { pad_constant = 0, pad_reflect = 1, pad_replicate = 2 };
-
 // n elements become m, the first at position before.
 struct PadAxis {
   int64_t n, m, before;
@@ -25,20 +23,9 @@ struct PadPlan {
   PadAxis axis[Shape::max_rank];
 };
 
-PadPlan plan_pad(const Shape& x, const Shape& before, int64_t mode, const Shape& y,
-                 const char* op) {
-  EMULSION_CHECK(mode >= pad_constant && mode <= pad_replicate, op, ": unknown mode ", mode);
-  EMULSION_CHECK(x.rank() == y.rank() && before.rank() == x.rank(), op, ": x ", x, ", before ",
-                 before, " and y ", y, " must have one rank");
+PadPlan plan_pad(const Shape& x, const Shape& before, int64_t mode, const Shape& y) {
   PadPlan plan;
   for (int k = 0; k < x.rank(); ++k) {
-    const int64_t after = y[k] - x[k] - before[k];
-    EMULSION_CHECK(before[k] >= 0 && after >= 0, op, ": negative pad on axis ", k);
-    EMULSION_CHECK(
-        mode != pad_reflect || (before[k] < x[k] && after < x[k]) || (before[k] == 0 && after == 0),
-        op, ": reflecting needs pads smaller than the extent ", x[k], " of axis ", k);
-    EMULSION_CHECK(mode != pad_replicate || x[k] > 0 || y[k] == 0, op,
-                   ": nothing to replicate on axis ", k);
     if (x[k] == 1 && y[k] == 1) continue;
     // An axis without a pad lies inside the one above, unless that one is mirrored.
     PadAxis* above = plan.rank ? &plan.axis[plan.rank - 1] : nullptr;
@@ -176,10 +163,8 @@ void unpad(PadPlan plan, int64_t mode, const View& dy, View& dx) {
 }  // namespace
 
 void pad_forward(const View& x, const Shape& before, int64_t mode, double value, View& y) {
-  EMULSION_CHECK(x.present && y.present, "pad_forward: x and y are required");
-  EMULSION_CHECK(x.dtype == y.dtype, "pad_forward: x is ", dtype_name(x.dtype), ", y is ",
-                 dtype_name(y.dtype));
-  PadPlan plan = plan_pad(x.shape, before, mode, y.shape, "pad_forward");
+  check_pad_forward(x, before, mode, y);
+  PadPlan plan = plan_pad(x.shape, before, mode, y.shape);
   if (y.numel() == 0) return;
   const int64_t bytes = dtype_size(x.dtype);
   const PadAxis inner = plan.axis[plan.rank - 1];
@@ -206,11 +191,8 @@ void pad_forward(const View& x, const Shape& before, int64_t mode, double value,
 }
 
 void pad_backward(const View& dy, const Shape& before, int64_t mode, View& dx) {
-  EMULSION_CHECK(dy.present && dx.present, "pad_backward: dy and dx are required");
-  EMULSION_CHECK(dx.dtype == dy.dtype, "pad_backward: dy is ", dtype_name(dy.dtype), ", dx is ",
-                 dtype_name(dx.dtype));
-  EMULSION_CHECK(mode != pad_constant, "pad_backward: the gradient of a constant pad is a slice");
-  const PadPlan plan = plan_pad(dx.shape, before, mode, dy.shape, "pad_backward");
+  check_pad_backward(dy, before, mode, dx);
+  const PadPlan plan = plan_pad(dx.shape, before, mode, dy.shape);
   if (dx.numel() == 0) return;
   const PadAxis inner = plan.axis[plan.rank - 1];
   dispatch_float(dx.dtype, "pad_backward", [&]<class T>() {

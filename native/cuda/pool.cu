@@ -40,35 +40,17 @@ struct Window {
   Axis h, w;
 };
 
-Axis axis(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding) {
-  EMULSION_CHECK(kernel >= 1 && stride >= 1 && padding >= 0 && 2 * padding <= kernel &&
-                     kernel < (1 << 24) && stride < (1 << 24),
-                 "pool: kernel ", kernel, ", stride ", stride, " and padding ", padding,
-                 " do not fit");
-  EMULSION_CHECK(in >= 1, "pool: images without pixels");
-  const int64_t room = in + 2 * padding - kernel;
-  EMULSION_CHECK(room >= 0 && out == room / stride + 1, "pool: extent ", in, " does not give ",
-                 out);
-  EMULSION_CHECK(in <= INT32_MAX - (1 << 25), "pool: extent ", in, " is too large");
-  return {static_cast<int>(in),     static_cast<int>(out),     static_cast<int>(kernel),
-          static_cast<int>(stride), static_cast<int>(padding), Divisor(stride)};
-}
-
-Window checked(const View& x, const View& y, const Shape& kernel, const Shape& stride,
-               const Shape& padding) {
-  EMULSION_CHECK(x && y && x.rank() == 4 && y.rank() == 4, "pool: images must be [N, H, W, C]");
-  EMULSION_CHECK(kernel.rank() == 2 && stride.rank() == 2 && padding.rank() == 2,
-                 "pool: kernel, stride and padding must be [height, width]");
-  EMULSION_CHECK(x.dtype == y.dtype && x.dim(0) == y.dim(0) && x.dim(3) == y.dim(3), "pool: x ",
-                 x.shape, " and y ", y.shape, " differ in batch, channels or dtype");
-  EMULSION_CHECK(x.dim(1) * x.dim(2) <= INT32_MAX, "pool: image ", x.shape, " is too large");
-  return {x.dim(0), x.dim(3), axis(x.dim(1), y.dim(1), kernel[0], stride[0], padding[0]),
-          axis(x.dim(2), y.dim(2), kernel[1], stride[1], padding[1])};
-}
-
-void check_index(const View& index, const View& y) {
-  EMULSION_CHECK(index && index.dtype == DType::int32 && index.shape == y.shape,
-                 "max_pool2d: index must be int32 of y's shape ", y.shape, ", got ", index.shape);
+Window window_of(const View& x, const View& y, const Shape& kernel, const Shape& stride,
+                 const Shape& padding) {
+  check_pool(x, y, kernel, stride, padding);
+  const auto axis = [&](int i) {
+    const int64_t in = x.dim(1 + i);
+    EMULSION_CHECK(in <= INT32_MAX - (1 << 25), "pool: extent ", in, " is too large");
+    return Axis{static_cast<int>(in),         static_cast<int>(y.dim(1 + i)),
+                static_cast<int>(kernel[i]),  static_cast<int>(stride[i]),
+                static_cast<int>(padding[i]), Divisor(stride[i])};
+  };
+  return {x.dim(0), x.dim(3), axis(0), axis(1)};
 }
 
 // The pixels that threads write, `width` channels each.
@@ -229,7 +211,7 @@ float mean_factor(const Window& window) {
 
 void avg_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
                         const Shape& padding, View& y) {
-  const Window window = checked(x, y, kernel, stride, padding);
+  const Window window = window_of(x, y, kernel, stride, padding);
   dispatch_images("avg_pool2d", x, y, true, [&]<class T, int width, bool wide>() {
     const Pixels<wide> pixels(y, width);
     launch("avg_pool2d", mean_kernel<T, width, wide, false>, stream_grid(pixels.count), x.as<T>(),
@@ -239,7 +221,7 @@ void avg_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
 
 void avg_pool2d_backward(const View& dy, const Shape& kernel, const Shape& stride,
                          const Shape& padding, View& dx) {
-  const Window window = checked(dx, dy, kernel, stride, padding);
+  const Window window = window_of(dx, dy, kernel, stride, padding);
   dispatch_images("avg_pool2d", dx, dy, true, [&]<class T, int width, bool wide>() {
     const Pixels<wide> pixels(dx, width);
     launch("avg_pool2d", mean_kernel<T, width, wide, true>, stream_grid(pixels.count), dy.as<T>(),
@@ -249,8 +231,8 @@ void avg_pool2d_backward(const View& dy, const Shape& kernel, const Shape& strid
 
 void max_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
                         const Shape& padding, View& y, View& index) {
-  const Window window = checked(x, y, kernel, stride, padding);
-  check_index(index, y);
+  const Window window = window_of(x, y, kernel, stride, padding);
+  check_pool_index(index, y);
   const bool aligned = vectors(index.data);
   dispatch_images("max_pool2d", x, y, aligned, [&]<class T, int width, bool wide>() {
     const Pixels<wide> pixels(y, width);
@@ -261,8 +243,8 @@ void max_pool2d_forward(const View& x, const Shape& kernel, const Shape& stride,
 
 void max_pool2d_backward(const View& dy, const View& index, const Shape& kernel,
                          const Shape& stride, const Shape& padding, View& dx) {
-  const Window window = checked(dx, dy, kernel, stride, padding);
-  check_index(index, dy);
+  const Window window = window_of(dx, dy, kernel, stride, padding);
+  check_pool_index(index, dy);
   const bool aligned = vectors(index.data);
   dispatch_images("max_pool2d", dx, dy, aligned, [&]<class T, int width, bool wide>() {
     const Pixels<wide> pixels(dx, width);

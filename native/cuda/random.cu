@@ -18,8 +18,6 @@
 namespace emulsion::cuda {
 namespace {
 
-constexpr int64_t limit = int64_t{1} << 32;
-
 // Where the numbers of a call come from and how they lie in y: [rows, length], blocks to a row.
 struct Source {
   uint64_t seed, first_block;
@@ -176,25 +174,15 @@ __global__ void swap_in_order(const int64_t* __restrict__ partners, int64_t* y, 
 
 Source make_source(const char* op, int64_t seed, int64_t stream, int64_t step, int64_t first_sample,
                    const View& seeds, const View& samples, const View& y, int per_block) {
-  EMULSION_CHECK(y.present, op, ": y is required");
-  const int64_t rows = y.rank() == 0 ? 1 : y.dim(0);
-  EMULSION_CHECK(stream >= 0 && stream < limit && step >= 0 && step < limit, op,
-                 ": stream and step must lie in [0, 2^32), got ", stream, " and ", step);
-  EMULSION_CHECK(first_sample >= 0 && first_sample + rows <= limit, op,
-                 ": sample numbers must stay below 2^32");
+  const int64_t rows = checked_random_rows(op, stream, step, first_sample, seeds, samples, y);
   Source source;
   source.seed = static_cast<uint64_t>(seed);
   source.first_block = static_cast<uint64_t>(step) << 32;
   source.stream = static_cast<uint32_t>(stream);
   source.first_sample = first_sample;
-  for (const View* list : {&seeds, &samples}) {
-    if (!list->present) continue;
-    EMULSION_CHECK(list->dtype == DType::int64 && list->numel() == rows, op,
-                   ": seeds and samples must be int64, one for each of ", rows, " rows, got ",
-                   list->shape);
-    (list == &seeds ? source.seeds : source.samples) = list->as<int64_t>();
-  }
-  if (samples.present) check_indices(op, samples, limit);
+  if (seeds) source.seeds = seeds.as<int64_t>();
+  if (samples) source.samples = samples.as<int64_t>();
+  if (samples.present) check_indices(op, samples, random_limit);
   source.rows = rows;
   source.length = rows ? y.numel() / rows : 0;
   source.blocks = ceil_div(source.length, per_block);
@@ -239,8 +227,7 @@ void random_integers(int64_t seed, int64_t stream, int64_t step, int64_t first_s
                      const View& seeds, const View& samples, int64_t low, int64_t high, View& y) {
   const Source source = make_source("random_integers", seed, stream, step, first_sample, seeds,
                                     samples, y, Integers::size);
-  EMULSION_CHECK(low < high, "random_integers: low ", low, " must be below high ", high);
-  EMULSION_CHECK(y.dtype != DType::boolean, "random_integers: y must not be bool");
+  check_random_integers(low, high, y);
   const Integers draw{static_cast<uint64_t>(low),
                       static_cast<uint64_t>(high) - static_cast<uint64_t>(low)};
   dispatch_numeric(y.dtype, "random_integers",
@@ -260,9 +247,7 @@ void random_bernoulli(int64_t seed, int64_t stream, int64_t step, int64_t first_
 
 void dropout(int64_t seed, int64_t stream, int64_t step, double p, const View& x, View& y) {
   const Source source = make_source("dropout", seed, stream, step, 0, View(), View(), y, 4);
-  EMULSION_CHECK(x.present && x.dtype == y.dtype && x.shape == y.shape, "dropout: x ", x.shape,
-                 " and y ", y.shape, " must match");
-  EMULSION_CHECK(p >= 0 && p < 1, "dropout: p must lie in [0, 1), got ", p);
+  check_dropout(p, x, y);
   dispatch_float(y.dtype, "dropout", [&]<class T>() {
     launch("dropout", dropout_kernel<T>, stream_grid(source.rows * source.blocks),
            static_cast<const T*>(x.as<T>()), static_cast<float>(p),
@@ -273,8 +258,7 @@ void dropout(int64_t seed, int64_t stream, int64_t step, double p, const View& x
 
 void random_permutation(int64_t seed, int64_t stream, int64_t step, View& y) {
   Source source = make_source("random_permutation", seed, stream, step, 0, View(), View(), y, 1);
-  EMULSION_CHECK(y.dtype == DType::int64 && y.rank() == 1,
-                 "random_permutation: y must be int64 of rank 1");
+  check_random_permutation(y);
   source.length = y.numel();  // one row: the elements of rank 1 are no samples
   if (source.length == 0) return;
   const Workspace partners(source.length * static_cast<int64_t>(sizeof(int64_t)));

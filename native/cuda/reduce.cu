@@ -156,15 +156,7 @@ struct Plan {
   int64_t outputs = 1, count = 1;  // elements of y; elements of x per element of y
 
   Plan(const char* op, const View& x, const Shape& axes, const View& y) {
-    EMULSION_CHECK(x && y, op, ": x and y must be present");
-    bool is_reduced[Shape::max_rank] = {};
-    int64_t before = -1;
-    for (int64_t axis : axes) {
-      EMULSION_CHECK(axis > before && axis < x.rank(), op, ": axes ", axes,
-                     " must ascend within rank ", x.rank());
-      is_reduced[axis] = true;
-      before = axis;
-    }
+    const ReducedAxes is_reduced = reduced_axes(op, x, axes, y);
     int64_t stride = x.numel();
     const bool empty = stride == 0;
     ReduceAxes* last = nullptr;
@@ -185,7 +177,6 @@ struct Plan {
     columns = last != &reduced;
     if (kept.rank == 0) kept.push(1, 0);
     if (reduced.rank == 0) reduced.push(1, 0);
-    EMULSION_CHECK(outputs == y.numel(), op, ": y ", y.shape, " must have ", outputs, " elements");
   }
 
   // Whether packs of `width` elements never cross a run and always begin at a border.
@@ -343,9 +334,7 @@ void run_total(const char* op, Kind kind, const View& x, const Plan& plan, doubl
 
 void reduce_numbers(const char* op, Kind kind, const View& x, const Shape& axes, View& y) {
   const Plan plan(op, x, axes, y);
-  const DType expected = is_floating(x.dtype) ? x.dtype : DType::int64;
-  EMULSION_CHECK(y.dtype == expected, op, ": y of ", dtype_name(x.dtype), " x must be ",
-                 dtype_name(expected));
+  check_sum_dtype(op, x, y);
   if (!is_floating(x.dtype)) return run_whole(op, kind, x, plan, y);
   if (kind != Kind::product) return run_total(op, kind, x, plan, 1, y);
   dispatch_float(x.dtype, op, [&]<class T>() { run<Product<T>, T>(op, {}, x, plan, y); });
@@ -353,9 +342,10 @@ void reduce_numbers(const char* op, Kind kind, const View& x, const Shape& axes,
 
 void reduce_extremes(const char* op, Kind kind, const View& x, const Shape& axes, View& y) {
   const Plan plan(op, x, axes, y);
-  const bool truth = kind == Kind::any || kind == Kind::all;
-  EMULSION_CHECK(y.dtype == (truth ? DType::boolean : x.dtype), op, ": y must be ",
-                 truth ? "bool" : dtype_name(x.dtype), truth ? "" : " like x");
+  if (kind == Kind::any || kind == Kind::all)
+    check_truth_dtype(op, y);
+  else
+    check_kept_dtype(op, x, y);
   if (!is_floating(x.dtype)) return run_whole(op, kind, x, plan, y);
   dispatch_float(x.dtype, op,
                  [&]<class T>() { run<Extreme<T>, T>(op, Extreme<T>(kind), x, plan, y); });
@@ -375,21 +365,12 @@ EMULSION_DEFINE_REDUCTION(reduce_all, "all", reduce_extremes, all)
 
 void reduce_mean(const View& x, const Shape& axes, View& y) {
   const Plan plan("mean", x, axes, y);
-  EMULSION_CHECK(y.dtype == x.dtype, "mean: y must be ", dtype_name(x.dtype), " like x");
+  check_kept_dtype("mean", x, y);
   run_total("mean", Kind::sum, x, plan, static_cast<double>(plan.count), y);
 }
 
 void sum_to(const View& x, View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && y.rank() <= x.rank(), "sum_to: x ", x.shape,
-                 " and y ", y.shape, " must have the same dtype, and y at most x's rank");
-  Shape axes;
-  for (int i = 0, leading = x.rank() - y.rank(); i < x.rank(); ++i) {
-    const int64_t target = i < leading ? 1 : y.dim(i - leading);
-    EMULSION_CHECK(target == x.dim(i) || target == 1, "sum_to: y ", y.shape,
-                   " does not broadcast to x ", x.shape);
-    if (target != x.dim(i)) axes.push_back(i);
-  }
-  run_total("sum_to", Kind::sum, x, Plan("sum_to", x, axes, y), 1, y);
+  run_total("sum_to", Kind::sum, x, Plan("sum_to", x, broadcast_axes(x, y), y), 1, y);
 }
 
 }  // namespace emulsion::cuda

@@ -145,31 +145,13 @@ void apply(const View& x, const Axis& rows, const Axis& columns, bool transposed
   const Tables tables(rows, columns, transposed);
   const int64_t N = x.dim(0), C = x.dim(3), height = y.dim(1), width = x.dim(2);
   dispatch_float(x.dtype, "resize", [&]<class T>() {
-    if (rows.mode != bicubic && !rows.antialias) return apply_both<T>(x, tables, y);
+    if (rows.mode != ResizeMode::bicubic && !rows.antialias) return apply_both<T>(x, tables, y);
     const Workspace lines(N * height * width * C * static_cast<int64_t>(sizeof(float)));
     auto* between = lines.as<float>();
     apply_axis(x.as<T>(), between, tables.rows, N, x.dim(1), height, width * C);
     apply_axis(static_cast<const float*>(between), y.as<T>(), tables.columns, N * height, width,
                y.dim(2), C);
   });
-}
-
-void check(const View& x, const View& y, int64_t mode, bool align_corners, bool antialias,
-           double scale_h, double scale_w) {
-  EMULSION_CHECK(x && y && x.rank() == 4 && y.rank() == 4, "resize: images must be [N, H, W, C]");
-  EMULSION_CHECK(x.dtype == y.dtype && x.dim(0) == y.dim(0) && x.dim(3) == y.dim(3), "resize: x ",
-                 x.shape, " and y ", y.shape, " differ in batch, channels or dtype");
-  EMULSION_CHECK(x.dim(1) * x.dim(2) > 0 && y.dim(1) * y.dim(2) > 0,
-                 "resize: images without pixels: ", x.shape, " and ", y.shape);
-  EMULSION_CHECK(mode >= nearest && mode <= area, "resize: there is no mode ", mode);
-  EMULSION_CHECK(!(align_corners && antialias),
-                 "resize: align_corners and antialias exclude each other");
-  EMULSION_CHECK(!(align_corners || antialias) || mode == bilinear || mode == bicubic,
-                 "resize: align_corners and antialias are for bilinear and bicubic");
-  EMULSION_CHECK(scale_h >= 0 && scale_w >= 0 && scale_h < 1e6 && scale_w < 1e6 &&
-                     (scale_h == 0 || scale_h > 1e-6) && (scale_w == 0 || scale_w > 1e-6),
-                 "resize: scale must be positive, or 0 for out / in; got ", scale_h, " and ",
-                 scale_w);
 }
 
 // How often each pixel is repeated along an axis, if that is a power of two (its reciprocal is then
@@ -208,16 +190,16 @@ void resize_nearest(const View& x, const Axis& rows, const Axis& columns, View& 
 
 void resize_forward(const View& x, int64_t mode, bool align_corners, bool antialias, double scale_h,
                     double scale_w, View& y) {
-  check(x, y, mode, align_corners, antialias, scale_h, scale_w);
+  check_resize(x, y, mode, align_corners, antialias, scale_h, scale_w);
   const Axis rows = axis_of(x.dim(1), y.dim(1), scale_h, mode, align_corners, antialias);
   const Axis columns = axis_of(x.dim(2), y.dim(2), scale_w, mode, align_corners, antialias);
-  if (mode == nearest) return resize_nearest(x, rows, columns, y);
+  if (mode == ResizeMode::nearest) return resize_nearest(x, rows, columns, y);
   apply(x, rows, columns, false, y);
 }
 
 void resize_backward(const View& dy, int64_t mode, bool align_corners, bool antialias,
                      double scale_h, double scale_w, View& dx) {
-  check(dx, dy, mode, align_corners, antialias, scale_h, scale_w);
+  check_resize(dx, dy, mode, align_corners, antialias, scale_h, scale_w);
   const Axis rows = axis_of(dx.dim(1), dy.dim(1), scale_h, mode, align_corners, antialias);
   const Axis columns = axis_of(dx.dim(2), dy.dim(2), scale_w, mode, align_corners, antialias);
   apply(dy, rows, columns, true, dx);

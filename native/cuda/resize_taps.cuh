@@ -5,11 +5,10 @@
 
 #include "cuda/device.cuh"
 #include "cuda/host.h"
+#include "ops/resize.h"
 
 namespace emulsion::cuda {
 namespace {
-
-enum Mode : int { nearest, bilinear, bicubic, area };
 
 // One axis, as kernels know it.
 struct Axis {
@@ -52,17 +51,17 @@ __device__ __forceinline__ double triangle(double distance) {
 
 // Half of the antialiased kernel's width, in input pixels.
 __host__ __device__ inline double support(double step, int mode) {
-  const double radius = mode == bicubic ? 2 : 1;
+  const double radius = mode == ResizeMode::bicubic ? 2 : 1;
   return step >= 1 ? radius * step : radius;
 }
 
 int64_t most_taps(const Axis& axis) {
   switch (axis.mode) {
-    case nearest: return 1;
-    case area: return axis.in / axis.out + 2;
+    case ResizeMode::nearest: return 1;
+    case ResizeMode::area: return axis.in / axis.out + 2;
     default: break;
   }
-  if (!axis.antialias) return axis.mode == bicubic ? 4 : 2;
+  if (!axis.antialias) return axis.mode == ResizeMode::bicubic ? 4 : 2;
   const double most = 2 * support(axis.step, axis.mode) + 3;
   return most < static_cast<double>(axis.in) ? static_cast<int64_t>(most) : axis.in;
 }
@@ -101,8 +100,8 @@ struct Window {
 __device__ inline Window window_of(const Axis& axis, int64_t i) {
   const int64_t in = axis.in;
   switch (axis.mode) {
-    case nearest: return {nearest_source(axis, i), nearest_source(axis, i) + 1};
-    case area: return {i * in / axis.out, ((i + 1) * in + axis.out - 1) / axis.out};
+    case ResizeMode::nearest: return {nearest_source(axis, i), nearest_source(axis, i) + 1};
+    case ResizeMode::area: return {i * in / axis.out, ((i + 1) * in + axis.out - 1) / axis.out};
     default: break;
   }
   const double centre = centre_of(axis, i);
@@ -111,7 +110,7 @@ __device__ inline Window window_of(const Axis& axis, int64_t i) {
     const int64_t begin = clamp(static_cast<int64_t>(centre - reach + 0.5), 0, in);
     return {begin, clamp(static_cast<int64_t>(centre + reach + 0.5), begin, in)};
   }
-  if (axis.mode == bilinear) {
+  if (axis.mode == ResizeMode::bilinear) {
     const int64_t left = clamp(static_cast<int64_t>(centre < 0 ? 0 : centre), 0, in - 1);
     return {left, clamp(left + 1, 0, in - 1) + 1};
   }
@@ -128,18 +127,18 @@ __device__ inline void write_weights(const Axis& axis, int64_t i, const Window& 
     const double shrink = axis.step >= 1 ? 1 / axis.step : 1;
     const auto tap = [&](int t) {
       const double distance = (static_cast<double>(window.begin + t) - centre + 0.5) * shrink;
-      return axis.mode == bicubic ? cubic(distance, -0.5) : triangle(distance);
+      return axis.mode == ResizeMode::bicubic ? cubic(distance, -0.5) : triangle(distance);
     };
     double total = 0;
     for (int t = 0; t < count; ++t) total += tap(t);
     for (int t = 0; t < count; ++t)
       weights[t] = static_cast<float>(total != 0 ? tap(t) / total : tap(t));
-  } else if (axis.mode == bilinear) {
+  } else if (axis.mode == ResizeMode::bilinear) {
     const double offset = (centre < 0 ? 0 : centre) - static_cast<double>(window.begin);
     const double right = offset > 1 ? 1 : offset;
     weights[0] = count == 1 ? 1.0f : static_cast<float>(1 - right);
     if (count > 1) weights[1] = static_cast<float>(right);
-  } else if (axis.mode == bicubic) {
+  } else if (axis.mode == ResizeMode::bicubic) {
     const double left = ::floor(centre);
     for (int t = 0; t < count; ++t) {
       double total = 0;

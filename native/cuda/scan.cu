@@ -301,19 +301,13 @@ void run_extreme(const View& x, const ScanLines& lines, bool largest, View& y) {
 }  // namespace
 
 void cumsum(const View& x, int64_t axis, bool reverse, View& y) {
-  const ScanLines lines("cumsum", x, axis);
-  EMULSION_CHECK(y && y.dtype == x.dtype && y.shape == x.shape && x.dtype != DType::boolean,
-                 "cumsum: y must have x's shape and dtype, which is not bool");
+  const ScanLines lines = checked_cumsum(x, axis, y);
   if (x.numel() == 0) return;
   dispatch_numeric(x.dtype, "cumsum", [&]<class T>() { run_cumsum<T>(x, lines, reverse, y); });
 }
 
 void arg_extreme(const View& x, int64_t axis, bool largest, View& y) {
-  const ScanLines lines("argmax/argmin", x, axis);
-  EMULSION_CHECK(lines.n > 0 || lines.count() == 0, "argmax/argmin: axis ", axis, " of ", x.shape,
-                 " is empty");
-  check_lines("argmax/argmin", y, "y", lines, 1);
-  EMULSION_CHECK(y.dtype == DType::int64, "argmax/argmin: y must be int64");
+  const ScanLines lines = checked_arg_extreme(x, axis, y);
   if (lines.count() == 0) return;
   dispatch_orderable(x.dtype, "argmax/argmin",
                      [&]<class T>() { run_extreme<T>(x, lines, largest, y); });

@@ -5,37 +5,9 @@
 
 #include "cuda/device.cuh"
 #include "cuda/host.h"
+#include "ops/scan.h"
 
 namespace emulsion::cuda {
-
-// x as [outer, n, inner] around an axis. A line is what runs along the axis, `inner` apart.
-struct ScanLines {
-  int64_t outer, n, inner;
-
-  ScanLines(const char* op, const View& x, int64_t axis) {
-    EMULSION_CHECK(x, op, ": x is missing");
-    EMULSION_CHECK(axis >= 0 && axis < x.rank(), op, ": axis ", axis, " does not exist in shape ",
-                   x.shape);
-    outer = x.shape.product(0, static_cast<int>(axis));
-    n = x.dim(static_cast<int>(axis));
-    inner = x.shape.product(static_cast<int>(axis) + 1, x.rank());
-  }
-
-  __host__ __device__ __forceinline__ int64_t count() const { return outer * inner; }
-
-  // First element of a line in a tensor whose axis has the given extent.
-  __device__ __forceinline__ int64_t start(int64_t line, int64_t extent) const {
-    if (inner == 1) return line * extent;
-    const int64_t above = line / inner;
-    return above * extent * inner + (line - above * inner);
-  }
-};
-
-inline void check_lines(const char* op, const View& other, const char* name, const ScanLines& lines,
-                        int64_t extent) {
-  EMULSION_CHECK(other && other.numel() == lines.count() * extent, op, ": ", name, ' ', other.shape,
-                 " must have ", lines.count() * extent, " elements");
-}
 
 // How lines are cut into chunks, by their shape alone: none shorter than `least`, and no more than
 // make `enough` of them.

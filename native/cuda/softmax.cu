@@ -267,11 +267,6 @@ Extents extents(const View& x, int64_t axis) {
   return {x.shape.product(0, at), x.shape[at], x.shape.product(at + 1, x.rank())};
 }
 
-void check(const char* op, const View& a, const View& b, int64_t axis) {
-  EMULSION_CHECK(is_floating(a.dtype) && alike(a, b), op, ": tensors must be floating and alike");
-  EMULSION_CHECK(axis >= 0 && axis < a.rank(), op, ": axis ", axis, " is outside rank ", a.rank());
-}
-
 // Calls rows.template operator()<Tile>() for rows that fit registers, or else
 // series.template operator()<width, along>(how the tensor is cut).
 template <class T, class Rows, class Whole>
@@ -289,7 +284,7 @@ void choose(const Extents& e, bool aligned, Rows&& rows, Whole&& series) {
 }
 
 void forward(const char* op, const View& x, int64_t axis, bool logarithm, View& y) {
-  check(op, x, y, axis);
+  check_softmax(op, x, y, axis);
   const Extents e = extents(x, axis);
   dispatch_float(x.dtype, op, [&]<class T>() {
     choose<T>(
@@ -307,8 +302,8 @@ void forward(const char* op, const View& x, int64_t axis, bool logarithm, View& 
 
 void backward(const char* op, const View& dy, const View& y, int64_t axis, bool logarithm,
               View& dx) {
-  check(op, dy, y, axis);
-  check(op, y, dx, axis);
+  check_softmax(op, dy, y, axis);
+  check_softmax(op, y, dx, axis);
   const Extents e = extents(y, axis);
   dispatch_float(y.dtype, op, [&]<class T>() {
     choose<T>(

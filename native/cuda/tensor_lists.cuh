@@ -1,6 +1,5 @@
 // Lists of tensors in one launch: pointers and sizes travel in the kernel's arguments, as many as
-// fit into 4 KiB, and each block works on a piece of one tensor. Also the checks of the lists that
-// optimizer steps get.
+// fit into 4 KiB, and each block works on a piece of one tensor.
 #pragma once
 
 #include <array>
@@ -117,48 +116,8 @@ Grid grid_of(const TensorTable<lists>& table) {
   return {dim3(static_cast<unsigned>(table.blocks())), dim3(piece_threads)};
 }
 
-// ---- checks
-
-// float64 is the CPU engine's alone.
-inline void check_floating(const Views& xs, const char* op) {
-  for (const View& x : xs) {
-    EMULSION_CHECK(x.present && is_floating(x.dtype), op, ": every tensor must be floating");
-    dispatch_float(x.dtype, op, [&]<class T>() {});
-  }
-}
-
-inline bool same_list(const Views& a, const Views& b) {
-  if (a.size() != b.size()) return false;
-  for (size_t i = 0; i < a.size(); ++i)
-    if (!(a[i].shape == b[i].shape) || !a[i].present || !b[i].present) return false;
-  return true;
-}
-
-inline void check_state(const char* op, const char* name, const Views& params, const Views& state) {
-  EMULSION_CHECK(same_list(params, state), op, ": ", name,
-                 " must match the parameters in number and shape");
-  for (size_t i = 0; i < params.size(); ++i)
-    EMULSION_CHECK(state[i].dtype == DType::float32, op, ": ", name, " of a ",
-                   dtype_name(params[i].dtype), " parameter must be float32, got ",
-                   dtype_name(state[i].dtype));
-}
-
-inline void check_one_float(const char* op, const char* name, const View& x) {
-  EMULSION_CHECK(x.dtype == DType::float32 && x.numel() == 1, op, ": ", name,
-                 " must be one float32");
-}
-
-inline void check_grads(const char* op, const Views& params, const Views& grads,
-                        const Views& masters, const View& grad_scale) {
-  EMULSION_CHECK(same_list(params, grads), op,
-                 ": gradients must match the parameters in number and shape");
-  check_floating(params, op);
-  for (size_t i = 0; i < params.size(); ++i)
-    EMULSION_CHECK(grads[i].dtype == params[i].dtype || grads[i].dtype == DType::float32, op,
-                   ": a gradient of a ", dtype_name(params[i].dtype), " parameter is ",
-                   dtype_name(grads[i].dtype));
-  if (!masters.empty()) check_state(op, "masters", params, masters);
-  if (grad_scale.present) check_one_float(op, "grad_scale", grad_scale);
+inline void refuse_float64(const char* op, const Views& xs) {
+  for (const View& x : xs) refuse_float64(op, x.dtype);
 }
 
 inline const float* pointer_or_null(const View& x) { return x.present ? x.as<float>() : nullptr; }

@@ -32,18 +32,8 @@ __global__ void embed(const T* t, float* y, int64_t count, int64_t half, int64_t
 }  // namespace
 
 void timestep_embedding(const View& t, double max_period, bool ddpm, View& y) {
-  EMULSION_CHECK(t && y, "timestep_embedding: t and y are required");
-  EMULSION_CHECK(t.rank() == 1 && y.rank() == 2 && y.dim(0) == t.dim(0),
-                 "timestep_embedding: t must be [B] and y [B, dim], got ", t.shape, " and ",
-                 y.shape);
-  EMULSION_CHECK(y.dim(1) >= (ddpm ? 4 : 2), "timestep_embedding: dim ", y.dim(1), " is too small");
-  EMULSION_CHECK(max_period > 0, "timestep_embedding: max_period must be positive, got ",
-                 max_period);
-  if (y.dtype == DType::float64)
-    fail(ErrorCode::unsupported,
-         "timestep_embedding: float64 tensors live on the CPU; cast to float32 first");
-  EMULSION_CHECK(y.dtype == DType::float32, "timestep_embedding: y must be float32, got ",
-                 dtype_name(y.dtype));
+  check_timestep_embedding(t, max_period, ddpm, y);
+  refuse_float64("timestep_embedding", y.dtype);
   const int64_t dim = y.dim(1), half = dim / 2, count = t.numel() * half;
   const double span = -std::log(max_period);
   const auto scale = static_cast<float>(ddpm ? span / static_cast<double>(half - 1) : span);

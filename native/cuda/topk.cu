@@ -277,14 +277,8 @@ void sort(const View& x, const ScanLines& lines, int64_t k, bool largest, View& 
 }  // namespace
 
 void topk_forward(const View& x, int64_t axis, bool largest, View& values, View& indices) {
-  const ScanLines lines("topK", x, axis);
-  EMULSION_CHECK(values && values.rank() == x.rank() && values.dtype == x.dtype,
-                 "topK: values must be like x");
+  const ScanLines lines = checked_topk(x, axis, values, indices);
   const int64_t k = values.dim(static_cast<int>(axis));
-  EMULSION_CHECK(k <= lines.n, "topK: k (", k, ") exceeds the axis' extent (", lines.n, ")");
-  check_lines("topK", values, "values", lines, k);
-  check_lines("topK", indices, "indices", lines, k);
-  EMULSION_CHECK(indices.dtype == DType::int64, "topK: indices must be int64");
   EMULSION_CHECK(lines.n < UINT_MAX,
                  "topK: an axis has fewer than 2^32 - 1 elements on a GPU, got ", lines.n);
   if (k == 0 || lines.count() == 0) return;
@@ -297,12 +291,8 @@ void topk_forward(const View& x, int64_t axis, bool largest, View& values, View&
 }
 
 void topk_backward(const View& indices, const View& dy, int64_t axis, View& dx) {
-  const ScanLines lines("topK", dx, axis);
-  EMULSION_CHECK(indices && dy && indices.dtype == DType::int64 && dy.dtype == dx.dtype &&
-                     indices.shape == dy.shape && dy.rank() == dx.rank(),
-                 "topK: dy must have dx's dtype and rank and the indices' shape");
+  const ScanLines lines = checked_topk_backward(indices, dy, axis, dx);
   const int64_t k = dy.dim(static_cast<int>(axis));
-  check_lines("topK", dy, "dy", lines, k);
   dispatch_float(dx.dtype, "topK", [&]<class T>() {
     check_indices("topK", indices, lines.n);
     fill(0, dx);

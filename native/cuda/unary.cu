@@ -45,12 +45,6 @@ __global__ void unary_backward(const T* x, const T* dy, T* dx, int64_t count, Ac
   }
 }
 
-void check_pair(const char* op, const View& x, const View& y) {
-  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), op, ": operands ",
-                 dtype_name(x.dtype), ' ', x.shape, " and ", dtype_name(y.dtype), ' ', y.shape,
-                 " must have the same dtype and size");
-}
-
 template <class Functor, class T>
 void forward(const char* op, const View& x, double p, double q, View& y) {
   using A = Accumulator<T>;
@@ -67,8 +61,8 @@ void forward(const char* op, const View& x, double p, double q, View& y) {
 
 template <class Functor>
 void run_backward(const char* op, const View& x, const View& dy, double p, double q, View& dx) {
-  check_pair(op, x, dy);
-  check_pair(op, x, dx);
+  check_unary(op, x, dy);
+  check_unary(op, x, dx);
   dispatch_float(x.dtype, op, [&]<class T>() {
     constexpr int width = 16 / sizeof(T);
     const int64_t count = x.numel();
@@ -90,13 +84,13 @@ void run_backward(const char* op, const View& x, const View& dy, double p, doubl
   }
 #define EMULSION_DEFINE_FLOATING(name, functor)                                                 \
   void name##_forward(const View& x, double p, double q, View& y) {                             \
-    check_pair(#name, x, y);                                                                    \
+    check_unary(#name, x, y);                                                                   \
     dispatch_float(x.dtype, #name, [&]<class T>() { forward<functor, T>(#name, x, p, q, y); }); \
   }                                                                                             \
   EMULSION_DEFINE_BACKWARD(name, functor)
 #define EMULSION_DEFINE_NUMERIC(name, functor)                                                    \
   void name##_forward(const View& x, double p, double q, View& y) {                               \
-    check_pair(#name, x, y);                                                                      \
+    check_unary(#name, x, y);                                                                     \
     dispatch_numeric(x.dtype, #name, [&]<class T>() { forward<functor, T>(#name, x, p, q, y); }); \
   }                                                                                               \
   EMULSION_DEFINE_BACKWARD(name, functor)

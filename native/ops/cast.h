@@ -51,3 +51,18 @@ EMULSION_KERNELS(                       //
     void fill(double value, View& y);   //
     void copy(const View& x, View& y);  //
     void cast(const View& x, View& y);)
+
+namespace emulsion {
+
+static inline void check_copy(const View& x, const View& y) {
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), "copy: x ",
+                 dtype_name(x.dtype), ' ', x.shape, " and y ", dtype_name(y.dtype), ' ', y.shape,
+                 " must have the same dtype and element count");
+}
+
+static inline void check_cast(const View& x, const View& y) {
+  EMULSION_CHECK(x && y && x.numel() == y.numel(), "cast: x ", x.shape, " and y ", y.shape,
+                 " must have the same element count");
+}
+
+}  // namespace emulsion

@@ -288,3 +288,35 @@ EMULSION_KERNELS(EMULSION_UNARY_FLOATING(EMULSION_DECLARE_UNARY)
                                          const View& condition, const View& a, const View& b,
                                          View& y);)
 // clang-format on
+
+namespace emulsion {
+
+static inline void check_unary(const char* op, const View& x, const View& y) {
+  EMULSION_CHECK(x && y && x.dtype == y.dtype && x.numel() == y.numel(), op, ": operands ",
+                 dtype_name(x.dtype), ' ', x.shape, " and ", dtype_name(y.dtype), ' ', y.shape,
+                 " must have the same dtype and size");
+}
+
+static inline void check_binary(const char* op, const View& a, const View& b, const View& y) {
+  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && a.dtype == y.dtype, op,
+                 ": operands must have the same dtype");
+}
+
+static inline void check_compare(const char* op, const View& a, const View& b, const View& y) {
+  EMULSION_CHECK(a && b && y && a.dtype == b.dtype && y.dtype == DType::boolean, op,
+                 ": operands must have the same dtype and the result must be bool");
+}
+
+static inline void check_logical(const char* op, const View& a, const View& b, const View& y) {
+  EMULSION_CHECK(a && b && y && a.dtype == DType::boolean && b.dtype == DType::boolean &&
+                     y.dtype == DType::boolean,
+                 op, ": operands and result must be bool");
+}
+
+static inline void check_where(const View& condition, const View& a, const View& b, const View& y) {
+  EMULSION_CHECK(condition && condition.dtype == DType::boolean,
+                 "where: the condition must be bool");
+  check_binary("where", a, b, y);
+}
+
+}  // namespace emulsion

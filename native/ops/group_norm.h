@@ -12,7 +12,7 @@
 // input's shape and dtype. y and dx have the dtype of x. No output may alias an input.
 #pragma once
 
-#include "ops/kernels.h"
+#include "ops/checks.h"
 
 EMULSION_KERNELS(void group_norm_forward(const View& x, const View& weight, const View& bias,
                                          const View& scale, const View& shift, double eps,
@@ -21,3 +21,57 @@ EMULSION_KERNELS(void group_norm_forward(const View& x, const View& weight, cons
                                           const View& bias, const View& scale, const View& shift,
                                           const View& mean, const View& rstd, bool silu, View& dx,
                                           View& dweight, View& dbias, View& dscale, View& dshift);)
+
+namespace emulsion {
+
+struct GroupExtents {
+  int64_t images, pixels, channels, groups;
+
+  EMULSION_INLINE int64_t group_channels() const { return channels / groups; }
+};
+
+static inline GroupExtents checked_group_norm(const char* op, const View& x, const View& weight,
+                                              const View& bias, const View& scale,
+                                              const View& shift, const View& mean,
+                                              const View& rstd) {
+  EMULSION_CHECK(is_floating(x.dtype) && x.rank() >= 2, op, ": x must be floating [N, ..., C]");
+  EMULSION_CHECK(mean.rank() == 2 && mean.dim(0) == x.dim(0) && alike(mean, rstd), op,
+                 ": mean and rstd must be [N, groups]");
+  EMULSION_CHECK(mean.dtype == accumulator_dtype(x.dtype), op, ": mean and rstd must be float32");
+  const GroupExtents e{x.dim(0), x.shape.product(1, x.rank() - 1), x.dim(-1), mean.dim(1)};
+  EMULSION_CHECK(e.channels > 0 && e.groups > 0 && e.channels % e.groups == 0, op,
+                 ": channels must be divisible by groups");
+  EMULSION_CHECK(absent_or_values(weight, e.channels) && absent_or_values(bias, e.channels), op,
+                 ": weight and bias must be [C]");
+  EMULSION_CHECK(scale.present == shift.present && absent_or_values(scale, e.images * e.channels) &&
+                     absent_or_values(shift, e.images * e.channels),
+                 op, ": scale and shift must both be [N, C]");
+  return e;
+}
+
+static inline GroupExtents checked_group_norm_forward(const View& x, const View& weight,
+                                                      const View& bias, const View& scale,
+                                                      const View& shift, const View& y,
+                                                      const View& mean, const View& rstd) {
+  const char* const op = "group_norm_forward";
+  const GroupExtents e = checked_group_norm(op, x, weight, bias, scale, shift, mean, rstd);
+  EMULSION_CHECK(alike(x, y), op, ": y must be like x");
+  return e;
+}
+
+static inline GroupExtents checked_group_norm_backward(
+    const View& dy, const View& x, const View& weight, const View& bias, const View& scale,
+    const View& shift, const View& mean, const View& rstd, const View& dx, const View& dweight,
+    const View& dbias, const View& dscale, const View& dshift) {
+  const char* const op = "group_norm_backward";
+  const GroupExtents e = checked_group_norm(op, x, weight, bias, scale, shift, mean, rstd);
+  EMULSION_CHECK(alike(x, dy) && absent_or_alike(dx, x), op, ": dy and dx must be like x");
+  EMULSION_CHECK(absent_or_values(dweight, e.channels) && absent_or_values(dbias, e.channels), op,
+                 ": dweight and dbias must be [C]");
+  EMULSION_CHECK(absent_or_values(dscale, e.images * e.channels) &&
+                     absent_or_values(dshift, e.images * e.channels),
+                 op, ": dscale and dshift must be [N, C]");
+  return e;
+}
+
+}  // namespace emulsion

@@ -8,9 +8,18 @@
 // NaN, as in PyTorch. No output may alias an input.
 #pragma once
 
-#include "ops/kernels.h"
+#include "ops/checks.h"
 
 EMULSION_KERNELS(void softmax_forward(const View& x, int64_t axis, View& y);
                  void softmax_backward(const View& dy, const View& y, int64_t axis, View& dx);
                  void log_softmax_forward(const View& x, int64_t axis, View& y);
                  void log_softmax_backward(const View& dy, const View& y, int64_t axis, View& dx);)
+
+namespace emulsion {
+
+static inline void check_softmax(const char* op, const View& a, const View& b, int64_t axis) {
+  EMULSION_CHECK(is_floating(a.dtype) && alike(a, b), op, ": tensors must be floating and alike");
+  EMULSION_CHECK(axis >= 0 && axis < a.rank(), op, ": axis ", axis, " is outside rank ", a.rank());
+}
+
+}  // namespace emulsion

@@ -11,3 +11,20 @@
 #include "ops/kernels.h"
 
 EMULSION_KERNELS(void timestep_embedding(const View& t, double max_period, bool ddpm, View& y);)
+
+namespace emulsion {
+
+static inline void check_timestep_embedding(const View& t, double max_period, bool ddpm,
+                                            const View& y) {
+  EMULSION_CHECK(t && y, "timestep_embedding: t and y are required");
+  EMULSION_CHECK(t.rank() == 1 && y.rank() == 2 && y.dim(0) == t.dim(0),
+                 "timestep_embedding: t must be [B] and y [B, dim], got ", t.shape, " and ",
+                 y.shape);
+  EMULSION_CHECK(y.dim(1) >= (ddpm ? 4 : 2), "timestep_embedding: dim ", y.dim(1), " is too small");
+  EMULSION_CHECK(max_period > 0, "timestep_embedding: max_period must be positive, got ",
+                 max_period);
+  EMULSION_CHECK(y.dtype == DType::float32 || y.dtype == DType::float64,
+                 "timestep_embedding: y must be float32 or float64, got ", dtype_name(y.dtype));
+}
+
+}  // namespace emulsion
