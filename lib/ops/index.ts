@@ -2,6 +2,7 @@ export { reshape, detach } from './view.js';
 export { attention, type AttentionOptions } from './attention.js';
 export { avgPool2d, maxPool2d, type Pool2dOptions } from './pool.js';
 export { embedding } from './embedding.js';
+export { nearestCodes } from './nearest_codes.js';
 export { resize, upsampleNearest2x, type ResizeOptions } from './resize.js';
 export { timestepEmbedding, type TimestepEmbeddingOptions } from './timestep_embedding.js';
 export { cast, transfer } from './cast.js';

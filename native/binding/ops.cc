@@ -18,6 +18,7 @@
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/measure.h"
+#include "ops/nearest_codes.h"
 #include "ops/optimizer.h"
 #include "ops/pad.h"
 #include "ops/pool.h"
@@ -101,6 +102,7 @@ const std::vector<Kernel>& kernels(Level level) {
       OP(embedding_backward),
       OP(resize_forward),
       OP(resize_backward),
+      OP(nearest_codes),
       OP(timestep_embedding),
       EMULSION_UNARY_FLOATING(OP_UNARY) EMULSION_UNARY_NUMERIC(OP_UNARY)
           EMULSION_BINARY_FLOATING(OP_BINARY) EMULSION_BINARY_NUMERIC(OP_BINARY)
