@@ -12,6 +12,7 @@ import {
   fromDiffusersState,
   hasDiffusersKeys,
   saveDiffusers,
+  toDiffusersConfig,
   toDiffusersState,
   type ConvertedState,
   type ConvertedTensor,
@@ -51,52 +52,66 @@ export async function convert(
       `${output}: PyTorch's own format is read, not written. Write .safetensors, which PyTorch opens with safetensors.torch.load_file.`,
     );
   const input = await openInput(path, options);
+  const target = targetOf(input, to, options);
   const { state, leftOut } = selectState(input, input.reader, options);
   for (const file of filesOf(to, output))
     await refuseToOverwrite(file, { force: options.force, inputs: [path, input.reader.origin] });
-  const report = (line: string) => void (options.quiet || console.log(line));
   if (options.dryRun) {
-    const written = to === 'diffusers' ? toDiffusersState(specOf(input, to), state) : state;
+    const written = target?.kind === 'diffusers' ? toDiffusersState(target.spec, state) : state;
     for (const [key, { from, shape, dtype }] of written)
       console.log(`${from} -> ${key} ${dtype} [${shape.join(', ')}]`);
   } else {
-    await write(input, state, to, output, options);
+    await write(input, state, target, output, options);
   }
-  report(summary(state, output, options));
-  if (leftOut.length > 0) report(`left out: ${leftOut.join(', ')}`);
+  if (options.quiet) return;
+  console.log(summary(state, output, options));
+  if (leftOut.length > 0) console.log(`left out: ${leftOut.join(', ')}`);
+}
+
+/** A folder to write, with what its configuration says. */
+interface FolderTarget {
+  readonly kind: 'folder' | 'diffusers';
+  readonly spec: FirstStageSpec;
+  readonly scaleFactor?: number;
+}
+
+// Null for a file, which holds weights only.
+function targetOf(
+  { spec, reader, ...input }: Input,
+  kind: NonNullable<ConvertOptions['to']>,
+  options: ConvertOptions,
+): FolderTarget | null {
+  if (kind === 'safetensors') return null;
+  if (!spec)
+    throw new UsageError(
+      `${reader.origin} holds weights only: name the architecture with --preset or --config to write a folder.`,
+    );
+  const scaleFactor = options.scaleFactor ?? input.scaleFactor;
+  // A model that diffusers cannot hold is refused before any work.
+  if (kind === 'diffusers') toDiffusersConfig({ spec, scaleFactor: scaleFactor ?? 1 });
+  return { kind, spec, ...(scaleFactor ? { scaleFactor } : {}) };
 }
 
 async function write(
   input: Input,
   state: ConvertedState,
-  to: NonNullable<ConvertOptions['to']>,
+  target: FolderTarget | null,
   output: string,
   options: ConvertOptions,
 ): Promise<void> {
   const progress = new Progress(state, options);
   const weights = progress.watch(state);
-  const scaleFactor = options.scaleFactor ?? input.scaleFactor;
   try {
-    if (to === 'safetensors') {
-      await writeSafetensors(output, weights, { format: 'pt' });
-    } else if (to === 'diffusers') {
-      const model = { spec: specOf(input, to), scaleFactor: scaleFactor ?? 1 };
-      await saveDiffusers(output, model, weights);
-    } else {
-      const config = { firstStage: specOf(input, to), ...(scaleFactor ? { scaleFactor } : {}) };
-      const ema = input.ema && selectState(input, input.ema, options).state;
-      await saveModel(output, { config, weights, ...(ema ? { ema } : {}) });
-    }
+    if (!target) return await writeSafetensors(output, weights, { format: 'pt' });
+    const { kind, spec, scaleFactor } = target;
+    if (kind === 'diffusers')
+      return await saveDiffusers(output, { spec, scaleFactor: scaleFactor ?? 1 }, weights);
+    const config = { firstStage: spec, ...(scaleFactor ? { scaleFactor } : {}) };
+    const ema = input.ema && selectState(input, input.ema, options).state;
+    await saveModel(output, { config, weights, ...(ema ? { ema } : {}) });
   } finally {
     progress.stop();
   }
-}
-
-function specOf({ spec, reader }: Input, to: string): FirstStageSpec {
-  if (spec) return spec;
-  throw new UsageError(
-    `${reader.origin} holds weights only: name the architecture with --preset or --config to write ${to === 'diffusers' ? "diffusers' folder" : 'a model folder'}.`,
-  );
 }
 
 function filesOf(to: string, output: string): string[] {

@@ -15,6 +15,7 @@ import {
   isDiffusersConfig,
   type FirstStageSpec,
 } from '../ldm/first_stage/index.js';
+import { over } from '../ldm/first_stage/first_stage.js';
 import { firstStagePresets } from '../ldm/presets/index.js';
 import type { ConvertOptions } from './convert_checkpoint.js';
 import { UsageError } from './run.js';
@@ -55,9 +56,11 @@ async function openFolder(path: string, options: ConvertOptions): Promise<Input>
     return { ...model, reader: await openCheckpoint(join(path, diffusersWeights)) };
   }
   const { weights, ema } = await openModel(path);
-  if (!options.ema) return { ...model, reader: weights, ...(ema ? { ema } : {}) };
-  if (!ema) throw new UsageError(`${path} holds no moving average: convert it without --ema.`);
-  return { ...model, reader: ema };
+  if (options.ema && !ema)
+    throw new UsageError(`${path} holds no moving average: convert it without --ema.`);
+  const average = ema && over(ema, weights);
+  if (!average) return { ...model, reader: weights };
+  return options.ema ? { ...model, reader: average } : { ...model, reader: weights, ema: average };
 }
 
 async function openFile(path: string, options: ConvertOptions): Promise<Input> {

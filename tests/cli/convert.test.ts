@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
@@ -19,8 +20,10 @@ import {
   type StateReader,
   type TensorSource,
 } from '../../lib/index.js';
+import { over } from '../../lib/ldm/first_stage/first_stage.js';
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
+import { root } from '../support/source_tree.js';
 
 const inFolder = temporaryFolder();
 const convert = (input: string, output: string, options: ConvertOptions = {}) =>
@@ -177,22 +180,31 @@ test("the moving average under the original's names without dots", async () => {
 });
 
 test("a model folder's moving average goes along, or takes the place of the weights", async () => {
-  const model = buildFirstStage(specs.vq);
-  const average = new Map(
-    [...model.exportState()].map(([key, source]) => [
-      key,
-      { ...source, read: async () => tidy(async () => (await source.read()).add(1)) },
-    ]),
-  );
+  const spec = { ...specs.vq, codebookEma: {} } as FirstStageSpec;
+  const model = buildFirstStage(spec);
+  const trained = new Set([...model.namedParameters()].map(([key]) => key));
+  const average = new Map<string, TensorSource>();
+  for (const [key, source] of model.exportState()) {
+    // Buffers have no average: they come from the weights.
+    if (!trained.has(key)) continue;
+    const read = () => tidy(async () => (await source.read()).add(1));
+    average.set(key, { ...source, read });
+  }
   await saveFirstStage(inFolder('with-ema'), model, { ema: average });
-  await convert(inFolder('with-ema'), inFolder('along'));
   const source = await openModel(inFolder('with-ema'));
+  expect(source.weights.keys.length).toBeGreaterThan(source.ema!.keys.length);
+  const expected = over(source.ema!, source.weights);
+  await convert(inFolder('with-ema'), inFolder('along'));
   const along = await openModel(inFolder('along'));
-  await expectSameTensors(along.ema!, source.ema!);
+  await expectSameTensors(along.weights, source.weights);
+  await expectSameTensors(along.ema!, expected);
   await convert(inFolder('with-ema'), inFolder('instead'), { ema: true });
   const instead = await openModel(inFolder('instead'));
   expect(instead.ema).toBeNull();
-  await expectSameTensors(instead.weights, source.ema!);
+  await expectSameTensors(instead.weights, expected);
+  await expect(convert(inFolder('with-ema'), inFolder('x'), { to: 'diffusers' })).rejects.toThrow(
+    /no counterpart of codebookEma/,
+  );
 });
 
 test('a dry run tells the mapping and writes nothing', async () => {
@@ -253,6 +265,21 @@ test('what does not fit is refused before anything is written', async () => {
   const result = convert(inFolder('incomplete'), inFolder('unfit'));
   await expect(result).rejects.toThrow(ArgumentError);
   await expect(result).rejects.toThrow(/\(4\):\n {2}encoder\.mid\.attn_1\.k\.weight is missing/);
+});
+
+test('the command itself: an unknown kind of output is a misuse, a bad file a failure', () => {
+  const run = (...args: string[]) =>
+    spawnSync(
+      process.execPath,
+      ['--import', './scripts/typescript.mjs', 'lib/cli/main.ts', 'convert', ...args],
+      { cwd: root, encoding: 'utf8' },
+    );
+  const misuse = run('a', 'b', '--to', 'onnx');
+  expect(misuse.status).toBe(2);
+  expect(misuse.stderr).toMatch(/Allowed choices are safetensors, folder, diffusers/);
+  const failure = run(golden('checkpoints/bad/pickle_eval.ckpt'), inFolder('b.safetensors'));
+  expect(failure.status).toBe(1);
+  expect(failure.stderr).toMatch(/^emulsion: .*pickle_eval\.ckpt \(byte \d+\): the file calls/);
 });
 
 test('what no part of the network uses is told', async () => {

@@ -207,8 +207,8 @@ function ownWeights(reader: StateReader): StateReader {
   };
 }
 
-// An average is of what is trained; buffers have none and come as they are.
-function over(average: StateReader, weights: StateReader): StateReader {
+/** @internal An average is of what is trained; buffers have none and come as they are. */
+export function over(average: StateReader, weights: StateReader): StateReader {
   const source = (key: string) => (average.has(key) ? average : weights);
   return {
     origin: average.origin,
