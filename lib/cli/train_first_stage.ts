@@ -132,13 +132,23 @@ function describe(tree: ConfigNode, config: FirstStageTrainingConfig): void {
   console.log(`# learning rate: ${learningRateOf(config)}`);
 }
 
+// npx and its like pass a signal on that the process has had already.
+const sameSignalMs = 1000;
+
 // The first Ctrl-C ends the step and saves; the second ends the process.
 async function interruptible(
   run: (signal: AbortSignal) => Promise<TrainingResult>,
 ): Promise<TrainingResult> {
   const controller = new AbortController();
-  const stop = () => controller.abort();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, stop);
+  let first = 0;
+  const stop = () => {
+    if (!controller.signal.aborted) {
+      first = performance.now();
+      console.log('Finishing the step, then saving. Once more ends at once.');
+      controller.abort();
+    } else if (performance.now() - first > sameSignalMs) process.exit(130);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, stop);
   try {
     return await run(controller.signal);
   } finally {

@@ -20,7 +20,7 @@ interface Ended {
 
 /**
  * Runs the command to its end.
- * @param interruption a signal to send once, when a file exists
+ * @param interruption a signal to send when a file exists
  */
 function run(
   args: string[],
@@ -32,7 +32,8 @@ function run(
     child[stream].on('data', (text: Buffer) => (said[stream] += text.toString()));
   const watch = setInterval(() => {
     if (!interruption || !existsSync(interruption.at)) return;
-    child.kill(interruption.signal);
+    // Twice, as npx passes signals on.
+    for (let i = 0; i < 2; ++i) child.kill(interruption.signal);
     clearInterval(watch);
   }, 5);
   return new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { datasetTargets } from '../../lib/config/datasets.js';
 import { boolean, integer, list, mapping, optional, text } from '../../lib/config/fields.js';
@@ -9,7 +10,8 @@ import { loadConfigTree } from '../../lib/config/merge.js';
 import { scheduleTargets } from '../../lib/config/schedules.js';
 import { Targets } from '../../lib/config/targets.js';
 import { readTraining } from '../../lib/config/training.js';
-import { parseYaml } from '../../lib/config/yaml.js';
+import { toPlain } from '../../lib/config/node.js';
+import { formatYaml, parseYaml } from '../../lib/config/yaml.js';
 import {
   ConfigError,
   firstStagePresets,
@@ -19,6 +21,7 @@ import {
   LPIPSWithDiscriminator,
   readSafetensors,
   writeSafetensors,
+  type Json,
   type PublishedFirstStage,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -312,4 +315,44 @@ test('our own settings and those of the original’s trainer', async () => {
 
 function pick<T extends object, K extends keyof T>(from: T, ...keys: K[]): Pick<T, K> {
   return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>;
+}
+
+test('whatever stands in a configuration is read or refused, and nothing else', async () => {
+  const trees = await Promise.all(
+    ['kl-f4', 'vq-f8', 'folder64-kl-f4'].map((name) =>
+      loadConfigTree([join(folder, `${name}.yaml`)]),
+    ),
+  );
+  const value = fc.oneof(
+    fc.constantFrom(null, true, -1, 0, 0.5, 1e300, NaN, Infinity, '', 'none', '${a}', [], {}),
+    fc.constantFrom([1, 'x'], { target: 'x' }, { target: 1 }, { params: [] }, [[[]]]),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...trees), fc.nat(), value, (tree, at, wrong) => {
+      const text = formatYaml(replaceAt(toPlain(tree), at, wrong as Json));
+      try {
+        readTraining(parseYaml(text, 'a.yaml'), firstStageTargets);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ConfigError);
+        expect((error as Error).message).toMatch(/^a\.yaml:\d+:\d+: /);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+/** Replaces the value number `at`, counted around. */
+function replaceAt(root: Json, at: number, by: Json): Json {
+  const size = (node: Json): number =>
+    node !== null && typeof node === 'object'
+      ? 1 + Object.values(node).reduce<number>((sum, child) => sum + size(child), 0)
+      : 1;
+  let left = at % size(root);
+  const visit = (node: Json): Json => {
+    if (left-- === 0) return by;
+    if (node === null || typeof node !== 'object') return node;
+    if (Array.isArray(node)) return node.map(visit);
+    return Object.fromEntries(Object.entries(node).map(([key, child]) => [key, visit(child)]));
+  };
+  return visit(root);
 }

@@ -3,7 +3,7 @@ import { isGradEnabled, noGrad } from '../../autograd/index.js';
 import { tensor, zeros } from '../../creation.js';
 import { check, checkShape } from '../../errors.js';
 import { buffer, Embedding, Module } from '../../nn/index.js';
-import { detach } from '../../ops/index.js';
+import { detach, nearestCodes } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import { fromUsed, remappedCount, toUsed, type UnknownIndex } from './code_remap.js';
@@ -16,7 +16,6 @@ import {
   type CodebookStep,
   type RestartOptions,
 } from './codebook.js';
-import { nearestCodes } from './nearest_codes.js';
 
 export interface QuantizerOptions {
   /** weight β, default 0.25 */

@@ -15,7 +15,6 @@ import {
   type QuantizerOptions,
   type Tensor,
 } from '../../../lib/index.js';
-import { nearestCodes } from '../../../lib/ldm/first_stage/nearest_codes.js';
 
 const numbers = (x: Tensor) => Array.from(x.dataSync(), Number);
 
@@ -30,42 +29,6 @@ function quantizer(codes: readonly number[], options?: QuantizerOptions): Vector
   return made;
 }
 const latents = (...values: number[]) => tensor(values, { shape: [1, 1, values.length, 1] });
-
-describe('nearestCodes', () => {
-  it('finds what a plain search finds, over several blocks of vectors', () => {
-    const [N, K, D] = [2100, 4096, 3];
-    const [vectors, codes] = [randn([N, D]), randn([K, D])];
-    const [v, c] = [vectors.dataSync() as Float32Array, codes.dataSync() as Float32Array];
-    const found = numbers(nearestCodes(vectors, codes));
-    const distance = (i: number, k: number) =>
-      Math.hypot(...[0, 1, 2].map((d) => v[i * D + d] - c[k * D + d]));
-    for (let i = 0; i < N; i += 50) {
-      let best = Infinity;
-      for (let k = 0; k < K; k++) best = Math.min(best, distance(i, k));
-      expect(distance(i, found[i])).toBeLessThan(best + 1e-5);
-    }
-  });
-
-  it('takes the first of equals', () => {
-    const codes = tensor([[5], [1], [1], [3]]);
-    expect(numbers(nearestCodes(tensor([[1], [2], [4]]), codes))).toEqual([1, 1, 0]);
-  });
-
-  it('compares 16-bit values in float32', () => {
-    const [vectors, codes] = [tensor([[1], [-9]]), tensor([[40], [1], [-8]])];
-    const found = nearestCodes(vectors.to('bfloat16'), codes.to('bfloat16'));
-    expect(numbers(found)).toEqual([1, 2]);
-    expect(() => nearestCodes(vectors.to('bfloat16'), codes)).toThrow(/bfloat16/);
-  });
-
-  it('answers no vectors with no indices, and says what does not fit', () => {
-    expect(nearestCodes(randn([0, 2]), randn([4, 2])).shape).toEqual([0]);
-    expect(() => nearestCodes(randn([3, 2]), randn([4, 3]))).toThrow(
-      /\[3, 2\].*\[4, 3\].*one width/,
-    );
-    expect(() => nearestCodes(randn([3, 2]), randn([0, 2]))).toThrow(/no code/);
-  });
-});
 
 describe('VectorQuantizer', () => {
   it('refuses latents of another width', () => {
