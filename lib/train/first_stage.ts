@@ -76,6 +76,7 @@ type Network = (images: Tensor, noise: NoiseOptions, context: StepContext) => Pa
 /**
  * Makes the task that trains a first stage as the original does: in every cycle the autoencoder's turn, then
  * the discriminator's on the same batch, each with a forward pass and an Adam (betas 0.5, 0.9) of its own.
+ * With `discFactor` 0 the discriminator has no turn.
  * `logvar` is in neither.
  *
  * @throws ArgumentError when the loss is not the model's
@@ -115,14 +116,21 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
       const scheduled = schedule && { schedule: new LambdaLR(optimizer, schedule) };
       return { name, optimizer, parameters, ...scheduled, loss: compute };
     };
-    this.phases = [
-      phase('autoencoder', model, learningRate * lrGFactor, (batch, context) =>
-        this.autoencoderLoss(batch, context),
-      ),
-      phase('discriminator', loss.discriminator, learningRate, (batch, context) =>
-        this.discriminatorLoss(batch, context),
-      ),
-    ];
+    const autoencoder = phase('autoencoder', model, learningRate * lrGFactor, (batch, context) =>
+      this.autoencoderLoss(batch, context),
+    );
+    // Whose loss is weighed with 0 learns nothing.
+    if (loss.config.discFactor === 0) {
+      this.phases = [autoencoder];
+      return;
+    }
+    const discriminator = phase(
+      'discriminator',
+      loss.discriminator,
+      learningRate,
+      (batch, context) => this.discriminatorLoss(batch, context),
+    );
+    this.phases = [autoencoder, discriminator];
   }
 
   async validate(

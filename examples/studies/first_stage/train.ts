@@ -1,0 +1,113 @@
+// Trainings of the study: the library's recipe and trainer, without the perceptual network, whose weights
+// people fetch themselves.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  AutoencoderKL,
+  buildFirstStage,
+  firstStageTask,
+  LambdaWarmUpCosineScheduler,
+  loadFirstStage,
+  LPIPSWithDiscriminator,
+  manualSeed,
+  openRunFolder,
+  ProgressLogger,
+  saveFirstStage,
+  Trainer,
+  VQLPIPSWithDiscriminator,
+  type VQModel,
+  type FirstStage,
+  type Json,
+  type KlLossConfig,
+  type Logger,
+} from '../../../lib/index.js';
+import type { EmojiSet } from '../../demo/emoji.js';
+import { trainingBatches } from './pictures.js';
+
+export interface Budget {
+  readonly steps: number;
+  readonly batch: number;
+  readonly learningRate: number;
+  readonly seed: number;
+}
+
+export interface Training {
+  readonly name: string;
+  /** Where runs and models are kept; a model that is there is not trained again. */
+  readonly folder: string;
+  readonly pictures: EmojiSet;
+  readonly budget: Budget;
+  readonly signal: AbortSignal;
+  /** A first stage with the weights to begin from. */
+  readonly model: FirstStage;
+  /** The adversarial part of the loss. Default: none. */
+  readonly adversarial?: Omit<KlLossConfig, 'klWeight' | 'perceptualWeight'>;
+}
+
+/** KL of the paper: a trace, so that latents stay near unit scale without losing what they say. */
+const klWeight = 1e-6;
+
+/** Fresh weights, the same for the same seed. */
+export function freshModel(spec: Parameters<typeof buildFirstStage>[0], seed: number): FirstStage {
+  manualSeed(seed);
+  return buildFirstStage(spec);
+}
+
+/** Trains, or goes on training, and saves; gives the model back in eval mode. */
+export async function train(training: Training): Promise<FirstStage> {
+  const { name, folder, pictures, budget, signal, adversarial, model } = training;
+  const saved = join(folder, 'models', name);
+  if (existsSync(join(saved, 'config.json'))) {
+    model.dispose();
+    return (await loadFirstStage(saved)).eval();
+  }
+  const { steps, batch, learningRate, seed } = budget;
+  const terms = {
+    perceptualWeight: 0,
+    skipIdleDiscriminator: true,
+    ...(adversarial ?? { discStart: 0, discFactor: 0, discNdf: 8, discNumLayers: 1 }),
+  };
+  const loss =
+    model instanceof AutoencoderKL
+      ? new LPIPSWithDiscriminator({ ...terms, klWeight })
+      : new VQLPIPSWithDiscriminator({ ...terms, nClasses: (model as VQModel).config.nEmbed });
+  const task = firstStageTask({
+    model,
+    loss,
+    learningRate,
+    schedule: new LambdaWarmUpCosineScheduler({
+      warm_up_steps: Math.ceil(steps / 20),
+      lr_start: 0.01,
+      lr_max: 1,
+      lr_min: 0.02,
+      max_decay_steps: steps,
+    }),
+    config: { spec: model.spec, terms, budget } as unknown as Json,
+  });
+  const data = trainingBatches(pictures, batch, seed);
+  const path = join(folder, 'runs', name);
+  const trainer = new Trainer(task, data, {
+    folder: await openRunFolder(path, { resume: existsSync(join(path, 'checkpoints')) }),
+    steps,
+    seed,
+    keepLast: 1,
+    secondsBetweenSaves: 60,
+    loggers: [named(new ProgressLogger(), name)],
+  });
+  try {
+    const { finished } = await trainer.run({ signal });
+    if (!finished) signal.throwIfAborted();
+    await saveFirstStage(saved, model);
+  } finally {
+    await data.dispose();
+    loss.dispose();
+  }
+  return model.eval();
+}
+
+// Every training of a study is of the same task; what tells them apart is the study's name for them.
+function named(logger: ProgressLogger, name: string): Logger {
+  const start = logger.start.bind(logger);
+  logger.start = (run) => start({ ...run, name });
+  return logger;
+}
