@@ -9,13 +9,14 @@
 // operations.
 #pragma once
 
-#include "ops/kernels.h"
+#include "ops/checks.h"
 
 EMULSION_KERNELS(void nearest_codes(const View& vectors, const View& codes, View& indices);)
 
 namespace emulsion {
 
-inline void check_nearest_codes(const View& vectors, const View& codes, const View& indices) {
+static inline void check_nearest_codes(const View& vectors, const View& codes,
+                                       const View& indices) {
   EMULSION_CHECK(vectors && codes && indices,
                  "nearest_codes: vectors, codes and indices are required");
   EMULSION_CHECK(vectors.rank() == 2 && codes.rank() == 2 && vectors.dim(1) == codes.dim(1),
