@@ -11,3 +11,4 @@ export {
   type BetaSchedule,
   type NoiseScheduleConfig,
 } from './schedule.js';
+export { noisyClassifierLoss, type ClassifierLoss } from './noisy_classifier.js';

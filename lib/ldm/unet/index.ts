@@ -1,5 +1,12 @@
 export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js';
 export { unetConfig, type UNetConfig } from './config.js';
+export {
+  AttentionPool2d,
+  encoderUnetConfig,
+  EncoderUNetModel,
+  type EncoderPool,
+  type EncoderUNetConfig,
+} from './encoder_unet.js';
 export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
 export { ResBlock, type ResBlockOptions } from './res_block.js';
 export {
