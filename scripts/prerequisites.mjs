@@ -56,8 +56,10 @@ export function checkPrerequisites(needs) {
   const missing = [];
   const lack = (what, key) => missing.push({ what, key });
 
-  if (Number(process.versions.node.split('.')[0]) < 20)
-    lack(`Node 20 or newer (this is ${process.version}): https://nodejs.org/en/download`);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  // zlib.crc32 came with these.
+  if (major < 20 || major === 21 || (major === 20 && minor < 15) || (major === 22 && minor < 2))
+    lack(`Node 20.15, 22.2 or newer (this is ${process.version}): https://nodejs.org/en/download`);
   if (needs.install && !runs('npm', '--version'))
     lack('npm, which comes with Node: https://nodejs.org/en/download');
   if (needs.native) {

@@ -33,7 +33,7 @@ const options = new Command('study:first-stage')
 const seed = 0;
 const budget: Budget = options.quick
   ? { steps: 20, batch: 4, learningRate: 1e-3, seed }
-  : { steps: 1000, batch: 8, learningRate: 1e-3, seed };
+  : { steps: 600, batch: 8, learningRate: 1e-3, seed };
 /** The adversarial study goes on with this model, whose pictures are blurred enough to be sharpened. */
 const adversarialBase = 'kl-f8';
 const adversarialBudget: Budget = { ...budget, learningRate: 2e-4, seed: 1 };
