@@ -58,6 +58,7 @@ export {
   rand,
   randint,
   randn,
+  uniformNoise,
   type GeneratorState,
   type NoiseOptions,
   type RandomOptions,

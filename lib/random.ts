@@ -252,13 +252,28 @@ export interface NoiseOptions extends RandomOptions {
  * each sample the picture that its seed gives alone.
  */
 export function noise(shape: readonly number[], options: NoiseOptions): Tensor {
-  const { seed, stream = 0, step = 0 } = options;
+  return draw(keyOf(options), shape, options, (rows, y) =>
+    kernels.random_normal(...rows, 0, 1, y.id),
+  );
+}
+
+/** As {@link noise}, uniform in [0, 1). */
+export function uniformNoise(shape: readonly number[], options: NoiseOptions): Tensor {
+  return draw(keyOf(options), shape, options, (rows, y) =>
+    kernels.random_uniform(...rows, 0, 1, y.id),
+  );
+}
+
+function keyOf({
+  seed,
+  stream = 0,
+  step = 0,
+}: NoiseOptions): RandomKey & { seeds?: readonly number[] } {
   const seeds = typeof seed === 'number' ? undefined : seed;
-  const key = {
+  return {
     seed: seeds ? 0 : checkSeed(seed as number),
     stream: checkCounter('stream', stream),
     step: checkCounter('step', step),
     seeds,
   };
-  return draw(key, shape, options, (rows, y) => kernels.random_normal(...rows, 0, 1, y.id));
 }

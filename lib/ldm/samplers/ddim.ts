@@ -1,12 +1,13 @@
 /** DDIM (Song et al., "Denoising diffusion implicit models", equation 12). */
 import type { Tensor } from '../../tensor.js';
-import type { Denoiser, Parameterization } from '../diffusion/gaussian_diffusion.js';
+import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
 import { ddimSchedule, type DdimSchedule, type Discretize } from './ddim_schedule.js';
 import { runSteps } from './run.js';
 import {
   blend,
   lastLatent,
+  predictions,
   timesteps,
   type SamplerOptions,
   type SamplerRun,
@@ -31,15 +32,14 @@ export interface DdimOptions extends SamplerOptions {
  */
 export function ddim(denoise: Denoiser, schedule: NoiseSchedule, options: DdimOptions): SamplerRun {
   const table = ddimSchedule(schedule, options);
-  const { mask, parameterization = 'eps', temperature = 1 } = options;
-  const last = table.timesteps.length - 1;
-  return runSteps([...table.timesteps].reverse(), options, (latent, step, noise) => {
-    const index = last - step;
-    const x = mask ? blend(mask, latent, table.alphas[index], noise.mask(step, latent)) : latent;
+  const { mask } = options;
+  return runSteps(table, options, (latent, { index, step, noise }) => {
+    const alphaBar = table.alphas[index];
+    const x = mask ? blend(mask, latent, alphaBar, noise.mask(step, latent)) : latent;
     const output = denoise(x, timesteps(x, table.timesteps[index]));
-    const { eps, x0 } = predictions(output, x, table, index, parameterization);
+    const { eps, x0 } = predictions(output, x, alphaBar, options);
     const next = ddimStep(eps, x0, table, index);
-    const sigma = table.sigmas[index] * temperature;
+    const sigma = table.sigmas[index];
     return { latent: sigma === 0 ? next : next.add(noise.step(step, x).mul(sigma)), predX0: x0 };
   });
 }
@@ -51,29 +51,6 @@ export function sampleDdim(
   options: DdimOptions & { onStep?: (step: SamplerStep) => void | Promise<void> },
 ): Promise<Tensor> {
   return lastLatent(ddim(denoise, schedule, options), options.onStep);
-}
-
-/** ε and x_0 = (x - √(1-a) ε) / √a, from what the network gives. */
-export function predictions(
-  output: Tensor,
-  x: Tensor,
-  table: DdimSchedule,
-  index: number,
-  parameterization: Parameterization,
-): { eps: Tensor; x0: Tensor } {
-  const signal = Math.sqrt(table.alphas[index]);
-  const level = table.sqrtOneMinusAlphas[index];
-  switch (parameterization) {
-    case 'x0':
-      return { x0: output, eps: x.sub(output.mul(signal)).div(level) };
-    case 'v':
-      return {
-        x0: x.mul(signal).sub(output.mul(level)),
-        eps: x.mul(level).add(output.mul(signal)),
-      };
-    case 'eps':
-      return { eps: output, x0: x.sub(output.mul(level)).div(signal) };
-  }
 }
 
 /** √a_prev x_0 + √(1 - a_prev - σ²) ε, without the step's noise. */

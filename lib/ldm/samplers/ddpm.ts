@@ -14,19 +14,19 @@ export function ddpm(
   diffusion: GaussianDiffusion,
   options: DdpmOptions,
 ): SamplerRun {
-  const { mask, temperature = 1, clipDenoised = false } = options;
+  const { mask, clipDenoised = false, quantizeX0 } = options;
   const { schedule } = diffusion;
-  const descending = Array.from(
-    { length: schedule.timesteps },
-    (_, i) => schedule.timesteps - 1 - i,
-  );
-  return runSteps(descending, options, (x, step, noise) => {
-    const index = descending[step];
+  const plan = {
+    timesteps: Array.from({ length: schedule.timesteps }, (_, t) => t),
+    alphas: schedule.alphasCumprod,
+  };
+  return runSteps(plan, options, (x, { index, step, noise }) => {
     const t = timesteps(x, index);
     const raw = diffusion.predictStart(x, t, denoise(x, t));
-    const x0 = clipDenoised ? clamp(raw, -1, 1) : raw;
+    const clipped = clipDenoised ? clamp(raw, -1, 1) : raw;
+    const x0 = quantizeX0 ? quantizeX0(clipped) : clipped;
     const { mean } = diffusion.qPosterior(x0, x, t);
-    const sigma = Math.exp(0.5 * schedule.posteriorLogVarianceClipped[index]) * temperature;
+    const sigma = Math.exp(0.5 * schedule.posteriorLogVarianceClipped[index]);
     const latent = index === 0 ? mean : mean.add(noise.step(step, x).mul(sigma));
     // the known part is brought to the level of the step just taken, as in the original
     const blended = mask

@@ -1,7 +1,10 @@
-/** Classifier-free guidance (Ho & Salimans; paper, section 4.3.1 and appendix C). */
-import { concat } from '../../ops/index.js';
+/** Guidance: classifier-free (Ho & Salimans; paper, section 4.3.1 and appendix C) and by a classifier. */
+import { enableGrad, grad } from '../../autograd/index.js';
+import { concat, gather, indexSelect, logSoftmax } from '../../ops/index.js';
+import { tensor } from '../../creation.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
+import type { NoiseSchedule } from '../diffusion/schedule.js';
 
 /** Named conditioning tensors [N, ...], such as `{ context }` or `{ y }`. */
 export type Conditioning = Readonly<Record<string, Tensor>>;
@@ -31,5 +34,39 @@ export function guided<C extends Conditioning>(
     const output = model(concat([x, x], 0), concat([t, t], 0), both);
     const [without, withCondition] = output.chunk(2, 0);
     return without.add(withCondition.sub(without).mul(scale));
+  };
+}
+
+export interface ClassifierGuidance {
+  /** logits [N, classes] of noisy latents [N, h, w, C] at timesteps [N] */
+  classifier: (x: Tensor, t: Tensor) => Tensor;
+  /** the class wanted of each sample: int64 [N] */
+  labels: Tensor;
+  scale: number;
+  schedule: NoiseSchedule;
+}
+
+/**
+ * Classifier guidance (Dhariwal & Nichol, algorithm 2; paper, appendix C): ε - scale·√(1-ᾱ_t)·∇_x log p(y | x_t).
+ * The network must predict ε.
+ */
+export function classifierGuided(denoise: Denoiser, guidance: ClassifierGuidance): Denoiser {
+  const { classifier, labels, scale, schedule } = guidance;
+  if (scale === 0) return denoise;
+  return (x, t) => {
+    const slope = enableGrad(() => {
+      const input = x.detach();
+      input.requiresGrad = true;
+      const logits = classifier(input, t);
+      const wanted = gather(logSoftmax(logits, 1), 1, labels.reshape([-1, 1])).sum();
+      return grad(wanted, [input])[0]!;
+    });
+    const level = indexSelect(
+      tensor(schedule.sqrtOneMinusAlphasCumprod, { device: x.device }),
+      0,
+      t,
+    );
+    const factor = level.reshape([-1, ...x.shape.slice(1).map(() => 1)]).mul(scale);
+    return denoise(x, t).sub(slope.mul(factor.to(x.dtype)));
   };
 }

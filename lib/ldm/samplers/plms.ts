@@ -3,12 +3,19 @@ import { keep } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
-import { ddimStep, predictions } from './ddim.js';
+import { ddimStep } from './ddim.js';
 import { ddimSchedule, type Discretize } from './ddim_schedule.js';
 import { runSteps } from './run.js';
-import { blend, timesteps, type SamplerOptions, type SamplerRun } from './sampler.js';
+import {
+  blend,
+  predictions,
+  timesteps,
+  type SamplerOptions,
+  type SamplerRun,
+  type StepNoiseOptions,
+} from './sampler.js';
 
-export interface PlmsOptions extends Omit<SamplerOptions, 'temperature' | 'noise'> {
+export interface PlmsOptions extends Omit<SamplerOptions, StepNoiseOptions> {
   /** number of steps */
   steps: number;
   /** how timesteps are spaced, default 'uniform' */
@@ -26,25 +33,26 @@ const weights = [
 /** Deterministic sampling with one network call per step, and one more in the first. */
 export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOptions): SamplerRun {
   const table = ddimSchedule(schedule, { ...options, eta: 0 });
-  const { mask, parameterization = 'eps' } = options;
-  const last = table.timesteps.length - 1;
+  const { mask } = options;
   /** ε of earlier steps, newest first */
   const history: Tensor[] = [];
 
   const estimate = (x: Tensor, index: number) => {
     const output = denoise(x, timesteps(x, table.timesteps[index]));
-    return predictions(output, x, table, index, parameterization).eps;
+    return predictions(output, x, table.alphas[index], options).eps;
   };
   const advance = (x: Tensor, eps: Tensor, index: number) => {
-    const { x0 } = predictions(eps, x, table, index, 'eps');
+    const { x0 } = predictions(eps, x, table.alphas[index], {
+      ...options,
+      parameterization: 'eps',
+    });
     return { latent: ddimStep(eps, x0, table, index), predX0: x0 };
   };
 
   return runSteps(
-    [...table.timesteps].reverse(),
+    table,
     options,
-    (latent, step, noise) => {
-      const index = last - step;
+    (latent, { index, step, noise }) => {
       const x = mask ? blend(mask, latent, table.alphas[index], noise.mask(step, latent)) : latent;
       const eps = estimate(x, index);
       let combined: Tensor;

@@ -8,54 +8,64 @@ import {
   type SamplerOptions,
   type SamplerRun,
   type SamplerStep,
+  type StepPlan,
 } from './sampler.js';
 
-/** Latent and estimate after a step, made without recording gradients. */
-export type StepFunction = (
-  latent: Tensor,
-  step: number,
-  noise: RunNoise,
-) => { latent: Tensor; predX0: Tensor };
+/** A step as its function sees it. */
+export interface StepPlace {
+  /** position in the plan: the last step has 0 */
+  readonly index: number;
+  /** 0 is the first */
+  readonly step: number;
+  readonly noise: RunNoise;
+}
 
-/** @param descending training timesteps, noisiest first */
+/** Latent and estimate after a step, made without recording gradients. */
+export type StepFunction = (latent: Tensor, place: StepPlace) => { latent: Tensor; predX0: Tensor };
+
+/** Runs the plan from its noisy end, or from where a picture was noised to. */
 export async function* runSteps(
-  descending: readonly number[],
+  plan: StepPlan,
   options: SamplerOptions,
   advance: StepFunction,
   release: () => void = () => {},
 ): SamplerRun {
   const noise = new RunNoise(options);
-  const initial = keep(noise.initial());
+  const steps = noise.stepsOf(plan);
+  const initial = keep(tidy(() => noGrad(() => noise.initial(plan, steps))));
   let current: SamplerStep = {
     step: -1,
-    steps: descending.length,
-    timestep: descending[0],
+    steps,
+    timestep: plan.timesteps[Math.max(0, steps - 1)],
     latent: initial,
     predX0: initial,
   };
   let finished = false;
   try {
-    for (let step = 0; step < descending.length; step++) {
+    for (let step = 0; step < steps; step++) {
       options.signal?.throwIfAborted();
+      const index = steps - 1 - step;
       const made = tidy(() =>
         noGrad(() => {
-          const { latent, predX0 } = advance(current.latent, step, noise);
+          const { latent, predX0 } = advance(current.latent, { index, step, noise });
           // The estimate may be the very tensor that the network gave, and that one may be kept.
           return { latent, predX0: predX0.alias() };
         }),
       );
       disposeStep(current);
-      finished = step === descending.length - 1;
+      finished = step === steps - 1;
       if (!finished) {
         // the run's own; the last step's go to the scope of whoever iterates
         keep(made.latent);
         keep(made.predX0);
       }
-      current = { ...current, ...made, step, timestep: descending[step] };
+      current = { ...current, ...made, step, timestep: plan.timesteps[index] };
       yield current;
       await breathe();
     }
-    return current;
+    if (steps > 0) return current;
+    finished = true;
+    return { ...current, predX0: initial.alias() };
   } finally {
     // an abandoned run owns its last step; a finished one has given it away
     if (!finished) disposeStep(current);

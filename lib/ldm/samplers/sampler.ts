@@ -1,6 +1,8 @@
 /** What the samplers share: their options, the step they yield, noise, masks and running to the end. */
 import { tensor } from '../../creation.js';
-import { noise, type NoiseOptions } from '../../random.js';
+import { check } from '../../errors.js';
+import { ge } from '../../ops/index.js';
+import { noise, uniformNoise, type NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
 import type { Parameterization } from '../diffusion/gaussian_diffusion.js';
 
@@ -14,6 +16,28 @@ export interface LatentMask {
   noise?: (step: number) => Tensor;
 }
 
+/**
+ * Image to image (SDEdit; the authors' stochastic encoding): the clean latent is noised as far as `strength`
+ * says, and only the steps from there on run.
+ */
+export interface ImageStart {
+  /** the clean latent [N, h, w, C] */
+  latent: Tensor;
+  /** share of the steps that run, in [0, 1]: 0 gives the latent back, 1 keeps next to nothing of it */
+  strength: number;
+}
+
+/** What only samplers that add noise in their steps take. */
+export type StepNoiseOptions = 'temperature' | 'noise' | 'noiseDropout' | 'repeatNoise';
+
+/** Where a run's steps lie in the process, cleanest first. */
+export interface StepPlan {
+  /** training timesteps, ascending */
+  readonly timesteps: ArrayLike<number>;
+  /** ᾱ at each of them */
+  readonly alphas: ArrayLike<number>;
+}
+
 export interface SamplerOptions {
   /** the latent to start from, x_T [N, h, w, C]; default: drawn from `seed`, of the given shape */
   initial?: Tensor;
@@ -24,6 +48,14 @@ export interface SamplerOptions {
   noise?: (step: number) => Tensor;
   /** scales the noise of each step, default 1 */
   temperature?: number;
+  /** probability with which elements of a step's noise become zero, the others grow; default 0 */
+  noiseDropout?: number;
+  /** one draw of each step's noise for the whole batch, default false */
+  repeatNoise?: boolean;
+  /** replaces each estimate of the clean latent, such as by its nearest codes */
+  quantizeX0?: (x0: Tensor) => Tensor;
+  /** start from a picture instead of pure noise */
+  image?: ImageStart;
   mask?: LatentMask;
   /** what the network predicts, default 'eps' */
   parameterization?: Parameterization;
@@ -66,23 +98,60 @@ export async function lastLatent(
 }
 
 // streams of the seed; `step` numbers the draws within each
-const streams = { initial: 0, steps: 1, mask: 2 } as const;
+const streams = { initial: 0, steps: 1, mask: 2, dropout: 3 } as const;
 
 /** The noise of a run: what the options give, else a function of their seed. */
 export class RunNoise {
   constructor(readonly options: SamplerOptions) {}
 
+  /** How many of the plan's steps run: all, or the cleanest of them when a picture is given. */
+  stepsOf({ timesteps }: StepPlan): number {
+    const { image } = this.options;
+    if (!image) return timesteps.length;
+    const { strength } = image;
+    check(strength >= 0 && strength <= 1, () => {
+      return `sampler: the strength of image-to-image must lie in [0, 1]. Got ${strength}.`;
+    });
+    return Math.floor(strength * timesteps.length);
+  }
+
   /** The latent to start from, which the run may dispose. */
-  initial(): Tensor {
-    const { initial, shape } = this.options;
+  initial(plan: StepPlan, steps: number): Tensor {
+    const { initial, shape, image } = this.options;
     if (initial) return initial.detach();
+    if (image) {
+      if (steps === 0) return image.latent.detach();
+      // one step noisier than the first that runs, where there is one, as the authors' code has it
+      const alphaBar = plan.alphas[Math.min(steps, plan.alphas.length - 1)];
+      const drawn = noise(image.latent.shape, {
+        ...this.#key('initial', 0),
+        dtype: image.latent.dtype,
+        device: image.latent.device,
+      });
+      return atLevel(image.latent, alphaBar, drawn);
+    }
     if (!shape)
-      throw new TypeError('sampler: give the latent to start from (initial) or its shape.');
+      throw new TypeError(
+        'sampler: give the latent to start from (initial), its shape, or a picture (image).',
+      );
     return noise(shape, this.#key('initial', 0));
   }
 
+  /** The noise that a step adds, scaled by the temperature. */
   step(step: number, like: Tensor): Tensor {
-    return this.options.noise?.(step) ?? this.#draw('steps', step, like);
+    const { noise: given, temperature = 1, noiseDropout = 0, repeatNoise } = this.options;
+    const one = repeatNoise ? like.narrow(0, 0, 1) : like;
+    const drawn = given?.(step) ?? this.#draw('steps', step, one);
+    const scaled = temperature === 1 ? drawn : drawn.mul(temperature);
+    if (noiseDropout === 0) return scaled;
+    check(noiseDropout > 0 && noiseDropout < 1, () => {
+      return `sampler: noiseDropout must lie in [0, 1). Got ${noiseDropout}.`;
+    });
+    const chance = uniformNoise(drawn.shape, {
+      ...this.#key('dropout', step),
+      device: like.device,
+    });
+    return scaled.mul(ge(chance, noiseDropout).to(like.dtype)).div(1 - noiseDropout);
   }
 
   mask(step: number, like: Tensor): Tensor {
@@ -104,16 +173,55 @@ export class RunNoise {
   }
 }
 
-/** The same timestep for every sample of a batch: int64 [N]. */
+/** The same timestep for every sample of a batch: int64 [N], or float32 where it is no whole number. */
 export function timesteps(latent: Tensor, t: number): Tensor {
-  const ids = new BigInt64Array(latent.shape[0]).fill(BigInt(t));
-  return tensor(ids, { device: latent.device });
+  const { device } = latent;
+  const count = latent.shape[0];
+  if (!Number.isInteger(t)) return tensor(new Float32Array(count).fill(t), { device });
+  return tensor(new BigInt64Array(count).fill(BigInt(t)), { device });
 }
 
 /** keep·known + (1 - keep)·free, the known latent at noise level ᾱ. */
 export function blend(mask: LatentMask, free: Tensor, alphaBar: number, noise: Tensor): Tensor {
-  const level = mask.known.mul(Math.sqrt(alphaBar)).add(noise.mul(Math.sqrt(1 - alphaBar)));
+  const level = atLevel(mask.known, alphaBar, noise);
   return level.mul(mask.keep).add(free.mul(mask.keep.neg().add(1)));
+}
+
+/** √ᾱ x_0 + √(1-ᾱ) ε */
+function atLevel(x0: Tensor, alphaBar: number, noise: Tensor): Tensor {
+  return x0.mul(Math.sqrt(alphaBar)).add(noise.mul(Math.sqrt(1 - alphaBar)));
+}
+
+/** What a network's output says of noise and clean latent. */
+export interface Prediction {
+  eps: Tensor;
+  x0: Tensor;
+}
+
+/** ε and x_0 = (x - √(1-ᾱ) ε) / √ᾱ from what the network gives at noise level ᾱ. */
+export function predictions(
+  output: Tensor,
+  x: Tensor,
+  alphaBar: number,
+  { parameterization = 'eps', quantizeX0 }: SamplerOptions,
+): Prediction {
+  const signal = Math.sqrt(alphaBar);
+  const level = Math.sqrt(1 - alphaBar);
+  const plain = (): Prediction => {
+    switch (parameterization) {
+      case 'x0':
+        return { x0: output, eps: x.sub(output.mul(signal)).div(level) };
+      case 'v':
+        return {
+          x0: x.mul(signal).sub(output.mul(level)),
+          eps: x.mul(level).add(output.mul(signal)),
+        };
+      case 'eps':
+        return { eps: output, x0: x.sub(output.mul(level)).div(signal) };
+    }
+  };
+  const { eps, x0 } = plain();
+  return { eps, x0: quantizeX0 ? quantizeX0(x0) : x0 };
 }
 
 /** Lets timers, signals and input of the process have their turn between steps. */
