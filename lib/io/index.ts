@@ -1,6 +1,9 @@
-// Files: safetensors, model folders, pictures, atomic writes.
+// Files: checkpoints, safetensors, model folders, pictures, atomic writes.
 export { writeFileAtomic, type Append } from './atomic.js';
 export { readSafetensors, writeSafetensors, SafetensorsFile } from './safetensors.js';
+export { openCheckpoint, type Checkpoint } from './checkpoint.js';
+export { StorageRef, TensorRef } from './torch/tensor_ref.js';
+export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
 export { withPrefix, type StateReader, type TensorSource } from './state.js';
 export { saveModel, openModel, loadConfig, type Json } from './model_folder.js';
 export { readImage, readImageSize, writeImage, makeGrid } from './image.js';

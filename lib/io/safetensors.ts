@@ -1,10 +1,9 @@
 // Reading and writing safetensors files: a checked JSON header, then the tensors' raw bytes.
-import { open, type FileHandle } from 'node:fs/promises';
 import { check, FileError } from '../errors.js';
 import type { DType } from '../dtype.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
-import { fileError } from './file_error.js';
+import { identityOf, readBytes, withFile, withSameFile } from './positional.js';
 import {
   dtypeOf,
   encodeHeader,
@@ -15,9 +14,6 @@ import {
 import { parseHeader } from './safetensors_header.js';
 import type { StateReader, TensorSource } from './state.js';
 import { bytesOf, tensorOf } from './tensor_bytes.js';
-
-// Reads above 2 GiB fail on some systems.
-const largestRead = 1024 ** 3;
 
 /**
  * Opens a safetensors file: reads and verifies its header, but none of its tensors.
@@ -41,7 +37,7 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
     const length = headerLength(path, await readBytes(path, file, 0, prefixBytes), size);
     const bytes = await readBytes(path, file, prefixBytes, length);
     const header = parseHeader(path, bytes, prefixBytes + length, size);
-    return new SafetensorsFile(path, header, await identity(file));
+    return new SafetensorsFile(path, header, await identityOf(file));
   });
 }
 
@@ -77,14 +73,9 @@ export class SafetensorsFile implements StateReader {
   async get(key: string): Promise<Tensor> {
     const { begin, end } = this.#find(key);
     const { shape, dtype } = this.info(key);
-    return withFile(this.origin, async (file) => {
-      // The offsets belong to the file whose header was read, not to one that took its name since.
-      if ((await identity(file)) !== this.#identity) {
-        const text = 'the file was replaced or changed after its header was read; open it again.';
-        throw new FileError(text, this.origin);
-      }
-      return tensorOf(await readBytes(this.origin, file, begin, end - begin), shape, dtype);
-    });
+    return withSameFile(this.origin, this.#identity, async (file) =>
+      tensorOf(await readBytes(this.origin, file, begin, end - begin), shape, dtype),
+    );
   }
 
   #find(key: string) {
@@ -130,40 +121,4 @@ async function contents(source: Tensor | TensorSource): Promise<Uint8Array> {
   } finally {
     made.dispose();
   }
-}
-
-async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
-  let file: FileHandle | undefined;
-  try {
-    file = await open(path, 'r');
-    return await use(file);
-  } catch (error) {
-    throw fileError(path, 'cannot be read', error);
-  } finally {
-    await file?.close();
-  }
-}
-
-// What tells a file from another of the same name: where it lies, its size and when it was written.
-async function identity(file: FileHandle): Promise<string> {
-  const { dev, ino, size, mtimeNs } = await file.stat({ bigint: true });
-  return [dev, ino, size, mtimeNs].join(':');
-}
-
-// Exactly `length` bytes; the caller has checked that the file holds them.
-async function readBytes(
-  path: string,
-  file: FileHandle,
-  begin: number,
-  length: number,
-): Promise<Buffer> {
-  const bytes = Buffer.from(new ArrayBuffer(length)); // its own block, aligned for every element type
-  for (let done = 0; done < length;) {
-    const wanted = Math.min(length - done, largestRead);
-    const { bytesRead } = await file.read(bytes, done, wanted, begin + done);
-    if (bytesRead === 0)
-      throw new FileError('the file became shorter while read.', path, begin + done);
-    done += bytesRead;
-  }
-  return bytes;
 }

@@ -53,9 +53,12 @@ export interface CodeUsageReport {
  * `usage.forward(indices)` after each batch, `await usage.report()` now and then. Only the report waits.
  */
 export class CodeUsage extends Module<[Tensor], void> {
-  readonly counts: Tensor; // [codes], int64
-  readonly last_used: Tensor; // [codes], int64: the batch in which a code was used last, from 1; 0 for never
-  readonly batches: Tensor; // [], int64
+  /** [codes], int64 */
+  readonly counts: Tensor;
+  /** [codes], int64: the batch in which each code was used last, counted from 1; 0 for never */
+  readonly last_used: Tensor;
+  /** a scalar, int64 */
+  readonly batches: Tensor;
 
   /** @param window batches without use after which a code counts as dead, default 100 */
   constructor(

@@ -133,10 +133,15 @@ export function withDefaults(config: FirstStageConfig): FullFirstStageConfig {
     givePreEnd: false,
     tanhOut: false,
     normGroups: 32,
-    ...config,
+    ...given(config),
   };
   if (full.useLinearAttn) full.attnType = 'linear';
   return full;
+}
+
+// An option that is present but undefined takes its default like one that is absent.
+function given<T extends object>(config: T): T {
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined)) as T;
 }
 
 /** @throws ArgumentError for options that are unknown, missing or out of range */
@@ -158,7 +163,8 @@ export function checkVqConfig(config: unknown): asserts config is VqConfig {
   check(!ddconfig.doubleZ, () => {
     return `${what}: ddconfig.doubleZ must be false: there is no variance to encode.`;
   });
-  check(!remap || (new Set(remap).size === remap.length && Math.max(...remap) < nEmbed), () => {
+  const distinct = !remap || new Set(remap).size === remap.length;
+  check(distinct && (!remap || remap.every((code) => code < nEmbed)), () => {
     return `${what}: remap must name distinct codes below nEmbed (${nEmbed}).`;
   });
   check(typeof unknownIndex !== 'number' || (remap && unknownIndex < remap.length), () => {

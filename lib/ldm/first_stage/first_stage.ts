@@ -1,9 +1,9 @@
 /** What all first stages share: latents and back, a description as plain data, saving and loading. */
 import { stat } from 'node:fs/promises';
 import { ArgumentError, check, FileError } from '../../errors.js';
+import { openCheckpoint } from '../../io/checkpoint.js';
 import { fileError } from '../../io/file_error.js';
 import { openModel, saveModel } from '../../io/model_folder.js';
-import { readSafetensors } from '../../io/safetensors.js';
 import { withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
 import type { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
@@ -119,16 +119,23 @@ export async function loadFirstStage(
   { ema = false }: LoadFirstStageOptions = {},
 ): Promise<FirstStage> {
   if (await isFolder(path)) {
-    const folder = await openModel(path);
-    const weights = ema ? folder.ema : folder.weights;
-    check(weights, () => `loadFirstStage: ${path} holds no moving average. Load it without ema.`);
-    return filled(spec ?? storedSpec(folder.config, path), weights);
+    const { config, weights, ema: average } = await openModel(path);
+    check(!ema || average, () => {
+      return `loadFirstStage: ${path} holds no moving average. Load it without ema.`;
+    });
+    const chosen = ema && average ? over(average, weights) : weights;
+    return filled(spec ?? storedSpec(config, path), chosen);
   }
   check(spec, () => {
     return `loadFirstStage: ${path} is a file, and a file holds weights only: give the spec as well, such as firstStagePresets['kl-f8'].`;
   });
   check(!ema, () => 'loadFirstStage: only a saved folder keeps a moving average by itself.');
-  return filled(spec, ownWeights(await readSafetensors(path)));
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await filled(spec, ownWeights(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 function storedSpec(config: unknown, path: string): FirstStageSpec {
@@ -162,15 +169,18 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
 function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
   if (spec.kind === 'identity') return;
   const { ch, chMult, numResBlocks } = withDefaults(spec.ddconfig);
-  const expected = chMult.map((multiplier, level): [string, number] => {
-    return [`decoder.up.${level}.block.${numResBlocks}.conv2.weight`, ch * multiplier];
+  const expected = new Map<string, readonly number[]>();
+  chMult.forEach((multiplier, level) => {
+    const width = ch * multiplier;
+    const key = `decoder.up.${level}.block.${numResBlocks}.conv2.weight`;
+    expected.set(key, [width, width, 3, 3]);
   });
-  if (spec.kind !== 'kl') expected.push(['quantize.embedding.weight', spec.nEmbed]);
-  for (const [key, extent] of expected) {
+  if (spec.kind !== 'kl') expected.set('quantize.embedding.weight', [spec.nEmbed, spec.embedDim]);
+  for (const [key, shape] of expected) {
     const found = weights.has(key) ? weights.info(key).shape : null;
-    check(found?.[0] === extent, () => {
-      const what = found ? `of shape [${found.join(', ')}]` : 'missing';
-      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} is ${what}, expected ${extent} at the first axis.`;
+    check(found?.join() === shape.join(), () => {
+      const what = found ? `has the shape [${found.join(', ')}]` : 'is missing';
+      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} ${what}, expected [${shape.join(', ')}].`;
     });
   }
 }
@@ -192,6 +202,18 @@ function ownWeights(reader: StateReader): StateReader {
     has: (key) => !besideNetwork.test(key) && own.has(key),
     info: (key) => own.info(key),
     get: (key) => own.get(key),
+  };
+}
+
+// An average is of what is trained; buffers have none and come as they are.
+function over(average: StateReader, weights: StateReader): StateReader {
+  const source = (key: string) => (average.has(key) ? average : weights);
+  return {
+    origin: average.origin,
+    keys: [...new Set([...average.keys, ...weights.keys])],
+    has: (key) => average.has(key) || weights.has(key),
+    info: (key) => source(key).info(key),
+    get: (key) => source(key).get(key),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The search of vector quantisation: which code is nearest to each vector. */
 import { noGrad } from '../../autograd/index.js';
-import { checkFloating, checkRank, checkTensors } from '../../checks.js';
+import { checkFloating, checkRank, checkSameDType, checkTensors } from '../../checks.js';
 import { check, checkShape } from '../../errors.js';
 import { autocast } from '../../ops/autocast.js';
 import { argmin, concat, matmul, narrow } from '../../ops/index.js';
@@ -11,12 +11,11 @@ import { empty, type Tensor } from '../../tensor.js';
 const distancesPerBlock = 2 ** 22;
 
 /**
- * The index of the nearest code (Euclidean distance) of every vector, the first of equals. Compared in
- * float32 (float64 if given), because codes lie close together. Memory is bounded: vectors are taken in
- * blocks.
+ * The index of the nearest code (Euclidean distance) of every vector, the first of equals. Memory is
+ * bounded: vectors are taken in blocks.
  *
  * @param vectors [N, D]
- * @param codes [K, D], K at least 1
+ * @param codes [K, D], K at least 1, of the vectors' dtype. 16-bit values are compared in float32
  * @returns int64 [N]; not differentiable
  */
 export function nearestCodes(vectors: Tensor, codes: Tensor): Tensor {
@@ -29,6 +28,7 @@ export function nearestCodes(vectors: Tensor, codes: Tensor): Tensor {
   checkShape(codes.shape[1] === D, () => {
     return `nearestCodes: vectors [${vectors.shape.join(', ')}] and codes [${codes.shape.join(', ')}] must have one width`;
   });
+  checkSameDType('nearestCodes', { vectors, codes });
   check(K > 0, () => 'nearestCodes: there is no code to choose from');
   if (N === 0) return empty([0], { dtype: 'int64', device: vectors.device });
 

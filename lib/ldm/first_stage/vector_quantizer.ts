@@ -109,7 +109,11 @@ export class VectorQuantizer extends Module<[z: Tensor, step?: CodebookStep], Qu
     checkShape(z.rank === 4 && z.shape[3] === this.dim, () => {
       return `VectorQuantizer: expected latents of shape [N, h, w, ${this.dim}]. Got [${z.shape.join(', ')}].`;
     });
-    return tidy(() => nearestCodes(z.reshape([-1, this.dim]), this.embedding.weight));
+    const { weight } = this.embedding;
+    // Codes lie close together: 16 bits would choose neighbours.
+    const wide = (x: Tensor) => x.to(weight.dtype === 'float64' ? 'float64' : 'float32');
+    const search = () => nearestCodes(wide(z).reshape([-1, this.dim]), wide(weight));
+    return tidy(() => noGrad(search));
   }
 
   /**
@@ -142,7 +146,7 @@ export class VectorQuantizer extends Module<[z: Tensor, step?: CodebookStep], Qu
     });
     const move = () => {
       const vectors = detach(z).to(embedding.weight.dtype).reshape([-1, this.dim]);
-      const counts = countCodes(nearest, this.codes);
+      const counts = countCodes(nearest, this.codes).to(embedding.weight.dtype);
       if (embedding instanceof EmaCodebook) embedding.follow(vectors, nearest, counts);
       if (uses) this.#restart(uses.add(counts), vectors, step);
     };

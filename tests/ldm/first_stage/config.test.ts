@@ -76,6 +76,13 @@ describe('options', () => {
     ]);
   });
 
+  it('that are undefined take their defaults', () => {
+    const unset = { attnType: undefined, chMult: undefined, tanhOut: undefined };
+    const full = kl({ ...unset, ch: 32 });
+    expect(full.downsampling).toBe(8);
+    expect(keysOf(full)).toContain('encoder.mid.attn_1.q.weight');
+  });
+
   it('doubleZ doubles what the encoder gives', () => {
     expect(new Encoder({ ...ddconfig, doubleZ: true }).forward(images()).shape[3]).toBe(8);
     expect(new Encoder({ ...ddconfig, doubleZ: false }).forward(images()).shape[3]).toBe(4);

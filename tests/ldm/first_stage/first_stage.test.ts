@@ -1,21 +1,26 @@
 // The seam of all first stages: latents and back, and a folder that holds one.
 import { describe, expect, it } from 'vitest';
 import {
+  autoencoderConfig,
   buildFirstStage,
   FileError,
   loadFirstStage,
+  permute,
   randn,
+  readSafetensors,
   saveFirstStage,
   saveModel,
   writeSafetensors,
   type FirstStage,
   type FirstStageSpec,
+  type OriginalParams,
   type Tensor,
   type VqConfig,
   type VQModel,
   type VQModelInterface,
 } from '../../../lib/index.js';
-import { temporaryFolder } from '../../io/temporary.js';
+import { golden, temporaryFolder } from '../../io/temporary.js';
+import { expectClose } from '../../support/expect_close.js';
 
 const ddconfig = {
   ch: 32,
@@ -67,9 +72,12 @@ describe('VQ models', () => {
     asInterface.loadStateDict(vq.stateDict());
     const images = randomImages();
     const latents = asInterface.encode(images);
-    const quantized = vq.encode(images).latents;
+    const { latents: quantized, indices } = vq.encode(images);
     expect(values(latents)).toEqual(values(vq.encodeToPrequant(images)));
     expect(values(asInterface.decode(latents))).toEqual(values(vq.decode(quantized)));
+    const [N, h, w] = latents.shape;
+    const codes = vq.quantize.getCodebookEntry(indices, latents.shape);
+    expect(values(vq.decodeCode(indices, [N, h, w]))).toEqual(values(vq.decode(codes)));
     expect(values(asInterface.decode(latents, { forceNotQuantize: true }))).toEqual(
       values(vq.decode(latents)),
     );
@@ -93,6 +101,28 @@ describe('loadFirstStage', () => {
       const key = 'decoder.conv_out.weight';
       expect(values(loaded.stateDict().get(key)!)).toEqual(values(model.stateDict().get(key)!));
     }
+  });
+
+  it("decodes latents as the original does, from a diffusion model's checkpoint", async () => {
+    const original = await readSafetensors(
+      golden('checkpoints/ldm_functional_fp16.golden.safetensors'),
+    );
+    const config = JSON.parse(original.metadata.get('config')!) as {
+      first_stage_config: { params: OriginalParams };
+    };
+    const spec: FirstStageSpec = {
+      kind: 'kl',
+      ...autoencoderConfig(config.first_stage_config.params),
+    };
+    const model = await loadFirstStage(golden('checkpoints/ldm_functional_fp16.ckpt'), spec);
+    const z = permute(await original.get('out.live.z'), [0, 2, 3, 1]); // NCHW → NHWC
+    const images = permute(model.decodeLatents(z.div(0.75)), [0, 3, 1, 2]);
+    const expected = values(await original.get('out.live.image'));
+    expectClose(values(images), expected, {
+      dtype: 'float32',
+      tolerance: 'matmul',
+      reduction: 288,
+    });
   });
 
   it('says what is missing', async () => {
@@ -124,7 +154,7 @@ describe('a folder from outside', () => {
   it('cannot ask for a network larger than its weights', async () => {
     const wide = { ...vq, ddconfig: { ...vq.ddconfig, ch: 65_536 } };
     await expect(write('wide', { firstStage: wide })).rejects.toThrow(
-      /another network.*decoder\.up\.0\.block\.1\.conv2\.weight.*\[32, 32, 3, 3\], expected 65536/,
+      /another network.*decoder\.up\.0\.block\.1\.conv2\.weight.*\[32, 32, 3, 3\], expected \[65536, 65536, 3, 3\]/,
     );
     const codes = { firstStage: { ...vq, nEmbed: 2 ** 24 } };
     await expect(write('codes', codes)).rejects.toThrow(/quantize\.embedding\.weight.*\[16, 3\]/);
@@ -134,8 +164,10 @@ describe('a folder from outside', () => {
 
   it('gives its moving average when asked', async () => {
     const path = inFolder('averaged');
-    const [model, average] = [buildFirstStage(specs.kl), buildFirstStage(specs.kl)];
-    await saveFirstStage(path, model, { ema: average.exportState() });
+    const [model, average] = [buildFirstStage(specs.vq), buildFirstStage(specs.vq)];
+    const trained = (key: string) => average.namedParameters().has(key);
+    const ema = new Map([...average.exportState()].filter(([key]) => trained(key)));
+    await saveFirstStage(path, model, { ema });
     const bias = (each: FirstStage) => values(each.stateDict().get('decoder.conv_out.bias')!);
     expect(bias(await loadFirstStage(path))).toEqual(bias(model));
     expect(bias(await loadFirstStage(path, undefined, { ema: true }))).toEqual(bias(average));

@@ -2,11 +2,11 @@
 // themselves, usage statistics.
 import { describe, expect, it } from 'vitest';
 import {
+  autocast,
   CodeUsage,
   codePerplexity,
   full,
   manualSeed,
-  nearestCodes,
   noGrad,
   randn,
   tensor,
@@ -15,6 +15,7 @@ import {
   type QuantizerOptions,
   type Tensor,
 } from '../../../lib/index.js';
+import { nearestCodes } from '../../../lib/ldm/first_stage/nearest_codes.js';
 
 const numbers = (x: Tensor) => Array.from(x.dataSync(), Number);
 
@@ -50,9 +51,11 @@ describe('nearestCodes', () => {
     expect(numbers(nearestCodes(tensor([[1], [2], [4]]), codes))).toEqual([1, 1, 0]);
   });
 
-  it('compares 16-bit vectors in float32', () => {
-    const codes = tensor([[1], [1.001], [1.002]]);
-    expect(numbers(nearestCodes(tensor([[1]]).to('bfloat16'), codes))).toEqual([0]);
+  it('compares 16-bit values in float32', () => {
+    const [vectors, codes] = [tensor([[1], [-9]]), tensor([[40], [1], [-8]])];
+    const found = nearestCodes(vectors.to('bfloat16'), codes.to('bfloat16'));
+    expect(numbers(found)).toEqual([1, 2]);
+    expect(() => nearestCodes(vectors.to('bfloat16'), codes)).toThrow(/bfloat16/);
   });
 
   it('answers no vectors with no indices, and says what does not fit', () => {
@@ -78,6 +81,13 @@ describe('VectorQuantizer', () => {
     const map = vq.getCodebookEntry(indices, [1, 1, 2, 1]);
     expect(map.shape).toEqual([1, 1, 2, 1]);
     expect(numbers(map)).toEqual([30, 10]);
+  });
+
+  it('tells close codes apart where matrices are multiplied in 16 bits', () => {
+    const vq = quantizer([1, 1.01]);
+    const low = autocast('bfloat16', () => vq.nearest(latents(1.003, 1.006)));
+    expect(numbers(low)).toEqual([0, 1]);
+    expect(numbers(vq.nearest(latents(1, 1.0078125).to('bfloat16')))).toEqual([0, 1]);
   });
 
   it('gives the same values with toCodes, without a loss', () => {
@@ -220,6 +230,14 @@ describe('restartDeadCodes', () => {
     const vq = quantizer(codes, options);
     for (const micro of [0, 1]) vq.forward(batch(2), { seed: 1, step: 2, micro });
     expect(numbers(vq.embedding.weight).slice(0, 2)).toEqual([0, 10]);
+  });
+
+  it('works in float64 as well', () => {
+    const vq = quantizer(codes, { ...options, codebookEma: {} }).to('float64');
+    for (let step = 0; step < 3; step++) vq.forward(batch(step).to('float64'), { seed: 1, step });
+    for (const code of numbers(vq.embedding.weight).slice(2)) {
+      expect(numbers(batch(2))).toContain(code);
+    }
   });
 
   it('restarts averages too', () => {

@@ -1,0 +1,37 @@
+// What a pickle can hold once it is read here: plain data, tensors, and names of Python objects.
+import type { StorageRef, TensorRef } from './tensor_ref.js';
+
+/**
+ * Plain data of a checkpoint. Dictionaries, and objects of the few classes that are known to hold plain
+ * data, are Maps; lists and tuples are arrays. Python's integers are numbers, beyond 2^53 bigints.
+ * Containers may be shared and may contain themselves.
+ */
+export type CheckpointValue =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | TensorRef
+  | StorageRef
+  | PythonName
+  | CheckpointValue[]
+  | CheckpointMap
+  | Set<CheckpointValue>;
+
+/** A dictionary; keys are mostly strings and integers. */
+export type CheckpointMap = Map<CheckpointValue, CheckpointValue>;
+
+/** A class, function or constant that the file names. Nothing is imported: only the name is kept. */
+export class PythonName {
+  /** @internal */
+  constructor(
+    readonly module: string,
+    readonly name: string,
+  ) {}
+
+  toString(): string {
+    return `${this.module}.${this.name}`;
+  }
+}

@@ -1,0 +1,166 @@
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import {
+  AutoencoderKL,
+  autoencoderConfig,
+  DTypeError,
+  FileError,
+  openCheckpoint,
+  permute,
+  PythonName,
+  readSafetensors,
+  TensorRef,
+  withPrefix,
+  writeSafetensors,
+  type CheckpointMap,
+  type CheckpointValue,
+  type OriginalParams,
+  type Tensor,
+} from '../../lib/index.js';
+import { bytesOf } from '../../lib/io/tensor_bytes.js';
+import { golden, temporaryFolder } from './temporary.js';
+
+const inFolder = temporaryFolder();
+const file = (name: string) => golden(`checkpoints/${name}`);
+
+/** Every tensor of a checkpoint under its path in the golden twin: state and data alike. */
+async function everyTensor(path: string, prefix: string): Promise<Map<string, TensorRef | string>> {
+  const { keys, data } = await openCheckpoint(path);
+  const found = new Map<string, TensorRef | string>(keys.map((key) => [prefix + key, key]));
+  const walk = (name: string, value: CheckpointValue) => {
+    if (value instanceof TensorRef) found.set(name, value);
+    if (!(value instanceof Map) && !Array.isArray(value)) return;
+    for (const [key, member] of value.entries()) {
+      const text = key instanceof PythonName ? key.name : String(key as string | number);
+      walk(name === '' ? text : `${name}.${text}`, member);
+    }
+  };
+  walk('', data);
+  return found;
+}
+
+const twins: [string, string, string][] = [
+  ['bf16.ckpt', 'bf16', 'state_dict.'],
+  ['fp16_legacy.ckpt', 'fp16_legacy', 'state_dict.'],
+  ['ldm_layout.ckpt', 'ldm_layout', 'state_dict.'],
+  ['ldm_layout_legacy.ckpt', 'ldm_layout', 'state_dict.'],
+  ['lpips_lin_legacy.pth', 'lpips_lin_legacy', ''],
+  ['tensor_zoo.ckpt', 'tensor_zoo', 'state_dict.'],
+  ['tensor_zoo_legacy.ckpt', 'tensor_zoo', 'state_dict.'],
+  ['tensor_zoo_protocol4.ckpt', 'tensor_zoo', 'state_dict.'],
+  ['zip_variant_comment.ckpt', 'zip_variants', ''],
+  ['zip_variant_prefix_name.ckpt', 'zip_variants', ''],
+  ['zip_variant_torch17.ckpt', 'zip_variants', ''],
+  ['zip_variant_zip64.ckpt', 'zip_variants', ''],
+];
+
+test.each(twins)(
+  '%s holds the tensors of its safetensors twin, bit for bit',
+  async (name, twin, prefix) => {
+    const checkpoint = await openCheckpoint(file(name));
+    const expected = await readSafetensors(file(`${twin}.safetensors`));
+    const found = await everyTensor(file(name), prefix);
+    expect([...found.keys()].sort()).toEqual([...expected.keys].sort());
+    const same = async (key: string, tensor: Promise<Tensor>) => {
+      const other = await expected.get(key);
+      expect((await tensor).shape, key).toEqual(other.shape);
+      expect((await tensor).dtype, key).toBe(other.dtype);
+      expect(Buffer.compare(await bytesOf(await tensor), await bytesOf(other)), key).toBe(0);
+    };
+    for (const [path, ref] of found) {
+      if (path.endsWith('dt_i16') || path.endsWith('dt_i8')) continue;
+      await same(path, typeof ref === 'string' ? checkpoint.get(ref) : ref.read());
+    }
+  },
+);
+
+test('what tensors cannot hold is listed and refused by name', async () => {
+  const zoo = await openCheckpoint(file('tensor_zoo.ckpt'));
+  expect(zoo.has('dt_i16')).toBe(true);
+  expect(() => zoo.info('dt_i16')).toThrow(DTypeError);
+  await expect(zoo.get('dt_i8')).rejects.toThrow(/tensor "dt_i8" .* int8\. Supported are float32/);
+  await expect(zoo.get('weight')).rejects.toThrow(/no tensor "weight".*It has plain, base/);
+});
+
+test('plain data keeps its kinds', async () => {
+  const { data } = await openCheckpoint(file('tensor_zoo.ckpt'));
+  const nested = (data as CheckpointMap).get('nested') as CheckpointMap;
+  const get = (key: string) => nested.get(key);
+  expect(get('tuple')).toEqual([1, 2.5, null, true, 'text', Uint8Array.from(Buffer.from('bytes'))]);
+  expect([...(get('int_keys') as CheckpointMap).keys()]).toEqual([0, 1]);
+  expect(get('big_int')).toBe(2n ** 70n);
+  expect(get('neg')).toBe(-5);
+  expect(get('unicode')).toBe('zähler-Ω-😀');
+  expect(get('set')).toEqual(new Set([1, 2]));
+  expect(get('size')).toEqual([2, 3]);
+  expect(String(get('dtype') as PythonName)).toBe('torch.float16');
+});
+
+test("Lightning's layout: the state without its wrapper, the rest as data", async () => {
+  for (const name of ['ldm_layout.ckpt', 'ldm_layout_legacy.ckpt']) {
+    const checkpoint = await openCheckpoint(file(name));
+    const data = checkpoint.data as CheckpointMap;
+    expect(checkpoint.info('betas').dtype).toBe('float32');
+    expect(data.has('state_dict')).toBe(false);
+    expect(data.get('global_step')).toBe(1234);
+    const [[callback, state]] = [...(data.get('callbacks') as CheckpointMap)];
+    expect(callback).toBeInstanceOf(PythonName);
+    expect((state as CheckpointMap).get('monitor')).toBe('val/loss_simple_ema');
+    const first = withPrefix(checkpoint, 'first_stage_model.');
+    expect(first.keys).toContain('decoder.conv_in.weight');
+  }
+});
+
+test('safetensors come through the same door', async () => {
+  const checkpoint = await openCheckpoint(file('zip_variants.safetensors'));
+  expect(checkpoint.keys).toEqual(['c', 'a', 'b']);
+  expect(checkpoint.data).toEqual(new Map([['format', 'pt']]));
+  expect((await checkpoint.get('a')).shape).toEqual(checkpoint.info('a').shape);
+  const damaged = golden('checkpoints/bad/st_header_length_huge.safetensors');
+  await expect(openCheckpoint(damaged)).rejects.toThrow(/header is 9223372036854775807 bytes/);
+});
+
+test('a safetensors header whose length looks like the start of a pickle', async () => {
+  const path = inFolder('ambiguous');
+  // 0x0280 bytes of header: the file begins with the bytes of PROTO 2
+  await writeSafetensors(path, {}, { note: 'x'.repeat(0x280 - 29) });
+  expect(readFileSync(path).readUInt16BE()).toBe(0x8002);
+  expect((await openCheckpoint(path)).keys).toEqual([]);
+});
+
+test('a closed checkpoint, and one that was replaced, are not read', async () => {
+  const path = inFolder('replaced.ckpt');
+  copyFileSync(file('zip_variant_comment.ckpt'), path);
+  const checkpoint = await openCheckpoint(path);
+  await checkpoint.get('a');
+  writeFileSync(path, readFileSync(path));
+  await expect(checkpoint.get('a')).rejects.toThrow(/replaced or changed/);
+  await checkpoint.close();
+  await expect(checkpoint.get('a')).rejects.toThrow(/was closed/);
+});
+
+test('missing files, folders and other files say so', async () => {
+  await expect(openCheckpoint(inFolder('nowhere'))).rejects.toThrow(/no such file/);
+  await expect(openCheckpoint(inFolder('.'))).rejects.toThrow(FileError);
+  await expect(openCheckpoint(golden('checkpoints/bad/not_a_checkpoint.ckpt'))).rejects.toThrow(
+    /neither a checkpoint of PyTorch nor safetensors.*<!DOCTYPE html>/,
+  );
+});
+
+test("a first stage decodes with the weights of a latent diffusion model's checkpoint", async () => {
+  const checkpoint = await openCheckpoint(file('ldm_functional_fp16.ckpt'));
+  const reference = await readSafetensors(file('ldm_functional_fp16.golden.safetensors'));
+  const config = JSON.parse(reference.metadata.get('config')!) as {
+    first_stage_config: { params: OriginalParams };
+  };
+  const model = new AutoencoderKL(autoencoderConfig(config.first_stage_config.params));
+  await model.importState(withPrefix(checkpoint, 'first_stage_model.'));
+  const scale = await (await checkpoint.get('scale_factor')).item();
+  const latents = permute(await reference.get('out.ema.z'), [0, 2, 3, 1]);
+  const image = permute(model.decode(latents.div(scale)), [0, 3, 1, 2]);
+  const expected = await (await reference.get('out.ema.image')).data();
+  const worst = Math.max(
+    ...[...(await image.data())].map((x, i) => Math.abs(Number(x) - Number(expected[i]))),
+  );
+  expect(worst).toBeLessThan(3e-5 * Math.max(...[...expected].map((x) => Math.abs(Number(x)))));
+});

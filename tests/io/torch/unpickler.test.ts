@@ -1,0 +1,104 @@
+// Pickles written by hand, opcode by opcode: what they mean, and what they may not do.
+import { expect, test } from 'vitest';
+import { FileError } from '../../../lib/index.js';
+import { PickleBytes } from '../../../lib/io/torch/pickle_bytes.js';
+import { unpickle } from '../../../lib/io/torch/unpickler.js';
+import type { CheckpointValue } from '../../../lib/io/torch/values.js';
+
+function load(...parts: (string | number | Buffer)[]): CheckpointValue {
+  const bytes = parts.map((part) =>
+    typeof part === 'number'
+      ? Buffer.of(part)
+      : typeof part === 'string'
+        ? Buffer.from(part, 'latin1')
+        : part,
+  );
+  const pickle = new PickleBytes('hand.pkl', Buffer.concat(bytes), 0);
+  return unpickle(pickle, (id) => ['persistent', id]);
+}
+
+test('protocol 0, which is text', () => {
+  const pickle =
+    "(I5\nI01\nL-12L\nL36893488147419103232L\nF-2.5e3\nS'text'\nVz\\u00e4hler\nNlp0\n0g0\n.";
+  expect(load(pickle)).toEqual([5, true, -12, 2n ** 65n, -2500, 'text', 'zähler', null]);
+  expect(load('(dVkey\nI1\ns.')).toEqual(new Map([['key', 1]]));
+  expect(load('ccollections\nOrderedDict\n((l(Va\nI1\nlatR.')).toEqual(new Map([['a', 1]]));
+});
+
+test('integers and floats of the binary protocols', () => {
+  expect(
+    load('(J', Buffer.of(0xfe, 0xff, 0xff, 0xff), 'K', 255, 'M', Buffer.of(1, 2), 't.'),
+  ).toEqual([-2, 255, 0x0201]);
+  expect(load(0x8a, 0, '.')).toBe(0);
+  expect(load(0x8a, 2, Buffer.of(0, 0x80), '.')).toBe(-32768);
+  expect(load(0x8a, 9, Buffer.from('000000000000000001', 'hex'), '.')).toBe(2n ** 64n);
+  expect(load('G', Buffer.from('3ff8000000000000', 'hex'), '.')).toBe(1.5);
+});
+
+test('the later protocols', () => {
+  const frame = Buffer.from('0500000000000000', 'hex');
+  expect(load(0x80, 4, 0x95, frame, 0x8c, 2, 'ab', 0x94, 'h', 0, 0x86, '.')).toEqual(['ab', 'ab']);
+  expect(load('(', 'K', 1, 'K', 2, 0x91, '.')).toEqual(new Set([1, 2]));
+  expect(load('C', 2, 'ab', '.')).toEqual(Uint8Array.of(97, 98));
+  expect(load(0x96, Buffer.from('0100000000000000', 'hex'), 'a', '.')).toEqual(Uint8Array.of(97));
+});
+
+test('objects that hold plain data become Maps of their attributes', () => {
+  const expected = new Map<string, unknown>([['lr', 0.5]]);
+  const attributes = '(Vlr\nF0.5\nd';
+  const namespace = 'cargparse\nNamespace\n';
+  expect(load(namespace, ')', 0x81, attributes, 'b.')).toEqual(expected);
+  expect(load(namespace, ')}', 0x92, attributes, 'b.')).toEqual(expected);
+  expect(load('(', namespace, 'o', attributes, 'b.')).toEqual(expected);
+  expect(load('(iargparse\nNamespace\n', attributes, 'b.')).toEqual(expected);
+  const object = 'c__builtin__\nobject\nN';
+  expect(load('ccopy_reg\n_reconstructor\n(', namespace, object, 'tR', attributes, 'b.')).toEqual(
+    expected,
+  );
+  const dictionary = 'cpytorch_lightning.utilities.parsing\nAttributeDict\n)';
+  expect(load(dictionary, 0x81, '(Vlr\nF0.5\nu.')).toEqual(expected);
+  expect(load('ccollections\ndefaultdict\nc__builtin__\nlist\n', 0x85, 'R(Vlr\nF0.5\nu.')).toEqual(
+    expected,
+  );
+});
+
+test('numbers of NumPy', () => {
+  const float64 = 'cnumpy\ndtype\n(Vf8\nI00\nI01\ntR(I3\nV<\nNNNI-1\nI-1\nI0\ntb';
+  const value = ['C', 8, Buffer.from('000000000000f83f', 'hex')];
+  expect(load('cnumpy.core.multiarray\nscalar\n(', float64, ...value, 'tR.')).toBe(1.5);
+  const bigEndian = float64.replace('V<', 'V>');
+  expect(() => load('cnumpy.core.multiarray\nscalar\n(', bigEndian, ...value, 'tR.')).toThrow(
+    /little-endian/,
+  );
+});
+
+test('names stay names, and only those of the list are called', () => {
+  expect(String(load('cos\nsystem\n.'))).toBe('os.system');
+  expect(() => load('cos\nsystem\n(Vls\ntR.')).toThrow(/\(byte 17\): the file calls os\.system/);
+  expect(() => load('(cos\nsystem\nVls\no.')).toThrow(/calls os\.system/);
+  expect(() => load('cos\nsystem\n(Vls\nt', 0x81, '.')).toThrow(/calls os\.system/);
+  expect(() => load('c__builtin__\nlist\nc__builtin__\nlist\n', 0x85, 'R.')).toThrow(
+    /does not take/,
+  );
+  expect(() => load('Vlist\n)R.')).toThrow(/no class or function/);
+  expect(() => load('c', 'x'.repeat(600), '\ny\n.')).toThrow(/name of a class is too long/);
+});
+
+test('marks and the stack are kept apart', () => {
+  expect(load('K', 1, '(K', 2, '1.')).toBe(1);
+  expect(load('K', 1, '(0.')).toBe(1);
+  expect(() => load('K', 1, '(a.')).toThrow(/more values than the stack holds/);
+  expect(() => load('K', 1, 't.')).toThrow(/no mark|none is set/);
+  expect(() => load('}(K', 1, 'u.')).toThrow(/key without a value/);
+  expect(() => load('K', 1, 'K', 2, 'a.')).toThrow(/what is not a list/);
+});
+
+test('a small pickle cannot make large values', () => {
+  const items = '(' + 'N'.repeat(100_000) + 'lq\x00c__builtin__\nlist\nq\x01';
+  expect(() => load(items, 'h\x01h\x00\x85R'.repeat(100), '.')).toThrow(/again and again/);
+  expect(() => load('('.repeat(3_000_000), '.')).toThrow(/more than 2000000 opcodes/);
+  expect(() => load('L', '9'.repeat(100_000), '\n.')).toThrow(FileError);
+  expect(() => load('B', Buffer.from('ffffffff', 'hex'), '.')).toThrow(/4294967295 more bytes/);
+  expect(() => load(0x8d, Buffer.alloc(8, 0xff), '.')).toThrow(/cut off/);
+  expect(() => load('T', Buffer.from('ffffffff', 'hex'), '.')).toThrow(/length of -1/);
+});
