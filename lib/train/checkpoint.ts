@@ -92,8 +92,6 @@ function parse(path: string, text: string): Json {
 
 const fileName = (step: number): string => `step-${String(step).padStart(8, '0')}.safetensors`;
 const stateName = /^step-(\d{8,15})\.safetensors$/;
-// What a process that was killed while it saved left behind.
-const unfinishedName = /^\.step-\d+\.safetensors\.\d+\.[0-9a-f]+\.tmp$/;
 
 /** The states in a folder, by step. */
 export class Checkpoints {
@@ -113,7 +111,13 @@ export class Checkpoints {
 
   /** Steps and paths, newest first. */
   async list(): Promise<{ step: number; path: string }[]> {
-    return (await this.names())
+    let names: string[];
+    try {
+      names = await readdir(this.folder);
+    } catch (error) {
+      throw fileError(this.folder, 'cannot be read', error);
+    }
+    return names
       .flatMap((name) => {
         const match = stateName.exec(name);
         return match ? [{ step: Number(match[1]), path: join(this.folder, name) }] : [];
@@ -168,20 +172,7 @@ export class Checkpoints {
     this.damaged = [];
     const { last, every } = this.retention;
     const old = (await this.list()).slice(last);
-    const superfluous = old.filter(({ step }) => every === 0 || step % every !== 0);
-    const unfinished = (await this.names()).filter((name) => unfinishedName.test(name));
-    const paths = [
-      ...superfluous.map(({ path }) => path),
-      ...unfinished.map((name) => join(this.folder, name)),
-    ];
-    for (const path of paths) await rm(path, { force: true });
-  }
-
-  private async names(): Promise<string[]> {
-    try {
-      return await readdir(this.folder);
-    } catch (error) {
-      throw fileError(this.folder, 'cannot be read', error);
-    }
+    for (const { step, path } of old)
+      if (every === 0 || step % every !== 0) await rm(path, { force: true });
   }
 }

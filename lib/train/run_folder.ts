@@ -1,7 +1,7 @@
 // The folder that a training keeps everything in. One that holds a run is gone on with when that is asked
 // for, and never overwritten.
-import { mkdir, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
 
@@ -37,8 +37,12 @@ export async function openRunFolder(
     resume,
   };
   try {
-    if (resume) await checkRun(folder);
-    else await checkNew(path);
+    if (resume) {
+      await checkRun(folder);
+      await removeUnfinished(path);
+    } else {
+      await checkNew(path);
+    }
     for (const each of [folder.checkpoints, folder.images]) await mkdir(each, { recursive: true });
   } catch (error) {
     throw fileError(path, 'cannot be used as the folder of a run', error);
@@ -53,6 +57,13 @@ async function checkRun({ path, checkpoints }: RunFolder): Promise<void> {
       'there is no run to go on with. Check the path, or start a new run without --resume.',
       path,
     );
+}
+
+// What writeFileAtomic leaves behind when the process is killed: a state may be gigabytes.
+async function removeUnfinished(path: string): Promise<void> {
+  for (const name of await readdir(path, { recursive: true }))
+    if (/^\..+\.\d+\.[0-9a-f]{8}\.tmp$/.test(basename(name)))
+      await rm(join(path, name), { force: true });
 }
 
 async function checkNew(path: string): Promise<void> {

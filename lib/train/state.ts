@@ -100,6 +100,8 @@ export class TrainingState<Batch> {
         `${file.origin} is a state of another training:\n${found.map((line) => `  ${line}`).join('\n')}\n` +
         'Go on with the settings it was made with, or start a new run.',
     );
+    this.scaler.loadStateDict(plain.scaler);
+    defaultGenerator.setState(plain.generator);
     const { modules, ema, phases } = this.task;
     for (const [name, module] of Object.entries(modules))
       await module.importState(withPrefix(file, prefixes.module(name)));
@@ -111,8 +113,6 @@ export class TrainingState<Batch> {
         schedule?.loadStateDict(plain.schedules[name]);
       }
     });
-    this.scaler.loadStateDict(plain.scaler);
-    defaultGenerator.setState(plain.generator);
     this.task.loadState?.(plain.task);
     return plain.counters;
   }
@@ -153,20 +153,31 @@ function optimizerDifferences<Batch>(
 ): string[] {
   const saved = optimizers[name];
   const params = optimizer.groups.flatMap((group) => group.params);
-  const sizes = (groups: readonly Record<string, unknown>[]) =>
-    groups.map((group) => `${Object.keys(group).sort().join(' ')}: ${String(group.params)}`).join();
-  const { groups } = optimizer.stateDict();
+  const kind = (groups: readonly Record<string, unknown>[]): string =>
+    JSON.stringify(
+      groups.map(({ params: count, ...rest }) => [
+        count,
+        ...Object.keys(rest)
+          .sort()
+          .map((key) => [key, typeof rest[key]]),
+      ]),
+    );
   if (
     !Array.isArray(saved?.steps) ||
     !Array.isArray(saved.groups) ||
     saved.steps.length !== params.length ||
-    !saved.steps.every((step) => Number.isSafeInteger(step) && step >= 0) ||
-    sizes(saved.groups) !== sizes(groups)
+    !saved.steps.every(isCount) ||
+    kind(saved.groups) !== kind(optimizer.stateDict().groups)
   )
     return [`optimizer of ${name}: of other parameters or another kind`];
-  const has = schedules[name] !== undefined;
-  if (has !== (schedule !== undefined))
-    return [`schedule of ${name}: ${has ? 'one' : 'none'} in the state`];
+  const plan = schedules[name] as { step?: unknown; base?: unknown } | undefined;
+  const planned =
+    isCount(plan?.step) &&
+    Array.isArray(plan?.base) &&
+    plan.base.length === optimizer.groups.length &&
+    plan.base.every((rate) => typeof rate === 'number');
+  if (planned !== (schedule !== undefined))
+    return [`schedule of ${name}: ${planned ? 'one' : 'none that fits'} in the state`];
   const prefix = prefixes.optimizer(name);
   return file.keys
     .filter((key) => key.startsWith(prefix))
@@ -197,6 +208,8 @@ async function readAll(reader: StateReader): Promise<Record<string, Tensor>> {
   return Object.fromEntries(entries);
 }
 
+const isCount = (x: unknown): boolean => Number.isSafeInteger(x) && (x as number) >= 0;
+
 function parsePlain(given: Json, path: string): Plain {
   const plain = given as unknown as Partial<Plain> | null;
   if (plain?.version !== version)
@@ -205,7 +218,6 @@ function parsePlain(given: Json, path: string): Plain {
       path,
     );
   const { counters, generator, scaler, optimizers, schedules } = plain;
-  const isCount = (x: unknown) => Number.isSafeInteger(x) && (x as number) >= 0;
   const { step, batches, images, skipped, skippedInARow } = counters ?? {};
   const whole =
     [step, batches, images, skipped, skippedInARow].every(isCount) &&

@@ -1,15 +1,16 @@
 // Training that survives: killed at any moment and started again, it ends with the very bytes of a run that
 // nobody disturbed.
 import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { root } from '../support/source_tree.js';
 
-const steps = 240;
-const kills = 50;
+const steps = 160;
+// At moments that a clock decides, and within saves.
+const kills = { anywhere: 38, saving: 12 };
 const temporary = mkdtempSync(join(tmpdir(), 'emulsion-kill-'));
 // Below the package, where the native engine is found; in one file, so that a process starts fast.
 const program = join(root, '.cache', `tiny_child-${process.pid}.mjs`);
@@ -27,7 +28,7 @@ const ended = (child: ChildProcess): Promise<number | NodeJS.Signals> =>
 
 async function trainToEnd(folder: string): Promise<void> {
   const child = standby(folder);
-  child.send('go');
+  child.send(0);
   expect(await ended(child)).toBe(0);
 }
 
@@ -47,7 +48,7 @@ async function kill(child: ChildProcess, after: number, from: 'start' | 'first s
   const end = ended(child);
   const strike = () => setTimeout(() => child.kill('SIGKILL'), after);
   if (from === 'first step') child.once('message', strike);
-  child.send('go', () => void (from === 'start' && strike()));
+  child.send(0, () => void (from === 'start' && strike()));
   return end;
 }
 
@@ -84,47 +85,57 @@ beforeAll(async () => {
     outfile: program,
   });
   await trainToEnd(reference);
-});
+}, 180_000);
 afterAll(() => {
   rmSync(program, { force: true });
   rmSync(temporary, { recursive: true });
 });
 
 describe('a training', { timeout: 180_000 }, () => {
-  it(`ends the same after ${kills} kills at random moments`, async () => {
+  it(`ends the same after ${kills.anywhere} kills at random moments`, async () => {
     const draw = uniform(2024);
+    const folder = (run: number): string => join(temporary, `run-${run}`);
     let run = 0;
-    let killed = 0;
-    let unfinished = 0; // kills that left a half-written state behind
-    const folder = () => join(temporary, `run-${run}`);
-    let next = standby(folder());
-    while (killed < kills) {
+    let next = standby(folder(run));
+    for (let killed = 0; killed < kills.anywhere;) {
       const child = next;
-      const exit = kill(child, 90 * draw(), draw() < 0.2 ? 'start' : 'first step');
-      next = standby(folder());
+      const exit = kill(child, 80 * draw(), draw() < 0.2 ? 'start' : 'first step');
+      next = standby(folder(run));
       if ((await exit) === 'SIGKILL') {
         ++killed;
-        const saves = join(folder(), 'checkpoints');
-        if (existsSync(saves) && readdirSync(saves).some((name) => name.endsWith('.tmp')))
-          ++unfinished;
         continue;
       }
       // It came to its end before the blow.
-      expectTheSame(folder());
-      ++run;
+      expectTheSame(folder(run));
       next.kill('SIGKILL');
-      next = standby(folder());
+      next = standby(folder(++run));
     }
-    next.send('go');
+    next.send(0);
     expect(await ended(next)).toBe(0);
-    expectTheSame(folder());
-    expect(unfinished).toBeGreaterThan(0);
+    expectTheSame(folder(run));
+  });
+
+  it(`ends the same after ${kills.saving} kills within saves`, async () => {
+    const draw = uniform(2025);
+    const folder = join(temporary, 'saving');
+    let next = standby(folder);
+    for (let killed = 0; killed < kills.saving; ++killed) {
+      const child = next;
+      child.send(2 + Math.floor(150 * draw()));
+      next = standby(folder);
+      expect(await ended(child)).toBe('SIGKILL');
+      const files = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+      expect(files.filter((name) => name.endsWith('.tmp'))).toHaveLength(1);
+    }
+    next.send(0);
+    expect(await ended(next)).toBe(0);
+    expectTheSame(folder);
   });
 
   it('saves and ends by itself on an interrupt, and goes on from there', async () => {
     const folder = join(temporary, 'interrupted');
     const child = standby(folder);
-    child.send('go');
+    child.send(0);
     let heard = 0;
     child.on('message', () => ++heard === 10 && child.kill('SIGINT'));
     expect(await ended(child)).toBe(3);

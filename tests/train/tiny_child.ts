@@ -1,6 +1,8 @@
 // Trains the tiny task in a folder once its parent gives the word, saves every few steps, and tells when
-// the first step is done: a process to be killed. Its arguments are the folder and the number of steps.
+// a step is done: a process to be killed. Its arguments are the folder and the number of steps; the word is
+// a number n, and if it is above 0 the process dies at the n-th time it writes.
 import { existsSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openRunFolder, Trainer, type Logger } from '../../lib/train/index.js';
 import { TinyData, tinyTask } from './tiny_task.js';
@@ -30,4 +32,21 @@ async function train(): Promise<void> {
   process.disconnect();
 }
 
-process.once('message', () => void train());
+// Kills the process, as nothing else could stop it, when it is about to write to a file for the n-th time:
+// a state takes some forty writes.
+async function dieAtWrite(n: number): Promise<void> {
+  const file = await open(process.argv[1]);
+  const handles = Object.getPrototypeOf(file) as { write(...args: unknown[]): Promise<unknown> };
+  await file.close();
+  const { write } = handles;
+  let count = 0;
+  handles.write = function (...args) {
+    if (++count === n) process.kill(process.pid, 'SIGKILL');
+    return write.apply(this, args);
+  };
+}
+
+process.once(
+  'message',
+  (n: number) => void (n > 0 ? dieAtWrite(n) : Promise.resolve()).then(train),
+);

@@ -16,6 +16,7 @@ import {
   full,
   manualSeed,
   noise,
+  randn,
   relu,
   tensor,
   type Json,
@@ -149,10 +150,13 @@ export function tinyTask(config: Json = {}): TinyTask {
       const scale = 1 / (await image.square().mean().sqrt().item());
       model.loadStateDict({ scale: tensor([scale]) }, { strict: false });
     },
-    async validate(data, { seed, step }) {
+    async validate(data) {
       let [sum, count] = [0, 0];
       for await (const { image } of data) {
-        const [reconstruction] = reconstruct(image, seed, step, 0);
+        const [reconstruction] = model.forward(
+          image,
+          randn([image.shape[0], side, side, channels]),
+        );
         sum += await reconstruction.sub(image).abs().sum().item();
         count += image.numel;
       }

@@ -185,6 +185,31 @@ describe('a cycle', () => {
 });
 
 describe('what is not finite', () => {
+  it('is how float16 finds its loss scale: skipped and counted, but no failure', async () => {
+    const task = tinyTask();
+    const [generator, discriminator] = task.phases;
+    const loud: typeof generator = {
+      ...generator,
+      loss: (...args) => {
+        const { loss, log } = generator.loss(...args);
+        return { loss: loss.mul(1e5), log };
+      },
+    };
+    const notes = new Notes();
+    const { skipped } = await train(folder(), {
+      steps: 30,
+      task: { ...task, phases: [loud, discriminator] },
+      precision: 'float16',
+      skipLimit: 1,
+      loggers: [notes],
+    });
+    expect(skipped).toBeGreaterThan(2);
+    expect(notes.texts).toEqual([]);
+    const { values } = notes.numbers.at(-1)!;
+    expect(values.loss_scale).toBe(65536 / 2 ** skipped);
+    expect(values['grad_norm/generator']).toBeGreaterThan(0);
+  });
+
   it('is skipped, counted and named, and leaves no trace', async () => {
     const path = folder();
     const notes = new Notes();
