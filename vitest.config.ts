@@ -17,6 +17,8 @@ export default defineConfig({
   test: {
     // A process per file: a crash of the addon fails its file and no other.
     pool: 'forks',
+    // So that the library's worker threads, which vitest does not load, start from their sources too.
+    execArgv: ['--import', './scripts/typescript.mjs'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     projects: [

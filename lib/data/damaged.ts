@@ -29,12 +29,15 @@ export class DamagedPictures {
     return this.#indices.has(index);
   }
 
-  /** @throws EmulsionError (`ERR_DATA`) with the list when they are too many */
   note(index: number, path: string, error: FileError): void {
     if (this.has(index)) return;
     this.#indices.add(index);
     this.list.push({ index, path, reason: error.message });
     this.warn(`left out: ${error.message}`);
+  }
+
+  /** @throws EmulsionError (`ERR_DATA`) with the list when they are too many */
+  throwIfTooMany(): void {
     if (this.list.length <= this.most) return;
     const reasons = this.list.slice(0, shown).map(({ reason }) => `\n  ${reason}`);
     const more = this.list.length > shown ? `\n  and ${this.list.length - shown} more` : '';

@@ -1,5 +1,4 @@
 // Pictures as batches, made ahead by several threads in an order that only a seed decides.
-import { setMaxListeners } from 'node:events';
 import { check, DisposedError, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import type { Device } from '../device.js';
@@ -123,7 +122,7 @@ export class DataLoader implements DataSource<ImageBatch> {
         'Lower batchSize, or set dropLast to false.'
       );
     });
-    // One picture at least must be left to stand in for the others.
+    // One picture at least must be left to stand in for the others, or the search for it would not end.
     const most = Math.min(Math.floor(maxDamaged * dataset.length), dataset.length - 1);
     this.#damaged = new DamagedPictures(most, this.#options.warn);
     // A byte p is p / 127.5 - 1, computed in float64 and rounded once, as the original does.
@@ -207,7 +206,6 @@ export class DataLoader implements DataSource<ImageBatch> {
     make: (number: number, stop: AbortSignal) => Promise<ReadyBatch>,
   ): AsyncGenerator<ImageBatch, void, undefined> {
     const stop = new AbortController();
-    setMaxListeners(0, stop.signal); // one for each picture under way
     const abort = () => stop.abort(signal?.reason);
     signal?.addEventListener('abort', abort);
     const made: Ahead[] = [];
@@ -219,7 +217,7 @@ export class DataLoader implements DataSource<ImageBatch> {
         const { promise, settled } = made.shift()!;
         const asked = performance.now();
         const waits = !settled() && taken > from;
-        const ready = await promise;
+        const ready = await unlessAborted(promise, stop.signal);
         if (waits) {
           ++this.#waits;
           this.#waitMs += performance.now() - asked;
@@ -285,6 +283,7 @@ export class DataLoader implements DataSource<ImageBatch> {
           this.#damaged.note(index, path, error);
         }
       }
+      this.#damaged.throwIfTooMany();
       index = replacement(this.dataset.length, seed, epoch, position, attempt);
     }
   }
@@ -318,4 +317,13 @@ function track(promise: Promise<ReadyBatch>): Ahead {
   // This also keeps a batch that fails before its turn from counting as unhandled.
   promise.then(settle, settle);
   return { promise, settled: () => settled };
+}
+
+// The promise's outcome, or the signal's reason as soon as it aborts.
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', abort);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }

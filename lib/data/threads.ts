@@ -23,28 +23,13 @@ export class Preparers {
   }
 
   /**
-   * The picture's bytes. Rejects with what {@link preparePicture} throws, or at once with the signal's reason.
+   * The picture's bytes. Rejects with what {@link preparePicture} throws, or with the signal's reason if that
+   * aborts before the work has begun.
    */
   run(job: Job, signal: AbortSignal): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       if (this.#disposed) throw new DisposedError('DataLoader: it was disposed.');
-      signal.throwIfAborted();
-      const waiting = { job, resolve, reject };
-      const abort = () => {
-        const place = this.#queue.indexOf(waiting);
-        if (place >= 0) this.#queue.splice(place, 1);
-        reject(signal.reason as Error);
-      };
-      signal.addEventListener('abort', abort, { once: true });
-      waiting.resolve = (data) => {
-        signal.removeEventListener('abort', abort);
-        resolve(data);
-      };
-      waiting.reject = (error) => {
-        signal.removeEventListener('abort', abort);
-        reject(error);
-      };
-      this.#queue.push(waiting);
+      this.#queue.push({ job, signal, resolve, reject });
       this.#assign();
     });
   }
@@ -59,19 +44,22 @@ export class Preparers {
 
   #assign(): void {
     while (this.#queue.length > 0) {
-      const free = this.#preparers.reduce((a, b) => (b.busy < a.busy ? b : a));
-      if (free.busy >= free.limit) return;
-      const { job, resolve, reject } = this.#queue.shift()!;
-      free
-        .prepare(job)
-        .then(resolve, reject)
-        .finally(() => this.#assign());
+      const idlest = this.#preparers.reduce((a, b) => (b.busy < a.busy ? b : a));
+      if (idlest.busy >= idlest.limit) return;
+      const { job, signal, resolve, reject } = this.#queue.shift()!;
+      if (signal.aborted) reject(signal.reason as Error);
+      else
+        idlest
+          .prepare(job)
+          .then(resolve, reject)
+          .finally(() => this.#assign());
     }
   }
 }
 
 interface Waiting {
   job: Job;
+  signal: AbortSignal;
   resolve: (data: Uint8Array) => void;
   reject: (error: Error) => void;
 }
@@ -111,6 +99,9 @@ const workerFile = new URL(
   new URL('.', import.meta.url),
 );
 
+// A program given by --eval leaves an option with which no thread can start.
+const evaluated = process.execArgv.some((option) => option.startsWith('--input-type'));
+
 class WorkerThread implements Preparer {
   /** One picture is transformed while the next is read and decoded. */
   readonly limit = 2;
@@ -120,7 +111,10 @@ class WorkerThread implements Preparer {
   #failure?: Error;
 
   constructor(transform: TransformOptions) {
-    this.#worker = new Worker(workerFile, { workerData: transform });
+    this.#worker = new Worker(workerFile, {
+      workerData: transform,
+      execArgv: evaluated ? [] : undefined,
+    });
     this.#worker.on('message', (answer: Answer) => this.#settle(answer));
     this.#worker.on('error', (error: Error) => this.#fail(error));
     this.#worker.on('exit', () => {
