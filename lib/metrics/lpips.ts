@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { isGradEnabled, noGrad } from '../autograd/index.js';
 import { tensor } from '../creation.js';
 import { checkShape, FileError } from '../errors.js';
-import { readSafetensors } from '../io/safetensors.js';
+import { openCheckpoint } from '../io/checkpoint.js';
 import type { StateReader } from '../io/state.js';
 import {
   buffer,
@@ -16,6 +16,7 @@ import {
   type FileLayout,
 } from '../nn/index.js';
 import { concat, div, mean, norm, square, sub } from '../ops/index.js';
+import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import { VggFeatures, vggLayers, vggWidths } from './vgg.js';
 
@@ -108,8 +109,11 @@ export class Lpips extends Module<[Tensor, Tensor], Tensor> {
     checkImages(x, y);
     const [a, b] = this.#both(x, y);
     const heads = [this.lin0, this.lin1, this.lin2, this.lin3, this.lin4];
+    // Each map's own tidy frees what no gradient needs: the maps are large.
     return heads
-      .map((head, k) => head.forward(square(sub(unitLength(a[k]), unitLength(b[k])))))
+      .map((head, k) => {
+        return tidy(() => head.forward(square(sub(unitLength(a[k]), unitLength(b[k])))));
+      })
       .reduce((sum, distance) => sum.add(distance));
   }
 
@@ -148,7 +152,7 @@ function checkImages(x: Tensor, y: Tensor): void {
 
 /** Where the weights of {@link Lpips} lie. */
 export interface LpipsFiles {
-  /** torchvision's VGG16 trained on ImageNet, `vgg16-397923af.pth` (528 MB), or the same as safetensors. */
+  /** torchvision's VGG16 trained on ImageNet, `vgg16-397923af.pth` (528 MB), or its tensors as safetensors. */
   vgg: string;
   /** The learnt layers, `vgg.pth` (7 kB) in `lpips/weights/v0.1` of the LPIPS repository. */
   heads: string;
@@ -215,18 +219,22 @@ function headKeys(): Keys {
 
 // Copies the part of the weights that one file holds, once all of it is known to fit.
 async function fill(lpips: Lpips, path: string, what: string, keys: Keys): Promise<void> {
-  const file = await readSafetensors(path);
-  const expected = lpips.exportState();
-  const problems: string[] = [];
-  for (const [own, name] of keys) {
-    const shape = expected.get(own)!.shape.join(', ');
-    if (!file.has(name)) problems.push(`${name} is missing`);
-    else if (file.info(name).shape.join(', ') !== shape)
-      problems.push(`${name} is [${file.info(name).shape.join(', ')}], expected [${shape}]`);
+  const file = await openCheckpoint(path);
+  try {
+    const expected = lpips.exportState();
+    const problems: string[] = [];
+    for (const [own, name] of keys) {
+      const shape = expected.get(own)!.shape.join(', ');
+      const given = file.has(name) ? file.info(name).shape.join(', ') : null;
+      if (given === null) problems.push(`${name} is missing`);
+      else if (given !== shape) problems.push(`${name} is [${given}], expected [${shape}]`);
+    }
+    if (problems.length > 0)
+      throw new FileError(`does not hold ${what}: ${problems.join('; ')}. ${sources}`, path);
+    await lpips.importState(renamed(file, keys), { strict: false });
+  } finally {
+    await file.close();
   }
-  if (problems.length > 0)
-    throw new FileError(`does not hold ${what}: ${problems.join('; ')}. ${sources}`, path);
-  await lpips.importState(renamed(file, keys), { strict: false });
 }
 
 function renamed(file: StateReader, keys: Keys): StateReader {

@@ -13,7 +13,7 @@ import {
 } from '../../lib/index.js';
 import { writeSafetensors } from '../../lib/io/safetensors.js';
 import type { TensorSource } from '../../lib/io/state.js';
-import { temporaryFolder } from '../io/temporary.js';
+import { golden, temporaryFolder } from '../io/temporary.js';
 import { expectClose } from '../support/expect_close.js';
 import { goldenLpips, narrowLpips, widths } from './narrow_lpips.js';
 
@@ -158,6 +158,13 @@ describe('loadLpips', () => {
       /features\.0\.weight is \[4, 3, 5, 5\], expected \[4, 3, 3, 3\]; features\.7\.bias is missing/,
     );
     await expect(loading).rejects.toBeInstanceOf(FileError);
+    const wide = {
+      ...(await publishedFiles(() => {})),
+      heads: golden('checkpoints/lpips_lin_legacy.pth'),
+    };
+    await expect(loadLpips(wide, { widths })).rejects.toThrow(
+      /lin0\.model\.1\.weight is \[1, 64, 1, 1\], expected \[1, 4, 1, 1\]/,
+    );
     const swapped = { vgg: paths.heads, heads: paths.vgg };
     await expect(loadLpips(swapped, { widths })).rejects.toThrow(
       /does not hold torchvision's VGG16/,

@@ -48,7 +48,10 @@ export interface LossTerms {
   log: Record<string, Tensor>;
 }
 
-/** Its fields are a checkpoint's keys below `loss.`. */
+/**
+ * Its fields are a checkpoint's keys below `loss.`. For mixed precision take bfloat16: gradients are taken here
+ * before a scaler sees the loss, and float16 rounds the small ones away.
+ */
 export abstract class AdversarialLoss<
   C extends AdversarialLossConfig,
   G extends GeneratorInputs,

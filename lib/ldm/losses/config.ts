@@ -56,18 +56,21 @@ export type Complete<C extends AdversarialLossConfig> = C & Required<Adversarial
 
 /** Fills in the shared defaults and checks the shared options. */
 export function complete<C extends AdversarialLossConfig>(what: string, config: C): Complete<C> {
+  const { discNumLayers = 3, discInChannels = 3, discNdf = 64 } = config;
+  const { discFactor = 1, discWeight = 1, perceptualWeight = 1 } = config;
+  const { useActnorm = false, discConditional = false, discLoss = 'hinge' } = config;
   const filled = {
-    discNumLayers: 3,
-    discInChannels: 3,
-    discNdf: 64,
-    discFactor: 1,
-    discWeight: 1,
-    perceptualWeight: 1,
-    useActnorm: false,
-    discConditional: false,
-    discLoss: 'hinge' as const,
-    skipIdleDiscriminator: false,
     ...config,
+    discNumLayers,
+    discInChannels,
+    discNdf,
+    discFactor,
+    discWeight,
+    perceptualWeight,
+    useActnorm,
+    discConditional,
+    discLoss,
+    skipIdleDiscriminator: config.skipIdleDiscriminator ?? false,
   };
   check(filled.discStart >= 0, () => {
     return `${what}: discStart must be a step of at least 0, got ${filled.discStart}`;

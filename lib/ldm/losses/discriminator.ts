@@ -16,6 +16,9 @@ import { ActNorm } from './act_norm.js';
 /** Deviation of the weights at the start. */
 const initialDeviation = 0.02;
 
+/** So many leave one patch of an image of 3072 pixels a side. */
+const mostLayers = 10;
+
 export interface DiscriminatorOptions {
   /** Channels of the images, and of the condition if there is one. Default 3. */
   inputNc?: number;
@@ -41,8 +44,8 @@ export class NLayerDiscriminator extends Module<[Tensor], Tensor> {
   constructor(options: DiscriminatorOptions = {}) {
     super();
     const { inputNc = 3, ndf = 64, nLayers = 3, useActnorm = false, generator } = options;
-    check(Number.isInteger(nLayers) && nLayers >= 1, () => {
-      return `NLayerDiscriminator: nLayers must be an integer of at least 1, got ${nLayers}`;
+    check(Number.isInteger(nLayers) && nLayers >= 1 && nLayers <= mostLayers, () => {
+      return `NLayerDiscriminator: nLayers must be an integer from 1 to ${mostLayers}, got ${nLayers}`;
     });
     const conv = (from: number, to: number, rest: Partial<Conv2dLayerOptions>): Conv2d => {
       const layer = new Conv2d(from, to, { kernelSize: 4, padding: 1, generator, ...rest });

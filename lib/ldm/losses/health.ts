@@ -148,8 +148,8 @@ const codebookCollapsed: Sign = (recent, health) => {
   return (
     `The codebook has collapsed: a batch uses ${seen.join(' with ')}, of ${codes} codes` +
     `${possible < codes ? ` (${possible} vectors in a batch)` : ''}, over ${health.window} entries. The rest is ` +
-    'wasted. Take fewer codes (n_embed) or fewer channels per code (embed_dim), raise codebook_weight, or lower ' +
-    'the learning rate; start again from new weights, as dead codes do not come back.'
+    'wasted, and dead codes do not come back by themselves. Let them restart (restartDeadCodes), take fewer codes ' +
+    '(n_embed) or fewer channels per code (embed_dim), raise codebook_weight, or lower the learning rate.'
   );
 };
 

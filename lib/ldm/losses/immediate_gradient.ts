@@ -17,7 +17,8 @@ export function immediateGradient(images: Tensor, perImage: (images: Tensor) => 
   const [values, gradient] = tidy(() => {
     const leaf = detach(images);
     leaf.requiresGrad = true;
-    const values = perImage(leaf);
+    // What only its handles held is free before the walk, all else as the walk proceeds.
+    const values = tidy(() => perImage(leaf));
     // As no value sees another's image, the gradient of the sum holds that of each value.
     const [gradient] = grad(sum(values), [leaf]);
     return [detach(values), gradient];

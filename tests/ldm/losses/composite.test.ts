@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import type { Lpips } from '../../../lib/index.js';
 import {
   Adam,
+  autocast,
   Conv2d,
   DiagonalGaussian,
   Generator,
@@ -306,6 +307,23 @@ test('keys are those of a checkpoint, below loss.', () => {
   ])
     expect(keys).toContain(key);
   expect([...vqLoss().exportState().keys()]).not.toContain('logvar');
+});
+
+test('works inside autocast', () => {
+  const run = (body: (compute: () => LossTerms) => LossTerms) => {
+    const args = step();
+    const { loss } = body(() => {
+      const reconstructions = args.decoder.forward(new Generator(5).normal([2, 16, 16, 4]));
+      return klLoss().generatorLoss({ ...args, reconstructions });
+    });
+    loss.backward();
+    return { loss: loss.itemSync(), slope: args.decoder.weight.grad!.square().sum().itemSync() };
+  };
+  const plain = run((compute) => compute());
+  const low = run((compute) => autocast('bfloat16', compute));
+  expect(low.loss / plain.loss).toBeCloseTo(1, 2);
+  expect(low.slope / plain.slope).toBeCloseTo(1, 1);
+  expect(low).not.toEqual(plain);
 });
 
 test('trained in turn, both sides learn: the picture nears its target', async () => {

@@ -100,6 +100,8 @@ describe('NLayerDiscriminator', () => {
     expect(network.forward(zeros([2, 24, 24, 3])).shape).toEqual([2, 1, 1, 1]);
     const small = () => network.forward(zeros([1, 23, 64, 3]));
     expect(small).toThrow(ShapeError);
+    for (const nLayers of [0, 1.5, 11])
+      expect(() => new NLayerDiscriminator({ nLayers })).toThrow(/integer from 1 to 10/);
     expect(small).toThrow(/at least 24×24, got \[1, 23, 64, 3\].*discNumLayers/);
   });
 });
