@@ -32,3 +32,8 @@ export {
   type SamplingMethod,
 } from './latent_sampling.js';
 export { minSnrWeights } from './min_snr.js';
+export {
+  loadLatentDiffusion,
+  saveLatentDiffusion,
+  type LoadLatentDiffusionOptions,
+} from './latent_diffusion_files.js';
