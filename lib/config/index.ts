@@ -6,5 +6,13 @@ export { toPlain, type ConfigNode } from './node.js';
 export { Targets, type Instance, type Target } from './targets.js';
 export { readTraining, type TrainingConfig } from './training.js';
 export { firstStages, type FirstStageEntry, type FirstStageInstance } from './first_stages.js';
+export { unets, type UNetInstance } from './unets.js';
+export { conditionerField, conditioners } from './conditioners.js';
+export {
+  diffusionModels,
+  type DiffusionEntry,
+  type DiffusionInstance,
+  type DiffusionTrainingParams,
+} from './diffusion_models.js';
 export { losses } from './losses.js';
 export { schedules } from './schedules.js';
