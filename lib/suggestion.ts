@@ -6,8 +6,8 @@ export function suggestion(name: string, known: Iterable<string>): string {
   return close === undefined ? '' : ` Did you mean '${close}'?`;
 }
 
-/** The known name closest to the given one, or undefined when none is close. */
-export function nearest(name: string, known: Iterable<string>): string | undefined {
+// The known name closest to the given one, or undefined when none is close.
+function nearest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {
@@ -19,8 +19,8 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
   return best;
 }
 
-/** Insertions, deletions and replacements that lead from one text to the other (Levenshtein, 1965). */
-export function editDistance(a: string, b: string): number {
+// Insertions, deletions and replacements that lead from one text to the other (Levenshtein, 1965).
+function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; ++i) {
     const next = [i];

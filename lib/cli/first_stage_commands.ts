@@ -82,6 +82,7 @@ function withSharedOptions(command: Command): Command {
   return command
     .requiredOption('--model <path>', 'a saved model folder, or a checkpoint file with --preset')
     .option('--preset <name>', 'the architecture of a checkpoint file, such as kl-f8 or vq-f4')
+    .option('--ema', 'the moving average of the weights, where the folder holds one')
     .option(
       '--tile <latents>',
       'side of the tiles for large pictures. Default: 512 pixels, above 768 x 768',

@@ -16,6 +16,7 @@ import { UsageError } from './run.js';
 export interface SharedOptions {
   model: string;
   preset?: string;
+  ema?: boolean;
   output: string;
   /** In latents; false for never. Default: tiles of 512 pixels for pictures above 768 x 768. */
   tile?: number | false;
@@ -28,7 +29,7 @@ export interface SharedOptions {
 
 /** Loads the model that `--model` and `--preset` name, onto `--device`. */
 export async function openFirstStage(options: SharedOptions): Promise<FirstStage> {
-  const { model, preset, device } = options;
+  const { model, preset, ema, device } = options;
   const entry = await stat(model).catch((error: unknown) => {
     throw fileError(model, 'cannot be read', error);
   });
@@ -41,7 +42,9 @@ export async function openFirstStage(options: SharedOptions): Promise<FirstStage
   if (preset !== undefined && !Object.hasOwn(presets, preset))
     throw new UsageError(`unknown preset '${preset}'. Known are ${known}.`);
   if (device !== undefined) setDefaultDevice(device);
-  const loaded = await loadFirstStage(model, preset === undefined ? undefined : presets[preset]);
+  const loaded = await loadFirstStage(model, preset === undefined ? undefined : presets[preset], {
+    ema,
+  });
   loaded.eval().requiresGrad_(false);
   return loaded;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command `emulsion`: one file per subcommand beside this one.
 import { Command } from 'commander';
+import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { trainCommand } from './train.js';
@@ -15,6 +16,7 @@ program
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
 
-for (const command of [...firstStageCommands(), trainCommand()]) program.addCommand(command);
+for (const command of [...firstStageCommands(), convertCommand(), trainCommand()])
+  program.addCommand(command);
 
 await program.parseAsync();

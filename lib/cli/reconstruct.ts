@@ -9,6 +9,7 @@ import {
   type PictureQuality,
 } from '../metrics/folders.js';
 import { loadLpips, type Lpips } from '../metrics/lpips.js';
+import { smallestPicture } from '../metrics/ssim.js';
 import { tidy } from '../scope.js';
 import {
   openFirstStage,
@@ -41,7 +42,7 @@ export async function reconstruct(
   const { lpipsVgg: vgg, lpipsHeads: heads } = options;
   if ((vgg === undefined) !== (heads === undefined))
     throw new UsageError('LPIPS needs both --lpips-vgg and --lpips-heads.');
-  refuseSmall(pictures, vgg === undefined ? 11 : 16);
+  refuseSmall(pictures, vgg === undefined ? smallestPicture.gaussian : smallestForLpips);
   const model = await openFirstStage(options);
   const lpips =
     vgg !== undefined && heads !== undefined ? await loadLpips({ vgg, heads }) : undefined;
@@ -52,7 +53,9 @@ export async function reconstruct(
   else if (!options.quiet) console.log(formatTable(rows));
 }
 
-// SSIM's window, and the pools before LPIPS' last features, want a few pixels.
+// The pools before the last of VGG's features leave nothing of less.
+const smallestForLpips = 16;
+
 function refuseSmall(pictures: readonly PictureFile[], least: number): void {
   for (const { path, height, width } of pictures)
     if (Math.min(height, width) < least) {

@@ -25,7 +25,7 @@ Examples:
       data.params.train.params.data_root=photos --name photos
 
   A published one, with the weights of LPIPS, on a GPU:
-    emulsion train first-stage --config configs/first_stage/kl-f8.yaml --device cuda --dtype bfloat16 \\
+    emulsion train first-stage --config configs/first_stage/kl-f8.yaml --device cuda:0 --dtype bfloat16 \\
       data.params.train.params.data_root=openimages/train \\
       data.params.validation.params.data_root=openimages/validation \\
       model.params.lossconfig.params.vgg=vgg16-397923af.pth model.params.lossconfig.params.heads=vgg.pth
@@ -53,7 +53,7 @@ export function trainCommand(): Command {
     .option('-b, --batch <n>', 'images in a batch', integer(1))
     .option('--scale-lr', 'multiply the learning rate with the images in a step (default)')
     .option('--no-scale-lr', 'take base_learning_rate as it is')
-    .option('--device <device>', 'cpu, cuda or cuda:N; default: a GPU if there is one')
+    .option('--device <device>', 'cpu, or a GPU such as cuda:0; default: a GPU if there is one')
     .addOption(
       new Option('--dtype <dtype>', 'of matrix work; default float32').choices([
         'float32',

@@ -1,13 +1,7 @@
 // `emulsion train first-stage`: a configuration and a folder in, a trained model out.
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import {
-  formatYaml,
-  loadConfigTree,
-  parseOverride,
-  toPlain,
-  type ConfigNode,
-} from '../config/index.js';
+import { formatYaml, loadConfigTree, toPlain, type ConfigNode } from '../config/index.js';
 import { setDefaultDevice } from '../device.js';
 import { FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/index.js';
@@ -44,14 +38,18 @@ export async function trainFirstStage(overrides: string[], options: TrainOptions
 
   const built = await buildFirstStageRun(config);
   const folder = await openRunFolder(run.path, { resume: run.resume });
-  const trainer = new Trainer(built.task, built.data, {
-    ...built.options,
-    folder,
-    loggers: loggersOf(folder, tree, options),
-  });
-  const result = await interruptible((signal) => trainer.run({ signal }));
-  await built.data.dispose();
-  await built.options.validation?.dispose?.();
+  const loggers = loggersOf(folder, tree, options);
+  const trainer = new Trainer(built.task, built.data, { ...built.options, folder, loggers });
+  const count = built.model.parameterCount().toLocaleString('en');
+  console.log(`${run.path}: ${count} parameters, learning rate ${learningRateOf(config)}`);
+  let result: TrainingResult;
+  try {
+    result = await interruptible((signal) => trainer.run({ signal }));
+  } finally {
+    // Its threads would keep the process alive, also after an error.
+    await built.data.dispose();
+    await built.options.validation?.dispose?.();
+  }
   if (!result.finished) {
     console.log(
       `Interrupted, and saved after step ${result.step}. Go on with:\n` +
@@ -134,13 +132,23 @@ function describe(tree: ConfigNode, config: FirstStageTrainingConfig): void {
   console.log(`# learning rate: ${learningRateOf(config)}`);
 }
 
+// npx and its like pass a signal on that the process has had already.
+const sameSignalMs = 1000;
+
 // The first Ctrl-C ends the step and saves; the second ends the process.
 async function interruptible(
   run: (signal: AbortSignal) => Promise<TrainingResult>,
 ): Promise<TrainingResult> {
   const controller = new AbortController();
-  const stop = () => controller.abort();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, stop);
+  let first = 0;
+  const stop = () => {
+    if (!controller.signal.aborted) {
+      first = performance.now();
+      console.log('Finishing the step, then saving. Once more ends at once.');
+      controller.abort();
+    } else if (performance.now() - first > sameSignalMs) process.exit(130);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, stop);
   try {
     return await run(controller.signal);
   } finally {

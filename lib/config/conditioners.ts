@@ -21,7 +21,7 @@ import {
 import { Targets } from './targets.js';
 
 /** What may stand as `cond_stage_config`. Building gives null where there are no weights. */
-export const conditioners = new Targets<ConditionerSpec, ConditionEncoder | null>('a conditioner');
+export const conditionerTargets = new Targets<ConditionerSpec, ConditionEncoder | null>('a conditioner');
 
 const count = integer({ min: 1 });
 
@@ -42,7 +42,7 @@ function register<K extends keyof Specs>(
     }
     return spec;
   });
-  conditioners.register(names, { params, build: buildConditionEncoder });
+  conditionerTargets.register(names, { params, build: buildConditionEncoder });
 }
 
 const modules = (name: string) => [`ldm.modules.encoders.modules.${name}`, `emulsion.${name}`];
@@ -88,7 +88,7 @@ register<'spatial-rescaler'>(
   [],
 );
 
-conditioners.register(['torch.nn.Identity'], {
+conditionerTargets.register(['torch.nn.Identity'], {
   // Its arguments mean nothing, and published files give some.
   params: { read: () => ({ kind: 'identity' as const }) },
   build: buildConditionEncoder,
@@ -102,7 +102,7 @@ const words: Readonly<Record<string, ConditionerSpec>> = {
 /** A target, or one of the texts `__is_first_stage__` and `__is_unconditional__`. */
 export const conditionerField: Field<ConditionerSpec> = {
   read(node, name) {
-    if (node.kind === 'mapping') return conditioners.read(node, name).spec;
+    if (node.kind === 'mapping') return conditionerTargets.read(node, name).spec;
     const word = text.read(node, name);
     if (!Object.hasOwn(words, word))
       throw new ConfigError(

@@ -1,6 +1,6 @@
 // The original's data module as a target: data sets by split, made into loaders.
 import { DataLoader } from '../data/index.js';
-import { datasets, type DatasetInstance } from './datasets.js';
+import { datasetTargets, type DatasetInstance } from './datasets.js';
 import { boolean, integer, mapping, optional } from './fields.js';
 import { Targets, type Instance } from './targets.js';
 
@@ -24,17 +24,17 @@ export interface TrainingData {
 export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: { seed: number }]>;
 
 /** What may stand as `data`. Building lists the pictures; the seed decides their order. */
-export const dataModules = new Targets<DataSpec, Promise<TrainingData>, [{ seed: number }]>(
+export const dataModuleTargets = new Targets<DataSpec, Promise<TrainingData>, [{ seed: number }]>(
   'a data module',
 );
 
-dataModules.register(['main.DataModuleFromConfig', 'emulsion.DataModule'], {
+dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'], {
   params: mapping<DataSpec>(
     {
       batch_size: integer({ min: 1 }),
       num_workers: optional(integer({ min: 0 })),
-      train: optional(datasets.field),
-      validation: optional(datasets.field),
+      train: optional(datasetTargets.field),
+      validation: optional(datasetTargets.field),
       skip_damaged: optional(boolean),
     },
     // The order of validation pictures is fixed here; wrapping only adds an indirection.

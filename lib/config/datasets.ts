@@ -32,7 +32,7 @@ export interface ImageSetSpec {
 export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
 
 /** What may stand as `train` or `validation` of a data module. */
-export const datasets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
+export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
 
 function register<P extends object>(
   names: readonly string[],
@@ -41,7 +41,7 @@ function register<P extends object>(
   accepted: readonly string[] = [],
 ): void {
   const params = mapping<P>(fields, accepted);
-  datasets.register(names, {
+  datasetTargets.register(names, {
     params: { read: (node, name) => toSpec(params.read(node, name)) },
     build: (spec) => spec.open(names[0]),
   });

@@ -24,11 +24,11 @@ import {
   type Field,
   type FieldsOf,
 } from './fields.js';
-import { firstStages, type FirstStageInstance } from './first_stages.js';
+import { firstStageTargets, type FirstStageInstance } from './first_stages.js';
 import type { ConfigNode } from './node.js';
-import { schedules, type ScheduleInstance } from './schedules.js';
+import { scheduleTargets, type ScheduleInstance } from './schedules.js';
 import { Targets, type Instance } from './targets.js';
-import { unets, type UNetInstance } from './unets.js';
+import { unetTargets, type UNetInstance } from './unets.js';
 
 /** Everything that a configuration says of a diffusion model. */
 export interface DiffusionEntry {
@@ -66,7 +66,7 @@ export interface DiffusionTrainingParams {
 export type DiffusionInstance = Instance<DiffusionEntry, LatentDiffusion, []>;
 
 /** What may stand as `model` of a second stage. */
-export const diffusionModels = new Targets<DiffusionEntry, LatentDiffusion>('a diffusion model');
+export const diffusionModelTargets = new Targets<DiffusionEntry, LatentDiffusion>('a diffusion model');
 
 type Training = Omit<DiffusionTrainingParams, 'firstStageCkptPath'>;
 
@@ -117,7 +117,7 @@ const positional = unsupported('the original lacks a function that it needs');
 
 const pixelFields: FieldsOf<PixelParams> = {
   ...diffusion,
-  unet_config: unets.field,
+  unet_config: unetTargets.field,
   image_size: optional(count),
   channels: optional(count),
   clip_denoised: optional(boolean),
@@ -130,7 +130,7 @@ const pixelFields: FieldsOf<PixelParams> = {
 
 const latentFields: FieldsOf<LatentParams> = {
   ...pixelFields,
-  first_stage_config: firstStages.field,
+  first_stage_config: firstStageTargets.field,
   cond_stage_config: optional(conditionerField),
   num_timesteps_cond: optional(count),
   cond_stage_trainable: optional(boolean),
@@ -144,7 +144,7 @@ const training: FieldsOf<Training> = {
   use_ema: optional(boolean),
   monitor: optional(text),
   log_every_t: optional(count),
-  scheduler_config: optional(schedules.field),
+  scheduler_config: optional(scheduleTargets.field),
   first_stage_key: optional(text),
   cond_stage_key: optional(text),
   ckpt_path: optional(text),
@@ -234,12 +234,12 @@ function toPixelSpec(params: PixelParams): LatentDiffusionSpec {
 
 const build = ({ spec }: DiffusionEntry): LatentDiffusion => buildLatentDiffusion(spec);
 
-diffusionModels.register(
+diffusionModelTargets.register(
   ['ldm.models.diffusion.ddpm.LatentDiffusion', 'emulsion.LatentDiffusion'],
   { params: entry<LatentParams>(latentFields, toLatentSpec), build },
 );
 // Diffusion on pixels is latent diffusion behind the identity: the same keys, the same numbers.
-diffusionModels.register(['ldm.models.diffusion.ddpm.DDPM', 'emulsion.DDPM'], {
+diffusionModelTargets.register(['ldm.models.diffusion.ddpm.DDPM', 'emulsion.DDPM'], {
   params: entry<PixelParams>(pixelFields, toPixelSpec),
   build,
 });

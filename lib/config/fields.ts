@@ -114,12 +114,14 @@ export function optional<T>(field: Field<T>, fallback?: T): Field<T | undefined>
  * ```
  *
  * @param accepted further keys that may be there and mean nothing here
+ * @param rename a key's name in the result. Default: in camelCase
  */
 export function mapping<T extends object>(
   fields: FieldsOf<T>,
   accepted: readonly string[] = [],
+  rename: (name: string) => string = camelCase,
 ): Field<T> {
-  return { read: (node, name) => readMapping(node, name, fields, accepted) as T };
+  return { read: (node, name) => readMapping(node, name, fields, accepted, rename) as T };
 }
 
 function readMapping(
@@ -127,6 +129,7 @@ function readMapping(
   name: string,
   fields: Readonly<Record<string, Field<unknown>>>,
   accepted: readonly string[],
+  rename: (name: string) => string,
 ): object {
   const entries = node.kind === 'mapping' ? node.entries : undefined;
   // `params:` with nothing under it is an empty mapping.
@@ -142,10 +145,10 @@ function readMapping(
   const values: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(fields)) {
     const value = entries?.get(key);
-    if (value && !isNull(value)) values[camelCase(key)] = field.read(value, key);
+    if (value && !isNull(value)) values[rename(key)] = field.read(value, key);
     else if (!field.missing)
       throw new ConfigError(`${name} needs the key '${key}'.`, (value ?? node).place);
-    else if (field.missing.value !== undefined) values[camelCase(key)] = field.missing.value;
+    else if (field.missing.value !== undefined) values[rename(key)] = field.missing.value;
   }
   return values;
 }

@@ -25,9 +25,9 @@ import {
   type Field,
   type FieldsOf,
 } from './fields.js';
-import { losses, type LossInstance } from './losses.js';
+import { lossTargets, type LossInstance } from './losses.js';
 import type { ConfigNode } from './node.js';
-import { schedules, type ScheduleInstance } from './schedules.js';
+import { scheduleTargets, type ScheduleInstance } from './schedules.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Everything that a configuration says of a first stage. */
@@ -43,7 +43,7 @@ interface KlTraining {
   /** weights to begin with */
   readonly ckptPath?: string;
   readonly imageKey?: 'image';
-  /** the validation number that tells which states are the best */
+  /** accepted: the trainer keeps the newest states, not those with the best of a number */
   readonly monitor?: string;
 }
 
@@ -61,7 +61,7 @@ export interface TrainingParams extends KlTraining {
 export type FirstStageInstance = Instance<FirstStageEntry, FirstStage, []>;
 
 /** What may stand as `model` or `first_stage_config`. */
-export const firstStages = new Targets<FirstStageEntry, FirstStage>('a first stage');
+export const firstStageTargets = new Targets<FirstStageEntry, FirstStage>('a first stage');
 
 const count = integer({ min: 1 });
 
@@ -107,7 +107,7 @@ const vqFields: FieldsOf<VqConfig> = {
 };
 
 const klTraining: FieldsOf<KlTraining> = {
-  lossconfig: optional(losses.field),
+  lossconfig: optional(lossTargets.field),
   ckpt_path: optional(text),
   image_key: optional(oneOf('image')),
   monitor: optional(text),
@@ -116,7 +116,7 @@ const klTraining: FieldsOf<KlTraining> = {
 const vqTraining: FieldsOf<TrainingParams> = {
   ...klTraining,
   batch_resize_range: optional(convert(list(integer({ min: 16 })), toRange)),
-  scheduler_config: optional(schedules.field),
+  scheduler_config: optional(scheduleTargets.field),
   lr_g_factor: optional(number({ min: 0 })),
   use_ema: optional(boolean),
 };
@@ -152,22 +152,28 @@ function params<C extends object, T extends KlTraining>(
 
 const build = ({ spec }: FirstStageEntry): FirstStage => buildFirstStage(spec);
 
-firstStages.register(['ldm.models.autoencoder.AutoencoderKL', 'emulsion.AutoencoderKL'], {
+firstStageTargets.register(['ldm.models.autoencoder.AutoencoderKL', 'emulsion.AutoencoderKL'], {
   params: params(klFields, klTraining, (config) => ({ kind: 'kl', ...config })),
   build,
 });
-firstStages.register(['ldm.models.autoencoder.VQModel', 'emulsion.VQModel'], {
+firstStageTargets.register(['ldm.models.autoencoder.VQModel', 'emulsion.VQModel'], {
   params: params(vqFields, vqTraining, (config) => ({ kind: 'vq', ...config })),
   build,
 });
-firstStages.register(['ldm.models.autoencoder.VQModelInterface', 'emulsion.VQModelInterface'], {
-  params: params(vqFields, vqTraining, (config) => ({ kind: 'vq-interface', ...config })),
-  build,
-});
-firstStages.register(['ldm.models.autoencoder.IdentityFirstStage', 'emulsion.IdentityFirstStage'], {
-  params: convert(
-    mapping<{ vqInterface?: boolean }>({ vq_interface: optional(boolean) }),
-    (options): FirstStageEntry => ({ spec: { kind: 'identity', ...options }, training: {} }),
-  ),
-  build,
-});
+firstStageTargets.register(
+  ['ldm.models.autoencoder.VQModelInterface', 'emulsion.VQModelInterface'],
+  {
+    params: params(vqFields, vqTraining, (config) => ({ kind: 'vq-interface', ...config })),
+    build,
+  },
+);
+firstStageTargets.register(
+  ['ldm.models.autoencoder.IdentityFirstStage', 'emulsion.IdentityFirstStage'],
+  {
+    params: convert(
+      mapping<{ vqInterface?: boolean }>({ vq_interface: optional(boolean) }),
+      (options): FirstStageEntry => ({ spec: { kind: 'identity', ...options }, training: {} }),
+    ),
+    build,
+  },
+);

@@ -1,18 +1,32 @@
-// Configurations: YAML in the original's form, read into typed plain data.
+// Configurations: YAML in the original's form, read into typed plain data and built by registered targets.
+export { dataModuleTargets, type DataInstance, type DataSpec, type TrainingData } from './data.js';
+export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './datasets.js';
 export { ConfigError, type Place } from './error.js';
-export { loadConfigTree, merge, mergeAll, parseOverride } from './merge.js';
-export { formatYaml } from './yaml.js';
-export { toPlain, type ConfigNode } from './node.js';
-export { Targets, type Instance, type Target } from './targets.js';
-export { readTraining, type TrainingConfig } from './training.js';
-export { firstStages, type FirstStageEntry, type FirstStageInstance } from './first_stages.js';
-export { unets, type UNetInstance } from './unets.js';
-export { conditionerField, conditioners } from './conditioners.js';
+export { conditionerField, conditionerTargets } from './conditioners.js';
 export {
-  diffusionModels,
+  diffusionModelTargets,
   type DiffusionEntry,
   type DiffusionInstance,
   type DiffusionTrainingParams,
 } from './diffusion_models.js';
-export { losses } from './losses.js';
-export { schedules } from './schedules.js';
+/** Readers of values, for targets of one's own. */
+export * as configFields from './fields.js';
+export {
+  firstStageTargets,
+  type FirstStageEntry,
+  type FirstStageInstance,
+} from './first_stages.js';
+export { lossTargets, type FirstStageLoss, type LossInstance, type LossSpec } from './losses.js';
+export { loadConfigTree, parseOverride } from './merge.js';
+export { toPlain, type ConfigNode, type MappingNode } from './node.js';
+export { scheduleTargets, type ScheduleInstance } from './schedules.js';
+export { Targets, type Instance, type Target } from './targets.js';
+export {
+  readTraining,
+  type ImageLoggerSection,
+  type RunSection,
+  type TrainerSection,
+  type TrainingConfig,
+} from './training.js';
+export { formatYaml, parseYaml } from './yaml.js';
+export { unetTargets, type UNetInstance } from './unets.js';

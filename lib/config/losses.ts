@@ -8,7 +8,9 @@ import {
   type KlLossConfig,
   type VqLossConfig,
 } from '../ldm/index.js';
-import { loadLpips, type Lpips, type LpipsFiles } from '../metrics/lpips.js';
+import { withPrefix, type StateReader } from '../io/index.js';
+import { loadLpips, Lpips, type LpipsFiles } from '../metrics/lpips.js';
+import type { Module } from '../nn/index.js';
 import { ConfigError } from './error.js';
 import {
   boolean,
@@ -33,10 +35,20 @@ export type LossSpec =
 /** A loss with its networks; null for `torch.nn.Identity`. */
 export type FirstStageLoss = LPIPSWithDiscriminator | VQLPIPSWithDiscriminator | null;
 
-export type LossInstance = Instance<LossSpec, Promise<FirstStageLoss>, [codes?: number]>;
+/** What a loss takes from the model that it trains. */
+export interface LossContext {
+  /** size of the codebook, for the statistics of VQ losses */
+  codes?: number;
+  /** weights to begin with, as a checkpoint has them below `loss.`: what fits is taken */
+  weights?: StateReader;
+}
 
-/** What may stand as `lossconfig`. Building takes the size of the codebook, for the statistics of VQ losses. */
-export const losses = new Targets<LossSpec, Promise<FirstStageLoss>, [codes?: number]>('a loss');
+export type LossInstance = Instance<LossSpec, Promise<FirstStageLoss>, [context?: LossContext]>;
+
+/** What may stand as `lossconfig`. */
+export const lossTargets = new Targets<LossSpec, Promise<FirstStageLoss>, [context?: LossContext]>(
+  'a loss',
+);
 
 const weight = number({ min: 0 });
 
@@ -66,7 +78,7 @@ const shared: FieldsOf<AdversarialLossConfig & Beside> = {
   heads: optional(text),
 };
 
-losses.register(
+lossTargets.register(
   [
     'ldm.modules.losses.LPIPSWithDiscriminator',
     'ldm.modules.losses.contperceptual.LPIPSWithDiscriminator',
@@ -80,13 +92,14 @@ losses.register(
       ),
       (config, perceptual) => ({ kind: 'kl' as const, config, perceptual }),
     ),
-    async build({ config, perceptual }) {
-      return new LPIPSWithDiscriminator(config, { perceptual: await load(config, perceptual) });
+    async build({ config, perceptual: files }, { weights } = {}) {
+      const perceptual = await perceptualNetwork(config, files, weights);
+      return filled(new LPIPSWithDiscriminator(config, { perceptual }), weights);
     },
   },
 );
 
-losses.register(
+lossTargets.register(
   [
     'taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator',
     'ldm.modules.losses.vqperceptual.VQLPIPSWithDiscriminator',
@@ -110,14 +123,14 @@ losses.register(
         perceptual,
       }),
     ),
-    async build({ config, perceptual }, codes) {
-      const parts = { perceptual: await load(config, perceptual) };
-      return new VQLPIPSWithDiscriminator({ nClasses: codes, ...config }, parts);
+    async build({ config, perceptual: files }, { codes: nClasses, weights } = {}) {
+      const perceptual = await perceptualNetwork(config, files, weights);
+      return filled(new VQLPIPSWithDiscriminator({ nClasses, ...config }, { perceptual }), weights);
     },
   },
 );
 
-losses.register(['torch.nn.Identity'], {
+lossTargets.register(['torch.nn.Identity'], {
   // Its arguments mean nothing, and published files give some.
   params: { read: () => ({ kind: 'none' as const }) },
   build: () => Promise.resolve(null),
@@ -139,15 +152,33 @@ function withFiles<C extends AdversarialLossConfig & Beside, S>(
   });
 }
 
-async function load(
+/** Where a first stage's checkpoint keeps LPIPS, below `loss.`. */
+const perceptualPrefix = 'perceptual_loss.';
+
+// From its files, or from the checkpoint that training begins with, which has all of the loss.
+async function perceptualNetwork(
   { perceptualWeight = 1 }: AdversarialLossConfig,
   files: LpipsFiles | undefined,
+  weights: StateReader | undefined,
 ): Promise<Lpips | undefined> {
-  check(files || perceptualWeight === 0, () => {
-    return (
-      `lossconfig: perceptual_weight ${perceptualWeight} needs the weights of LPIPS. Give their files as vgg and ` +
-      'heads in the params of lossconfig, or set perceptual_weight to 0'
-    );
-  });
-  return files && loadLpips(files);
+  if (perceptualWeight === 0) return undefined;
+  if (files) return loadLpips(files);
+  check(
+    weights?.keys.some((key) => key.startsWith(perceptualPrefix)),
+    () => {
+      return (
+        `lossconfig: perceptual_weight ${perceptualWeight} needs the weights of LPIPS. Give their files as vgg and ` +
+        'heads in the params of lossconfig, begin with a checkpoint that holds them (ckpt_path), or set ' +
+        'perceptual_weight to 0.'
+      );
+    },
+  );
+  const network = new Lpips().eval();
+  await network.importState(withPrefix(weights!, perceptualPrefix));
+  return network;
+}
+
+async function filled<Loss extends Module>(loss: Loss, weights?: StateReader): Promise<Loss> {
+  if (weights) await loss.importState(weights, { strict: false });
+  return loss;
 }

@@ -1,5 +1,5 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
-import { dataModules, type DataInstance } from './data.js';
+import { dataModuleTargets, type DataInstance } from './data.js';
 import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
 import type { ConfigNode } from './node.js';
 import { targetFields, type Instance, type TargetEntry, type Targets } from './targets.js';
@@ -152,7 +152,7 @@ interface Project {
 
 const project = mapping<Project>({
   model: subtree,
-  data: optional(dataModules.field),
+  data: optional(dataModuleTargets.field),
   lightning: optional(lightning),
   emulsion: optional(run),
 });

@@ -17,7 +17,7 @@ import { Targets, type Instance } from './targets.js';
 export type UNetInstance = Instance<UNetConfig, UNetModel, []>;
 
 /** What may stand as `unet_config`. */
-export const unets = new Targets<UNetConfig, UNetModel>('a denoising network');
+export const unetTargets = new Targets<UNetConfig, UNetModel>('a denoising network');
 
 const count = integer({ min: 1 });
 // the original writes -1 for "not set"
@@ -73,7 +73,7 @@ function checked({ dims: _, ...network }: UNetConfig & { dims?: number }, node: 
   return network;
 }
 
-unets.register(
+unetTargets.register(
   ['ldm.modules.diffusionmodules.openaimodel.UNetModel', 'emulsion.UNetModel'],
   { params: convert(config, checked), build: (network) => new UNetModel(network) },
 );

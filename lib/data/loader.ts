@@ -75,11 +75,13 @@ export interface DataLoaderOptions {
  */
 export class DataLoader implements DataSource<ImageBatch> {
   readonly batchesPerEpoch: number;
-  readonly #options: Required<Omit<DataLoaderOptions, 'device'>> & { device?: Device | string };
+  readonly #options: Required<Omit<DataLoaderOptions, Consumed>> &
+    Pick<DataLoaderOptions, 'device'>;
   readonly #damaged: DamagedPictures;
   readonly #table: Float32Array;
   readonly #orders = new Map<number, Uint32Array>();
   #preparers?: Preparers;
+  readonly #running = new Set<AbortController>();
   #disposed = false;
   #waits = 0;
   #waitMs = 0;
@@ -89,18 +91,10 @@ export class DataLoader implements DataSource<ImageBatch> {
     readonly dataset: Dataset,
     options: DataLoaderOptions,
   ) {
-    this.#options = {
-      seed: 23,
-      shuffle: true,
-      dropLast: true,
-      workers: 2,
-      prefetch: 2,
-      onDamaged: 'throw',
-      maxDamaged: 0.1,
-      warn: console.warn,
-      ...options,
-    };
-    const { batchSize, workers, prefetch, seed, maxDamaged, dropLast, transform } = this.#options;
+    const { batchSize, transform, seed = 23, shuffle = true, dropLast = true } = options;
+    const { workers = 2, prefetch = 2, device, warn = console.warn } = options;
+    const { onDamaged = 'throw', maxDamaged = 0.1 } = options;
+    this.#options = { batchSize, transform, seed, shuffle, workers, prefetch, device, onDamaged };
     const whole = (name: string, value: number, from: number, to: number): void =>
       check(Number.isInteger(value) && value >= from && value <= to, () => {
         return `DataLoader: ${name} must be an integer from ${from} to ${to}, got ${value}.`;
@@ -124,7 +118,7 @@ export class DataLoader implements DataSource<ImageBatch> {
     });
     // One picture at least must be left to stand in for the others, or the search for it would not end.
     const most = Math.min(Math.floor(maxDamaged * dataset.length), dataset.length - 1);
-    this.#damaged = new DamagedPictures(most, this.#options.warn);
+    this.#damaged = new DamagedPictures(most, warn);
     // A byte p is p / 127.5 - 1, computed in float64 and rounded once, as the original does.
     this.#table = Float32Array.from({ length: 256 }, (_, byte) => byte / 127.5 - 1);
   }
@@ -188,12 +182,13 @@ export class DataLoader implements DataSource<ImageBatch> {
   /** Ends the worker threads. Iterations that are under way throw a DisposedError. */
   async dispose(): Promise<void> {
     this.#disposed = true;
+    for (const stop of this.#running) stop.abort(wasDisposed());
     await this.#preparers?.dispose();
   }
 
   // Threads start with the first picture.
   #start(): Preparers {
-    if (this.#disposed) throw new DisposedError('DataLoader: it was disposed.');
+    if (this.#disposed) throw wasDisposed();
     const { workers, transform } = this.#options;
     return (this.#preparers ??= new Preparers(workers, transform));
   }
@@ -207,11 +202,13 @@ export class DataLoader implements DataSource<ImageBatch> {
   ): AsyncGenerator<ImageBatch, void, undefined> {
     const stop = new AbortController();
     const abort = () => stop.abort(signal?.reason);
+    if (signal?.aborted) abort();
     signal?.addEventListener('abort', abort);
+    this.#running.add(stop);
     const made: Ahead[] = [];
     try {
       for (let next = from, taken = from; taken < to; ++taken) {
-        signal?.throwIfAborted();
+        stop.signal.throwIfAborted();
         for (; next < to && next <= taken + this.#options.prefetch; ++next)
           made.push(track(make(next, stop.signal)));
         const { promise, settled } = made.shift()!;
@@ -222,12 +219,12 @@ export class DataLoader implements DataSource<ImageBatch> {
           ++this.#waits;
           this.#waitMs += performance.now() - asked;
         }
-        signal?.throwIfAborted();
         const { values, shape, ...rest } = ready;
         yield { image: tensor(values, { shape, device: this.#options.device }), ...rest };
       }
     } finally {
       signal?.removeEventListener('abort', abort);
+      this.#running.delete(stop);
       stop.abort();
     }
   }
@@ -257,7 +254,7 @@ export class DataLoader implements DataSource<ImageBatch> {
       shape,
       index: samples.map(({ index }) => index),
       path: samples.map(({ path }) => path),
-      ...(labels[0] === undefined ? {} : { label: labels as number[] }),
+      ...(labels.includes(undefined) ? {} : { label: labels as number[] }),
     };
   }
 
@@ -301,8 +298,13 @@ export class DataLoader implements DataSource<ImageBatch> {
   }
 }
 
+/** Options that are no longer needed once the loader is made, and the one without a default. */
+type Consumed = 'dropLast' | 'maxDamaged' | 'warn' | 'device';
+
 /** A batch that only lacks its tensor, which belongs to the consumer's scope. */
 type ReadyBatch = Omit<ImageBatch, 'image'> & { values: Float32Array; shape: number[] };
+
+const wasDisposed = (): Error => new DisposedError('DataLoader: it was disposed.');
 
 interface Ahead {
   promise: Promise<ReadyBatch>;

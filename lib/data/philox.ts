@@ -43,12 +43,15 @@ export function uniforms(
 
 /** 0, 1, ..., count - 1 in an order that depends on seed and epoch alone (Fisher and Yates). */
 export function permutation(count: number, seed: number, epoch: number): Uint32Array {
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
-  let words: number[] = [];
+  const order = new Uint32Array(count);
+  for (let i = 0; i < count; ++i) order[i] = i;
+  let words: readonly number[] = [];
   for (let i = count - 1, drawn = 0; i > 0; --i, ++drawn) {
     if (drawn % 4 === 0) words = philox(seed, streams.order, epoch, 0, drawn / 4);
     const j = Math.floor((words[drawn % 4] / 2 ** 32) * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
+    const moved = order[i];
+    order[i] = order[j];
+    order[j] = moved;
   }
   return order;
 }

@@ -1,4 +1,5 @@
 // What happens to one picture, in whichever thread: read, decode, transform.
+import { check } from '../errors.js';
 import { decodeImage } from '../io/decode_image.js';
 import type { ImageSource } from './dataset.js';
 import { readPart } from './file_bytes.js';
@@ -15,6 +16,7 @@ export interface Job {
 /**
  * The picture as [size, size, channels] bytes.
  * @throws FileError when it cannot be read, is damaged, or too small or large
+ * @throws ArgumentError when decoded pixels are not what they claim
  */
 export async function preparePicture(
   { path, source, draws }: Job,
@@ -29,7 +31,17 @@ async function load(
   path: string,
   transform: TransformOptions,
 ): Promise<Pixels> {
-  if ('pixels' in source) return source.pixels;
+  if ('pixels' in source) {
+    const { data, width, height, channels } = source.pixels;
+    const wanted = transform.channels ?? 3;
+    check(channels === wanted && data.length === width * height * channels, () => {
+      return (
+        `${path}: expected ${width} x ${height} x ${wanted} bytes, as the transform's channels say. ` +
+        `Got ${data.length} bytes of ${channels} channels.`
+      );
+    });
+    return source.pixels;
+  }
   if ('encoded' in source) return decodeImage(source.encoded, path, transform);
   const { file, begin, length } = source;
   return decodeImage(await readPart(file, begin, length), path, transform);

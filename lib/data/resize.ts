@@ -11,8 +11,8 @@ import { resizePillow, type PillowFilter } from './resize_pillow.js';
  *   trained on them.
  * - `'box'`, `'bilinear'`, `'bicubic'`, `'lanczos'`: Pillow's, antialiased. LSUN is `'bicubic'`.
  *
- * All are computed here, to the bit as those libraries do: sharp's kernels of the same names differ from
- * Pillow's by up to 20 levels of 255 when shrinking, and by far more when enlarging.
+ * All are computed here, to the bit as those libraries do. sharp's kernels of the same names gave up to 26
+ * levels of 255 more or less than Pillow's when a test picture shrank, and more when it grew.
  */
 export type ResizeFilter = 'linear' | 'area' | PillowFilter;
 

@@ -36,19 +36,18 @@ export class TarShards implements Dataset {
 
   /**
    * Reads the headers of the archives and the labels, no picture. Archives are trusted to stay as they are.
-   * @param paths compressed archives are refused; what other tools call shards, in the order to be read
+   * @param paths of uncompressed archives, in the order in which they are to be read
    * @throws FileError with the byte offset where an archive is damaged, cut off or ambiguous
    */
   static async open(paths: string | readonly string[]): Promise<TarShards> {
     const shards = typeof paths === 'string' ? [paths] : paths;
     check(shards.length > 0, () => 'TarShards: give the path of at least one archive.');
     const samples: Sample[] = [];
-    for (const shard of shards) samples.push(...(await readShard(shard)));
+    for (const shard of shards) for (const sample of await readShard(shard)) samples.push(sample);
     if (samples.length === 0) throw new FileError('there is no picture in it.', shards[0]);
-    const [odd, even] = [true, false].map((has) =>
-      samples.find(({ label }) => (label !== undefined) === has),
-    );
-    if (odd && even) throw new FileError(`${even.stem} has no label, others have.`, even.shard);
+    const bare = samples.find(({ label }) => label === undefined);
+    if (bare && samples.some(({ label }) => label !== undefined))
+      throw new FileError(`${JSON.stringify(bare.stem)} has no label, others have.`, bare.shard);
     return new TarShards(samples);
   }
 

@@ -14,4 +14,4 @@ export {
 export { Lpips, loadLpips, type LpipsFiles, type LpipsOptions } from './lpips.js';
 export { psnr } from './psnr.js';
 export { ssim, type SsimConvention, type SsimOptions } from './ssim.js';
-export type { RangeOptions } from './precision.js';
+export type { RangeOptions } from './measure.js';

@@ -1,7 +1,7 @@
 /** Peak signal-to-noise ratio. */
 import { log } from '../ops/index.js';
 import type { Tensor } from '../tensor.js';
-import { measure, type RangeOptions } from './precision.js';
+import { measure, type RangeOptions } from './measure.js';
 
 /**
  * 20 log₁₀(L / √MSE) in decibels, L from black to white, the mean taken over pixels and channels of each picture: higher is

@@ -4,7 +4,7 @@ import { check, checkShape } from '../errors.js';
 import { clamp, concat, conv2d, pad, permute, slice } from '../ops/index.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
-import { measure, type RangeOptions } from './precision.js';
+import { measure, type RangeOptions } from './measure.js';
 
 /**
  * How the local means and variances are taken.
@@ -119,8 +119,7 @@ function similarity(x: Tensor, y: Tensor, window: Window, white: number): Tensor
 // Weighted means: the window is separable, so rows and columns are filtered one after the other.
 function filtered(x: Tensor, { taps }: Window): Tensor {
   const { dtype, device } = x;
-  const along = (shape: number[]): Tensor =>
-    tensor(Float64Array.from(taps), { shape, dtype, device });
+  const along = (shape: number[]): Tensor => tensor(taps, { shape, dtype, device });
   const columns = conv2d(x, along([1, 1, taps.length, 1]));
   return conv2d(columns, along([1, taps.length, 1, 1]));
 }

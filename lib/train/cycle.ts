@@ -2,21 +2,23 @@
 // last. As in the original the phases alternate batch by batch, so that gradients of all phases grow side
 // by side, and a later phase sees the step of an earlier one on the cycle's last batch only.
 //
-// The numbers that a phase reports are read while its backward pass runs: they keep nothing waiting. What
-// waits is the decision to step, for the norm of the gradients, so that no weight ever sees a NaN.
+// The numbers that a phase reports are asked for ahead of its backward pass and arrive while it runs: they
+// keep nothing waiting. What waits is the decision to step, for the norm of the gradients, so that no
+// weight ever sees a NaN.
 import { noGrad } from '../autograd/index.js';
+import { zerosLike } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { assign } from '../nn/state.js';
-import { cast, concat } from '../ops/index.js';
 import { autocast } from '../ops/autocast.js';
+import { cast, concat } from '../ops/index.js';
 import { clipGradNorm, gradNorm, GradScaler } from '../optim/index.js';
+import type { LowDType } from '../ownership.js';
 import { keep, tensorsIn, tidy } from '../scope.js';
-import { zerosLike } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import type { AnyOptimizer, Phase, StepContext, TrainingTask } from './task.js';
 
 /** The dtype of matrix work; weights stay float32. */
-export type TrainingPrecision = 'float32' | 'bfloat16' | 'float16';
+export type TrainingPrecision = 'float32' | LowDType;
 
 export interface CycleOptions {
   /** Given to losses, for their random numbers. */
@@ -49,6 +51,8 @@ interface Tally {
   names: string[];
   /** [1 + names] */
   values: Tensor;
+  /** Of a cycle's last batch: the values, on their way. */
+  read: Promise<Float32Array> | null;
 }
 
 /** @internal Images in a batch. */
@@ -63,7 +67,7 @@ export function batchSize<Batch>(task: TrainingTask<Batch>, batch: Batch): numbe
 }
 
 /** @internal What the precision option means to `autocast`. */
-export const castTo = (precision: TrainingPrecision): 'bfloat16' | 'float16' | false =>
+export const castTo = (precision: TrainingPrecision): LowDType | false =>
   precision === 'float32' ? false : precision;
 
 /** Runs the cycles of a task. */
@@ -107,7 +111,7 @@ export class Cycle<Batch> {
         for (const [i, phase] of phases.entries()) {
           const tally = this.backward(i, batch, context, sizes[micro] / images, tallies[i]);
           tallies[i] = tally;
-          if (micro === batches.length - 1) reports.push(await this.update(phase, tally));
+          if (tally.read) reports.push(await this.update(phase, tally.names, await tally.read));
         }
         ema?.ema.update();
       }
@@ -127,7 +131,7 @@ export class Cycle<Batch> {
     for (const { before } of this.buffers) before.dispose();
   }
 
-  // Adds the gradients of one batch. The numbers are enqueued ahead of the backward pass.
+  // Adds the gradients of one batch.
   private backward(
     index: number,
     batch: Batch,
@@ -143,15 +147,22 @@ export class Cycle<Batch> {
         );
         const tally = addTo(before, phase.name, loss, log, share);
         keep(tally.values);
+        if (context.micro === context.accumulate - 1) {
+          tally.read = tally.values.data() as Promise<Float32Array>;
+          // Nobody is left to hear of it when the backward pass throws.
+          tally.read.catch(() => undefined);
+        }
         this.scaler.scale(share === 1 ? loss : loss.mul(share)).backward();
         return tally;
       }),
     );
   }
 
-  private async update(phase: Phase<Batch>, { names, values }: Tally): Promise<PhaseReport> {
-    const { name, optimizer, parameters } = phase;
-    const [loss, ...numbers] = (await values.data()) as Float32Array;
+  private async update(
+    { name, optimizer, parameters }: Phase<Batch>,
+    names: readonly string[],
+    [loss, ...numbers]: Float32Array,
+  ): Promise<PhaseReport> {
     const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
     const report: PhaseReport = { name, loss, log, gradNorm: NaN, skipped: null, rescaled: false };
     if (!Number.isFinite(loss)) {
@@ -207,7 +218,7 @@ function addTo(
     const part = share === 1 ? all : all.mul(share);
     const values = before ? before.values.add(part) : part;
     before?.values.dispose();
-    return { names, values };
+    return { names, values, read: null };
   });
 }
 

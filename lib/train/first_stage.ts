@@ -1,5 +1,7 @@
 // The training of a first stage: autoencoder and discriminator in turns (paper, section 3.1 and appendix G).
+import { noGrad } from '../autograd/index.js';
 import type { ImageBatch } from '../data/index.js';
+import { uniforms } from '../data/philox.js';
 import { ArgumentError, check } from '../errors.js';
 import { makeGrid, type Json } from '../io/index.js';
 import {
@@ -12,8 +14,6 @@ import {
   type FirstStage,
   type LossTerms,
 } from '../ldm/index.js';
-import { uniforms } from '../data/philox.js';
-import { noGrad } from '../autograd/index.js';
 import { psnr } from '../metrics/index.js';
 import type { Module } from '../nn/index.js';
 import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
@@ -56,6 +56,8 @@ const streams = {
   samples: 0x6673_0004,
   side: 0x6673_0005,
 };
+
+type PhaseName = 'autoencoder' | 'discriminator';
 
 /** A batch encoded and decoded. */
 interface Pass {
@@ -103,7 +105,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     this.modules = { model, loss, ...(this.usage && { usage: this.usage }) };
     if (ema) this.ema = { module: 'model', ema: new Ema(model.namedParameters(), ema) };
     const phase = (
-      name: keyof typeof streams,
+      name: PhaseName,
       module: Module,
       lr: number,
       compute: Phase<ImageBatch>['loss'],
@@ -191,7 +193,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     });
   }
 
-  private pass(phase: 'autoencoder' | 'discriminator', image: Tensor, context: StepContext): Pass {
+  private pass(phase: PhaseName, image: Tensor, context: StepContext): Pass {
     const { seed, step, micro, accumulate } = context;
     const key = { seed, stream: streams[phase], step: step * accumulate + micro };
     return this.network(this.resized(image, context), key, context);

@@ -1,14 +1,16 @@
 // From a configuration to all that training a first stage takes.
+import { stat } from 'node:fs/promises';
 import {
-  firstStages,
+  firstStageTargets,
   readTraining,
   type ConfigNode,
   type FirstStageEntry,
+  type FirstStageLoss,
   type TrainingConfig,
 } from '../config/index.js';
 import type { DataLoader, ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
-import type { Json } from '../io/index.js';
+import { openCheckpoint, withPrefix, type Json } from '../io/index.js';
 import {
   buildFirstStage,
   loadFirstStage,
@@ -39,7 +41,7 @@ const defaultSeed = 23;
 
 /** Reads a merged configuration of a first stage's training. @throws ConfigError */
 export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConfig {
-  return readTraining(tree, firstStages);
+  return readTraining(tree, firstStageTargets);
 }
 
 /** The base learning rate times the images in a step or, with `scale_lr: false`, as it is. */
@@ -65,7 +67,7 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
   const model = training.ckptPath
     ? await loadFirstStage(training.ckptPath, spec)
     : buildFirstStage(spec);
-  const loss = await training.lossconfig?.build('nEmbed' in spec ? spec.nEmbed : undefined);
+  const loss = await lossOf(training, 'nEmbed' in spec ? spec.nEmbed : undefined);
   check(loss, () => 'the configuration has no loss to train with: name it as lossconfig.');
 
   const { imageLogger, trainer, run } = config;
@@ -98,6 +100,21 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
       picturesEvery: imageLogger.disabled ? 0 : (imageLogger.batchFrequency ?? 750),
     },
   };
+}
+
+// A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.
+async function lossOf(
+  { lossconfig, ckptPath }: FirstStageEntry['training'],
+  codes: number | undefined,
+): Promise<FirstStageLoss | undefined> {
+  const isFile = ckptPath !== undefined && (await stat(ckptPath)).isFile();
+  if (!isFile) return lossconfig?.build({ codes });
+  const checkpoint = await openCheckpoint(ckptPath);
+  try {
+    return await lossconfig?.build({ codes, weights: withPrefix(checkpoint, 'loss.') });
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 function stepsOf({ trainer }: FirstStageTrainingConfig, data: DataLoader): number {

@@ -172,13 +172,14 @@ export class Trainer<Batch> {
     const serious = skipped.filter(({ rescaled }) => !rescaled);
     counters.skipped += skipped.length;
     counters.skippedInARow = serious.length > 0 ? counters.skippedInARow + 1 : 0;
-    for (const { name, skipped: reason } of serious)
-      this.tell(`${name}: the step is left out, for ${reason} (${counters.skipped} so far)`);
+    if (serious.length === 0) return;
+    const reasons = serious.map(({ name, skipped: reason }) => `${name}, for ${reason}`).join('; ');
+    this.tell(`left out the step of ${reasons} (${counters.skipped} so far)`);
     if (counters.skippedInARow > settings.skipLimit)
       throw new EmulsionError(
-        `${this.task.name}: ${counters.skippedInARow} steps in a row had to be left out, the last at step ` +
-          `${counters.step}: ${serious.map(({ name, skipped: reason }) => `${name}, for ${reason}`).join('; ')}. ` +
-          'The last saved state is from before. Try a lower learning rate, clipNorm, or float32.',
+        `${this.task.name}: ${counters.skippedInARow} steps in a row had to be left out, up to step ` +
+          `${counters.step}: of ${reasons}. What was saved is whole. Try a lower learning rate, clipNorm ` +
+          'or float32.',
         'ERR_NOT_FINITE',
       );
   }

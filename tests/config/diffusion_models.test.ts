@@ -3,10 +3,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 import { conditionerField } from '../../lib/config/conditioners.js';
-import { diffusionModels } from '../../lib/config/diffusion_models.js';
+import { diffusionModelTargets } from '../../lib/config/diffusion_models.js';
 import { loadConfigTree } from '../../lib/config/merge.js';
 import { readTraining } from '../../lib/config/training.js';
-import { unets } from '../../lib/config/unets.js';
+import { unetTargets } from '../../lib/config/unets.js';
 import { parseYaml } from '../../lib/config/yaml.js';
 import { ConfigError, latentDiffusionPresets, type LatentDiffusionPreset } from '../../lib/index.js';
 import { root } from '../support/source_tree.js';
@@ -17,7 +17,7 @@ const names = Object.keys(latentDiffusionPresets) as LatentDiffusionPreset[];
 
 describe('published configurations', () => {
   const read = async (name: string) =>
-    readTraining(await loadConfigTree([join(folder, `${name}.yaml`)]), diffusionModels);
+    readTraining(await loadConfigTree([join(folder, `${name}.yaml`)]), diffusionModelTargets);
 
   test('there is a file for every preset', () => {
     expect(readdirSync(folder).sort()).toEqual(names.map((name) => `${name}.yaml`).sort());
@@ -78,7 +78,7 @@ params:
 describe('denoising networks', () => {
   it('take the width of the context in a list', () => {
     const source = `${unetText}  use_spatial_transformer: true\n  context_dim: [12]\n  use_fp16: true\n`;
-    expect(unets.read(node(source), 'unet_config').spec).toMatchObject({ contextDim: 12 });
+    expect(unetTargets.read(node(source), 'unet_config').spec).toMatchObject({ contextDim: 12 });
   });
 
   it.each([
@@ -88,7 +88,7 @@ describe('denoising networks', () => {
     ['context_dim: [12, 13]', 'must be one number'],
     ['norm_groups: 5', 'widths must be divisible by normGroups (5)'],
   ])('%s is refused', (line, message) => {
-    const read = () => unets.read(node(`${unetText}  ${line}\n`), 'unet_config');
+    const read = () => unetTargets.read(node(`${unetText}  ${line}\n`), 'unet_config');
     expect(read).toThrow(ConfigError);
     expect(read).toThrow(message);
   });
@@ -135,7 +135,7 @@ describe('conditioners', () => {
 describe('diffusion models', () => {
   const indented = unetText.replaceAll('\n', '\n    ');
   const model = (lines: string[], target = 'DDPM') =>
-    diffusionModels.read(
+    diffusionModelTargets.read(
       node(
         `target: ldm.models.diffusion.ddpm.${target}\nparams:\n  unet_config:\n    ${indented}\n  ${lines.join('\n  ')}\n`,
       ),

@@ -1,17 +1,33 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { datasetTargets } from '../../lib/config/datasets.js';
 import { boolean, integer, list, mapping, optional, text } from '../../lib/config/fields.js';
-import { firstStages } from '../../lib/config/first_stages.js';
-import { losses } from '../../lib/config/losses.js';
+import { firstStageTargets } from '../../lib/config/first_stages.js';
+import { lossTargets } from '../../lib/config/losses.js';
 import { loadConfigTree } from '../../lib/config/merge.js';
-import { schedules } from '../../lib/config/schedules.js';
+import { scheduleTargets } from '../../lib/config/schedules.js';
 import { Targets } from '../../lib/config/targets.js';
 import { readTraining } from '../../lib/config/training.js';
-import { parseYaml } from '../../lib/config/yaml.js';
-import { ConfigError } from '../../lib/index.js';
+import { toPlain } from '../../lib/config/node.js';
+import { formatYaml, parseYaml } from '../../lib/config/yaml.js';
+import {
+  ConfigError,
+  firstStagePresets,
+  firstStageTraining,
+  learningRateOf,
+  Lpips,
+  LPIPSWithDiscriminator,
+  readSafetensors,
+  writeSafetensors,
+  type Json,
+  type PublishedFirstStage,
+} from '../../lib/index.js';
+import { temporaryFolder } from '../io/temporary.js';
 import { root } from '../support/source_tree.js';
 
+const file = temporaryFolder();
 const node = (source: string) => parseYaml(source, 'a.yaml');
 
 describe('fields', () => {
@@ -108,7 +124,7 @@ params:
   ${ddconfig.replace('double_z: true', 'double_z: false')}
   lossconfig: {target: torch.nn.Identity, params: {anything: 1}}
 `;
-    const { spec } = firstStages.read(node(source), 'first_stage_config');
+    const { spec } = firstStageTargets.read(node(source), 'first_stage_config');
     expect(spec.spec).toMatchObject({ kind: 'vq-interface', embedDim: 3, nEmbed: 8192 });
     expect(spec.training?.ckptPath).toBe('models/first_stage_models/vq-f4/model.ckpt');
     expect(spec.training?.lossconfig?.spec).toEqual({ kind: 'none' });
@@ -116,12 +132,14 @@ params:
 
   test('the identity', () => {
     const source = 'target: ldm.models.autoencoder.IdentityFirstStage';
-    const identity = firstStages.read(node(source), 'first_stage_config');
+    const identity = firstStageTargets.read(node(source), 'first_stage_config');
     expect(identity.build().downsampling).toBe(1);
   });
 
   test.each([
     ['remap: some.npy', 'remap is not supported'],
+    ['embed_dim_: 1', "Did you mean 'embed_dim'?"],
+    ['lr_g_factor: -1', 'lr_g_factor must be a number of at least 0, got -1'],
     ['batch_resize_range: [64, 32]', 'batch_resize_range must be [smallest, largest]'],
     ['lr_g_facter: 2', "Did you mean 'lr_g_factor'?"],
   ])('%s is refused', (line, message) => {
@@ -130,16 +148,16 @@ params:
   embed_dim: 3
   n_embed: 16
   ${line}
-  ${ddconfig}
+  ${ddconfig.replace('double_z: true', 'double_z: false')}
 `;
-    expect(() => firstStages.read(node(source), 'model')).toThrow(`a.yaml:5:3: `);
-    expect(() => firstStages.read(node(source), 'model')).toThrow(message);
+    expect(() => firstStageTargets.read(node(source), 'model')).toThrow(`a.yaml:5:3: `);
+    expect(() => firstStageTargets.read(node(source), 'model')).toThrow(message);
   });
 });
 
 describe('losses', () => {
   const kl = (params: string) =>
-    losses.read(
+    lossTargets.read(
       node(`target: ldm.modules.losses.LPIPSWithDiscriminator\nparams: {${params}}`),
       'lossconfig',
     );
@@ -162,11 +180,23 @@ describe('losses', () => {
     await expect(files.build()).rejects.toThrow(/\/nowhere\/vgg16\.pth/);
   });
 
+  test('begin with the networks of a checkpoint', async () => {
+    const config = { discStart: 5, discNdf: 8, perceptualWeight: 1 };
+    const saved = new LPIPSWithDiscriminator(config, { perceptual: new Lpips() });
+    await writeSafetensors(file('loss.safetensors'), saved.exportState());
+    const weights = await readSafetensors(file('loss.safetensors'));
+    const built = await kl('disc_start: 5, disc_ndf: 8').build({ weights });
+    const [a, b] = [saved, built!].map((loss) => loss.stateDict());
+    for (const key of ['discriminator.main.0.weight', 'perceptual_loss.net.slice5.28.bias'])
+      expect(await b.get(key)!.data()).toEqual(await a.get(key)!.data());
+    expect(built!.perceptual_loss!.parameters().some((x) => x.requiresGrad)).toBe(false);
+  });
+
   test('of VQ models know the size of the codebook', async () => {
     const source =
       'target: taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator\n' +
       'params: {disc_start: 0, perceptual_weight: 0, disc_ndf: 8, perceptual_loss: lpips}';
-    const loss = await losses.read(node(source), 'lossconfig').build(256);
+    const loss = await lossTargets.read(node(source), 'lossconfig').build({ codes: 256 });
     expect(loss?.config).toMatchObject({ nClasses: 256 });
   });
 });
@@ -175,29 +205,154 @@ test('learning-rate schedules', () => {
   const source =
     'target: ldm.lr_scheduler.LambdaLinearScheduler\n' +
     'params: {warm_up_steps: [10], cycle_lengths: [100], f_start: [1.e-6], f_max: [1.0], f_min: [1.0], verbosity_interval: 0}';
-  expect(schedules.read(node(source), 'scheduler_config').build().schedule(50)).toBe(1);
+  expect(scheduleTargets.read(node(source), 'scheduler_config').build().schedule(50)).toBe(1);
+  const cosine =
+    'target: ldm.lr_scheduler.LambdaWarmUpCosineScheduler\n' +
+    'params: {warm_up_steps: 10, lr_min: 0, lr_max: 1, lr_start: 0, max_decay_steps: 100}';
+  expect(scheduleTargets.read(node(cosine), 'scheduler_config').build().schedule(5)).toBe(0.5);
 });
+
+const folder = join(root, 'configs/first_stage');
+const load = async (name: string, overrides: string[] = []) => {
+  const tree = await loadConfigTree([join(folder, `${name}.yaml`)], overrides);
+  return readTraining(tree, firstStageTargets);
+};
 
 describe('the published first stages', () => {
-  const folder = join(root, 'configs/first_stage');
-  const names = readdirSync(folder).map((name) => name.replace('.yaml', ''));
-  const load = async (name: string, overrides: string[] = []) => {
-    const tree = await loadConfigTree([join(folder, `${name}.yaml`)], overrides);
-    return readTraining(tree, firstStages);
-  };
+  const published = Object.keys(firstStageTraining) as PublishedFirstStage[];
 
   test('are all there', () => {
-    expect(names.sort()).toEqual([
-      'folder64-kl-f4',
-      'kl-f16',
-      'kl-f32',
-      'kl-f4',
-      'kl-f8',
-      'vq-f16',
-      'vq-f4',
-      'vq-f4-noattn',
-      'vq-f8',
-      'vq-f8-n256',
-    ]);
+    const names = readdirSync(folder).map((file) => file.replace('.yaml', ''));
+    expect(names.sort()).toEqual(['folder64-kl-f4', ...published].sort());
+  });
+
+  test.each(published)('%s', async (name) => {
+    const config = await load(name);
+    expect(config.model.spec.spec).toEqual(firstStagePresets[name]);
+    const { batchSize, resolution, resizedTo, monitor, baseLearningRate, loss } =
+      firstStageTraining[name];
+    expect(config.baseLearningRate).toBe(baseLearningRate);
+    expect(config.model.spec.training.monitor ?? null).toBe(monitor);
+    const { kind, ...weights } = loss;
+    const spec = config.model.spec.training.lossconfig?.spec;
+    expect(spec).toMatchObject({ kind });
+    expect(spec).toMatchObject({ config: pick(weights, 'discStart', 'discWeight') });
+    if (weights.discNumLayers !== 3) expect(spec).toMatchObject({ config: { discNumLayers: 2 } });
+    const rest = loss.kind === 'kl' ? pick(loss, 'klWeight') : pick(loss, 'codebookWeight');
+    expect(spec).toMatchObject({ config: rest });
+    expect(config.data?.spec.batchSize).toBe(batchSize);
+    expect(config.data?.spec.train?.spec.transform).toEqual({
+      size: resolution,
+      smallestSide: resizedTo,
+      randomCrop: true,
+      orient: false,
+    });
+    expect(config.data?.spec.validation?.spec.transform).toMatchObject({ randomCrop: false });
+  });
+
+  test('say that their pictures must be named', async () => {
+    const { data } = await load('kl-f4');
+    await expect(data?.build({ seed: 1 })).rejects.toThrow(/FullOpenImagesTrain: say where/);
   });
 });
+
+test('the configuration for a folder of one’s own is built on a CPU', async () => {
+  const { model } = await load('folder64-kl-f4');
+  using built = model.build();
+  expect(built.downsampling).toBe(4);
+  expect(built.parameterCount()).toBeLessThan(5e6);
+  const loss = await model.spec.training.lossconfig?.build();
+  expect(loss?.discriminator.parameterCount()).toBeLessThan(2e5);
+});
+
+describe('data modules', () => {
+  const transformOf = (target: string, params: string) =>
+    datasetTargets.read(node(`target: ${target}\nparams: {${params}}`), 'train').spec.transform;
+
+  // Spec of the original's data sets; what the transform makes of them is tested beside it.
+  test.each([
+    ['ldm.data.lsun.LSUNChurchesTrain', 'size: 256', { cropFraction: [1, 1], flip: 0.5 }],
+    ['ldm.data.lsun.LSUNCatsValidation', 'size: 256', { filter: 'bicubic', flip: 0 }],
+    ['ldm.data.imagenet.ImageNetTrain', 'config: {size: 256}', { size: 256, randomCrop: true }],
+    ['taming.data.faceshq.FFHQTrain', 'size: 256', { size: 256 }],
+    [
+      'ldm.data.imagenet.ImageNetSRTrain',
+      'size: 256, degradation: pil_nearest',
+      { cropFraction: [0.5, 1], filter: 'area', randomCrop: true },
+    ],
+    [
+      'emulsion.data.ImageFolder',
+      'size: 64, smallest_side: 80, flip: 0.25, min_crop_fraction: null',
+      { size: 64, smallestSide: 80, flip: 0.25 },
+    ],
+    ['emulsion.data.ImageFolder', 'size: 64, min_crop_fraction: 0.5', { cropFraction: [0.5, 1] }],
+  ])('%s with %s', (target, params, expected) => {
+    expect(transformOf(target, params)).toMatchObject(expected);
+  });
+
+  test('an unknown option of a data set is refused', () => {
+    expect(() => transformOf('emulsion.data.ImageFolder', 'sizes: 64')).toThrow(
+      "Did you mean 'size'?",
+    );
+  });
+});
+
+test('our own settings and those of the original’s trainer', async () => {
+  const config = await load('kl-f4', [
+    'lightning.trainer.accumulate_grad_batches=2',
+    'lightning.trainer.benchmark=true',
+    'lightning.callbacks.image_logger.params.batch_frequency=1000',
+    'emulsion.dtype=bfloat16',
+    'emulsion.seed=7',
+  ]);
+  expect(config.trainer).toEqual({ accumulateGradBatches: 2 });
+  expect(config.imageLogger).toEqual({ batchFrequency: 1000 });
+  expect(config.run).toEqual({ dtype: 'bfloat16', seed: 7 });
+  // 4.5e-6 per image, spec section 2.7
+  expect(learningRateOf(config)).toBeCloseTo(4.5e-6 * 2 * 10, 12);
+  await expect(load('kl-f4', ['emulsion.dtype=float64'])).rejects.toThrow(/one of float32/);
+});
+
+function pick<T extends object, K extends keyof T>(from: T, ...keys: K[]): Pick<T, K> {
+  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>;
+}
+
+test('whatever stands in a configuration is read or refused, and nothing else', async () => {
+  const trees = await Promise.all(
+    ['kl-f4', 'vq-f8', 'folder64-kl-f4'].map((name) =>
+      loadConfigTree([join(folder, `${name}.yaml`)]),
+    ),
+  );
+  const value = fc.oneof(
+    fc.constantFrom(null, true, -1, 0, 0.5, 1e300, NaN, Infinity, '', 'none', '${a}', [], {}),
+    fc.constantFrom([1, 'x'], { target: 'x' }, { target: 1 }, { params: [] }, [[[]]]),
+  );
+  fc.assert(
+    fc.property(fc.constantFrom(...trees), fc.nat(), value, (tree, at, wrong) => {
+      const text = formatYaml(replaceAt(toPlain(tree), at, wrong as Json));
+      try {
+        readTraining(parseYaml(text, 'a.yaml'), firstStageTargets);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ConfigError);
+        expect((error as Error).message).toMatch(/^a\.yaml:\d+:\d+: /);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+/** Replaces the value number `at`, counted around. */
+function replaceAt(root: Json, at: number, by: Json): Json {
+  const size = (node: Json): number =>
+    node !== null && typeof node === 'object'
+      ? 1 + Object.values(node).reduce<number>((sum, child) => sum + size(child), 0)
+      : 1;
+  let left = at % size(root);
+  const visit = (node: Json): Json => {
+    if (left-- === 0) return by;
+    if (node === null || typeof node !== 'object') return node;
+    if (Array.isArray(node)) return node.map(visit);
+    return Object.fromEntries(Object.entries(node).map(([key, child]) => [key, visit(child)]));
+  };
+  return visit(root);
+}

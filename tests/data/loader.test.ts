@@ -1,17 +1,14 @@
-// The loader's orders, resumption, damage, back-pressure and end.
+// The loader's orders, resumption, back-pressure and end.
 import { execFile } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync, readFileSync, truncateSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import {
   ArgumentError,
-  DataLoader,
   DisposedError,
-  FileError,
   ImageFolder,
-  ImageList,
   MemoryImages,
   tidy,
   type DataLoaderOptions,
@@ -19,31 +16,18 @@ import {
   type Tensor,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
-import { pictureBytes, take, writePicture } from './pictures.js';
+import { loaders, memory, take, writePicture } from './pictures.js';
 
 const inFolder = temporaryFolder();
-const loaders: DataLoader[] = [];
-afterAll(async () => {
-  for (const loader of loaders) await loader.dispose();
+const load = loaders();
+
+/** Eleven pictures of different sizes in two classes. */
+let folder: ImageFolder;
+beforeAll(async () => {
+  for (let n = 0; n < 11; ++n)
+    await writePicture(inFolder(`pictures/${n % 2}/${n}.png`), n, { width: 9 + n, height: 17 - n });
+  folder = await ImageFolder.open(inFolder('pictures'), { labels: 'folders' });
 });
-
-function load(dataset: Dataset, options: Partial<DataLoaderOptions> = {}): DataLoader {
-  const loader = new DataLoader(dataset, {
-    batchSize: 3,
-    transform: { size: 4 },
-    workers: 0,
-    ...options,
-  });
-  loaders.push(loader);
-  return loader;
-}
-
-/** `count` pictures of 4 x 4, in memory. */
-function memory(count: number, labels?: number[]): MemoryImages {
-  const size = { width: 4, height: 4, channels: 3 } as const;
-  const pictures = Array.from({ length: count }, (_, n) => pictureBytes(n, size));
-  return new MemoryImages(new Uint8Array(Buffer.concat(pictures)), { ...size, labels });
-}
 
 /** Pictures that are there when they are let through. */
 function gated(count: number) {
@@ -127,12 +111,6 @@ describe('the same batches', () => {
     randomCrop: true,
     flip: 0.5,
   } as const;
-  let folder: ImageFolder;
-  beforeAll(async () => {
-    for (let n = 0; n < 11; ++n)
-      await writePicture(inFolder(`resume/${n % 2}/${n}.png`), n, { width: 9 + n, height: 17 - n });
-    folder = await ImageFolder.open(inFolder('resume'), { labels: 'folders' });
-  });
 
   test.each([0, 1, 3])('from the start and resumed, with %i workers', async (workers) => {
     const reference = await take(load(folder, { transform }).batches(), 9);
@@ -156,6 +134,17 @@ describe('the same batches', () => {
     expect(await of(0)).not.toEqual(await of(1));
   });
 
+  test('files that need no change', async () => {
+    for (let n = 0; n < 4; ++n)
+      await writePicture(inFolder(`ready/${n}.png`), n, { width: 4, height: 4 });
+    const ready = await ImageFolder.open(inFolder('ready'));
+    const expected = await take(load(memory(4), { shuffle: false }).batches(), 1);
+    for (const workers of [0, 1]) {
+      const [{ values }] = await take(load(ready, { workers, shuffle: false }).batches(), 1);
+      expect(values).toEqual(expected[0].values);
+    }
+  });
+
   test('one loader serves several iterations at once', async () => {
     const loader = load(folder, { transform });
     const alone = await take(loader.batches(), 4);
@@ -163,133 +152,6 @@ describe('the same batches', () => {
     expect(a).toEqual(alone);
     expect(b.map(({ index }) => index[0])).toEqual([0, 3, 6, 9]);
   });
-});
-
-describe('damaged pictures', () => {
-  const kinds: Record<string, (path: string) => void | Promise<void>> = {
-    'truncated.jpg': async (path) => {
-      await writePicture(path, 1, { width: 64, height: 64 });
-      truncateSync(path, readFileSync(path).length >> 1);
-    },
-    'truncated.png': async (path) => {
-      await writePicture(path, 1, { width: 64, height: 64 });
-      truncateSync(path, readFileSync(path).length - 30);
-    },
-    'text.png': (path) => writeFileSync(path, 'this is no picture'),
-    'empty.jpg': (path) => writeFileSync(path, ''),
-    'folder.png': (path) => void mkdirSync(path),
-    'dangling.png': (path) => symlinkSync(inFolder('nowhere'), path),
-    'missing.png': () => {},
-    'device.png': (path) => symlinkSync('/dev/zero', path),
-    'bomb.png': async (path) => {
-      await writePicture(path, 1);
-      const bytes = readFileSync(path);
-      bytes.writeUInt32BE(50_000, 16);
-      bytes.writeUInt32BE(50_000, 20);
-      writeFileSync(path, bytes);
-    },
-  };
-  const names = Object.keys(kinds);
-  const firstDamaged = 4;
-  let list: ImageList;
-  beforeAll(async () => {
-    mkdirSync(inFolder('damaged'));
-    const paths: string[] = [];
-    for (let n = 0; n < 20; ++n) {
-      const name = names[n - firstDamaged] ?? `${n}.png`;
-      const path = inFolder(`damaged/${name}`);
-      await (name in kinds ? kinds[name](path) : writePicture(path, n));
-      paths.push(name);
-    }
-    writeFileSync(inFolder('damaged.txt'), paths.join('\n'));
-    list = await ImageList.open(inFolder('damaged.txt'), inFolder('damaged'));
-  });
-
-  test.each([0, 2])(
-    'the first ends its batch, no earlier one, with %i workers',
-    async (workers) => {
-      let damaged = 0;
-      const dataset: Dataset = {
-        length: 10,
-        item: (index) => list.item(index === 7 ? firstDamaged + damaged : 0),
-      };
-      const loader = load(dataset, { workers, prefetch: 3 });
-      for (; damaged < names.length; ++damaged) {
-        const seen: number[][] = [];
-        const ended = (async () => {
-          for await (const { image, index } of loader.epoch()) {
-            image.dispose();
-            seen.push(index);
-          }
-        })();
-        await expect(ended).rejects.toThrow(FileError);
-        await expect(ended).rejects.toThrow(inFolder(`damaged/${names[damaged]}`));
-        expect(seen).toEqual([
-          [0, 1, 2],
-          [3, 4, 5],
-        ]);
-      }
-    },
-  );
-
-  test('are replaced by the same ones in every run, and named once', async () => {
-    const told: string[] = [];
-    const skip = { onDamaged: 'skip', maxDamaged: 0.5, prefetch: 1 } as const;
-    const loader = load(list, { ...skip, batchSize: 5, warn: (text) => told.push(text) });
-    const seen = await take(loader.batches(), 12);
-    expect(loader.damaged.map(({ path }) => path).sort()).toEqual(
-      names.map((name) => inFolder(`damaged/${name}`)).sort(),
-    );
-    expect(told.length).toBe(names.length);
-    for (const { path } of loader.damaged)
-      expect(told.filter((text) => text.includes(path)).length).toBe(1);
-    const bad = new Set(loader.damaged.map(({ index }) => index));
-    const stoodIn = seen.flatMap(({ index }) => index);
-    expect(stoodIn.filter((index) => bad.has(index))).toEqual([]);
-    expect(stoodIn.length).toBe(60);
-    // Not always the same one for all.
-    const epochs = [0, 4, 8].map((from) =>
-      seen.slice(from, from + 4).flatMap((batch) => batch.index),
-    );
-    const repeated = epochs.map((epoch) => epoch.filter((index, i) => epoch.indexOf(index) !== i));
-    expect(repeated.every((extra) => extra.length === names.length)).toBe(true);
-    expect(repeated[0]).not.toEqual(repeated[1]);
-
-    for (const [from, workers] of [
-      [3, 0],
-      [7, 3],
-    ]) {
-      const resumed = load(list, { ...skip, batchSize: 5, workers, warn: () => {} });
-      expect(await take(resumed.batches({ from }), 12 - from)).toEqual(seen.slice(from));
-    }
-  });
-
-  test('stop the run with their list when they are too many', async () => {
-    const loader = load(list, { onDamaged: 'skip', warn: () => {} }); // a tenth of 20
-    const run = take(loader.epoch());
-    await expect(run).rejects.toThrow(/\d pictures cannot be used, more than the 2 allowed/);
-    await expect(run).rejects.toThrow(loader.damaged[0].path);
-    const nothing: Dataset = { length: 5, item: () => list.item(6) };
-    const all = load(nothing, { onDamaged: 'skip', maxDamaged: 1, warn: () => {} });
-    await expect(take(all.epoch())).rejects.toThrow(/5 pictures cannot be used/);
-  });
-
-  test('too small to cut a square from', async () => {
-    const loader = load(memory(5), { transform: { size: 5, smallestSide: null } });
-    await expect(take(loader.batches(), 1)).rejects.toThrow(/picture \d: 4 x 4 pixels are too few/);
-  });
-
-  test.each([0, 1])(
-    'a fault that is no damage is not skipped, with %i workers',
-    async (workers) => {
-      const faulty: Dataset = {
-        length: 5,
-        item: (index) => ({ path: `${index}`, source: {} as never }),
-      };
-      const loader = load(faulty, { workers, onDamaged: 'skip', warn: () => {} });
-      await expect(take(loader.batches(), 1)).rejects.toThrow(TypeError);
-    },
-  );
 });
 
 describe('ahead of the consumer', () => {
@@ -350,7 +212,6 @@ describe('the end', () => {
   });
 
   test('an aborted or left iteration frees its workers for the next', async () => {
-    const folder = await ImageFolder.open(inFolder('resume'));
     const loader = load(folder, { workers: 1, prefetch: 3 });
     const stop = new AbortController();
     const stopped = take(loader.batches({ signal: stop.signal }));
@@ -361,7 +222,6 @@ describe('the end', () => {
   });
 
   test('dispose ends what is under way', async () => {
-    const folder = await ImageFolder.open(inFolder('resume'));
     for (const workers of [0, 2]) {
       const loader = load(folder, { workers });
       const running = take(loader.batches());
@@ -374,10 +234,24 @@ describe('the end', () => {
     }
   });
 
+  test('dispose wakes who waits for pictures that never come, and drops what is ready', async () => {
+    const loader = load(gated(12));
+    const waiting = expect(take(loader.batches(), 1)).rejects.toThrow(DisposedError);
+    await turn();
+    await loader.dispose();
+    await waiting;
+    const ready = load(memory(12));
+    const batches = ready.batches();
+    (await batches.next()).value!.image.dispose();
+    await turn();
+    await ready.dispose();
+    await expect(batches.next()).rejects.toThrow(DisposedError);
+  });
+
   test('the process ends by itself, disposed or not', async () => {
     const program = `
       import { DataLoader, ImageFolder } from ${JSON.stringify(join(process.cwd(), 'lib/index.ts'))};
-      const folder = await ImageFolder.open(${JSON.stringify(inFolder('resume'))});
+      const folder = await ImageFolder.open(${JSON.stringify(inFolder('pictures'))});
       const options = { batchSize: 3, workers: 2, transform: { size: 4 } };
       const [forgotten, disposed] = [0, 1].map(() => new DataLoader(folder, options));
       for await (const _ of forgotten.batches()) break;
@@ -404,6 +278,11 @@ test.each<[string, Partial<DataLoaderOptions>]>([
 ])('an impossible option is named: %s', (name, options) => {
   expect(() => load(memory(5), options)).toThrow(ArgumentError);
   expect(() => load(memory(5), options)).toThrow(name);
+});
+
+test.each([0, 1])('pixels of other channels are refused, with %i workers', async (workers) => {
+  const grey = load(memory(5), { workers, transform: { size: 4, channels: 1 } });
+  await expect(take(grey.batches(), 1)).rejects.toThrow(/expected 4 x 4 x 1 bytes.*48 bytes of 3/);
 });
 
 test('an empty data set and an impossible start are refused', async () => {

@@ -2,7 +2,14 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import sharp from 'sharp';
-import type { DataLoader, ImageBatch } from '../../lib/index.js';
+import { afterAll } from 'vitest';
+import {
+  DataLoader,
+  MemoryImages,
+  type DataLoaderOptions,
+  type Dataset,
+  type ImageBatch,
+} from '../../lib/index.js';
 
 /** Bytes that tell pictures, places and channels apart. */
 export function pictureBytes(
@@ -25,6 +32,27 @@ export async function writePicture(
   const data = pictureBytes(n, { width, height });
   await sharp(data, { raw: { width, height, channels: 3 } }).toFile(path);
   return path;
+}
+
+/** `count` pictures of 4 x 4, in memory. */
+export function memory(count: number, labels?: number[]): MemoryImages {
+  const size = { width: 4, height: 4, channels: 3 } as const;
+  const pictures = Array.from({ length: count }, (_, n) => pictureBytes(n, size));
+  return new MemoryImages(new Uint8Array(Buffer.concat(pictures)), { ...size, labels });
+}
+
+/** A maker of loaders that are disposed after the file's tests. */
+export function loaders() {
+  const made: DataLoader[] = [];
+  afterAll(async () => {
+    for (const loader of made) await loader.dispose();
+  });
+  return (dataset: Dataset, options: Partial<DataLoaderOptions> = {}): DataLoader => {
+    const transform = { size: 4 };
+    const loader = new DataLoader(dataset, { batchSize: 3, transform, workers: 0, ...options });
+    made.push(loader);
+    return loader;
+  };
 }
 
 export interface SeenBatch extends Omit<ImageBatch, 'image'> {

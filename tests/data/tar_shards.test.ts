@@ -1,12 +1,15 @@
 // Pictures in tar archives, honest and hostile.
 import { readFileSync, writeFileSync } from 'node:fs';
+import * as fc from 'fast-check';
 import { pack, type Header } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { readPart } from '../../lib/data/file_bytes.js';
-import { FileError, TarShards, type ImageSource } from '../../lib/index.js';
+import { FileError, ImageFolder, TarShards, type ImageSource } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
+import { loaders, take, writePicture } from './pictures.js';
 
 const inFolder = temporaryFolder();
+const load = loaders();
 
 /** Packs members in order: contents by name, or whole headers. */
 async function archive(
@@ -81,6 +84,18 @@ describe('reading', () => {
     expect(await shards.json(0)).toEqual({ width: 3 });
     expect(await shards.text(1)).toBeUndefined();
     expect(await shards.json(2)).toBeUndefined();
+  });
+
+  test.each([0, 1])('pictures are those of the packed folder, with %i workers', async (workers) => {
+    for (let n = 0; n < 4; ++n) await writePicture(inFolder(`packed/${n}.png`), n);
+    const folder = await ImageFolder.open(inFolder('packed'));
+    const members = folder.paths.map(
+      (path) => [path, readFileSync(inFolder(`packed/${path}`))] as const,
+    );
+    const shards = await TarShards.open(await archive('packed.tar', members));
+    const unpacked = await take(load(folder).epoch());
+    const packed = await take(load(shards, { workers }).epoch());
+    expect(packed.map(({ values }) => values)).toEqual(unpacked.map(({ values }) => values));
   });
 
   test('long and strange names', async () => {
@@ -202,6 +217,32 @@ describe('damage is named with its byte', () => {
     expect(await of(['a.png', 'x'], ['a.cls', '1'.repeat(100)])).toBe(1536);
     expect(await of(['a.png', 'x'], ['a.cls', '1'], ['b.png', 'y'])).toBeUndefined();
     expect(await of(['a.txt', 'x'])).toBeUndefined();
+  });
+
+  test('any changed bytes give pictures or a FileError, never anything else', async () => {
+    const original = await archive('any.tar', [
+      [`${'long/'.repeat(60)}a.png`, 'picture'],
+      ['b.png', 'picture'],
+      ['b.cls', '1'],
+    ]);
+    const size = readFileSync(original).length;
+    const change = fc.record({ at: fc.nat(size - 1), byte: fc.nat(255) });
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { maxLength: 4 }), fc.nat(7), async (changes, header) => {
+        const copy = inFolder('changed.tar');
+        writeFileSync(copy, readFileSync(original));
+        const checksumAt = 512 * header;
+        const bad = altered(
+          copy,
+          (bytes) => changes.forEach(({ at, byte }) => (bytes[at] = byte)),
+          checksumAt,
+        );
+        await TarShards.open(bad).catch((error: unknown) =>
+          expect(error).toBeInstanceOf(FileError),
+        );
+      }),
+      { numRuns: 150, seed: 1 },
+    );
   });
 
   test('what is no file, and JSON that is none', async () => {

@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, copyFileSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import {
   AutoencoderKL,
@@ -137,6 +137,77 @@ test('a closed checkpoint, and one that was replaced, are not read', async () =>
   await expect(checkpoint.get('a')).rejects.toThrow(/replaced or changed/);
   await checkpoint.close();
   await expect(checkpoint.get('a')).rejects.toThrow(/was closed/);
+});
+
+/** An archive by hand whose storages begin at the given positions; what lies between is a hole. */
+function sparseArchive(path: string, positions: readonly number[], byteOrder?: string): void {
+  const file = openSync(path, 'w');
+  const write = (bytes: Buffer, at: number) => writeSync(file, bytes, 0, bytes.length, at);
+  const directory: Buffer[] = [];
+  const entry = (name: string, content: Buffer, at: number) => {
+    const local = Buffer.alloc(30);
+    local.writeUInt32LE(0x04034b50);
+    local.writeUInt16LE(name.length, 26);
+    write(Buffer.concat([local, Buffer.from(name), content]), at);
+    const central = Buffer.alloc(46 + name.length + 12);
+    central.writeUInt32LE(0x02014b50);
+    central.writeUInt32LE(content.length, 20);
+    central.writeUInt32LE(content.length, 24);
+    central.writeUInt16LE(name.length, 28);
+    central.writeUInt16LE(12, 30);
+    central.writeUInt32LE(0xffffffff, 42);
+    central.write(name, 46);
+    central.writeUInt16LE(1, 46 + name.length);
+    central.writeUInt16LE(8, 48 + name.length);
+    central.writeBigUInt64LE(BigInt(at), 50 + name.length);
+    directory.push(central);
+    return at + 30 + name.length + content.length;
+  };
+  const tensors = positions.map(
+    (_, i) =>
+      `Vw${i}\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV${i}\nVcpu\nI1\ntQI0\n(I1\nt(I1\ntI00\nNtRs`,
+  );
+  const untyped =
+    'Vbytes\nctorch._utils\n_rebuild_tensor_v3\n((Vstorage\nctorch.storage\nUntypedStorage\nV0\nVcpu\nI4\ntQI0\n(I2\nt(I1\ntI00\nNctorch\nfloat16\ntRs';
+  if (byteOrder) tensors.push(untyped);
+  if (byteOrder) entry('big/byteorder', Buffer.from(byteOrder), 2 ** 20);
+  let end = entry('big/data.pkl', Buffer.from(`(d${tensors.join('')}.`), 0);
+  positions.forEach((at, i) => {
+    end = entry(`big/data/${i}`, Buffer.from(Float32Array.of(i + 0.5).buffer), at);
+  });
+  const listed = Buffer.concat(directory);
+  const record = Buffer.alloc(56 + 20 + 22);
+  record.writeUInt32LE(0x06064b50);
+  record.writeBigUInt64LE(BigInt(directory.length), 32);
+  record.writeBigUInt64LE(BigInt(listed.length), 40);
+  record.writeBigUInt64LE(BigInt(end), 48);
+  record.writeUInt32LE(0x07064b50, 56);
+  record.writeBigUInt64LE(BigInt(end + listed.length), 64);
+  record.writeUInt32LE(0x06054b50, 76);
+  write(Buffer.concat([listed, record]), end);
+  closeSync(file);
+}
+
+test('storages beyond the first four gigabytes', async () => {
+  const path = inFolder('huge.ckpt');
+  sparseArchive(path, [2 ** 31, 2 ** 32 + 4096, 2 ** 33 + 1]);
+  const checkpoint = await openCheckpoint(path);
+  for (const [i, key] of checkpoint.keys.entries())
+    expect(await (await checkpoint.get(key)).item()).toBe(i + 0.5);
+  expect(checkpoint.keys).toEqual(['w0', 'w1', 'w2']);
+});
+
+test('storages without a type of their own, in either byte order', async () => {
+  // 0.5 in float32 is 00 00 00 3f: in float16 0 and 1.75, and as big-endian 0 and 3.75e-6
+  for (const [byteOrder, expected] of [
+    ['little', [0, 1.75]],
+    ['big', [0, 63 * 2 ** -24]],
+  ] as const) {
+    const path = inFolder(`${byteOrder}.ckpt`);
+    sparseArchive(path, [2 ** 21], byteOrder);
+    const checkpoint = await openCheckpoint(path);
+    expect([...(await (await checkpoint.get('bytes')).data())]).toEqual(expected);
+  }
 });
 
 test('missing files, folders and other files say so', async () => {

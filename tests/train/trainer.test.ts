@@ -222,8 +222,8 @@ describe('what is not finite', () => {
     expect(skipped).toBe(2);
     expect(await values(after.modules)).toEqual(await values(before.modules));
     expect(notes.texts).toEqual([
-      'generator: the step is left out, for its loss is NaN; not finite: rec_loss, kl_loss, g_loss (2 so far)',
-      'discriminator: the step is left out, for its loss is NaN; not finite: logits_real, logits_fake (2 so far)',
+      'left out the step of generator, for its loss is NaN; not finite: rec_loss, kl_loss, g_loss; ' +
+        'discriminator, for its loss is NaN; not finite: logits_real, logits_fake (2 so far)',
     ]);
   });
 

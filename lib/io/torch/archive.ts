@@ -3,7 +3,6 @@ import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { FileError } from '../../errors.js';
 import { identityOf, readBytes, readInto, withSameFile } from '../positional.js';
-import { swapBytes } from './byte_order.js';
 import { PickleBytes } from './pickle_bytes.js';
 import { parseStorageId } from './storage_id.js';
 import { StorageRef, type StorageFile } from './tensor_ref.js';
@@ -26,12 +25,19 @@ export async function readArchive(
   const entries = await readZipDirectory(path, file, fileBytes);
   const root = rootOf(path, [...entries.keys()]);
   const order = entries.get(`${root}/byteorder`);
-  const little = !order || (await readWhole(path, file, order)).toString() === 'little';
-  if (order && !little && (await readWhole(path, file, order)).toString() !== 'big')
-    throw new FileError('the byteorder is neither little nor big.', path, order.begin);
+  const byteOrder = order ? (await readWhole(path, file, order)).toString() : 'little';
+  if (byteOrder !== 'little' && byteOrder !== 'big')
+    throw new FileError('the byteorder is neither little nor big.', path, order?.begin);
   const entry = entries.get(`${root}/data.pkl`)!;
   const pickle = await readWhole(path, file, entry);
-  const archive = new Archive(path, fileBytes, await identityOf(file), entries, root, little);
+  const archive = new Archive(
+    path,
+    fileBytes,
+    await identityOf(file),
+    entries,
+    root,
+    byteOrder === 'little',
+  );
   const bytes = new PickleBytes(path, pickle, await contentOf(path, file, entry));
   return unpickle(bytes, (id) => archive.storage(id));
 }
@@ -65,9 +71,9 @@ class Archive implements StorageFile {
   constructor(
     readonly path: string,
     readonly bytes: number,
-    readonly identity: string,
-    readonly entries: ReadonlyMap<string, ZipEntry>,
-    readonly root: string,
+    private readonly identity: string,
+    private readonly entries: ReadonlyMap<string, ZipEntry>,
+    private readonly root: string,
     readonly little: boolean,
   ) {}
 
@@ -82,7 +88,7 @@ class Archive implements StorageFile {
     return new StorageRef(this, key, type, count);
   }
 
-  async read({ key, type }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
+  async read({ key }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
     const entry = this.#entry(key)!;
     await withSameFile(this.path, this.identity, async (file) => {
       const content = await contentOf(this.path, file, entry);
@@ -96,7 +102,6 @@ class Archive implements StorageFile {
       verify(this.path, entry, await this.#checksum(file, end, content + entry.size, crc));
       this.#verified.add(key);
     });
-    if (!this.little) swapBytes(into, type.bytes);
   }
 
   async #checksum(file: FileHandle, begin: number, end: number, crc: number): Promise<number> {

@@ -3,7 +3,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { FileError } from '../../errors.js';
 import { identityOf, readBytes, readInto, withSameFile } from '../positional.js';
-import { swapBytes } from './byte_order.js';
 import { PickleBytes } from './pickle_bytes.js';
 import { parseStorageId } from './storage_id.js';
 import { StorageRef, type StorageFile } from './tensor_ref.js';
@@ -39,15 +38,15 @@ export async function readLegacy(
 }
 
 class LegacyStream implements StorageFile {
+  little = true;
   readonly #storages = new Map<string, StorageRef>();
   readonly #positions = new Map<string, number>();
   #keys: string[] = [];
-  #little = true;
 
   constructor(
     readonly path: string,
     readonly bytes: number,
-    readonly identity: string,
+    private readonly identity: string,
   ) {}
 
   parse(bytes: PickleBytes): CheckpointValue {
@@ -57,7 +56,7 @@ class LegacyStream implements StorageFile {
     if (version !== protocolVersion) bytes.fail(`its protocol is not ${protocolVersion}`);
     const system = plain();
     if (!(system instanceof Map)) return bytes.fail('the description of the system is missing');
-    this.#little = system.get('little_endian') !== false;
+    this.little = system.get('little_endian') !== false;
     const value = unpickle(bytes, (id) => this.#storage(id));
     const keys = plain();
     const known = Array.isArray(keys) && keys.every((key) => this.#storages.has(key as string));
@@ -84,12 +83,11 @@ class LegacyStream implements StorageFile {
     }
   }
 
-  async read({ key, type }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
+  async read({ key }: StorageRef, begin: number, into: Uint8Array): Promise<void> {
     const position = this.#positions.get(key)! + begin;
     await withSameFile(this.path, this.identity, (file) =>
       readInto(this.path, file, position, into),
     );
-    if (!this.#little) swapBytes(into, type.bytes);
   }
 
   #storage(id: CheckpointValue): StorageRef {

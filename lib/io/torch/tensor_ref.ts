@@ -5,6 +5,7 @@ import type { Tensor } from '../../tensor.js';
 import { ownBytes } from '../positional.js';
 import type { TensorSource } from '../state.js';
 import { tensorOf } from '../tensor_bytes.js';
+import { swapBytes } from './byte_order.js';
 import { supportedTypes, type ElementType } from './element_type.js';
 import { gather, isRowMajor } from './strided.js';
 
@@ -12,7 +13,9 @@ import { gather, isRowMajor } from './strided.js';
 export interface StorageFile {
   readonly path: string;
   readonly bytes: number;
-  /** Fills `into` from this byte of the storage on, verified and in little-endian order. */
+  /** Whether elements are little-endian. */
+  readonly little: boolean;
+  /** Fills `into` from this byte of the storage on, verified. */
   read(storage: StorageRef, begin: number, into: Uint8Array): Promise<void>;
 }
 
@@ -88,13 +91,19 @@ export class TensorRef implements TensorSource {
     const elements = shape.reduce((a, b) => a * b, 1);
     const bytes = ownBytes(elements * size);
     if (elements > 0 && isRowMajor(shape, this.#strides)) {
-      await this.#storage.file.read(this.#storage, begin, bytes);
+      await this.#fetch(begin, bytes);
     } else if (elements > 0) {
       const span = ownBytes(spanOf(shape, this.#strides) * size);
-      await this.#storage.file.read(this.#storage, begin, span);
+      await this.#fetch(begin, span);
       gather(span, size, shape, this.#strides, bytes);
     }
     return tensorOf(bytes, shape, dtype);
+  }
+
+  async #fetch(begin: number, into: Uint8Array): Promise<void> {
+    const { file } = this.#storage;
+    await file.read(this.#storage, begin, into);
+    if (!file.little) swapBytes(into, this.#type.bytes);
   }
 }
 

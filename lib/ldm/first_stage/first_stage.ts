@@ -155,7 +155,7 @@ function storedSpec(config: unknown, path: string): FirstStageSpec {
 
 async function filled(spec: FirstStageSpec, weights: StateReader): Promise<FirstStage> {
   checkFirstStageSpec(spec);
-  checkLandmarks('loadFirstStage', firstStageLandmarks(spec), weights);
+  checkHeld(spec, weights);
   const model = buildFirstStage(spec);
   try {
     await model.importState(weights);
@@ -164,6 +164,11 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
     throw error;
   }
   return model;
+}
+
+/** @internal Before a network is built, its landmarks must be in the file. */
+export function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
+  checkLandmarks('loadFirstStage', firstStageLandmarks(spec), weights);
 }
 
 /** @internal Keys and shapes of the largest tensors of each level: what a file must hold of such a network. */

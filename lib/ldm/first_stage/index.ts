@@ -15,6 +15,22 @@ export {
   type VqConfig,
 } from './config.js';
 export { Decoder } from './decoder.js';
+export {
+  diffusersKey,
+  diffusersWeights,
+  fromDiffusersState,
+  hasDiffusersKeys,
+  saveDiffusers,
+  toDiffusersState,
+  type ConvertedState,
+  type ConvertedTensor,
+} from './diffusers.js';
+export {
+  fromDiffusersConfig,
+  isDiffusersConfig,
+  toDiffusersConfig,
+  type DiffusersFirstStage,
+} from './diffusers_config.js';
 export { DiagonalGaussian } from './diagonal_gaussian.js';
 export { Encoder } from './encoder.js';
 export {
@@ -34,6 +50,5 @@ export {
   type EncodeTiledOptions,
   type TilingOptions,
 } from './tiling.js';
-export { nearestCodes } from './nearest_codes.js';
 export { VectorQuantizer, type Quantized, type QuantizerOptions } from './vector_quantizer.js';
 export { VQModel, VQModelInterface, type VqReconstruction } from './vq_model.js';

@@ -13,7 +13,10 @@ import type { FirstStage } from './first_stage.js';
 
 /** How an image is cut. Sides are counted in latents: one is `model.downsampling` pixels. */
 export interface TilingOptions {
-  /** Side of a tile. Default: 512 pixels' worth, 64 where an image shrinks by 8; at least 4. */
+  /**
+   * Side of a tile. Default: 512 pixels' worth, 64 where an image shrinks by 8, and at least 4. A network
+   * like kl-f8 then needs less than 2 GB, however large the image.
+   */
   tile?: number;
   /** What neighbours share at least; up to half a tile. Default: a quarter of the tile. */
   overlap?: number;
@@ -95,7 +98,9 @@ export async function decodeTiled(
   const f = model.downsampling;
   const [N, h, w] = latents.shape;
   const [height, width] = options.size ?? [f * h, f * w];
-  checkShape(Math.ceil(height / f) === h && Math.ceil(width / f) === w, () => {
+  const fits = (pixels: number, count: number): boolean =>
+    Number.isInteger(pixels) && Math.ceil(pixels / f) === count;
+  checkShape(fits(height, h) && fits(width, w), () => {
     const wanted = `sizes up to ${f * h} x ${f * w} and less than ${f} below`;
     return `decodeTiled: latents of ${h} x ${w} are images of ${wanted}. Got size ${height} x ${width}.`;
   });

@@ -6,7 +6,7 @@ import { fileError } from '../../io/file_error.js';
 import { writeFileAtomic } from '../../io/index.js';
 import type { Logger, RunStart } from './logger.js';
 
-/** Appends to a file, by default made when the training starts. Values that are not finite become null. */
+/** Appends to a file, which is made when the training starts. Values that are not finite become null. */
 export class JsonlLogger implements Logger {
   private file: number | null = null;
 

@@ -16,7 +16,7 @@ export class TensorBoardLogger implements Logger {
   constructor(readonly folder: string) {}
 
   async start({ step }: RunStart): Promise<void> {
-    const name = `events.out.tfevents.${String(Date.now()).padStart(13, '0')}.${hostname()}.${process.pid}`;
+    const name = `events.out.tfevents.${Date.now()}.${hostname()}.${process.pid}`;
     this.path = join(this.folder, name);
     try {
       await mkdir(this.folder, { recursive: true });

@@ -275,6 +275,7 @@ test('options and shapes that do not fit are refused by name', async () => {
   await expect(decodeTiled(stage, latents, { size: [17, 16] })).rejects.toThrow(
     /latents of 4 x 4 are images .* Got size 17 x 16/,
   );
+  await expect(decodeTiled(stage, latents, { size: [15.5, 16] })).rejects.toThrow(/size 15\.5 x/);
   await expect(encodeTiled(stage, images, { noise: picture(3, 4, 2) })).rejects.toThrow(
     /noise must have the latents' shape \[1, 4, 4, 2\]\. Got \[1, 3, 4, 2\]/,
   );
