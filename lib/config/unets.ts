@@ -28,7 +28,10 @@ const contextDim: Field<number> = {
   read: (node, name) => {
     const [only, second] = node.kind === 'list' ? node.items : [node];
     if (!only || second)
-      throw new ConfigError(`${name} must be one number: layers read the same context.`, node.place);
+      throw new ConfigError(
+        `${name} must be one number: layers read the same context.`,
+        node.place,
+      );
     return count.read(only, name);
   },
 };
@@ -73,7 +76,7 @@ function checked({ dims: _, ...network }: UNetConfig & { dims?: number }, node: 
   return network;
 }
 
-unetTargets.register(
-  ['ldm.modules.diffusionmodules.openaimodel.UNetModel', 'emulsion.UNetModel'],
-  { params: convert(config, checked), build: (network) => new UNetModel(network) },
-);
+unetTargets.register(['ldm.modules.diffusionmodules.openaimodel.UNetModel', 'emulsion.UNetModel'], {
+  params: convert(config, checked),
+  build: (network) => new UNetModel(network),
+});

@@ -17,3 +17,12 @@ export {
   type FirstStageRun,
   type FirstStageTrainingConfig,
 } from './first_stage_run.js';
+export { latentDiffusionTask, type LatentDiffusionTaskOptions } from './latent_diffusion.js';
+export type { DiffusionPictureOptions } from './diffusion_pictures.js';
+export {
+  cacheLatents,
+  LatentCache,
+  type CachedBatch,
+  type CacheLatentsOptions,
+  type LatentCacheOptions,
+} from './latent_cache.js';

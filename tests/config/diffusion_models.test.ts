@@ -8,7 +8,11 @@ import { loadConfigTree } from '../../lib/config/merge.js';
 import { readTraining } from '../../lib/config/training.js';
 import { unetTargets } from '../../lib/config/unets.js';
 import { parseYaml } from '../../lib/config/yaml.js';
-import { ConfigError, latentDiffusionPresets, type LatentDiffusionPreset } from '../../lib/index.js';
+import {
+  ConfigError,
+  latentDiffusionPresets,
+  type LatentDiffusionPreset,
+} from '../../lib/index.js';
 import { root } from '../support/source_tree.js';
 
 const node = (source: string) => parseYaml(source, 'a.yaml');

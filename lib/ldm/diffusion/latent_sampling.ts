@@ -79,7 +79,10 @@ export function sampleLatents(
       const run = startRun(model, makeDenoiser(model, options), options);
       const latents = await lastLatent(run, options.onStep);
       const { decode = true, decodeBatch = 4 } = options;
-      return { latents, images: decode ? await decodeInBatches(model, latents, decodeBatch) : null };
+      return {
+        latents,
+        images: decode ? await decodeInBatches(model, latents, decodeBatch) : null,
+      };
     }),
   ).finally(() => wasTraining.forEach((module) => (module.training = true)));
 }
@@ -127,7 +130,10 @@ function bind(
 ): Denoiser {
   // As in the original only ancestral sampling noises the conditioning, anew in each step.
   if (model.hasNoisedConditioning && method === 'ddpm') {
-    check(seed !== undefined, () => 'LatentDiffusion: give a seed for the noise of the conditioning.');
+    check(
+      seed !== undefined,
+      () => 'LatentDiffusion: give a seed for the noise of the conditioning.',
+    );
     const first = typeof seed === 'number' ? seed : seed[0];
     let step = 0;
     return (x, t) => {
