@@ -37,3 +37,4 @@ export {
   saveLatentDiffusion,
   type LoadLatentDiffusionOptions,
 } from './latent_diffusion_files.js';
+export { noisyClassifierLoss, type ClassifierLoss } from './noisy_classifier.js';

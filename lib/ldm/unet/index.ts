@@ -2,6 +2,13 @@ export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js
 export { unetConfig, type UNetConfig } from './config.js';
 export { PreparedContext, type Context, type KeysAndValues } from './context.js';
 export { checkUNetConfig } from './rules.js';
+export {
+  AttentionPool2d,
+  encoderUnetConfig,
+  EncoderUNetModel,
+  type EncoderPool,
+  type EncoderUNetConfig,
+} from './encoder_unet.js';
 export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
 export { ResBlock, type ResBlockOptions } from './res_block.js';
 export {
