@@ -11,7 +11,6 @@ export { TensorBoardLogger } from './loggers/tensorboard.js';
 export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
 export {
   buildFirstStageRun,
-  learningRateOf,
   readFirstStageTraining,
   saveTrainedFirstStage,
   type FirstStageRun,
@@ -26,3 +25,11 @@ export {
   type CacheLatentsOptions,
   type LatentCacheOptions,
 } from './latent_cache.js';
+export {
+  buildLatentDiffusionRun,
+  readLatentDiffusionTraining,
+  saveTrainedLatentDiffusion,
+  type LatentDiffusionRun,
+  type LatentDiffusionTrainingConfig,
+} from './latent_diffusion_run.js';
+export { learningRateOf } from './run_config.js';
