@@ -4,6 +4,7 @@ import { Conv2d, ModuleList, pipe } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import { AttentionBlock } from './attention_block.js';
 import { headsOf, type FullUNetConfig } from './config.js';
+import type { Context } from './context.js';
 import { Downsample, Upsample } from './resample.js';
 import { ResBlock } from './res_block.js';
 import { SpatialTransformer } from './transformer.js';
@@ -19,14 +20,14 @@ export class Stage extends ModuleList<StageLayer> {
     super([...layers]);
   }
 
-  run(x: Tensor, emb: Tensor, context?: Tensor): Tensor {
+  run(x: Tensor, emb: Tensor, context?: Context): Tensor {
     return pipe(
       x,
       [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
     );
   }
 
-  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Tensor): Tensor {
+  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Context): Tensor {
     if (layer instanceof ResBlock)
       return this.recompute
         ? checkpoint((a, b) => layer.forward(a, b), h, emb)

@@ -13,12 +13,14 @@ import {
 import { check, checkShape } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
 import { withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
+import { PreparedContext, type Context } from './context.js';
 import { buildDown, buildUp, type Stage } from './layers.js';
+import { BasicTransformerBlock } from './transformer.js';
 
 /** What the network may be conditioned on besides time. */
 export interface UNetConditioning {
   /** tokens [N, S, contextDim], for a spatial transformer */
-  context?: Tensor;
+  context?: Context;
   /** class ids [N], for a network with numClasses */
   y?: Tensor;
 }
@@ -84,7 +86,23 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
     return this.out[2].forward(this.out[0].forward(h));
   }
 
-  #check(x: Tensor, t: Tensor, context?: Tensor, y?: Tensor): void {
+  /**
+   * Projects a context to the keys and values of every cross-attention, once instead of in every call.
+   *
+   * @param context [N, S, contextDim]
+   */
+  prepareContext(context: Tensor): PreparedContext {
+    const { contextDim } = this.#config;
+    checkShape(context.rank === 3 && context.shape[2] === contextDim, () => {
+      return `UNetModel: the context must be [N, S, ${contextDim || 'none'}]. Got [${context.shape.join(', ')}].`;
+    });
+    const blocks = this.modules().filter((module) => module instanceof BasicTransformerBlock);
+    return new PreparedContext(
+      new Map(blocks.map(({ attn2 }) => [attn2, attn2.project(context)] as const)),
+    );
+  }
+
+  #check(x: Tensor, t: Tensor, context?: Context, y?: Tensor): void {
     const { inChannels, channelMult, contextDim } = this.#config;
     const [N, H, W, C] = x.shape;
     const factor = 2 ** (channelMult.length - 1);
