@@ -7,7 +7,7 @@ import { ArgumentError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel } from '../io/model_folder.js';
-import { withPrefix, type StateReader } from '../io/state.js';
+import { overlay, withPrefix, type StateReader } from '../io/state.js';
 import {
   checkFirstStageSpec,
   diffusersWeights,
@@ -15,7 +15,6 @@ import {
   isDiffusersConfig,
   type FirstStageSpec,
 } from '../ldm/first_stage/index.js';
-import { over } from '../ldm/first_stage/first_stage.js';
 import { firstStagePresets } from '../ldm/presets/index.js';
 import type { ConvertOptions } from './convert_checkpoint.js';
 import { UsageError } from './run.js';
@@ -58,7 +57,7 @@ async function openFolder(path: string, options: ConvertOptions): Promise<Input>
   const { weights, ema } = await openModel(path);
   if (options.ema && !ema)
     throw new UsageError(`${path} holds no moving average: convert it without --ema.`);
-  const average = ema && over(ema, weights);
+  const average = ema && overlay(ema, weights);
   if (!average) return { ...model, reader: weights };
   return options.ema ? { ...model, reader: average } : { ...model, reader: weights, ema: average };
 }

@@ -2,6 +2,13 @@
 export { dataModuleTargets, type DataInstance, type DataSpec, type TrainingData } from './data.js';
 export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './datasets.js';
 export { ConfigError, type Place } from './error.js';
+export { conditionerField, conditionerTargets } from './conditioners.js';
+export {
+  diffusionModelTargets,
+  type DiffusionEntry,
+  type DiffusionInstance,
+  type DiffusionTrainingParams,
+} from './diffusion_models.js';
 /** Readers of values, for targets of one's own. */
 export * as configFields from './fields.js';
 export {
@@ -22,3 +29,4 @@ export {
   type TrainingConfig,
 } from './training.js';
 export { formatYaml, parseYaml } from './yaml.js';
+export { unetTargets, type UNetInstance } from './unets.js';

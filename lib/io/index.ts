@@ -4,7 +4,7 @@ export { readSafetensors, writeSafetensors, SafetensorsFile } from './safetensor
 export { openCheckpoint, type Checkpoint } from './checkpoint.js';
 export { StorageRef, TensorRef } from './torch/tensor_ref.js';
 export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
-export { withPrefix, type StateReader, type TensorSource } from './state.js';
+export { overlay, withPrefix, type StateReader, type TensorSource } from './state.js';
 export { saveModel, openModel, loadConfig, type Json } from './model_folder.js';
 export { readImage, readImageSize, writeImage, makeGrid } from './image.js';
 export type { ReadImageOptions } from './decode_image.js';

@@ -32,3 +32,15 @@ export function withPrefix(reader: StateReader, prefix: string): StateReader {
     get: (key) => reader.get(prefix + key),
   };
 }
+
+/** Two readers as one: what `above` lacks comes from `below`. */
+export function overlay(above: StateReader, below: StateReader): StateReader {
+  const source = (key: string) => (above.has(key) ? above : below);
+  return {
+    origin: above.origin,
+    keys: [...new Set([...above.keys, ...below.keys])],
+    has: (key) => above.has(key) || below.has(key),
+    info: (key) => source(key).info(key),
+    get: (key) => source(key).get(key),
+  };
+}

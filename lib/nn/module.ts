@@ -145,9 +145,11 @@ export abstract class Module<In extends unknown[] = any[], Out = any> extends Mo
   /**
    * All parameters and buffers for a file: PyTorch's layout under the original keys, each made when it
    * is written. Take no training step until the file is complete.
+   *
+   * @param valuesOf other values for a tensor, of its shape, such as its moving average. Default: its own
    */
-  exportState(): Map<string, TensorSource> {
-    return exportState(this);
+  exportState(valuesOf: (tensor: Tensor) => Tensor = (tensor) => tensor): Map<string, TensorSource> {
+    return exportState(this, valuesOf);
   }
 
   /**

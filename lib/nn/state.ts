@@ -54,14 +54,18 @@ export function loadState(
   return report;
 }
 
-export function exportState(module: ModuleNode): Map<string, TensorSource> {
+export function exportState(
+  module: ModuleNode,
+  valuesOf: (tensor: Tensor) => Tensor,
+): Map<string, TensorSource> {
   const sources = [...slotsOf(module)].map(
     ({ key, tensor, owner, field }): [string, TensorSource] => {
       const layout = owner.fileLayout(field);
       const shape = layout?.shape(tensor.shape) ?? tensor.shape;
+      const values = valuesOf(tensor);
       // An alias, because the writer disposes what it was given.
-      const read = () => noGrad(() => (layout ? layout.toFile(tensor) : tensor.alias()));
-      return [key, { shape, dtype: tensor.dtype, read }];
+      const read = () => noGrad(() => (layout ? layout.toFile(values) : values.alias()));
+      return [key, { shape, dtype: values.dtype, read }];
     },
   );
   return new Map(sources);

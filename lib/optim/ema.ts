@@ -67,6 +67,11 @@ export class Ema {
     if (this.params.length > 0) kernels.ema_update(ids(this.shadows), ids(this.params), decay);
   }
 
+  /** The average of a parameter, or undefined if it has none. It stays the average's own. */
+  averageOf(parameter: Tensor): Tensor | undefined {
+    return this.shadows[this.params.indexOf(parameter)];
+  }
+
   /** Overwrites the parameters with the average. */
   copyTo(): void {
     this.params.forEach((param, i) => copyInto(this.shadows[i], param));

@@ -12,6 +12,7 @@ import {
   openModel,
   randn,
   readSafetensors,
+  overlay,
   saveFirstStage,
   tensor,
   tidy,
@@ -20,7 +21,6 @@ import {
   type StateReader,
   type TensorSource,
 } from '../../lib/index.js';
-import { over } from '../../lib/ldm/first_stage/first_stage.js';
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
 import { root } from '../support/source_tree.js';
@@ -193,7 +193,7 @@ test("a model folder's moving average goes along, or takes the place of the weig
   await saveFirstStage(inFolder('with-ema'), model, { ema: average });
   const source = await openModel(inFolder('with-ema'));
   expect(source.weights.keys.length).toBeGreaterThan(source.ema!.keys.length);
-  const expected = over(source.ema!, source.weights);
+  const expected = overlay(source.ema!, source.weights);
   await convert(inFolder('with-ema'), inFolder('along'));
   const along = await openModel(inFolder('along'));
   await expectSameTensors(along.weights, source.weights);

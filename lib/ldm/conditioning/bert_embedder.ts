@@ -11,6 +11,8 @@ export interface BertEmbedderConfig {
   vocabSize?: number;
   /** default 77 */
   maxSeqLen?: number;
+  /** whether the tokens are those of captions, by bert-base-uncased; default true */
+  useTokenizer?: boolean;
   embeddingDropout?: number;
 }
 

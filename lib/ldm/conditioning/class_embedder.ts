@@ -6,6 +6,8 @@ export interface ClassEmbedderConfig {
   embedDim: number;
   /** default 1000; one more class can stand for "none" in classifier-free guidance */
   nClasses?: number;
+  /** the class that stands for "none", default: there is no such class */
+  unconditionalClass?: number;
 }
 
 /** Class ids [N] → [N, 1, embedDim]. */

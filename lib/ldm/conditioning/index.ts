@@ -1,3 +1,12 @@
 export { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 export { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
+export {
+  buildConditionEncoder,
+  checkConditionerSpec,
+  unconditionalInput,
+  type ConditionEncoder,
+  type ConditionerSpec,
+  type EncoderSpec,
+} from './conditioner.js';
+export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';

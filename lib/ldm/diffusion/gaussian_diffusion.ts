@@ -7,6 +7,7 @@ import { checkShape } from '../../errors.js';
 import { parameter } from '../../nn/index.js';
 import { exp, indexSelect } from '../../ops/index.js';
 import { type Tensor } from '../../tensor.js';
+import { minSnrWeights } from './min_snr.js';
 import { ScheduleTables } from './schedule_tables.js';
 import { NoiseSchedule, type NoiseScheduleConfig } from './schedule.js';
 
@@ -32,6 +33,8 @@ export interface DiffusionConfig extends NoiseScheduleConfig {
   learnLogvar?: boolean;
   /** default 0 */
   logvarInit?: number;
+  /** γ of min-SNR weighting, see {@link minSnrWeights}. Default: all timesteps weigh the same */
+  minSnrGamma?: number;
 }
 
 /** The training loss and what the original logs beside it; all scalars. */
@@ -48,17 +51,22 @@ export interface DiffusionLoss {
 export class GaussianDiffusion {
   readonly schedule: NoiseSchedule;
   readonly parameterization: Parameterization;
-  /** log-variance of the loss per timestep [T], a parameter; null if it is not learned */
-  readonly logvar: Tensor | null;
+  /** log-variance of the loss per timestep [T], a parameter; null if it is not learned. May be moved to a device */
+  logvar: Tensor | null;
   readonly #tables: ScheduleTables;
+  readonly #minSnr: Float32Array | null;
   readonly #config: DiffusionConfig;
 
   constructor(config: DiffusionConfig = {}) {
     this.#config = config;
     this.parameterization = config.parameterization ?? 'eps';
     this.schedule = new NoiseSchedule(config);
-    this.#tables = new ScheduleTables(this.schedule, this.parameterization);
-    const { learnLogvar = false, logvarInit = 0 } = config;
+    this.#tables = new ScheduleTables(this.schedule);
+    const { learnLogvar = false, logvarInit = 0, minSnrGamma } = config;
+    this.#minSnr =
+      minSnrGamma === undefined
+        ? null
+        : minSnrWeights(this.schedule, this.parameterization, minSnrGamma);
     this.logvar = learnLogvar ? parameter(full([this.schedule.timesteps], logvarInit)) : null;
   }
 
@@ -162,8 +170,12 @@ export class GaussianDiffusion {
     const each = perSample(lossType === 'l1' ? error.abs() : error.square()); // [N]
 
     const lossSimple = each.mean();
-    const lossGamma = this.#weighByVariance(each, lossSimple, t);
-    const lossVlb = this.#tables.lvlbWeights(x0, t).mul(each).mean();
+    const weighted = this.#minSnr
+      ? each.mul(this.#tables.weights('minSnr', this.#minSnr, x0, t))
+      : each;
+    const lossGamma = this.#weighByVariance(weighted, this.#minSnr ? null : lossSimple, t);
+    const bound = this.schedule.lvlbWeights[this.parameterization];
+    const lossVlb = this.#tables.weights('lvlb', bound, x0, t).mul(each).mean();
     const simple = lSimpleWeight === 1 ? lossGamma : lossGamma.mul(lSimpleWeight);
     const loss = originalElboWeight === 0 ? simple : simple.add(lossVlb.mul(originalElboWeight));
     return { loss, lossSimple, lossVlb, lossGamma };
@@ -186,14 +198,15 @@ export class GaussianDiffusion {
     this.logvar?.dispose();
   }
 
-  // mean of ℓ / exp(logvar_t) + logvar_t
-  #weighByVariance(each: Tensor, lossSimple: Tensor, t: Tensor): Tensor {
+  // mean of ℓ / exp(logvar_t) + logvar_t; the mean of ℓ itself may be known already
+  #weighByVariance(each: Tensor, known: Tensor | null, t: Tensor): Tensor {
     if (this.logvar) {
       const logvar = indexSelect(this.logvar, 0, t).to(each.dtype); // [N]
       return each.div(exp(logvar)).add(logvar).mean();
     }
     const { logvarInit = 0 } = this.#config;
-    return logvarInit === 0 ? lossSimple : lossSimple.div(Math.exp(logvarInit)).add(logvarInit);
+    const mean = known ?? each.mean();
+    return logvarInit === 0 ? mean : mean.div(Math.exp(logvarInit)).add(logvarInit);
   }
 }
 

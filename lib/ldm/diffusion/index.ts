@@ -11,3 +11,29 @@ export {
   type BetaSchedule,
   type NoiseScheduleConfig,
 } from './schedule.js';
+export {
+  DiffusionWrapper,
+  type ConditioningKey,
+  type NetworkConditioning,
+} from './diffusion_wrapper.js';
+export {
+  buildLatentDiffusion,
+  LatentDiffusion,
+  type ConditionInput,
+  type DiffusionBatch,
+  type LatentDiffusionLoss,
+  type LossDraws,
+} from './latent_diffusion.js';
+export { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+export {
+  decodeInBatches,
+  type LatentSamples,
+  type SampleOptions,
+  type SamplingMethod,
+} from './latent_sampling.js';
+export { minSnrWeights } from './min_snr.js';
+export {
+  loadLatentDiffusion,
+  saveLatentDiffusion,
+  type LoadLatentDiffusionOptions,
+} from './latent_diffusion_files.js';

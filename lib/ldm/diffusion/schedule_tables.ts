@@ -22,10 +22,9 @@ export type TableName = (typeof stored)[number] | 'oneMinusAlphasCumprod';
 
 export class ScheduleTables {
   readonly #tables: Readonly<Record<TableName, Float32Array>>;
-  readonly #weights: Float32Array;
   readonly #uploaded = new Map<string, Tensor>();
 
-  constructor(schedule: NoiseSchedule, parameterization: keyof NoiseSchedule['lvlbWeights']) {
+  constructor(schedule: NoiseSchedule) {
     this.#tables = {
       ...(Object.fromEntries(stored.map((name) => [name, schedule[name]])) as Record<
         (typeof stored)[number],
@@ -33,7 +32,6 @@ export class ScheduleTables {
       >),
       oneMinusAlphasCumprod: schedule.alphasCumprod.map((a) => 1 - a),
     };
-    this.#weights = schedule.lvlbWeights[parameterization];
   }
 
   /** Looks up tables at t: entries are shaped [N, 1, ...] to go with x, and have its dtype. */
@@ -48,9 +46,9 @@ export class ScheduleTables {
     return (name) => indexSelect(this.#upload(name, this.#tables[name], x), 0, t).reshape(shape);
   }
 
-  /** Weights of the variational bound at t: [N]. */
-  lvlbWeights(x: Tensor, t: Tensor): Tensor {
-    return indexSelect(this.#upload('lvlbWeights', this.#weights, x), 0, t);
+  /** Weights of timesteps [T], which always come under the same name, at t: [N] in x's dtype. */
+  weights(name: string, weights: Float32Array, x: Tensor, t: Tensor): Tensor {
+    return indexSelect(this.#upload(name, weights, x), 0, t);
   }
 
   dispose(): void {

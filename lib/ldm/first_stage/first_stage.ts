@@ -4,10 +4,11 @@ import { ArgumentError, check, FileError } from '../../errors.js';
 import { openCheckpoint } from '../../io/checkpoint.js';
 import { fileError } from '../../io/file_error.js';
 import { openModel, saveModel } from '../../io/model_folder.js';
-import { withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
+import { overlay, withPrefix, type StateReader, type TensorSource } from '../../io/state.js';
 import type { Module } from '../../nn/index.js';
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
+import { checkLandmarks, type Landmarks } from '../landmarks.js';
 import { checkOptions, flag } from '../rules.js';
 import { AutoencoderKL } from './autoencoder_kl.js';
 import {
@@ -123,7 +124,8 @@ export async function loadFirstStage(
     check(!ema || average, () => {
       return `loadFirstStage: ${path} holds no moving average. Load it without ema.`;
     });
-    const chosen = ema && average ? over(average, weights) : weights;
+    // An average is of what is trained; buffers have none and come as they are.
+    const chosen = ema && average ? overlay(average, weights) : weights;
     return filled(spec ?? storedSpec(config, path), chosen);
   }
   check(spec, () => {
@@ -164,27 +166,23 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
   return model;
 }
 
-/**
- * @internal Before a network is built, the largest tensors of each level must be in the file: what is
- * built is no larger than a few times what somebody really stored.
- */
+/** @internal Before a network is built, its landmarks must be in the file. */
 export function checkHeld(spec: FirstStageSpec, weights: StateReader): void {
-  if (spec.kind === 'identity') return;
+  checkLandmarks('loadFirstStage', firstStageLandmarks(spec), weights);
+}
+
+/** @internal Keys and shapes of the largest tensors of each level: what a file must hold of such a network. */
+export function firstStageLandmarks(spec: FirstStageSpec): Landmarks {
+  const landmarks = new Map<string, readonly number[]>();
+  if (spec.kind === 'identity') return landmarks;
   const { ch, chMult, numResBlocks } = withDefaults(spec.ddconfig);
-  const expected = new Map<string, readonly number[]>();
   chMult.forEach((multiplier, level) => {
     const width = ch * multiplier;
     const key = `decoder.up.${level}.block.${numResBlocks}.conv2.weight`;
-    expected.set(key, [width, width, 3, 3]);
+    landmarks.set(key, [width, width, 3, 3]);
   });
-  if (spec.kind !== 'kl') expected.set('quantize.embedding.weight', [spec.nEmbed, spec.embedDim]);
-  for (const [key, shape] of expected) {
-    const found = weights.has(key) ? weights.info(key).shape : null;
-    check(found?.join() === shape.join(), () => {
-      const what = found ? `has the shape [${found.join(', ')}]` : 'is missing';
-      return `loadFirstStage: ${weights.origin} is of another network than the spec: ${key} ${what}, expected [${shape.join(', ')}].`;
-    });
-  }
+  if (spec.kind !== 'kl') landmarks.set('quantize.embedding.weight', [spec.nEmbed, spec.embedDim]);
+  return landmarks;
 }
 
 /** What diffusion checkpoints put before the keys of their first stage. */
@@ -204,18 +202,6 @@ function ownWeights(reader: StateReader): StateReader {
     has: (key) => !besideNetwork.test(key) && own.has(key),
     info: (key) => own.info(key),
     get: (key) => own.get(key),
-  };
-}
-
-/** @internal An average is of what is trained; buffers have none and come as they are. */
-export function over(average: StateReader, weights: StateReader): StateReader {
-  const source = (key: string) => (average.has(key) ? average : weights);
-  return {
-    origin: average.origin,
-    keys: [...new Set([...average.keys, ...weights.keys])],
-    has: (key) => average.has(key) || weights.has(key),
-    info: (key) => source(key).info(key),
-    get: (key) => source(key).get(key),
   };
 }
 

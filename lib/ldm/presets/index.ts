@@ -10,3 +10,4 @@ export {
   type KlLossPreset,
   type VqLossPreset,
 } from './first_stage_training.js';
+export { latentDiffusionPresets, type LatentDiffusionPreset } from './latent_diffusion.js';

@@ -2,6 +2,7 @@
 import { enableGrad, grad } from '../../autograd/index.js';
 import { concat, gather, indexSelect, logSoftmax } from '../../ops/index.js';
 import { tensor } from '../../creation.js';
+import { check } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
@@ -27,14 +28,35 @@ export function guided<C extends Conditioning>(
   scale: number,
 ): Denoiser {
   if (unconditional === undefined || scale === 1) return (x, t) => model(x, t, conditioning);
+  return guidedPairs(
+    (x, t) => model(x, t, joinConditioning(unconditional, conditioning) as C),
+    scale,
+  );
+}
+
+/**
+ * As {@link guided}, of a network that is bound to a doubled batch already: `denoise` takes every latent twice
+ * and gives 2 N predictions, the unconditional ones first.
+ */
+export function guidedPairs(denoise: Denoiser, scale: number): Denoiser {
   return (x, t) => {
-    const both = Object.fromEntries(
-      Object.entries(conditioning).map(([name, c]) => [name, concat([unconditional[name], c], 0)]),
-    ) as C;
-    const output = model(concat([x, x], 0), concat([t, t], 0), both);
-    const [without, withCondition] = output.chunk(2, 0);
+    const [without, withCondition] = denoise(concat([x, x], 0), concat([t, t], 0)).chunk(2, 0);
     return without.add(withCondition.sub(without).mul(scale));
   };
+}
+
+/** Both conditionings of a doubled batch, entry by entry. @throws ArgumentError when one lacks an entry */
+export function joinConditioning(unconditional: Conditioning, conditioning: Conditioning): Conditioning {
+  const names = Object.keys(conditioning);
+  check(
+    names.length === Object.keys(unconditional).length && names.every((n) => n in unconditional),
+    () =>
+      `guidance: both conditionings must have the same entries. Got ${names.join(', ') || 'none'} and ` +
+      `${Object.keys(unconditional).join(', ') || 'none'}.`,
+  );
+  return Object.fromEntries(
+    names.map((name) => [name, concat([unconditional[name], conditioning[name]], 0)]),
+  );
 }
 
 export interface ClassifierGuidance {

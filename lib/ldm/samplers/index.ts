@@ -11,6 +11,8 @@ export { euler, eulerAncestral, type EulerAncestralOptions, type EulerOptions } 
 export {
   classifierGuided,
   guided,
+  guidedPairs,
+  joinConditioning,
   type ClassifierGuidance,
   type ConditionalDenoiser,
   type Conditioning,

@@ -1,5 +1,7 @@
 export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js';
 export { unetConfig, type UNetConfig } from './config.js';
+export { PreparedContext, type Context, type KeysAndValues } from './context.js';
+export { checkUNetConfig } from './rules.js';
 export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
 export { ResBlock, type ResBlockOptions } from './res_block.js';
 export {

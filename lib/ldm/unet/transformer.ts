@@ -11,6 +11,7 @@ import {
 } from '../../nn/index.js';
 import { checkpoint } from '../../autograd/index.js';
 import type { Tensor } from '../../tensor.js';
+import { PreparedContext, type Context, type KeysAndValues } from './context.js';
 
 export interface CrossAttentionOptions {
   /** width of the context, default that of the queries */
@@ -21,8 +22,8 @@ export interface CrossAttentionOptions {
 }
 
 export interface CrossAttentionInputs {
-  /** [N, S, contextDim]; x itself when missing */
-  context?: Tensor;
+  /** [N, S, contextDim], or what was prepared of it; x itself when missing */
+  context?: Context;
   /** [N, S], bool: keys to use */
   mask?: Tensor;
   /** [N, T, queryDim], added to the result */
@@ -53,13 +54,22 @@ export class CrossAttention extends Module<[Tensor, CrossAttentionInputs?], Tens
   /** @param x [N, T, queryDim] */
   forward(x: Tensor, { context = x, mask, residual }: CrossAttentionInputs = {}): Tensor {
     const [N, T] = x.shape;
-    const S = context.shape[1];
     const [K, D] = [this.#heads, this.#dimHead];
     const q = this.to_q.forward(x).reshape([N, T, K, D]);
-    const k = this.to_k.forward(context).reshape([N, S, K, D]);
-    const v = this.to_v.forward(context).reshape([N, S, K, D]);
-    const mixed = attention(q, k, v, { mask }).reshape([N, T, K * D]);
+    const { keys, values } =
+      context instanceof PreparedContext ? context.of(this) : this.project(context);
+    const mixed = attention(q, keys, values, { mask }).reshape([N, T, K * D]);
     return lastLayer(mixed, this.to_out[0], this.to_out[1], residual);
+  }
+
+  /** Keys and values of a context [N, S, contextDim]: all that this layer reads of it. */
+  project(context: Tensor): KeysAndValues {
+    const [N, S] = context.shape;
+    const heads = [N, S, this.#heads, this.#dimHead];
+    return {
+      keys: this.to_k.forward(context).reshape(heads),
+      values: this.to_v.forward(context).reshape(heads),
+    };
   }
 }
 
@@ -125,7 +135,7 @@ export interface TransformerBlockOptions {
 }
 
 /** Self-attention, cross-attention, feed-forward; each after a layer norm and with a residual. */
-export class BasicTransformerBlock extends Module<[Tensor, Tensor?], Tensor> {
+export class BasicTransformerBlock extends Module<[Tensor, Context?], Tensor> {
   readonly attn1: CrossAttention;
   readonly ff: FeedForward;
   readonly attn2: CrossAttention;
@@ -145,7 +155,7 @@ export class BasicTransformerBlock extends Module<[Tensor, Tensor?], Tensor> {
   }
 
   /** Without a context the second attention is self-attention too. */
-  forward(x: Tensor, context?: Tensor): Tensor {
+  forward(x: Tensor, context?: Context): Tensor {
     const self = this.attn1.forward(this.norm1.forward(x), { residual: x });
     const cross = this.attn2.forward(this.norm2.forward(self), { context, residual: self });
     return this.ff.forward(this.norm3.forward(cross), cross);
@@ -164,7 +174,7 @@ export interface SpatialTransformerOptions extends TransformerBlockOptions {
 }
 
 /** Transformer blocks over the positions of a map, which become tokens by a free reshape. */
-export class SpatialTransformer extends Module<[Tensor, Tensor?], Tensor> {
+export class SpatialTransformer extends Module<[Tensor, Context?], Tensor> {
   readonly norm: GroupNorm;
   readonly proj_in: Linear;
   readonly transformer_blocks: ModuleList<BasicTransformerBlock>;
@@ -188,15 +198,18 @@ export class SpatialTransformer extends Module<[Tensor, Tensor?], Tensor> {
    * @param x [N, H, W, C]
    * @param context [N, S, contextDim]
    */
-  forward(x: Tensor, context?: Tensor): Tensor {
+  forward(x: Tensor, context?: Context): Tensor {
     const [N, H, W] = x.shape;
     const h = this.proj_in.forward(this.norm.forward(x)); // [N, H, W, C']
     let tokens = h.reshape([N, H * W, -1]);
     for (const block of this.transformer_blocks) {
-      const inputs = context ? [tokens, context] : [tokens];
-      tokens = this.#checkpoint
-        ? checkpoint((...given) => block.forward(given[0], given[1]), ...inputs)
-        : block.forward(tokens, context);
+      // A prepared context is for sampling, where nothing is kept for a backward pass.
+      if (!this.#checkpoint || context instanceof PreparedContext) {
+        tokens = block.forward(tokens, context);
+      } else {
+        const inputs = context ? [tokens, context] : [tokens];
+        tokens = checkpoint((...given) => block.forward(given[0], given[1]), ...inputs);
+      }
     }
     return this.proj_out.forward(tokens.reshape(h.shape), { residual: x });
   }

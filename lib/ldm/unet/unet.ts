@@ -17,7 +17,8 @@ import { AttentionBlock } from './attention_block.js';
 import { headsOf, withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
 import { Downsample, Upsample } from './resample.js';
 import { ResBlock } from './res_block.js';
-import { SpatialTransformer } from './transformer.js';
+import { PreparedContext, type Context } from './context.js';
+import { BasicTransformerBlock, SpatialTransformer } from './transformer.js';
 
 type StageLayer = ResBlock | AttentionBlock | SpatialTransformer | Conv2d | Downsample | Upsample;
 
@@ -30,14 +31,14 @@ class Stage extends ModuleList<StageLayer> {
     super([...layers]);
   }
 
-  run(x: Tensor, emb: Tensor, context?: Tensor): Tensor {
+  run(x: Tensor, emb: Tensor, context?: Context): Tensor {
     return pipe(
       x,
       [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
     );
   }
 
-  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Tensor): Tensor {
+  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Context): Tensor {
     if (layer instanceof ResBlock)
       return this.recompute
         ? checkpoint((a, b) => layer.forward(a, b), h, emb)
@@ -52,7 +53,7 @@ class Stage extends ModuleList<StageLayer> {
 /** What the network may be conditioned on besides time. */
 export interface UNetConditioning {
   /** tokens [N, S, contextDim], for a spatial transformer */
-  context?: Tensor;
+  context?: Context;
   /** class ids [N], for a network with numClasses */
   y?: Tensor;
 }
@@ -118,7 +119,23 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
     return this.out[2].forward(this.out[0].forward(h));
   }
 
-  #check(x: Tensor, t: Tensor, context?: Tensor, y?: Tensor): void {
+  /**
+   * Projects a context to the keys and values of every cross-attention, once instead of in every call.
+   *
+   * @param context [N, S, contextDim]
+   */
+  prepareContext(context: Tensor): PreparedContext {
+    const { contextDim } = this.#config;
+    checkShape(context.rank === 3 && context.shape[2] === contextDim, () => {
+      return `UNetModel: the context must be [N, S, ${contextDim || 'none'}]. Got [${context.shape.join(', ')}].`;
+    });
+    const blocks = this.modules().filter((module) => module instanceof BasicTransformerBlock);
+    return new PreparedContext(
+      new Map(blocks.map(({ attn2 }) => [attn2, attn2.project(context)] as const)),
+    );
+  }
+
+  #check(x: Tensor, t: Tensor, context?: Context, y?: Tensor): void {
     const { inChannels, channelMult, contextDim } = this.#config;
     const [N, H, W, C] = x.shape;
     const factor = 2 ** (channelMult.length - 1);

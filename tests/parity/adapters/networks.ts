@@ -10,6 +10,7 @@ import {
   DiagonalGaussian,
   Encoder,
   firstStageConfig,
+  SpatialRescaler,
   TransformerEncoder,
   UNetModel,
   unetConfig,
@@ -17,6 +18,7 @@ import {
   VQModel,
   vqConfig,
   type Module,
+  type SpatialRescalerConfig,
   type Tensor,
 } from '../../../lib/index.js';
 import type { Json } from '../golden.js';
@@ -197,6 +199,22 @@ const classEmbedder: Adapter = computation({
   },
 });
 
+const spatialRescaler: Adapter = computation({
+  subject: 'SpatialRescaler',
+  accuracy,
+  compute: (args) => {
+    const rescaler = new SpatialRescaler({
+      nStages: args.number('n_stages'),
+      method: args.text('method') as SpatialRescalerConfig['method'],
+      multiplier: args.number('multiplier'),
+      inChannels: args.number('in_channels'),
+      outChannels: args.optional('out_channels'),
+      bias: args.flag('bias'),
+    });
+    return layer(rescaler, (m, { x }) => ({ y: m.forward(x) }));
+  },
+});
+
 export const networks: readonly Adapter[] = [
   unet,
   autoencoderKL,
@@ -207,4 +225,5 @@ export const networks: readonly Adapter[] = [
   bertEmbedder,
   transformer,
   classEmbedder,
+  spatialRescaler,
 ];

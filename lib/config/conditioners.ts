@@ -1,0 +1,114 @@
+// The original's encoders of conditioning as targets, and the two texts that may stand for one.
+import {
+  buildConditionEncoder,
+  checkConditionerSpec,
+  type ConditionEncoder,
+  type ConditionerSpec,
+} from '../ldm/index.js';
+import { ConfigError } from './error.js';
+import {
+  boolean,
+  convert,
+  integer,
+  mapping,
+  number,
+  oneOf,
+  optional,
+  text,
+  type Field,
+  type FieldsOf,
+} from './fields.js';
+import { Targets } from './targets.js';
+
+/** What may stand as `cond_stage_config`. Building gives null where there are no weights. */
+export const conditionerTargets = new Targets<ConditionerSpec, ConditionEncoder | null>('a conditioner');
+
+const count = integer({ min: 1 });
+
+type Specs = { [Spec in ConditionerSpec as Spec['kind']]: Omit<Spec, 'kind'> };
+
+function register<K extends keyof Specs>(
+  names: readonly string[],
+  fields: FieldsOf<Specs[K]>,
+  toSpec: (params: Specs[K]) => ConditionerSpec,
+  accepted: readonly string[],
+): void {
+  const params = convert(mapping<Specs[K]>(fields, accepted), (given, node) => {
+    const spec = toSpec(given);
+    try {
+      checkConditionerSpec(spec);
+    } catch (error) {
+      throw new ConfigError((error as Error).message, node.place, { cause: error });
+    }
+    return spec;
+  });
+  conditionerTargets.register(names, { params, build: buildConditionEncoder });
+}
+
+const modules = (name: string) => [`ldm.modules.encoders.modules.${name}`, `emulsion.${name}`];
+
+register<'class'>(
+  modules('ClassEmbedder'),
+  { embed_dim: count, n_classes: optional(count), unconditional_class: optional(integer({ min: 0 })) },
+  (config) => ({ kind: 'class', ...config }),
+  // where a batch keeps its classes: the loader has one place for them
+  ['key'],
+);
+
+const bert: FieldsOf<Specs['bert']> = {
+  n_embed: count,
+  n_layer: integer({ min: 0 }),
+  vocab_size: optional(count),
+  max_seq_len: optional(count),
+  use_tokenizer: optional(boolean),
+  embedding_dropout: optional(number({ min: 0, max: 1 })),
+};
+
+register<'bert'>(modules('BERTEmbedder'), bert, (config) => ({ kind: 'bert', ...config }), [
+  'device',
+]);
+register<'bert'>(
+  modules('TransformerEmbedder'),
+  { ...bert, vocab_size: count, use_tokenizer: optional(boolean, false) },
+  (config) => ({ kind: 'bert', ...config }),
+  ['device'],
+);
+
+register<'spatial-rescaler'>(
+  modules('SpatialRescaler'),
+  {
+    n_stages: optional(integer({ min: 0 })),
+    method: optional(oneOf('nearest', 'bilinear', 'bicubic', 'area')),
+    multiplier: optional(number({ min: 0 })),
+    in_channels: optional(count),
+    out_channels: optional(count),
+    bias: optional(boolean),
+  },
+  (config) => ({ kind: 'spatial-rescaler', ...config }),
+  [],
+);
+
+conditionerTargets.register(['torch.nn.Identity'], {
+  // Its arguments mean nothing, and published files give some.
+  params: { read: () => ({ kind: 'identity' as const }) },
+  build: buildConditionEncoder,
+});
+
+const words: Readonly<Record<string, ConditionerSpec>> = {
+  __is_first_stage__: { kind: 'first-stage' },
+  __is_unconditional__: { kind: 'none' },
+};
+
+/** A target, or one of the texts `__is_first_stage__` and `__is_unconditional__`. */
+export const conditionerField: Field<ConditionerSpec> = {
+  read(node, name) {
+    if (node.kind === 'mapping') return conditionerTargets.read(node, name).spec;
+    const word = text.read(node, name);
+    if (!Object.hasOwn(words, word))
+      throw new ConfigError(
+        `${name} must be a target, or one of ${Object.keys(words).join(' and ')}, got '${word}'.`,
+        node.place,
+      );
+    return words[word];
+  },
+};

@@ -1,0 +1,383 @@
+/** Latent diffusion (paper, section 3): first stage, conditioner and denoising network as one model. */
+import { noGrad } from '../../autograd/index.js';
+import { tensor } from '../../creation.js';
+import type { Device } from '../../device.js';
+import type { DType } from '../../dtype.js';
+import { ArgumentError, check } from '../../errors.js';
+import { buffer, Module } from '../../nn/index.js';
+import { concat, indexSelect, resize, std, where } from '../../ops/index.js';
+import { noise, type NoiseOptions } from '../../random.js';
+import { tidy } from '../../scope.js';
+import type { Tensor } from '../../tensor.js';
+import {
+  buildConditionEncoder,
+  unconditionalInput,
+  type ConditionEncoder,
+  type ConditionerSpec,
+} from '../conditioning/index.js';
+import {
+  buildFirstStage,
+  VQModel,
+  VQModelInterface,
+  type FirstStage,
+} from '../first_stage/index.js';
+import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
+import { GaussianDiffusion } from './gaussian_diffusion.js';
+import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+import { sampleLatents, type LatentSamples, type SampleOptions } from './latent_sampling.js';
+
+/**
+ * What is conditioned on, before it is encoded: class ids [N], token ids [N, T], a map or image [N, H, W, C],
+ * or a masked image and its mask [N, H, W, 1], where 1 is to be made and -1 is known (paper, section 4.5).
+ */
+export type ConditionInput = Tensor | { readonly image: Tensor; readonly mask: Tensor };
+
+/** Pictures, and what they are conditioned on. */
+export interface DiffusionBatch {
+  /** [N, H, W, 3] in [-1, 1]. This or `latents` */
+  images?: Tensor;
+  /** scaled latents [N, h, w, C], as {@link LatentDiffusion.encode} gives them */
+  latents?: Tensor;
+  condition?: ConditionInput;
+  /** the condition, encoded already */
+  conditioning?: NetworkConditioning;
+}
+
+/** Everything random in a loss. */
+export interface LossDraws {
+  /** timesteps, int64 [N] in 0..T-1 */
+  t: Tensor;
+  /** ε of the latents' shape */
+  noise: Tensor;
+  /** of the first stage's posterior; default: its mode */
+  encoding?: Tensor | NoiseOptions;
+  /** bool [N]: which samples lose their condition, so that guidance has something to lead away from */
+  dropped?: Tensor;
+  /** of the conditioning, where `numTimestepsCond` is above 1 */
+  conditioning?: NoiseOptions;
+}
+
+/** A loss, and what the original logs beside it under its names. */
+export interface LatentDiffusionLoss {
+  loss: Tensor;
+  log: Record<string, Tensor>;
+}
+
+/**
+ * A latent diffusion model. Its fields are named as the published checkpoints name their keys; of these only
+ * `model_ema.*` is not here, see `loadLatentDiffusion`.
+ *
+ * The first stage is frozen, and so is the conditioner unless it is trainable: both stay in eval mode, and
+ * nothing is recorded in them. With `numTimestepsCond` n > 1 the conditioning is noised as well, to n levels
+ * that rise with t.
+ */
+export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning?], Tensor> {
+  readonly logvar: Tensor | null;
+  readonly betas: Tensor;
+  readonly alphas_cumprod: Tensor;
+  readonly alphas_cumprod_prev: Tensor;
+  readonly sqrt_alphas_cumprod: Tensor;
+  readonly sqrt_one_minus_alphas_cumprod: Tensor;
+  readonly log_one_minus_alphas_cumprod: Tensor;
+  readonly sqrt_recip_alphas_cumprod: Tensor;
+  readonly sqrt_recipm1_alphas_cumprod: Tensor;
+  readonly posterior_variance: Tensor;
+  readonly posterior_log_variance_clipped: Tensor;
+  readonly posterior_mean_coef1: Tensor;
+  readonly posterior_mean_coef2: Tensor;
+  /** a scalar where it is measured, otherwise it is the spec's */
+  readonly scale_factor: Tensor | null;
+  readonly model: DiffusionWrapper;
+  readonly first_stage_model: FirstStage;
+  /** the first stage once more where that is the conditioner */
+  readonly cond_stage_model: ConditionEncoder | FirstStage | null;
+  readonly #diffusion: GaussianDiffusion;
+  readonly #levels: BigInt64Array | null;
+
+  constructor(readonly spec: LatentDiffusionSpec) {
+    super();
+    checkLatentDiffusionSpec(spec);
+    const { unet, firstStage, scaleFactor = 1, numTimestepsCond = 1 } = spec;
+    this.#diffusion = new GaussianDiffusion(spec.diffusion);
+    this.logvar = this.#diffusion.logvar;
+    const { schedule } = this.#diffusion;
+    const tables = schedule.buffers();
+    const table = (name: string) => buffer(tensor(tables[name]));
+    this.betas = table('betas');
+    this.alphas_cumprod = table('alphas_cumprod');
+    this.alphas_cumprod_prev = table('alphas_cumprod_prev');
+    this.sqrt_alphas_cumprod = table('sqrt_alphas_cumprod');
+    this.sqrt_one_minus_alphas_cumprod = table('sqrt_one_minus_alphas_cumprod');
+    this.log_one_minus_alphas_cumprod = table('log_one_minus_alphas_cumprod');
+    this.sqrt_recip_alphas_cumprod = table('sqrt_recip_alphas_cumprod');
+    this.sqrt_recipm1_alphas_cumprod = table('sqrt_recipm1_alphas_cumprod');
+    this.posterior_variance = table('posterior_variance');
+    this.posterior_log_variance_clipped = table('posterior_log_variance_clipped');
+    this.posterior_mean_coef1 = table('posterior_mean_coef1');
+    this.posterior_mean_coef2 = table('posterior_mean_coef2');
+    this.scale_factor = spec.scaleByStd ? buffer(tensor(scaleFactor)) : null;
+    this.model = new DiffusionWrapper(unet, spec.conditioningKey ?? null);
+    this.first_stage_model = buildFirstStage(firstStage);
+    this.first_stage_model.requiresGrad_(false);
+    this.cond_stage_model =
+      this.conditioner.kind === 'first-stage'
+        ? this.first_stage_model
+        : buildConditionEncoder(this.conditioner);
+    if (!this.trainsConditioner) this.cond_stage_model?.requiresGrad_(false);
+    this.#levels = numTimestepsCond > 1 ? levels(schedule.timesteps, numTimestepsCond) : null;
+    this.train();
+  }
+
+  /** The process without the network: schedule, noising, formulas. */
+  get diffusion(): GaussianDiffusion {
+    return this.#diffusion;
+  }
+
+  get conditioner(): ConditionerSpec {
+    return this.spec.conditioner ?? { kind: 'none' };
+  }
+
+  get trainsConditioner(): boolean {
+    return this.spec.conditionerTrainable ?? false;
+  }
+
+  /** What the optimizer trains, in the original's order: network, conditioner if trainable, logvar if learned. */
+  trainedParameters(): Tensor[] {
+    const conditioner = this.trainsConditioner ? this.cond_stage_model!.parameters() : [];
+    return [...this.model.parameters(), ...conditioner, ...(this.logvar ? [this.logvar] : [])];
+  }
+
+  /**
+   * Images to the scaled latents that diffusion works on. No gradients are recorded.
+   *
+   * @param images [N, H, W, 3] in [-1, 1], sides divisible by f
+   * @param noise of a KL model's posterior; its mode without
+   * @returns [N, H/f, W/f, C]
+   */
+  encode(images: Tensor, noise?: Tensor | NoiseOptions): Tensor {
+    return noGrad(() =>
+      tidy(() => this.first_stage_model.encodeToLatents(images, noise).mul(this.#scale).detach()),
+    );
+  }
+
+  /** Scaled latents to images [N, H, W, 3], about in [-1, 1]; a VQ model quantises first. */
+  decode(latents: Tensor): Tensor {
+    return this.first_stage_model.decodeLatents(latents.div(this.#scale));
+  }
+
+  /** Scaled latents to the nearest codes of a VQ model. @throws ArgumentError when there is no codebook */
+  quantize(latents: Tensor): Tensor {
+    const stage = this.first_stage_model;
+    check(stage instanceof VQModel || stage instanceof VQModelInterface, () => {
+      return `LatentDiffusion: a first stage of kind ${this.spec.firstStage.kind} has no codes to quantise to.`;
+    });
+    return stage.quantize.toCodes(latents.div(this.#scale)).mul(this.#scale);
+  }
+
+  /**
+   * Measures the scale on a first batch: 1/std of all of its unscaled latents (paper, section 4.3.2 and
+   * appendix G).
+   *
+   * @returns the latents' standard deviation
+   */
+  async measureScale(images: Tensor, noise?: Tensor | NoiseOptions): Promise<number> {
+    check(this.scale_factor, () => {
+      return 'LatentDiffusion: the scale is fixed; a model with scaleByStd measures it.';
+    });
+    const deviation = await noGrad(() =>
+      tidy(() => std(this.first_stage_model.encodeToLatents(images, noise)).item()),
+    );
+    check(deviation > 0 && Number.isFinite(deviation), () => {
+      return `LatentDiffusion: the scale cannot be measured: the latents' standard deviation is ${deviation}.`;
+    });
+    const measured = tensor(1 / deviation, { device: this.scale_factor.device });
+    this.loadStateDict({ scale_factor: measured }, { strict: false });
+    measured.dispose();
+    return deviation;
+  }
+
+  /**
+   * Encodes what is conditioned on, with gradients only where the conditioner is trained.
+   *
+   * @throws ArgumentError when the model has no conditioner for it
+   */
+  condition(input: ConditionInput): NetworkConditioning {
+    const encoded = this.trainsConditioner
+      ? this.#encodeCondition(input)
+      : noGrad(() => tidy(() => this.#encodeCondition(input).alias()));
+    switch (this.spec.conditioningKey) {
+      case 'concat':
+        return { concat: encoded };
+      case 'crossattn':
+        return { context: encoded };
+      case 'adm':
+        return { y: encoded };
+      default:
+        throw new ArgumentError(
+          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
+            'from a single input. Give the conditioning itself.',
+        );
+    }
+  }
+
+  /** What guidance leads away from beside a condition; see {@link unconditionalInput}. */
+  unconditional(like: ConditionInput): ConditionInput {
+    check('shape' in like, () => {
+      return 'LatentDiffusion: nothing stands for "no image". Give the unconditional input itself.';
+    });
+    return unconditionalInput(this.conditioner, like);
+  }
+
+  /** The network's prediction for noisy latents [N, h, w, C] at timesteps [N]: the original's apply_model. */
+  applyModel(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
+    return this.model.forward(x, t, conditioning);
+  }
+
+  override forward(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
+    return this.applyModel(x, t, conditioning);
+  }
+
+  /**
+   * The training loss (paper, equations 2 and 3).
+   *
+   * @returns log: `loss_simple`, `loss_vlb`, `loss`, and with a learned logvar `loss_gamma` and `logvar`; and
+   *   the scaled latents' deviation as `latent_std`
+   */
+  loss(batch: DiffusionBatch, draws: LossDraws): LatentDiffusionLoss {
+    const { t, noise: epsilon } = draws;
+    const latents = this.latentsOf(batch, draws.encoding);
+    const conditioning = this.#noised(this.#conditioningOf(batch, draws.dropped), t, draws);
+    const { loss, lossSimple, lossVlb, lossGamma } = this.#diffusion.loss(
+      (x, time) => this.applyModel(x, time, conditioning),
+      latents,
+      t,
+      epsilon,
+    );
+    const log: Record<string, Tensor> = { loss_simple: lossSimple, loss_vlb: lossVlb, loss };
+    if (this.logvar) Object.assign(log, { loss_gamma: lossGamma, logvar: this.logvar.mean() });
+    return { loss, log: { ...log, latent_std: noGrad(() => std(latents)) } };
+  }
+
+  /** The scaled latents of a batch, encoded if they are not there yet. */
+  latentsOf({ images, latents }: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
+    check((images === undefined) !== (latents === undefined), () => {
+      return 'LatentDiffusion: a batch has either images or latents.';
+    });
+    return latents ?? this.encode(images!, noise);
+  }
+
+  /**
+   * Samples latents and decodes them, without gradients.
+   *
+   * ```ts
+   * const { images } = await model.sample({ condition: classes, guidance: 3, steps: 50, seed: [1, 2, 3] });
+   * ```
+   */
+  sample(options: SampleOptions): Promise<LatentSamples> {
+    return sampleLatents(this, options);
+  }
+
+  /** @internal Conditioning at the level of noise that belongs to t; itself without such levels. */
+  noisedConditioning(
+    conditioning: NetworkConditioning,
+    t: Tensor,
+    options: NoiseOptions,
+  ): NetworkConditioning {
+    const levels = this.#levels;
+    if (!levels) return conditioning;
+    const level = indexSelect(tensor(levels, { device: t.device }), 0, t);
+    const noised = Object.entries(conditioning).map(([name, c]) => {
+      const x = c as Tensor;
+      const drawn = noise(x.shape, { ...options, dtype: x.dtype, device: x.device });
+      return [name, this.#diffusion.qSample(x, level, drawn)];
+    });
+    return Object.fromEntries(noised) as NetworkConditioning;
+  }
+
+  get hasNoisedConditioning(): boolean {
+    return this.#levels !== null;
+  }
+
+  override train(mode = true): this {
+    super.train(mode);
+    if (mode) {
+      this.first_stage_model.eval();
+      if (!this.trainsConditioner) this.cond_stage_model?.eval();
+    }
+    return this;
+  }
+
+  override to(target: DType | Device | (string & {})): this {
+    super.to(target);
+    this.#diffusion.logvar = this.logvar;
+    return this;
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#diffusion.dispose();
+  }
+
+  get #scale(): Tensor | number {
+    return this.scale_factor ?? this.spec.scaleFactor ?? 1;
+  }
+
+  #conditioningOf(batch: DiffusionBatch, dropped?: Tensor): NetworkConditioning {
+    const { condition, conditioning } = batch;
+    check(condition === undefined || conditioning === undefined, () => {
+      return 'LatentDiffusion: a batch has either a condition or the encoded conditioning.';
+    });
+    if (condition === undefined) {
+      check(!dropped, () => 'LatentDiffusion: there is no condition that could be dropped.');
+      return conditioning ?? {};
+    }
+    return this.condition(dropped ? this.#drop(condition, dropped) : condition);
+  }
+
+  #drop(condition: ConditionInput, dropped: Tensor): Tensor {
+    const nothing = this.unconditional(condition) as Tensor;
+    const mask = dropped.reshape([-1, ...nothing.shape.slice(1).map(() => 1)]);
+    return where(mask, nothing, condition as Tensor);
+  }
+
+  #noised(conditioning: NetworkConditioning, t: Tensor, draws: LossDraws): NetworkConditioning {
+    if (!this.#levels) return conditioning;
+    check(draws.conditioning, () => {
+      return 'LatentDiffusion: with numTimestepsCond above 1 a loss needs noise for the conditioning.';
+    });
+    return this.noisedConditioning(conditioning, t, draws.conditioning);
+  }
+
+  #encodeCondition(input: ConditionInput): Tensor {
+    const { kind } = this.conditioner;
+    if (kind === 'first-stage') {
+      const { image, mask } = 'shape' in input ? { image: input } : input;
+      const latents = this.first_stage_model.encodeToLatents(image);
+      if (!mask) return latents;
+      const [, height, width] = latents.shape;
+      return concat([latents, resize(mask, { size: [height, width], mode: 'nearest' })], 3);
+    }
+    check('shape' in input, () => {
+      return `LatentDiffusion: a conditioner of kind ${kind} takes one tensor, not an image with a mask.`;
+    });
+    check(kind !== 'none', () => 'LatentDiffusion: the model has no conditioner.');
+    return (this.cond_stage_model as ConditionEncoder | null)?.forward(input) ?? input;
+  }
+}
+
+/** Builds a model with fresh weights. @throws ArgumentError that names what is wrong in the spec */
+export function buildLatentDiffusion(spec: LatentDiffusionSpec): LatentDiffusion {
+  return new LatentDiffusion(spec);
+}
+
+// The level of noise on the conditioning at each t: n levels over the first n timesteps, then the noisiest.
+function levels(timesteps: number, count: number): BigInt64Array {
+  const last = timesteps - 1;
+  const evenly = (i: number) => roundHalfToEven((i * last) / (count - 1));
+  return BigInt64Array.from({ length: timesteps }, (_, i) => BigInt(i < count ? evenly(i) : last));
+}
+
+function roundHalfToEven(x: number): number {
+  const below = Math.floor(x);
+  return x - below === 0.5 ? below + (below % 2) : Math.round(x);
+}

@@ -1,0 +1,214 @@
+/** Latent diffusion models on the disk: folders of our own, and the published checkpoints. */
+import { stat } from 'node:fs/promises';
+import { check, FileError } from '../../errors.js';
+import { openCheckpoint } from '../../io/checkpoint.js';
+import { fileError } from '../../io/file_error.js';
+import { openModel, saveModel } from '../../io/model_folder.js';
+import { overlay, type StateReader } from '../../io/state.js';
+import type { LoadReport } from '../../nn/index.js';
+import type { Ema } from '../../optim/index.js';
+import { tidy } from '../../scope.js';
+import { firstStageLandmarks } from '../first_stage/first_stage.js';
+import { checkLandmarks } from '../landmarks.js';
+import { unetLandmarks } from '../unet/landmarks.js';
+import { buildLatentDiffusion, type LatentDiffusion } from './latent_diffusion.js';
+import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+
+/**
+ * Saves a model as a folder for {@link loadLatentDiffusion}: its spec in `config.json`, its weights under the
+ * original's keys in `model.safetensors`.
+ *
+ * @param options.ema the moving average of the network's weights, saved beside them under the same keys
+ */
+export async function saveLatentDiffusion(
+  folder: string,
+  model: LatentDiffusion,
+  { ema }: { ema?: Ema } = {},
+): Promise<void> {
+  const weights = model.exportState();
+  const averaged = ema && {
+    ema: new Map(
+      [...model.exportState((x) => ema.averageOf(x) ?? x)].filter(([key]) =>
+        key.startsWith(networkPrefix),
+      ),
+    ),
+  };
+  await saveModel(folder, { config: { latentDiffusion: model.spec }, weights, ...averaged });
+}
+
+export interface LoadLatentDiffusionOptions {
+  /**
+   * The moving average of the network's weights, which gives better pictures, or the weights as they were
+   * trained last. Default: the average where the file has one.
+   */
+  weights?: 'ema' | 'raw';
+  /** whether every key must be there and no other; shapes must always fit. Default true */
+  strict?: boolean;
+  /** told what did not match when loading without `strict` */
+  onReport?: (report: LoadReport) => void;
+}
+
+/**
+ * Loads a model from a folder that {@link saveLatentDiffusion} wrote, or from a checkpoint, the published ones
+ * among them. In eval mode.
+ *
+ * ```ts
+ * const model = await loadLatentDiffusion('cin256-v2.ckpt', latentDiffusionPresets['cin256-v2']);
+ * ```
+ *
+ * @param path a folder, or a file in any form that `openCheckpoint` reads
+ * @param spec what to build; needed for a file, which holds weights only
+ * @throws FileError when the file is damaged or describes no such model; ArgumentError with all keys that are
+ *   missing, unexpected or of another shape, or when it was trained with another noise schedule
+ */
+export async function loadLatentDiffusion(
+  path: string,
+  spec?: LatentDiffusionSpec,
+  options: LoadLatentDiffusionOptions = {},
+): Promise<LatentDiffusion> {
+  if (await isFolder(path)) {
+    const { config, weights, ema } = await openModel(path);
+    const stored = spec ?? storedSpec(config, path);
+    checkHeld(stored, weights);
+    const { weights: chosen = ema ? 'ema' : 'raw' } = options;
+    check(chosen === 'raw' || ema, () => noAverage(path));
+    return filled(stored, chosen === 'ema' ? overlay(ema!, weights) : weights, {
+      ...options,
+      weights: 'raw',
+    });
+  }
+  check(spec, () => {
+    return `loadLatentDiffusion: ${path} is a file, and a file holds weights only: give the spec as well, such as latentDiffusionPresets['cin256-v2'].`;
+  });
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return await filled(spec, checkpoint, options);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const networkPrefix = 'model.';
+const averagePrefix = 'model_ema.';
+
+const noAverage = (path: string) =>
+  `loadLatentDiffusion: ${path} holds no moving average. Load it with weights: 'raw'.`;
+
+async function filled(
+  spec: LatentDiffusionSpec,
+  reader: StateReader,
+  { weights, strict, onReport }: LoadLatentDiffusionOptions,
+): Promise<LatentDiffusion> {
+  const model = buildLatentDiffusion(spec);
+  try {
+    const hasAverage = reader.keys.some((key) => key.startsWith(averagePrefix));
+    check(weights !== 'ema' || hasAverage, () => noAverage(reader.origin));
+    const chosen = weights ?? (hasAverage ? 'ema' : 'raw');
+    const report = await model.importState(choose(model, reader, chosen), { strict });
+    onReport?.(report);
+    if (reader.has('betas')) await checkSchedule(model, reader);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+  return model.eval();
+}
+
+// The network's keys read from the average's (whose names have lost their dots, so they are made from the
+// network's and never parsed), or the average left out. Names in it that are not the network's stay: they are
+// unexpected.
+function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'raw'): StateReader {
+  const names = [...model.model.namedParameters().keys()];
+  const averages = new Map(
+    names.map((name) => [networkPrefix + name, averagePrefix + name.replaceAll('.', '')]),
+  );
+  const known = new Set([
+    ...averages.values(),
+    `${averagePrefix}decay`,
+    `${averagePrefix}num_updates`,
+  ]);
+  const source = (key: string) => (weights === 'ema' ? (averages.get(key) ?? key) : key);
+  const others = reader.keys.filter((key) => !known.has(key) && !averages.has(key));
+  const own = [...averages.keys()].filter((key) => reader.has(source(key)));
+  return {
+    origin: reader.origin,
+    keys: [...others, ...own],
+    has: (key) => reader.has(source(key)),
+    info: (key) => reader.info(source(key)),
+    get: (key) => reader.get(source(key)),
+  };
+}
+
+// A wrong schedule loads without complaint and gives wrong pictures.
+async function checkSchedule({ diffusion }: LatentDiffusion, reader: StateReader): Promise<void> {
+  const expected = diffusion.schedule.betas;
+  const stored = await tidy(async () => (await reader.get('betas')).to('float32').data());
+  // half precision keeps three digits
+  const odd = expected.findIndex((beta, t) => !(Math.abs(Number(stored[t]) / beta - 1) < 2e-3));
+  check(odd < 0, () => {
+    return (
+      `loadLatentDiffusion: ${reader.origin} was trained with another noise schedule than the spec's: at t = ${odd} ` +
+      `β is ${Number(stored[odd])}, by the spec ${expected[odd]}. Check linearStart, linearEnd and betaSchedule.`
+    );
+  });
+}
+
+function storedSpec(config: unknown, path: string): LatentDiffusionSpec {
+  const stored = (config as { latentDiffusion?: unknown } | null)?.latentDiffusion;
+  if (!stored) {
+    const text = 'config.json describes no diffusion model: it has no "latentDiffusion".';
+    throw new FileError(text, path);
+  }
+  try {
+    checkLatentDiffusionSpec(stored);
+  } catch (error) {
+    throw new FileError(`config.json: ${(error as Error).message}`, path);
+  }
+  return stored;
+}
+
+function checkHeld(spec: LatentDiffusionSpec, weights: StateReader): void {
+  const { unet, firstStage, conditioner } = spec;
+  const below = (prefix: string, landmarks: ReadonlyMap<string, readonly number[]>) =>
+    [...landmarks].map(([key, shape]) => [prefix + key, shape] as const);
+  const expected = new Map([
+    ...below('model.diffusion_model.', unetLandmarks(unet)),
+    ...below('first_stage_model.', firstStageLandmarks(firstStage)),
+    ...below('cond_stage_model.', conditionerLandmarks(conditioner)),
+  ]);
+  checkLandmarks('loadLatentDiffusion', expected, weights);
+}
+
+function conditionerLandmarks(
+  spec: LatentDiffusionSpec['conditioner'],
+): ReadonlyMap<string, readonly number[]> {
+  switch (spec?.kind) {
+    case 'class':
+      return new Map([['embedding.weight', [spec.nClasses ?? 1000, spec.embedDim]]]);
+    case 'bert': {
+      const { nEmbed, nLayer, vocabSize = 30_522, maxSeqLen = 77 } = spec;
+      return new Map([
+        ['transformer.token_emb.weight', [vocabSize, nEmbed]],
+        ['transformer.pos_emb.emb.weight', [maxSeqLen, nEmbed]],
+        ...(nLayer > 0
+          ? [
+              [
+                `transformer.attn_layers.layers.${2 * nLayer - 1}.1.net.2.weight`,
+                [nEmbed, 4 * nEmbed],
+              ] as const,
+            ]
+          : []),
+      ]);
+    }
+    default:
+      return new Map();
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    throw fileError(path, 'cannot be read', error);
+  }
+}

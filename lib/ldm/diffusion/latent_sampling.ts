@@ -1,0 +1,236 @@
+/** Sampling a latent diffusion model: conditioning, guidance, sampler and decoder in one call. */
+import { noGrad } from '../../autograd/index.js';
+import { ArgumentError, check, checkShape } from '../../errors.js';
+import { concat } from '../../ops/index.js';
+import { tensorsIn, tidy } from '../../scope.js';
+import { Tensor } from '../../tensor.js';
+import { PreparedContext } from '../unet/index.js';
+import {
+  ddim,
+  ddpm,
+  dpmSolverPlusPlus,
+  euler,
+  eulerAncestral,
+  guidedPairs,
+  joinConditioning,
+  lastLatent,
+  plms,
+  unipc,
+  type SamplerOptions,
+  type SamplerRun,
+  type SamplerStep,
+} from '../samplers/index.js';
+import type { NetworkConditioning } from './diffusion_wrapper.js';
+import type { Denoiser } from './gaussian_diffusion.js';
+import type { ConditionInput, LatentDiffusion } from './latent_diffusion.js';
+
+/** How a latent is found; 'ddpm' walks all T timesteps. */
+export type SamplingMethod =
+  'ddim' | 'plms' | 'ddpm' | 'dpm-solver++' | 'unipc' | 'euler' | 'euler-ancestral';
+
+export interface SampleOptions extends Omit<
+  SamplerOptions,
+  'shape' | 'parameterization' | 'quantizeX0'
+> {
+  /** default 'ddim' */
+  method?: SamplingMethod;
+  /** number of steps, default 50; 'ddpm' takes T */
+  steps?: number;
+  /** noise of 'ddim' (default 0) and 'euler-ancestral' (default 1) */
+  eta?: number;
+  /** number of samples; default: as many as there are conditions, initial latents or seeds, else 1 */
+  count?: number;
+  /** height and width of the latents, default the spec's imageSize */
+  size?: readonly [number, number];
+  /** what is conditioned on, or the same encoded already */
+  condition?: ConditionInput;
+  conditioning?: NetworkConditioning;
+  /** scale of classifier-free guidance; with 1 (default) there is none */
+  guidance?: number;
+  /** what guidance leads away from; default: what stands for "nothing" beside the condition */
+  unconditional?: ConditionInput;
+  unconditionalConditioning?: NetworkConditioning;
+  /** bring each estimate to the nearest codes of a VQ model, default false */
+  quantizeX0?: boolean;
+  /** whether the latents are decoded, default true */
+  decode?: boolean;
+  /** samples that are decoded at once, default 4 */
+  decodeBatch?: number;
+  /** sees every step; its tensors live until it returns */
+  onStep?: (step: SamplerStep) => void | Promise<void>;
+}
+
+export interface LatentSamples {
+  /** scaled, [N, h, w, C] */
+  latents: Tensor;
+  /** [N, H, W, 3], about in [-1, 1]; with `decode: false` null */
+  images: Tensor | null;
+}
+
+/** See {@link LatentDiffusion.sample}. */
+export function sampleLatents(
+  model: LatentDiffusion,
+  options: SampleOptions,
+): Promise<LatentSamples> {
+  const wasTraining = model.modules().filter((module) => module.training);
+  model.eval();
+  return noGrad(() =>
+    tidy(async () => {
+      const run = startRun(model, makeDenoiser(model, options), options);
+      const latents = await lastLatent(run, options.onStep);
+      const { decode = true, decodeBatch = 4 } = options;
+      return { latents, images: decode ? await decodeInBatches(model, latents, decodeBatch) : null };
+    }),
+  ).finally(() => wasTraining.forEach((module) => (module.training = true)));
+}
+
+/**
+ * Decodes a few latents at a time, so that the decoder's maps need no more memory than these take.
+ *
+ * @param latents scaled, [N, h, w, C]
+ */
+export async function decodeInBatches(
+  model: LatentDiffusion,
+  latents: Tensor,
+  size: number,
+): Promise<Tensor> {
+  check(Number.isInteger(size) && size >= 1, () => {
+    return `LatentDiffusion: decodeBatch must be an integer of at least 1. Got ${size}.`;
+  });
+  const [count] = latents.shape;
+  const parts: Tensor[] = [];
+  for (let from = 0; from < count; from += size) {
+    const length = Math.min(size, count - from);
+    parts.push(tidy(() => model.decode(latents.narrow(0, from, length))));
+    // Without this the work of all parts would be enqueued at once, and its memory taken.
+    await latents.device.synchronize();
+  }
+  return parts.length === 1 ? parts[0] : concat(parts, 0);
+}
+
+// The network with its conditioning, whose keys and values are made here, once for the whole run.
+function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser {
+  const { guidance = 1 } = options;
+  const conditioning = encoded(model, options.condition, options.conditioning) ?? {};
+  const isGuided = guidance !== 1;
+  const both = isGuided
+    ? joinConditioning(unconditionalOf(model, options), tensorsOnly(conditioning))
+    : conditioning;
+  const denoise = bind(model, both, options);
+  return isGuided ? guidedPairs(denoise, guidance) : denoise;
+}
+
+function bind(
+  model: LatentDiffusion,
+  conditioning: NetworkConditioning,
+  { method, seed }: SampleOptions,
+): Denoiser {
+  // As in the original only ancestral sampling noises the conditioning, anew in each step.
+  if (model.hasNoisedConditioning && method === 'ddpm') {
+    check(seed !== undefined, () => 'LatentDiffusion: give a seed for the noise of the conditioning.');
+    const first = typeof seed === 'number' ? seed : seed[0];
+    let step = 0;
+    return (x, t) => {
+      const key = { seed: first, stream: conditioningStream, step: step++ };
+      return model.applyModel(x, t, model.noisedConditioning(conditioning, t, key));
+    };
+  }
+  const { context } = conditioning;
+  const prepared =
+    context instanceof Tensor
+      ? { ...conditioning, context: model.model.diffusion_model.prepareContext(context) }
+      : conditioning;
+  return (x, t) => model.applyModel(x, t, prepared);
+}
+
+// Apart from the streams of the samplers' own noise.
+const conditioningStream = 0x6c64_0001;
+
+function encoded(
+  model: LatentDiffusion,
+  input: ConditionInput | undefined,
+  conditioning: NetworkConditioning | undefined,
+): NetworkConditioning | undefined {
+  check(input === undefined || conditioning === undefined, () => {
+    return 'LatentDiffusion: give either a condition or the encoded conditioning, not both.';
+  });
+  return input === undefined ? conditioning : model.condition(input);
+}
+
+function unconditionalOf(
+  model: LatentDiffusion,
+  options: SampleOptions,
+): Readonly<Record<string, Tensor>> {
+  const { condition, unconditional, unconditionalConditioning } = options;
+  const given = encoded(model, unconditional, unconditionalConditioning);
+  if (given) return tensorsOnly(given);
+  check(condition !== undefined, () => {
+    return 'LatentDiffusion: guidance needs to know what it leads away from: give unconditional or unconditionalConditioning.';
+  });
+  return tensorsOnly(model.condition(model.unconditional(condition)));
+}
+
+function tensorsOnly(conditioning: NetworkConditioning): Readonly<Record<string, Tensor>> {
+  const entries = Object.entries(conditioning).filter(([, value]) => value !== undefined);
+  check(!entries.some(([, value]) => value instanceof PreparedContext), () => {
+    return 'LatentDiffusion: guidance joins conditionings, so it takes the context itself, not a prepared one.';
+  });
+  return Object.fromEntries(entries) as Record<string, Tensor>;
+}
+
+function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions): SamplerRun {
+  const { method = 'ddim', steps = 50, eta, quantizeX0 = false } = options;
+  const { diffusion } = model;
+  const shared = {
+    ...options,
+    shape: shapeOf(model, options),
+    parameterization: diffusion.parameterization,
+    quantizeX0: quantizeX0 ? (x0: Tensor) => model.quantize(x0) : undefined,
+  };
+  const stepped = { ...shared, steps };
+  switch (method) {
+    case 'ddim':
+      return ddim(denoise, diffusion.schedule, { ...stepped, eta });
+    case 'plms':
+      return plms(denoise, diffusion.schedule, stepped);
+    case 'ddpm':
+      return ddpm(denoise, diffusion, { ...shared, clipDenoised: model.spec.clipDenoised });
+    case 'dpm-solver++':
+      return dpmSolverPlusPlus(denoise, diffusion.schedule, stepped);
+    case 'unipc':
+      return unipc(denoise, diffusion.schedule, stepped);
+    case 'euler':
+      return euler(denoise, diffusion.schedule, stepped);
+    case 'euler-ancestral':
+      return eulerAncestral(denoise, diffusion.schedule, { ...stepped, eta });
+    default:
+      throw new ArgumentError(
+        `LatentDiffusion: unknown sampling method '${String(method satisfies never)}'.`,
+      );
+  }
+}
+
+function shapeOf({ spec }: LatentDiffusion, options: SampleOptions): number[] {
+  const { initial, image, seed, condition, conditioning } = options;
+  const given = initial ?? image?.latent;
+  const [first] = tensorsIn([condition, conditioning]);
+  const counts = [given?.shape[0], first?.shape[0], Array.isArray(seed) ? seed.length : undefined];
+  const found = counts.find((count) => count !== undefined);
+  const count = options.count ?? found ?? 1;
+  checkShape(
+    counts.every((each) => each === undefined || each === count),
+    () => {
+      const [latents, conditions, seeds] = counts.map((each) => each ?? 'not given');
+      return (
+        `LatentDiffusion: ${count} samples need as many latents, conditions and seeds. ` +
+        `Got latents: ${latents}, conditions: ${conditions}, seeds: ${seeds}.`
+      );
+    },
+  );
+  const side = spec.imageSize ?? spec.unet.imageSize ?? 0;
+  const size = options.size ?? given?.shape.slice(1, 3) ?? [side, side];
+  check(size[0] > 0 && size[1] > 0, () => {
+    return 'LatentDiffusion: give the size of the latents, which the spec does not name (imageSize).';
+  });
+  return [count, size[0], size[1], spec.unet.outChannels];
+}
