@@ -2,6 +2,19 @@ export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js
 export { unetConfig, type UNetConfig } from './config.js';
 export { PreparedContext, type Context, type KeysAndValues } from './context.js';
 export { checkUNetConfig } from './rules.js';
+export {
+  diffusersUNetNames,
+  fromDiffusersUNetState,
+  hasDiffusersUNetKeys,
+  saveDiffusersUNet,
+  toDiffusersUNetState,
+} from './diffusers.js';
+export {
+  diffusersUNets,
+  fromDiffusersUNetConfig,
+  toDiffusersUNetConfig,
+} from './diffusers_config.js';
+export { unetLayers, unetShapes, type UNetLayer } from './layers.js';
 export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
 export { ResBlock, type ResBlockOptions } from './res_block.js';
 export {
