@@ -21,7 +21,9 @@ import {
 import { Targets } from './targets.js';
 
 /** What may stand as `cond_stage_config`. Building gives null where there are no weights. */
-export const conditionerTargets = new Targets<ConditionerSpec, ConditionEncoder | null>('a conditioner');
+export const conditionerTargets = new Targets<ConditionerSpec, ConditionEncoder | null>(
+  'a conditioner',
+);
 
 const count = integer({ min: 1 });
 
@@ -49,7 +51,11 @@ const modules = (name: string) => [`ldm.modules.encoders.modules.${name}`, `emul
 
 register<'class'>(
   modules('ClassEmbedder'),
-  { embed_dim: count, n_classes: optional(count), unconditional_class: optional(integer({ min: 0 })) },
+  {
+    embed_dim: count,
+    n_classes: optional(count),
+    unconditional_class: optional(integer({ min: 0 })),
+  },
   (config) => ({ kind: 'class', ...config }),
   // where a batch keeps its classes: the loader has one place for them
   ['key'],

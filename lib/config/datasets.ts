@@ -65,9 +65,9 @@ function rootOf({ dataRoot }: Rooted, name: string): string {
   return dataRoot;
 }
 
-const folder = (params: Rooted, transform: TransformOptions): ImageSetSpec => ({
+const folder = (params: Rooted, transform: TransformOptions, labels?: 'folders'): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name)),
+  open: async (name) => ImageFolder.open(rootOf(params, name), { labels }),
 });
 
 // Our own: everything that the transform can do.
@@ -97,10 +97,10 @@ function ownTransform(params: OwnParams): TransformOptions {
   return { ...options, cropFraction: [minCropFraction, maxCropFraction] };
 }
 
-register<OwnParams & Rooted>(
+register<OwnParams & Rooted & { labels?: 'folders' }>(
   ['emulsion.data.ImageFolder'],
-  { ...ownFields, ...rooted },
-  ({ dataRoot, ...params }) => folder({ dataRoot }, ownTransform(params)),
+  { ...ownFields, ...rooted, labels: optional(oneOf('folders')) },
+  ({ dataRoot, labels, ...params }) => folder({ dataRoot }, ownTransform(params), labels),
 );
 register<OwnParams & Rooted & { list: string }>(
   ['emulsion.data.ImageList'],
@@ -137,7 +137,9 @@ for (const training of [true, false]) {
   register<Rooted & { config: { size?: number } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
     { ...rooted, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
-    (params) => folder(params, { size: params.config.size ?? 256, randomCrop, orient: false }),
+    // a class is the rank of its folder, as it is of the synset
+    ({ config, ...params }) =>
+      folder(params, { size: config.size ?? 256, randomCrop, orient: false }, 'folders'),
     ['process_images'],
   );
 

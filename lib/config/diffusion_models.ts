@@ -66,7 +66,9 @@ export interface DiffusionTrainingParams {
 export type DiffusionInstance = Instance<DiffusionEntry, LatentDiffusion, []>;
 
 /** What may stand as `model` of a second stage. */
-export const diffusionModelTargets = new Targets<DiffusionEntry, LatentDiffusion>('a diffusion model');
+export const diffusionModelTargets = new Targets<DiffusionEntry, LatentDiffusion>(
+  'a diffusion model',
+);
 
 type Training = Omit<DiffusionTrainingParams, 'firstStageCkptPath'>;
 

@@ -148,7 +148,9 @@ export abstract class Module<In extends unknown[] = any[], Out = any> extends Mo
    *
    * @param valuesOf other values for a tensor, of its shape, such as its moving average. Default: its own
    */
-  exportState(valuesOf: (tensor: Tensor) => Tensor = (tensor) => tensor): Map<string, TensorSource> {
+  exportState(
+    valuesOf: (tensor: Tensor) => Tensor = (tensor) => tensor,
+  ): Map<string, TensorSource> {
     return exportState(this, valuesOf);
   }
 

@@ -22,6 +22,7 @@ import {
 import { manualSeed } from '../random.js';
 import { firstStageTask } from './first_stage.js';
 import type { TrainerOptions } from './options.js';
+import { learningRateOf, runOf } from './run_config.js';
 import type { TrainingTask } from './task.js';
 
 /** What a configuration says of the training of a first stage. */
@@ -36,19 +37,9 @@ export interface FirstStageRun {
   readonly options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'>;
 }
 
-/** The original's. */
-const defaultSeed = 23;
-
 /** Reads a merged configuration of a first stage's training. @throws ConfigError */
 export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConfig {
   return readTraining(tree, firstStageTargets);
-}
-
-/** The base learning rate times the images in a step or, with `scale_lr: false`, as it is. */
-export function learningRateOf(config: FirstStageTrainingConfig): number {
-  const { baseLearningRate, data, trainer, run } = config;
-  if (run.scaleLr === false) return baseLearningRate;
-  return baseLearningRate * (trainer.accumulateGradBatches ?? 1) * (data?.spec.batchSize ?? 1);
 }
 
 /**
@@ -59,18 +50,16 @@ export function learningRateOf(config: FirstStageTrainingConfig): number {
  */
 export async function buildFirstStageRun(config: FirstStageTrainingConfig): Promise<FirstStageRun> {
   const { spec, training } = config.model.spec;
-  const { seed = defaultSeed } = config.run;
-  const { train: data, validation } = (await config.data?.build({ seed })) ?? {};
-  check(data, () => 'the configuration has no data to train on: name it under data.params.train.');
+  const { data, options } = await runOf(config);
   // Weights are drawn from the global generator.
-  manualSeed(seed);
+  manualSeed(options.seed);
   const model = training.ckptPath
     ? await loadFirstStage(training.ckptPath, spec)
     : buildFirstStage(spec);
   const loss = await lossOf(training, 'nEmbed' in spec ? spec.nEmbed : undefined);
   check(loss, () => 'the configuration has no loss to train with: name it as lossconfig.');
 
-  const { imageLogger, trainer, run } = config;
+  const { imageLogger, run } = config;
   const task = firstStageTask({
     model,
     loss,
@@ -82,24 +71,7 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
     maxImages: imageLogger.maxImages,
     config: { model: spec, loss: loss.config } as unknown as Json,
   });
-  return {
-    model,
-    loss,
-    task,
-    data,
-    options: {
-      steps: stepsOf(config, data),
-      seed,
-      accumulate: trainer.accumulateGradBatches,
-      precision: run.dtype,
-      clipNorm: trainer.gradientClipVal || null,
-      logEvery: run.logEvery,
-      saveEvery: run.saveEvery,
-      validation,
-      validateEvery: run.validateEvery,
-      picturesEvery: imageLogger.disabled ? 0 : (imageLogger.batchFrequency ?? 750),
-    },
-  };
+  return { model, loss, task, data, options };
 }
 
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.
@@ -117,30 +89,12 @@ async function lossOf(
   }
 }
 
-function stepsOf({ trainer }: FirstStageTrainingConfig, data: DataLoader): number {
-  const { maxSteps, maxEpochs, accumulateGradBatches = 1 } = trainer;
-  check(maxSteps ?? maxEpochs, () => {
-    return 'the configuration does not say how long to train: give --steps, lightning.trainer.max_steps or max_epochs.';
-  });
-  const epochs = maxEpochs ?? Infinity;
-  return Math.min(
-    maxSteps ?? Infinity,
-    Math.ceil((epochs * data.batchesPerEpoch) / accumulateGradBatches),
-  );
-}
-
 /** Saves the model, beside its moving average if it has one, for `loadFirstStage`. */
 export async function saveTrainedFirstStage(
   folder: string,
   { model, task }: Pick<FirstStageRun, 'model' | 'task'>,
 ): Promise<void> {
-  if (!task.ema) return saveFirstStage(folder, model);
-  // A second model holds the average: both are written from what is in memory.
-  const averaged = buildFirstStage(model.spec);
-  try {
-    task.ema.ema.scope(() => averaged.loadStateDict(model.stateDict()));
-    await saveFirstStage(folder, model, { ema: averaged.exportState() });
-  } finally {
-    averaged.dispose();
-  }
+  const average = task.ema?.ema;
+  const ema = average && model.exportState((x) => average.averageOf(x) ?? x);
+  await saveFirstStage(folder, model, { ema });
 }

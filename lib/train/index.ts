@@ -11,9 +11,25 @@ export { TensorBoardLogger } from './loggers/tensorboard.js';
 export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
 export {
   buildFirstStageRun,
-  learningRateOf,
   readFirstStageTraining,
   saveTrainedFirstStage,
   type FirstStageRun,
   type FirstStageTrainingConfig,
 } from './first_stage_run.js';
+export { latentDiffusionTask, type LatentDiffusionTaskOptions } from './latent_diffusion.js';
+export type { DiffusionPictureOptions } from './diffusion_pictures.js';
+export {
+  cacheLatents,
+  LatentCache,
+  type CachedBatch,
+  type CacheLatentsOptions,
+  type LatentCacheOptions,
+} from './latent_cache.js';
+export {
+  buildLatentDiffusionRun,
+  readLatentDiffusionTraining,
+  saveTrainedLatentDiffusion,
+  type LatentDiffusionRun,
+  type LatentDiffusionTrainingConfig,
+} from './latent_diffusion_run.js';
+export { learningRateOf } from './run_config.js';

@@ -218,20 +218,23 @@ export function toDiffusersPipelineFiles(
 /**
  * The weights of a pipeline as the original has them, the tables of its noise schedule among them.
  *
- * @param folders readers of the two networks' files, by the folders of their names
+ * @param folders readers of the two networks' files, by the names of their folders
  * @param keys those of the diffusion model
  */
 export function fromDiffusersPipelineState(
   spec: LatentDiffusionSpec,
-  folders: { readonly unet: StateReader; readonly firstStage: StateReader },
+  folders: ReadonlyMap<string, StateReader>,
   keys: readonly string[],
 ): ConvertedReader {
   const below = (prefix: string) =>
     keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
-  const { unet, firstStage } = folders;
+  const [[unetFolder, unet]] = [...folders].filter(([folder]) => folder === 'unet');
+  const [[stageFolder, stage]] = [...folders].filter(([folder]) => folder !== 'unet');
+  const network = fromDiffusersUNetState(spec.unet, unet, below(networkPrefix));
+  const firstStage = fromDiffusersState(spec.firstStage, stage, below(firstStagePrefix));
   const parts: Readonly<Record<string, ConvertedReader>> = {
-    [networkPrefix]: fromDiffusersUNetState(spec.unet, unet, below(networkPrefix)),
-    [firstStagePrefix]: fromDiffusersState(spec.firstStage, firstStage, below(firstStagePrefix)),
+    [networkPrefix]: inFolder(unetFolder, network),
+    [firstStagePrefix]: inFolder(stageFolder, firstStage),
     '': scheduleReader(spec),
   };
   const partOf = (key: string): [reader: ConvertedReader, key: string] => {
@@ -243,7 +246,7 @@ export function fromDiffusersPipelineState(
     return reader.has(name);
   };
   return {
-    origin: unet.origin,
+    origin: parts[networkPrefix].origin,
     keys: keys.filter(has),
     has,
     info: (key) => {
@@ -260,6 +263,11 @@ export function fromDiffusersPipelineState(
     },
   };
 }
+
+const inFolder = (folder: string, reader: ConvertedReader): ConvertedReader => ({
+  ...reader,
+  sourcesOf: (key) => reader.sourcesOf(key).map((name) => `${folder}/${name}`),
+});
 
 /** The tables that checkpoints hold of a noise schedule, made. */
 function scheduleReader({ diffusion }: LatentDiffusionSpec): ConvertedReader {

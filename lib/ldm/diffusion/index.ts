@@ -56,3 +56,4 @@ export {
   type DiffusersSchedulerClass,
   type TimestepSpacing,
 } from './diffusers_scheduler.js';
+export { noisyClassifierLoss, type ClassifierLoss } from './noisy_classifier.js';

@@ -17,6 +17,7 @@ import {
 } from '../conditioning/index.js';
 import {
   buildFirstStage,
+  DiagonalGaussian,
   VQModel,
   VQModelInterface,
   type FirstStage,
@@ -34,10 +35,10 @@ export type ConditionInput = Tensor | { readonly image: Tensor; readonly mask: T
 
 /** Pictures, and what they are conditioned on. */
 export interface DiffusionBatch {
-  /** [N, H, W, 3] in [-1, 1]. This or `latents` */
+  /** [N, H, W, 3] in [-1, 1]. This or `encoded` */
   images?: Tensor;
-  /** scaled latents [N, h, w, C], as {@link LatentDiffusion.encode} gives them */
-  latents?: Tensor;
+  /** what the first stage made of them: unscaled latents [N, h, w, C], or a KL model's posterior */
+  encoded?: Tensor | DiagonalGaussian;
   condition?: ConditionInput;
   /** the condition, encoded already */
   conditioning?: NetworkConditioning;
@@ -155,9 +156,20 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    * @returns [N, H/f, W/f, C]
    */
   encode(images: Tensor, noise?: Tensor | NoiseOptions): Tensor {
-    return noGrad(() =>
-      tidy(() => this.first_stage_model.encodeToLatents(images, noise).mul(this.#scale).detach()),
-    );
+    return this.latentsOf({ images }, noise);
+  }
+
+  /** The scaled latents of a batch, as {@link encode}, encoded if they are not yet. */
+  latentsOf(batch: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
+    return noGrad(() => tidy(() => this.#unscaled(batch, noise).mul(this.#scale)));
+  }
+
+  /** Shape of a batch's latents, [N, h, w, C], without encoding it. */
+  latentShape({ images, encoded }: DiffusionBatch): readonly number[] {
+    if (encoded) return (encoded instanceof DiagonalGaussian ? encoded.mean : encoded).shape;
+    const [N, H, W] = images!.shape;
+    const f = this.first_stage_model.downsampling;
+    return [N, H / f, W / f, this.spec.unet.outChannels];
   }
 
   /** Scaled latents to images [N, H, W, 3], about in [-1, 1]; a VQ model quantises first. */
@@ -180,13 +192,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    *
    * @returns the latents' standard deviation
    */
-  async measureScale(images: Tensor, noise?: Tensor | NoiseOptions): Promise<number> {
+  async measureScale(batch: DiffusionBatch, noise?: Tensor | NoiseOptions): Promise<number> {
     check(this.scale_factor, () => {
       return 'LatentDiffusion: the scale is fixed; a model with scaleByStd measures it.';
     });
-    const deviation = await noGrad(() =>
-      tidy(() => std(this.first_stage_model.encodeToLatents(images, noise)).item()),
-    );
+    const deviation = await noGrad(() => tidy(() => std(this.#unscaled(batch, noise)).item()));
     check(deviation > 0 && Number.isFinite(deviation), () => {
       return `LatentDiffusion: the scale cannot be measured: the latents' standard deviation is ${deviation}.`;
     });
@@ -258,14 +268,6 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return { loss, log: { ...log, latent_std: noGrad(() => std(latents)) } };
   }
 
-  /** The scaled latents of a batch, encoded if they are not there yet. */
-  latentsOf({ images, latents }: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
-    check((images === undefined) !== (latents === undefined), () => {
-      return 'LatentDiffusion: a batch has either images or latents.';
-    });
-    return latents ?? this.encode(images!, noise);
-  }
-
   /**
    * Samples latents and decodes them, without gradients.
    *
@@ -320,6 +322,15 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
 
   get #scale(): Tensor | number {
     return this.scale_factor ?? this.spec.scaleFactor ?? 1;
+  }
+
+  #unscaled({ images, encoded }: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
+    check((images === undefined) !== (encoded === undefined), () => {
+      return 'LatentDiffusion: a batch has either images or what the first stage made of them.';
+    });
+    if (images) return this.first_stage_model.encodeToLatents(images, noise);
+    if (!(encoded instanceof DiagonalGaussian)) return encoded!;
+    return noise ? encoded.sample(noise) : encoded.mode();
   }
 
   #conditioningOf(batch: DiffusionBatch, dropped?: Tensor): NetworkConditioning {

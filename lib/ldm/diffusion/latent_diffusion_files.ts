@@ -44,6 +44,8 @@ export interface LoadLatentDiffusionOptions {
   weights?: 'ema' | 'raw';
   /** whether every key must be there and no other; shapes must always fit. Default true */
   strict?: boolean;
+  /** which of the file's keys are read; default: all */
+  takes?: (key: string) => boolean;
   /** told what did not match when loading without `strict` */
   onReport?: (report: LoadReport) => void;
 }
@@ -96,9 +98,10 @@ const noAverage = (path: string) =>
 
 async function filled(
   spec: LatentDiffusionSpec,
-  reader: StateReader,
-  { weights, strict, onReport }: LoadLatentDiffusionOptions,
+  whole: StateReader,
+  { weights, strict, takes, onReport }: LoadLatentDiffusionOptions,
 ): Promise<LatentDiffusion> {
+  const reader = takes ? only(whole, takes) : whole;
   const model = buildLatentDiffusion(spec);
   try {
     const hasAverage = reader.keys.some((key) => key.startsWith(averagePrefix));
@@ -139,6 +142,16 @@ function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'r
   };
 }
 
+function only(reader: StateReader, takes: (key: string) => boolean): StateReader {
+  return {
+    origin: reader.origin,
+    keys: reader.keys.filter(takes),
+    has: (key) => takes(key) && reader.has(key),
+    info: (key) => reader.info(key),
+    get: (key) => reader.get(key),
+  };
+}
+
 // A wrong schedule loads without complaint and gives wrong pictures.
 async function checkSchedule({ diffusion }: LatentDiffusion, reader: StateReader): Promise<void> {
   const expected = diffusion.schedule.betas;
@@ -167,7 +180,8 @@ function storedSpec(config: unknown, path: string): LatentDiffusionSpec {
   return stored;
 }
 
-function checkHeld(spec: LatentDiffusionSpec, weights: StateReader): void {
+/** @internal Before a model is built, the landmarks of its parts must be in the file. */
+export function checkHeld(spec: LatentDiffusionSpec, weights: StateReader): void {
   const { unet, firstStage, conditioner } = spec;
   const below = (prefix: string, landmarks: ReadonlyMap<string, readonly number[]>) =>
     [...landmarks].map(([key, shape]) => [prefix + key, shape] as const);

@@ -30,7 +30,7 @@ export type SamplingMethod =
 
 export interface SampleOptions extends Omit<
   SamplerOptions,
-  'shape' | 'parameterization' | 'quantizeX0'
+  'shape' | 'device' | 'parameterization' | 'quantizeX0'
 > {
   /** default 'ddim' */
   method?: SamplingMethod;
@@ -79,7 +79,10 @@ export function sampleLatents(
       const run = startRun(model, makeDenoiser(model, options), options);
       const latents = await lastLatent(run, options.onStep);
       const { decode = true, decodeBatch = 4 } = options;
-      return { latents, images: decode ? await decodeInBatches(model, latents, decodeBatch) : null };
+      return {
+        latents,
+        images: decode ? await decodeInBatches(model, latents, decodeBatch) : null,
+      };
     }),
   ).finally(() => wasTraining.forEach((module) => (module.training = true)));
 }
@@ -127,7 +130,10 @@ function bind(
 ): Denoiser {
   // As in the original only ancestral sampling noises the conditioning, anew in each step.
   if (model.hasNoisedConditioning && method === 'ddpm') {
-    check(seed !== undefined, () => 'LatentDiffusion: give a seed for the noise of the conditioning.');
+    check(
+      seed !== undefined,
+      () => 'LatentDiffusion: give a seed for the noise of the conditioning.',
+    );
     const first = typeof seed === 'number' ? seed : seed[0];
     let step = 0;
     return (x, t) => {
@@ -184,6 +190,7 @@ function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOpti
   const shared = {
     ...options,
     shape: shapeOf(model, options),
+    device: model.betas.device,
     parameterization: diffusion.parameterization,
     quantizeX0: quantizeX0 ? (x0: Tensor) => model.quantize(x0) : undefined,
   };

@@ -18,16 +18,15 @@ function unet(
   channels: number | readonly [from: number, to: number],
   rest: Omit<UNetConfig, 'imageSize' | 'inChannels' | 'outChannels' | 'numResBlocks'>,
 ): UNetConfig {
-  const [inChannels, outChannels] =
-    typeof channels === 'number' ? [channels, channels] : channels;
+  const [inChannels, outChannels] = typeof channels === 'number' ? [channels, channels] : channels;
   return { imageSize, inChannels, outChannels, numResBlocks: 2, ...rest };
 }
 
-const schedule = (
-  linearStart: number,
-  linearEnd: number,
-  lossType?: 'l1',
-): DiffusionConfig => ({ linearStart, linearEnd, ...(lossType && { lossType }) });
+const schedule = (linearStart: number, linearEnd: number, lossType?: 'l1'): DiffusionConfig => ({
+  linearStart,
+  linearEnd,
+  ...(lossType && { lossType }),
+});
 
 const unconditional: LatentDiffusionSpec = {
   unet: unet(64, 3, {

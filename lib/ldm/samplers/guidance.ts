@@ -46,7 +46,10 @@ export function guidedPairs(denoise: Denoiser, scale: number): Denoiser {
 }
 
 /** Both conditionings of a doubled batch, entry by entry. @throws ArgumentError when one lacks an entry */
-export function joinConditioning(unconditional: Conditioning, conditioning: Conditioning): Conditioning {
+export function joinConditioning(
+  unconditional: Conditioning,
+  conditioning: Conditioning,
+): Conditioning {
   const names = Object.keys(conditioning);
   check(
     names.length === Object.keys(unconditional).length && names.every((n) => n in unconditional),

@@ -106,7 +106,8 @@ export function headsOf(
   return { heads, headDim: derived ? Math.floor(channels / heads) : config.numHeadChannels };
 }
 
-const names: readonly (keyof UNetConfig)[] = [
+/** @internal What the original's `params` may name. */
+export const unetNames: readonly (keyof UNetConfig)[] = [
   'imageSize',
   'inChannels',
   'outChannels',
@@ -136,7 +137,7 @@ export function unetConfig(params: OriginalParams): UNetConfig {
   const { dims = 2, ...rest } = params;
   check(dims === 2, () => `UNetModel: only dims: 2 is supported. Got ${String(dims)}.`);
   // use_fp16 never worked in the original: precision is the caller's choice here
-  const config = fromOriginal<UNetConfig>('UNetModel', rest, names, ['use_fp16']);
+  const config = fromOriginal<UNetConfig>('UNetModel', rest, unetNames, ['use_fp16']);
   const contextDim = config.contextDim as number | readonly number[] | undefined;
   return Array.isArray(contextDim) ? { ...config, contextDim: contextDim[0] as number } : config;
 }

@@ -18,7 +18,7 @@ import {
 } from '../diffusers_state.js';
 import { headsOf, withDefaults, type UNetConfig } from './config.js';
 import { toDiffusersUNetConfig } from './diffusers_config.js';
-import { unetLayers, unetShapes, type UNetLayer } from './layers.js';
+import { unetLayers, unetShapes, type UNetLayer } from './outline.js';
 
 const outermost: Readonly<Record<string, string>> = {
   'time_embed.0': 'time_embedding.linear_1',

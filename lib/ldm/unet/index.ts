@@ -14,7 +14,14 @@ export {
   fromDiffusersUNetConfig,
   toDiffusersUNetConfig,
 } from './diffusers_config.js';
-export { unetLayers, unetShapes, type UNetLayer } from './layers.js';
+export { unetLayers, unetShapes, type UNetLayer } from './outline.js';
+export {
+  AttentionPool2d,
+  encoderUnetConfig,
+  EncoderUNetModel,
+  type EncoderPool,
+  type EncoderUNetConfig,
+} from './encoder_unet.js';
 export { Downsample as UNetDownsample, Upsample as UNetUpsample } from './resample.js';
 export { ResBlock, type ResBlockOptions } from './res_block.js';
 export {

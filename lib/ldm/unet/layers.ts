@@ -1,141 +1,144 @@
-/** Every layer of the network by its place and widths, and every tensor by its shape, without building any. */
-import { headsOf, withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
+/** What U-Nets are made of, resolution by resolution (paper, appendix E.2). */
+import { checkpoint } from '../../autograd/index.js';
+import { Conv2d, ModuleList, pipe } from '../../nn/index.js';
+import type { Tensor } from '../../tensor.js';
+import { AttentionBlock } from './attention_block.js';
+import { headsOf, type FullUNetConfig } from './config.js';
+import type { Context } from './context.js';
+import { Downsample, Upsample } from './resample.js';
+import { ResBlock } from './res_block.js';
+import { SpatialTransformer } from './transformer.js';
 
-/** A residual block, an attention, or what changes the resolution after them. */
-export interface UNetLayer {
-  /** what the keys of its tensors begin with, such as `input_blocks.4.1` */
-  readonly path: string;
-  readonly half: 'down' | 'middle' | 'up';
-  readonly kind: 'residual' | 'attention' | 'resampling';
-  /** 0 at the latent's own resolution */
-  readonly level: number;
-  /** among the layers of its kind in this half and level */
-  readonly index: number;
-  readonly from: number;
-  readonly to: number;
-}
+type StageLayer = ResBlock | AttentionBlock | SpatialTransformer | Conv2d | Downsample | Upsample;
 
-/** The layers between first and last convolution, in the order in which they run. */
-export function unetLayers(config: UNetConfig): UNetLayer[] {
-  const { modelChannels, channelMult, numResBlocks, attentionResolutions } = withDefaults(config);
-  const last = channelMult.length - 1;
-  const layers: UNetLayer[] = [];
-  const skips = [modelChannels];
-  let width = modelChannels;
-
-  const add = (layer: Omit<UNetLayer, 'from' | 'to'>, from = width, to = width) => {
-    layers.push({ ...layer, from, to });
-    width = to;
-  };
-  const attends = (level: number) => attentionResolutions.includes(2 ** level);
-
-  channelMult.forEach((multiplier, level) => {
-    const at = { half: 'down', level } as const;
-    for (let index = 0; index < numResBlocks; index++) {
-      const block = `input_blocks.${skips.length}`;
-      const residual = { ...at, path: `${block}.0`, kind: 'residual', index } as const;
-      add(residual, width, multiplier * modelChannels);
-      if (attends(level)) add({ ...at, path: `${block}.1`, kind: 'attention', index });
-      skips.push(width);
-    }
-    if (level === last) return;
-    add({ ...at, path: `input_blocks.${skips.length}.0`, kind: 'resampling', index: 0 });
-    skips.push(width);
-  });
-
-  const middle = { half: 'middle', level: last } as const;
-  add({ ...middle, path: 'middle_block.0', kind: 'residual', index: 0 });
-  add({ ...middle, path: 'middle_block.1', kind: 'attention', index: 0 });
-  add({ ...middle, path: 'middle_block.2', kind: 'residual', index: 1 });
-
-  for (let level = last, block = 0; level >= 0; level--) {
-    const at = { half: 'up', level } as const;
-    for (let index = 0; index <= numResBlocks; index++, block++) {
-      const path = (child: number) => `output_blocks.${block}.${child}`;
-      const to = channelMult[level] * modelChannels;
-      add({ ...at, path: path(0), kind: 'residual', index }, width + skips.pop()!, to);
-      if (attends(level)) add({ ...at, path: path(1), kind: 'attention', index });
-      if (level > 0 && index === numResBlocks)
-        add({ ...at, path: path(attends(level) ? 2 : 1), kind: 'resampling', index: 0 });
-    }
+/** Layers in a row; each gets what it needs of time embedding and context. */
+export class Stage extends ModuleList<StageLayer> {
+  constructor(
+    layers: readonly StageLayer[],
+    readonly recompute = false,
+  ) {
+    super([...layers]);
   }
-  return layers;
-}
 
-type Shapes = Record<string, readonly number[]>;
-
-const norm = (name: string, width: number): Shapes => ({
-  [`${name}.weight`]: [width],
-  [`${name}.bias`]: [width],
-});
-
-const linear = (name: string, to: number, from: number, ...kernel: number[]): Shapes => ({
-  [`${name}.weight`]: [to, from, ...kernel],
-  [`${name}.bias`]: [to],
-});
-
-/** Shape of every tensor in files, by key. */
-export function unetShapes(config: UNetConfig): Map<string, readonly number[]> {
-  const full = withDefaults(config);
-  const { modelChannels: M, numClasses, nEmbed } = full;
-  const shapes: Shapes = {
-    ...linear('time_embed.0', 4 * M, M),
-    ...linear('time_embed.2', 4 * M, 4 * M),
-    ...(numClasses > 0 && { 'label_emb.weight': [numClasses, 4 * M] }),
-    ...linear('input_blocks.0.0', M, full.inChannels, 3, 3),
-  };
-  for (const layer of unetLayers(config)) {
-    for (const [name, shape] of Object.entries(layerShapes(layer, full)))
-      shapes[`${layer.path}.${name}`] = shape;
-  }
-  Object.assign(shapes, norm('out.0', M), linear('out.2', full.outChannels, M, 3, 3));
-  if (nEmbed > 0)
-    Object.assign(shapes, norm('id_predictor.0', M), linear('id_predictor.1', nEmbed, M, 1, 1));
-  return new Map(Object.entries(shapes));
-}
-
-function layerShapes({ kind, half, from, to }: UNetLayer, config: FullUNetConfig): Shapes {
-  if (kind === 'attention') {
-    const heads = half === 'up' ? config.numHeadsUpsample : config.numHeads;
-    return config.useSpatialTransformer
-      ? transformerShapes(to, config, heads)
-      : { ...norm('norm', to), ...linear('qkv', 3 * to, to, 1), ...linear('proj_out', to, to, 1) };
-  }
-  if (kind === 'resampling' && !config.resblockUpdown) {
-    if (!config.convResample) return {};
-    return linear(half === 'down' ? 'op' : 'conv', to, from, 3, 3);
-  }
-  const modulation = config.useScaleShiftNorm ? 2 * to : to;
-  return {
-    ...norm('in_layers.0', from),
-    ...linear('in_layers.2', to, from, 3, 3),
-    ...linear('emb_layers.1', modulation, 4 * config.modelChannels),
-    ...norm('out_layers.0', to),
-    ...linear('out_layers.3', to, to, 3, 3),
-    ...(from !== to && linear('skip_connection', to, from, 1, 1)),
-  };
-}
-
-function transformerShapes(width: number, config: FullUNetConfig, numHeads: number): Shapes {
-  const { heads, headDim } = headsOf(width, config, numHeads);
-  const inner = heads * headDim;
-  const shapes: Shapes = { ...norm('norm', width), ...linear('proj_in', inner, width, 1, 1) };
-  const attention = (name: string, context: number): Shapes => ({
-    [`${name}.to_q.weight`]: [inner, inner],
-    [`${name}.to_k.weight`]: [inner, context],
-    [`${name}.to_v.weight`]: [inner, context],
-    ...linear(`${name}.to_out.0`, inner, inner),
-  });
-  for (let i = 0; i < config.transformerDepth; i++) {
-    const block = `transformer_blocks.${i}`;
-    Object.assign(
-      shapes,
-      attention(`${block}.attn1`, inner),
-      linear(`${block}.ff.net.0.proj`, 8 * inner, inner),
-      linear(`${block}.ff.net.2`, inner, 4 * inner),
-      attention(`${block}.attn2`, config.contextDim),
-      ...[1, 2, 3].map((n) => norm(`${block}.norm${n}`, inner)),
+  run(x: Tensor, emb: Tensor, context?: Context): Tensor {
+    return pipe(
+      x,
+      [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
     );
   }
-  return Object.assign(shapes, linear('proj_out', width, inner, 1, 1));
+
+  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Context): Tensor {
+    if (layer instanceof ResBlock)
+      return this.recompute
+        ? checkpoint((a, b) => layer.forward(a, b), h, emb)
+        : layer.forward(h, emb);
+    if (layer instanceof SpatialTransformer) return layer.forward(h, context); // recomputes block by block
+    if (layer instanceof AttentionBlock && this.recompute)
+      return checkpoint((a) => layer.forward(a), h);
+    return layer.forward(h);
+  }
+}
+
+/** The way down and the middle, and what the way up must know of them. */
+export interface DownPath {
+  readonly down: Stage[];
+  readonly middle: Stage;
+  /** channels of each stage's map on the way down */
+  readonly widths: readonly number[];
+}
+
+/** One stage per residual block and per halving. */
+export function buildDown(config: FullUNetConfig): DownPath {
+  const { modelChannels, channelMult, numResBlocks, convResample } = config;
+  const make = makers(config);
+  const down = [
+    make.stage(new Conv2d(config.inChannels, modelChannels, { kernelSize: 3, padding: 1 })),
+  ];
+  const widths = [modelChannels];
+  let width = modelChannels;
+  channelMult.forEach((multiplier, l) => {
+    for (let r = 0; r < numResBlocks; r++) {
+      const to = multiplier * modelChannels;
+      down.push(make.stage(make.resBlock(width, to), ...make.attentionAt(l, to, config.numHeads)));
+      width = to;
+      widths.push(width);
+    }
+    if (l === channelMult.length - 1) return;
+    const halve = config.resblockUpdown
+      ? make.resBlock(width, width, 'down')
+      : new Downsample(width, convResample);
+    down.push(make.stage(halve));
+    widths.push(width);
+  });
+  const middle = make.stage(
+    make.resBlock(width, width),
+    make.attention(width, config.numHeads),
+    make.resBlock(width, width),
+  );
+  return { down, middle, widths };
+}
+
+/** The way up; each stage also takes the map of the stage on the way down that mirrors it. */
+export function buildUp(config: FullUNetConfig, widths: readonly number[]): Stage[] {
+  const { modelChannels, channelMult, numResBlocks, convResample } = config;
+  const make = makers(config);
+  const skips = [...widths];
+  const up: Stage[] = [];
+  let width = skips[skips.length - 1];
+  for (let l = channelMult.length - 1; l >= 0; l--) {
+    for (let i = 0; i <= numResBlocks; i++) {
+      const to = channelMult[l] * modelChannels;
+      const layers: StageLayer[] = [
+        make.resBlock(width + skips.pop()!, to),
+        ...make.attentionAt(l, to, config.numHeadsUpsample),
+      ];
+      width = to;
+      if (l > 0 && i === numResBlocks) {
+        const double = config.resblockUpdown
+          ? make.resBlock(width, width, 'up')
+          : new Upsample(width, convResample);
+        layers.push(double);
+      }
+      up.push(make.stage(...layers));
+    }
+  }
+  return up;
+}
+
+function makers(config: FullUNetConfig) {
+  const attention = (channels: number, heads: number) => makeAttention(channels, config, heads);
+  return {
+    stage: (...layers: StageLayer[]) => new Stage(layers, config.useCheckpoint),
+    resBlock: (from: number, to: number, resample: 'up' | 'down' | 'none' = 'none') =>
+      new ResBlock(from, 4 * config.modelChannels, {
+        outChannels: to,
+        dropout: config.dropout,
+        useScaleShiftNorm: config.useScaleShiftNorm,
+        normGroups: config.normGroups,
+        resample,
+      }),
+    attention,
+    attentionAt: (level: number, width: number, heads: number) =>
+      config.attentionResolutions.includes(2 ** level) ? [attention(width, heads)] : [],
+  };
+}
+
+function makeAttention(
+  channels: number,
+  config: FullUNetConfig,
+  numHeads: number,
+): AttentionBlock | SpatialTransformer {
+  const { heads, headDim } = headsOf(channels, config, numHeads);
+  if (!config.useSpatialTransformer) {
+    const order = config.useNewAttentionOrder ? 'qkv-first' : 'heads-first';
+    return new AttentionBlock(channels, { heads, order, normGroups: config.normGroups });
+  }
+  return new SpatialTransformer(channels, {
+    heads,
+    normGroups: config.normGroups,
+    dimHead: headDim,
+    depth: config.transformerDepth,
+    contextDim: config.contextDim,
+    useCheckpoint: config.useCheckpoint,
+  });
 }

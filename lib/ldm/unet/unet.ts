@@ -10,45 +10,12 @@ import {
   pipe,
   zeroModule,
 } from '../../nn/index.js';
-import { checkpoint } from '../../autograd/index.js';
 import { check, checkShape } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
-import { AttentionBlock } from './attention_block.js';
-import { headsOf, withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
-import { Downsample, Upsample } from './resample.js';
-import { ResBlock } from './res_block.js';
+import { withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
 import { PreparedContext, type Context } from './context.js';
-import { BasicTransformerBlock, SpatialTransformer } from './transformer.js';
-
-type StageLayer = ResBlock | AttentionBlock | SpatialTransformer | Conv2d | Downsample | Upsample;
-
-/** Layers in a row; each gets what it needs of time embedding and context. */
-class Stage extends ModuleList<StageLayer> {
-  constructor(
-    layers: readonly StageLayer[],
-    readonly recompute = false,
-  ) {
-    super([...layers]);
-  }
-
-  run(x: Tensor, emb: Tensor, context?: Context): Tensor {
-    return pipe(
-      x,
-      [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
-    );
-  }
-
-  #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Context): Tensor {
-    if (layer instanceof ResBlock)
-      return this.recompute
-        ? checkpoint((a, b) => layer.forward(a, b), h, emb)
-        : layer.forward(h, emb);
-    if (layer instanceof SpatialTransformer) return layer.forward(h, context); // recomputes block by block
-    if (layer instanceof AttentionBlock && this.recompute)
-      return checkpoint((a) => layer.forward(a), h);
-    return layer.forward(h);
-  }
-}
+import { buildDown, buildUp, type Stage } from './layers.js';
+import { BasicTransformerBlock } from './transformer.js';
 
 /** What the network may be conditioned on besides time. */
 export interface UNetConditioning {
@@ -76,10 +43,10 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
     const embWidth = 4 * width;
     this.time_embed = { 0: new Linear(width, embWidth), 2: new Linear(embWidth, embWidth) };
     this.label_emb = numClasses > 0 ? new Embedding(numClasses, embWidth) : null;
-    const layers = buildLayers(full);
-    this.input_blocks = new ModuleList(layers.down);
-    this.middle_block = layers.middle;
-    this.output_blocks = new ModuleList(layers.up);
+    const { down, middle, widths } = buildDown(full);
+    this.input_blocks = new ModuleList(down);
+    this.middle_block = middle;
+    this.output_blocks = new ModuleList(buildUp(full, widths));
     this.out = {
       0: new GroupNorm(full.normGroups, width, { activation: 'silu' }),
       2: zeroModule(new Conv2d(width, outChannels, { kernelSize: 3, padding: 1 })),
@@ -158,88 +125,4 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
       return 'UNetModel: a context was given, but the network takes none (useSpatialTransformer).';
     });
   }
-}
-
-// Widths on the way down are pushed and, reversed, tell the way up what each skip brings.
-function buildLayers(config: FullUNetConfig): { down: Stage[]; middle: Stage; up: Stage[] } {
-  const { modelChannels, channelMult, numResBlocks, convResample, useCheckpoint } = config;
-  const embWidth = 4 * modelChannels;
-  const stage = (...layers: StageLayer[]) => new Stage(layers, useCheckpoint);
-  const resBlock = (from: number, to: number, resample: 'up' | 'down' | 'none' = 'none') =>
-    new ResBlock(from, embWidth, {
-      outChannels: to,
-      dropout: config.dropout,
-      useScaleShiftNorm: config.useScaleShiftNorm,
-      normGroups: config.normGroups,
-      resample,
-    });
-  const attentionAt = (factor: number, width: number, heads: number) =>
-    config.attentionResolutions.includes(factor) ? [makeAttention(width, config, heads)] : [];
-  const last = channelMult.length - 1;
-
-  const down = [stage(new Conv2d(config.inChannels, modelChannels, { kernelSize: 3, padding: 1 }))];
-  const skipWidths = [modelChannels];
-  let width = modelChannels;
-  channelMult.forEach((multiplier, l) => {
-    for (let r = 0; r < numResBlocks; r++) {
-      const to = multiplier * modelChannels;
-      down.push(stage(resBlock(width, to), ...attentionAt(2 ** l, to, config.numHeads)));
-      width = to;
-      skipWidths.push(width);
-    }
-    if (l === last) return;
-    down.push(
-      stage(
-        config.resblockUpdown
-          ? resBlock(width, width, 'down')
-          : new Downsample(width, convResample),
-      ),
-    );
-    skipWidths.push(width);
-  });
-
-  const middle = stage(
-    resBlock(width, width),
-    makeAttention(width, config, config.numHeads),
-    resBlock(width, width),
-  );
-
-  const up: Stage[] = [];
-  for (let l = last; l >= 0; l--) {
-    for (let i = 0; i <= numResBlocks; i++) {
-      const to = channelMult[l] * modelChannels;
-      const layers: StageLayer[] = [
-        resBlock(width + skipWidths.pop()!, to),
-        ...attentionAt(2 ** l, to, config.numHeadsUpsample),
-      ];
-      width = to;
-      if (l > 0 && i === numResBlocks) {
-        layers.push(
-          config.resblockUpdown ? resBlock(width, width, 'up') : new Upsample(width, convResample),
-        );
-      }
-      up.push(stage(...layers));
-    }
-  }
-  return { down, middle, up };
-}
-
-function makeAttention(
-  channels: number,
-  config: FullUNetConfig,
-  numHeads: number,
-): AttentionBlock | SpatialTransformer {
-  const { heads, headDim } = headsOf(channels, config, numHeads);
-  if (!config.useSpatialTransformer) {
-    const order = config.useNewAttentionOrder ? 'qkv-first' : 'heads-first';
-    return new AttentionBlock(channels, { heads, order, normGroups: config.normGroups });
-  }
-  return new SpatialTransformer(channels, {
-    heads,
-    normGroups: config.normGroups,
-    dimHead: headDim,
-    depth: config.transformerDepth,
-    contextDim: config.contextDim,
-    useCheckpoint: config.useCheckpoint,
-  });
 }

@@ -1,0 +1,138 @@
+// What `emulsion convert` knows of each kind of network: its tensors, and its folders here and in diffusers.
+import {
+  buildConditionEncoder,
+  buildFirstStage,
+  fromDiffusersState,
+  fromDiffusersUNetState,
+  hasDiffusersKeys,
+  hasDiffusersUNetKeys,
+  NoiseSchedule,
+  toDiffusersConfig,
+  toDiffusersPipelineFiles,
+  toDiffusersState,
+  toDiffusersUNetConfig,
+  toDiffusersUNetState,
+  unetShapes,
+  type ConvertedReader,
+  type ConvertedState,
+  type DiffusersPipelineConfigs,
+  type FirstStageSpec,
+  type LatentDiffusionSpec,
+  type UNetConfig,
+} from '../ldm/index.js';
+import type { StateReader } from '../io/state.js';
+import type { Module } from '../nn/index.js';
+import { checkHeld as checkDiffusionHeld } from '../ldm/diffusion/latent_diffusion_files.js';
+import { networkFiles, type DiffusersFiles } from '../ldm/diffusers_state.js';
+import { checkHeld as checkFirstStageHeld } from '../ldm/first_stage/first_stage.js';
+import { checkLandmarks } from '../ldm/landmarks.js';
+import { unetLandmarks } from '../ldm/unet/landmarks.js';
+
+/** What is written: the tensors alone under the original's keys, a model folder, or diffusers' folder. */
+export type Target = 'safetensors' | 'folder' | 'diffusers';
+
+/** A network that can be converted. */
+export interface ConvertibleModel {
+  /** Whether a file names tensors as diffusers does. */
+  isDiffusers(keys: readonly string[]): boolean;
+  /** A file of diffusers' as the original has it. */
+  fromDiffusers(reader: StateReader, keys: readonly string[]): ConvertedReader;
+  /** Refuses weights of another network, before anything of its size is made. @throws ArgumentError */
+  checkHeld(weights: StateReader, target: Target): void;
+  /** Shapes in files of the tensors that a target needs. */
+  shapes(target: Target): ReadonlyMap<string, readonly number[]>;
+  /** What `config.json` of a model folder says. */
+  config(scaleFactor: number | undefined): Record<string, unknown>;
+  /** The files of a diffusers folder. @throws ArgumentError that names what diffusers lacks */
+  toDiffusers(state: ConvertedState, scaleFactor: number | undefined): DiffusersFiles;
+}
+
+type Shapes = Map<string, readonly number[]>;
+
+/** An autoencoder. */
+export function firstStageModel(spec: FirstStageSpec): ConvertibleModel {
+  return {
+    isDiffusers: hasDiffusersKeys,
+    fromDiffusers: (reader, keys) => fromDiffusersState(spec, reader, keys),
+    checkHeld: (weights) => checkFirstStageHeld(spec, weights),
+    shapes: () => shapesOf(buildFirstStage(spec)),
+    config: (scaleFactor) => ({ firstStage: spec, ...(scaleFactor && { scaleFactor }) }),
+    toDiffusers: (state, scaleFactor = 1) =>
+      networkFiles(toDiffusersConfig({ spec, scaleFactor }), toDiffusersState(spec, state)),
+  };
+}
+
+/** The network of a diffusion model by itself. */
+export function unetModel(unet: UNetConfig): ConvertibleModel {
+  return {
+    isDiffusers: hasDiffusersUNetKeys,
+    fromDiffusers: (reader, keys) => fromDiffusersUNetState(unet, reader, keys),
+    checkHeld: (weights) => checkLandmarks('convert', unetLandmarks(unet), weights),
+    shapes: () => unetShapes(unet),
+    config: () => ({ unet }),
+    toDiffusers: (state) =>
+      networkFiles(toDiffusersUNetConfig(unet), toDiffusersUNetState(unet, state)),
+  };
+}
+
+/**
+ * A whole diffusion model.
+ * @param like the pipeline of diffusers that it came from
+ */
+export function diffusionModel(
+  spec: LatentDiffusionSpec,
+  like?: DiffusersPipelineConfigs,
+): ConvertibleModel {
+  return {
+    isDiffusers: () => false, // a pipeline has several files
+    fromDiffusers: (reader) => ({ ...reader, sourcesOf: (key) => [key] }),
+    checkHeld: (weights, target) =>
+      checkDiffusionHeld(
+        target === 'diffusers' ? { ...spec, conditioner: undefined } : spec,
+        weights,
+      ),
+    shapes: (target) => diffusionShapes(spec, target),
+    config: (scaleFactor) => ({
+      // a measured factor lies with the weights
+      latentDiffusion: { ...spec, ...(scaleFactor && !spec.scaleByStd && { scaleFactor }) },
+    }),
+    toDiffusers: (state, scaleFactor) =>
+      toDiffusersPipelineFiles({ ...spec, ...(scaleFactor && { scaleFactor }) }, state, like),
+  };
+}
+
+// The network itself is never built: it may be as large as the memory.
+function diffusionShapes(spec: LatentDiffusionSpec, target: Target): Shapes {
+  const { unet, conditioner = { kind: 'none' }, diffusion = {}, scaleByStd } = spec;
+  const below = (prefix: string, shapes: Shapes) =>
+    [...shapes].map(([key, shape]) => [prefix + key, shape] as const);
+  const firstStage = shapesOf(buildFirstStage(spec.firstStage));
+  const networks = [
+    ...below('model.diffusion_model.', unetShapes(unet)),
+    ...below('first_stage_model.', firstStage),
+  ];
+  // a pipeline tells the rest in its configurations, or lacks it
+  if (target === 'diffusers') return new Map(networks);
+  const encoder = buildConditionEncoder(conditioner);
+  const tables = new NoiseSchedule(diffusion).buffers();
+  const { length } = tables.betas;
+  return new Map([
+    ...Object.keys(tables).map((key) => [key, [length]] as const),
+    ...(diffusion.learnLogvar ? [['logvar', [length]] as const] : []),
+    ...(scaleByStd ? [['scale_factor', []] as const] : []),
+    ...networks,
+    ...below(
+      'cond_stage_model.',
+      conditioner.kind === 'first-stage' ? firstStage : encoder ? shapesOf(encoder) : new Map(),
+    ),
+  ]);
+}
+
+/** Shape in files of every tensor of a network: the network itself is asked. */
+function shapesOf(model: Module): Shapes {
+  try {
+    return new Map([...model.exportState()].map(([key, { shape }]) => [key, shape]));
+  } finally {
+    model.dispose();
+  }
+}

@@ -1,0 +1,108 @@
+// From a configuration to all that training a second stage takes.
+import {
+  diffusionModelTargets,
+  readTraining,
+  type ConfigNode,
+  type DiffusionEntry,
+  type TrainingConfig,
+} from '../config/index.js';
+import type { DataLoader, ImageBatch } from '../data/index.js';
+import { check } from '../errors.js';
+import type { Json } from '../io/index.js';
+import {
+  buildLatentDiffusion,
+  loadFirstStage,
+  loadLatentDiffusion,
+  saveLatentDiffusion,
+  type LatentDiffusion,
+} from '../ldm/index.js';
+import { manualSeed } from '../random.js';
+import { latentDiffusionTask } from './latent_diffusion.js';
+import type { TrainerOptions } from './options.js';
+import { learningRateOf, runOf } from './run_config.js';
+import type { TrainingTask } from './task.js';
+
+/** What a configuration says of the training of a second stage. */
+export type LatentDiffusionTrainingConfig = TrainingConfig<DiffusionEntry, LatentDiffusion, []>;
+
+/** All that a Trainer takes for a second stage, but a folder and loggers. */
+export interface LatentDiffusionRun {
+  readonly model: LatentDiffusion;
+  readonly task: TrainingTask<ImageBatch>;
+  readonly data: DataLoader;
+  readonly options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'>;
+}
+
+/** Reads a merged configuration of a second stage's training. @throws ConfigError */
+export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTrainingConfig {
+  return readTraining(tree, diffusionModelTargets);
+}
+
+/**
+ * Builds model and loaders of a configuration, and loads the weights that it names.
+ *
+ * @throws ArgumentError that says what the configuration lacks; FileError for pictures or weights that
+ * cannot be read
+ */
+export async function buildLatentDiffusionRun(
+  config: LatentDiffusionTrainingConfig,
+): Promise<LatentDiffusionRun> {
+  const { spec, training } = config.model.spec;
+  const { data, options } = await runOf(config);
+  // Weights are drawn from the global generator.
+  manualSeed(options.seed);
+  const model = await startingModel(config.model.spec);
+  const { imageLogger, run } = config;
+  const task = latentDiffusionTask<ImageBatch>({
+    model: model.train(),
+    learningRate: learningRateOf(config),
+    schedule: training.schedulerConfig?.build(),
+    ema: (run.ema ?? training.useEma ?? true) ? {} : null,
+    unconditionalProbability: training.unconditionalProbability,
+    offsetNoise: training.offsetNoise,
+    pictures: { maxImages: imageLogger.maxImages, logEveryT: training.logEveryT },
+    config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
+  });
+  return { model, task, data, options };
+}
+
+/** Saves the model, beside its moving average if it has one, for `loadLatentDiffusion`. */
+export function saveTrainedLatentDiffusion(
+  folder: string,
+  { model, task }: Pick<LatentDiffusionRun, 'model' | 'task'>,
+): Promise<void> {
+  return saveLatentDiffusion(folder, model, { ema: task.ema?.ema });
+}
+
+// What changes the loss beside the model itself.
+const lossOptions = ({
+  unconditionalProbability = 0,
+  offsetNoise = 0,
+}: DiffusionEntry['training']) => ({ unconditionalProbability, offsetNoise });
+
+async function startingModel({ spec, training }: DiffusionEntry): Promise<LatentDiffusion> {
+  const { ckptPath, firstStageCkptPath, ignoreKeys = [], loadOnlyUnet } = training;
+  const { firstStage } = spec;
+  check(ckptPath ?? firstStageCkptPath ?? firstStage.kind === 'identity', () => {
+    return (
+      'the configuration names no weights of the first stage, without which latents mean nothing: give ' +
+      'model.params.first_stage_config.params.ckpt_path.'
+    );
+  });
+  // As in the original the whole model's weights come last, and need not be complete.
+  const model = ckptPath
+    ? await loadLatentDiffusion(ckptPath, spec, {
+        weights: 'raw',
+        strict: false,
+        takes: (key) =>
+          !ignoreKeys.some((prefix) => key.startsWith(prefix)) &&
+          (!loadOnlyUnet || key.startsWith('model.')),
+      })
+    : buildLatentDiffusion(spec);
+  if (firstStageCkptPath && (!ckptPath || loadOnlyUnet)) {
+    const stage = await loadFirstStage(firstStageCkptPath, firstStage);
+    model.first_stage_model.loadStateDict(stage.stateDict());
+    stage.dispose();
+  }
+  return model;
+}

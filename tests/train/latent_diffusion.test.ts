@@ -1,0 +1,332 @@
+// The recipe of a second stage: what is trained and kept, exact resumes, pictures; and latents encoded once.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import {
+  AdamW,
+  buildLatentDiffusion,
+  cacheLatents,
+  latentDiffusionTask,
+  LatentCache,
+  manualSeed,
+  noGrad,
+  noise,
+  openRunFolder,
+  readImage,
+  tensor,
+  tidy,
+  Trainer,
+  type CachedBatch,
+  type ImageBatch,
+  type LatentDiffusion,
+  type LatentDiffusionTaskOptions,
+  type TrainerOptions,
+  type TrainingTask,
+} from '../../lib/index.js';
+import type { DataSource } from '../../lib/data/source.js';
+import { plainSpec, tinySpec } from '../ldm/tiny_diffusion.js';
+import { newest, Notes } from './run.js';
+
+const root = mkdtempSync(join(tmpdir(), 'emulsion-diffusion-'));
+let folders = 0;
+const folder = (): string => join(root, String(folders++));
+afterAll(() => rmSync(root, { recursive: true }));
+
+/** Batch k is noise that depends on k alone; classes go round. */
+class Pictures implements DataSource<ImageBatch> {
+  constructor(
+    readonly batchesPerEpoch = 3,
+    private readonly size = 2,
+  ) {}
+
+  async *batches({ from = 0 }: { from?: number } = {}): AsyncGenerator<ImageBatch> {
+    for (let number = from; ; ++number) yield this.batch(number);
+  }
+
+  async *epoch(): AsyncGenerator<ImageBatch> {
+    for (let number = 0; number < this.batchesPerEpoch; ++number) yield this.batch(number);
+  }
+
+  private batch(number: number): ImageBatch {
+    const index = Array.from({ length: this.size }, (_, i) => number * this.size + i);
+    return {
+      image: noise([this.size, 16, 16, 3], { seed: 5, step: number }),
+      index,
+      path: index.map(String),
+      label: index.map((i) => i % 4),
+    };
+  }
+}
+
+/** The same weights every time. */
+function makeModel(changed: Parameters<typeof tinySpec>[0] = {}): LatentDiffusion {
+  manualSeed(1);
+  return buildLatentDiffusion(tinySpec({ scaleByStd: true, ...changed }));
+}
+
+type Options = Partial<LatentDiffusionTaskOptions<ImageBatch>>;
+
+function makeTask(options: Options = {}): {
+  model: LatentDiffusion;
+  task: TrainingTask<ImageBatch>;
+} {
+  const model = options.model ?? makeModel();
+  const task = latentDiffusionTask({ model, learningRate: 1e-2, ...options });
+  return { model, task };
+}
+
+interface Run extends Partial<Omit<TrainerOptions<ImageBatch>, 'folder'>> {
+  steps: number;
+  resume?: boolean;
+}
+
+async function train(
+  path: string,
+  task: TrainingTask<ImageBatch>,
+  { resume, ...options }: Run,
+): Promise<void> {
+  const trainer = new Trainer(task, new Pictures(), {
+    folder: await openRunFolder(path, { resume }),
+    ...options,
+  });
+  await trainer.run();
+}
+
+const everything: Options = {
+  unconditionalProbability: 0.3,
+  offsetNoise: 0.1,
+  schedule: { schedule: (n) => Math.min(1, (n + 1) / 4) },
+};
+
+describe('the task', () => {
+  it('trains the network and the conditioner with the optimizer of the original', () => {
+    const { model, task } = makeTask();
+    const [{ optimizer, parameters }] = task.phases;
+    expect(optimizer).toBeInstanceOf(AdamW);
+    expect(optimizer.groups[0]).toMatchObject({
+      lr: 1e-2,
+      betas: [0.9, 0.999],
+      eps: 1e-8,
+      weightDecay: 0.01,
+    });
+    expect(parameters).toEqual(model.trainedParameters());
+    expect(parameters.length).toBe(model.model.parameters().length + 1);
+    const keys = Object.keys(task.ema!.ema.stateDict());
+    expect(keys).toContain('diffusion_modelout2weight');
+    expect(keys.length).toBe(model.model.parameters().length + 2);
+    expect(makeTask({ ema: null }).task.ema).toBeUndefined();
+  });
+
+  it('goes on bit for bit after a stop', async () => {
+    const [whole, halves] = [folder(), folder()];
+    await train(whole, makeTask(everything).task, { steps: 6, accumulate: 2 });
+    await train(halves, makeTask(everything).task, { steps: 3, accumulate: 2 });
+    // weights before the state is loaded do not matter
+    manualSeed(9);
+    const other = buildLatentDiffusion(tinySpec({ scaleByStd: true }));
+    const resumed = makeTask({ ...everything, model: other }).task;
+    await train(halves, resumed, { steps: 6, accumulate: 2, resume: true });
+    expect(newest(halves).equals(newest(whole))).toBe(true);
+  });
+
+  it('measures the scale before the first step, learns, and reports', async () => {
+    const { model, task } = makeTask();
+    const notes = new Notes();
+    await train(folder(), task, {
+      steps: 40,
+      logEvery: 1,
+      loggers: [notes],
+      validation: new Pictures(1),
+      validateEvery: 40,
+    });
+    expect(await model.scale_factor!.item()).not.toBe(1);
+    const logged = notes.numbers.map(({ values }) => values['train/loss_simple']);
+    const losses = logged.filter((loss) => loss !== undefined);
+    expect(losses.length).toBe(40);
+    const mean = (list: number[]) => list.reduce((a, b) => a + b) / list.length;
+    expect(mean(losses.slice(-10))).toBeLessThan(mean(losses.slice(0, 10)));
+    const validation = notes.numbers.find(({ values }) => 'val/loss_simple' in values)!.values;
+    expect(Object.keys(validation)).toEqual(
+      ['', '_ema'].flatMap((suffix) =>
+        ['loss_simple', 'loss_vlb', 'loss', 'latent_std'].map((name) => `val/${name}${suffix}`),
+      ),
+    );
+    expect(validation['val/loss_simple_ema']).not.toBe(validation['val/loss_simple']);
+    expect(notes.texts).toEqual([]);
+  });
+
+  it.each(['bfloat16', 'float16'] as const)(
+    'trains, validates and samples in %s',
+    async (precision) => {
+      const { model, task } = makeTask({ pictures: { sampling: { steps: 2, guidance: 2 } } });
+      const notes = new Notes();
+      await train(folder(), task, {
+        steps: 2,
+        precision,
+        logEvery: 1,
+        loggers: [notes],
+        validation: new Pictures(1),
+        validateEvery: 2,
+        picturesEvery: 2,
+      });
+      const losses = notes.numbers.map(({ values }) => values['train/loss_simple']).filter(Boolean);
+      expect(losses.length).toBe(2);
+      expect(losses.every((loss) => loss > 0.5 && loss < 3)).toBe(true);
+      expect(Object.keys(notes.files)).toContain('val/samples');
+      model.dispose();
+    },
+  );
+
+  it('draws pictures of what goes in and how samples come out', async () => {
+    const { model, task } = makeTask({
+      pictures: { maxImages: 2, logEveryT: 400, columns: 3, sampling: { steps: 4, guidance: 2 } },
+    });
+    const notes = new Notes();
+    await train(folder(), task, { steps: 1, picturesEvery: 1, loggers: [notes] });
+    const sizes: Record<string, readonly number[]> = {};
+    for (const [name, file] of Object.entries(notes.files))
+      sizes[name] = await tidy(async () => (await readImage(file)).shape);
+    // 16 pixels and a border of two on each side; rows of images, columns of timesteps 0, 400, 800, 999
+    const grid = (rows: number, columns: number) => [rows * 18 + 2, columns * 18 + 2, 3];
+    expect(sizes).toEqual({
+      'train/inputs': grid(1, 2),
+      'train/reconstructions': grid(1, 2),
+      'train/diffusion_row': grid(2, 4),
+      'train/samples': grid(1, 2),
+      'train/denoising_row': grid(2, 3),
+      'train/progressive_row': grid(2, 3),
+    });
+    model.dispose();
+  });
+
+  it('warns of latents that the noise schedule is not made for', () => {
+    const { task } = makeTask({ model: makeModel({ scaleByStd: false }) });
+    const context = { step: 1, micro: 0, accumulate: 1, seed: 1 };
+    const [warning, ...others] = task.warnings!({ latent_std: 4.2 }, context);
+    expect(others).toEqual([]);
+    expect(warning).toMatch(/standard deviation is 4.2[^]*Set scale_by_std/);
+    expect(task.warnings!({ latent_std: 1.2 }, context)).toEqual([]);
+  });
+
+  it.each([
+    [{ learningRate: 0 }, 'learningRate must be above 0'],
+    [{ unconditionalProbability: 2 }, 'unconditionalProbability must lie in [0, 1]'],
+    [{ offsetNoise: -1 }, 'offsetNoise be at least 0'],
+  ])('refuses %o', (options, message) => {
+    expect(() => makeTask(options)).toThrow(message);
+  });
+
+  it('must be told where a condition comes from', () => {
+    const { unet, ...spec } = plainSpec();
+    const model = buildLatentDiffusion({
+      ...spec,
+      unet: { ...unet, inChannels: 6 },
+      conditioner: { kind: 'identity' },
+      conditioningKey: 'concat',
+    });
+    expect(() => makeTask({ model })).toThrow('give read');
+    const { task } = makeTask();
+    const context = { step: 0, micro: 0, accumulate: 1, seed: 1 };
+    const image = noise([1, 16, 16, 3], { seed: 1 });
+    const batch = { image, index: [0], path: ['a'] };
+    expect(() => task.phases[0].loss(batch, context)).toThrow('the pictures have no labels');
+  });
+});
+
+describe('cached latents', () => {
+  const values = async (batch: CachedBatch) => [...((await batch.moments.data()) as Float32Array)];
+
+  async function cached(options: Parameters<typeof cacheLatents>[3] = {}) {
+    const path = folder();
+    const model = makeModel();
+    const progress: number[] = [];
+    await cacheLatents(model.first_stage_model, new Pictures(), path, {
+      shardSize: 4,
+      onProgress: (images) => progress.push(images),
+      ...options,
+    });
+    return { path, model, progress };
+  }
+
+  it('give the losses of the pictures themselves, bit for bit', async () => {
+    const { path, model, progress } = await cached();
+    expect(progress).toEqual([2, 4, 6]);
+    const cache = await LatentCache.open(path, { batchSize: 2, shuffle: false });
+    expect([cache.length, cache.batchesPerEpoch]).toEqual([6, 3]);
+    const classes = (label: readonly number[]) => tensor(BigInt64Array.from(label, BigInt));
+    const fromCache = latentDiffusionTask<CachedBatch>({
+      model,
+      learningRate: 1e-2,
+      read: (batch) => ({ encoded: cache.encoded(batch), condition: classes(batch.label!) }),
+    });
+    const { task } = makeTask({ model });
+    const pictures = new Pictures().batches();
+    const latents = cache.batches();
+    for (let step = 0; step < 3; ++step) {
+      const context = { step, micro: 0, accumulate: 1, seed: 3 };
+      const picture = (await pictures.next()).value!;
+      const latent = (await latents.next()).value!;
+      expect(latent.index).toEqual(picture.index);
+      await tidy(async () => {
+        const [expected, actual] = noGrad(() => [
+          task.phases[0].loss(picture, context).loss,
+          fromCache.phases[0].loss(latent, context).loss,
+        ]);
+        expect(await actual.item()).toBe(await expected.item());
+      });
+    }
+  });
+
+  it('come in an order of the seed, from any batch on', async () => {
+    const { path } = await cached();
+    const options = { batchSize: 2, seed: 4 };
+    const take = async (from: number, count: number) => {
+      const cache = await LatentCache.open(path, options);
+      const found: { index: number[]; values: number[] }[] = [];
+      for await (const batch of cache.batches({ from })) {
+        found.push({ index: batch.index, values: await values(batch) });
+        batch.moments.dispose();
+        if (found.length === count) break;
+      }
+      return found;
+    };
+    const all = await take(0, 6);
+    expect(await take(2, 4)).toEqual(all.slice(2));
+    for (const epoch of [all.slice(0, 3), all.slice(3)])
+      expect(epoch.flatMap(({ index }) => index).sort()).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(all.slice(3).map(({ index }) => index)).not.toEqual(all.slice(0, 3).map((b) => b.index));
+  });
+
+  it('go through once in order, the last batch short', async () => {
+    const { path } = await cached({ dtype: 'float16' });
+    const exact = await LatentCache.open((await cached()).path, { batchSize: 4 });
+    const half = await LatentCache.open(path, { batchSize: 4 });
+    const sizes: number[] = [];
+    const expected = exact.epoch();
+    for await (const batch of half.epoch()) {
+      sizes.push(batch.moments.shape[0]);
+      expect(batch.label).toEqual(batch.index.map((i) => i % 4));
+      const wanted = await values((await expected.next()).value!);
+      (await values(batch)).forEach((value, i) => expect(value).toBeCloseTo(wanted[i], 2));
+    }
+    expect(sizes).toEqual([4, 2]);
+  });
+
+  it('that are incomplete or damaged are refused by name', async () => {
+    const open = (path: string) => LatentCache.open(path, { batchSize: 2 });
+    await expect(open(folder())).rejects.toThrow(/index.json: cannot be read/);
+    const { path } = await cached();
+    const index = join(path, 'index.json');
+    const good = readFileSync(index, 'utf8');
+    writeFileSync(index, good.replace('"count": 6', '"count": 1e99'));
+    await expect(open(path)).rejects.toThrow('describes no cached latents');
+    writeFileSync(index, '{');
+    await expect(open(path)).rejects.toThrow('not a valid index');
+    writeFileSync(index, good.replace('"count": 6', '"count": 60'));
+    const longer = await LatentCache.open(path, { batchSize: 60 });
+    await expect(longer.epoch().next()).rejects.toThrow(/latents-00000\d.safetensors: /);
+    writeFileSync(index, good);
+    await expect(LatentCache.open(path, { batchSize: 7 })).rejects.toThrow('dropLast');
+  });
+});
