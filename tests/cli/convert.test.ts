@@ -249,7 +249,11 @@ test('what does not fit is refused before anything is written', async () => {
 
   mkdirSync(inFolder('strange'));
   writeFileSync(inFolder('strange/config.json'), '{"net": {}}');
-  await refused(inFolder('strange'), {}, /neither a first stage, a U-Net, a diffusion model nor a model of diffusers/);
+  await refused(
+    inFolder('strange'),
+    {},
+    /neither a first stage, a U-Net, a diffusion model nor a model of diffusers/,
+  );
   writeFileSync(inFolder('strange/config.json'), '{"_class_name": "UNet2DModel"}');
   await expect(convert(inFolder('strange'), inFolder('unfit'))).rejects.toThrow(FileError);
 
