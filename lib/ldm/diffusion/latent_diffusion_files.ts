@@ -214,6 +214,12 @@ function conditionerLandmarks(
           : []),
       ]);
     }
+    case 'spatial-rescaler': {
+      const { inChannels = 3, outChannels } = spec;
+      return new Map(
+        outChannels ? [['channel_mapper.weight', [outChannels, inChannels, 1, 1]]] : [],
+      );
+    }
     default:
       return new Map();
   }
