@@ -48,7 +48,7 @@ export async function convert(
       `${output}: PyTorch's own format is read, not written. Write .safetensors, which PyTorch opens with safetensors.torch.load_file.`,
     );
   const input = await openInput(path, options);
-  const plan = planOf(input, to, output, options);
+  const plan = await planOf(input, to, output, options);
   for (const file of plan.files)
     await refuseToOverwrite(file, { force: options.force, inputs: [path, ...input.files] });
   if (options.dryRun) printMapping(plan.weights);
@@ -63,7 +63,7 @@ export async function convert(
   }
   if (options.quiet) return;
   console.log(summary([...plan.weights.values()], output, options));
-  const left = leftOut(input, plan);
+  const left = leftOut(input, to, plan);
   if (left.length > 0) console.log(`left out: ${left.join(', ')}`);
   for (const note of notes(input, to, plan)) console.log(note);
 }
@@ -80,11 +80,18 @@ interface Plan {
   write(watch: (weights: ConvertedState) => ConvertedState): Promise<void>;
 }
 
-function planOf(input: Input, to: Target, output: string, options: ConvertOptions): Plan {
+async function planOf(
+  input: Input,
+  to: Target,
+  output: string,
+  options: ConvertOptions,
+): Promise<Plan> {
   const { model } = input;
   const scaleFactor = options.scaleFactor ?? input.scaleFactor;
   if (to === 'safetensors') {
-    const weights = model ? selected(input, model, to, options) : all(input, options);
+    const weights = model
+      ? await selected(input.origin, input.original, model, to, options)
+      : all(input, options);
     const write: Plan['write'] = (watch) =>
       writeSafetensors(output, watch(weights), { format: 'pt' });
     return { files: [output], weights, empty: [], write };
@@ -95,14 +102,13 @@ function planOf(input: Input, to: Target, output: string, options: ConvertOption
     );
   // A model that diffusers cannot hold is refused before any work.
   if (to === 'diffusers') model.toDiffusers(new Map(), scaleFactor);
-  const weights = selected(input, model, to, options);
+  const weights = await selected(input.origin, input.original, model, to, options);
   if (to === 'diffusers') return diffusersPlan(model.toDiffusers(weights, scaleFactor), output);
   const config = model.config(scaleFactor);
-  const average = input.ema;
-  const write: Plan['write'] = (watch) => {
-    const ema = average && selected({ ...input, ...readBy(average) }, model, to, options);
-    return saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
-  };
+  const average = input.ema && (await selected(input.origin, input.ema, model, to, options));
+  const ema = average && new Map([...average].filter(([key]) => model.isAveraged(key)));
+  const write: Plan['write'] = (watch) =>
+    saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
   const files = ['config.json', 'model.safetensors'].map((name) => join(output, name));
   return { files, weights, empty: [], write };
 }
@@ -131,19 +137,6 @@ function diffusersPlan(files: DiffusersFiles, output: string): Plan {
   };
 }
 
-// An average has the keys of a model folder.
-function readBy(reader: NonNullable<Input['ema']>): Pick<Input, 'original' | 'stored'> {
-  const original = () => ({
-    origin: reader.origin,
-    keys: reader.keys,
-    has: (key: string) => reader.has(key),
-    info: (key: string) => reader.info(key),
-    get: (key: string) => reader.get(key),
-    sourcesOf: (key: string) => [key],
-  });
-  return { original, stored: reader.keys };
-}
-
 function all(input: Input, { dtype }: ConvertOptions): ConvertedState {
   if (hasDiffusersKeys(input.stored) || hasDiffusersUNetKeys(input.stored))
     throw new UsageError(
@@ -154,15 +147,16 @@ function all(input: Input, { dtype }: ConvertOptions): ConvertedState {
 }
 
 /** The tensors that a target needs, under the original's keys. */
-function selected(
-  input: Input,
+async function selected(
+  origin: string,
+  read: Input['original'],
   model: ConvertibleModel,
   to: Target,
   { dtype }: ConvertOptions,
-): ConvertedState {
-  model.checkHeld(input.original([]), to);
+): Promise<ConvertedState> {
+  await model.checkHeld(read([]), to);
   const shapes = model.shapes(to);
-  const original = input.original([...shapes.keys()]);
+  const original = read([...shapes.keys()]);
   const problems = [...shapes].flatMap(([key, shape]) => {
     if (!original.has(key)) return [`  ${key} is missing`];
     const found = original.info(key).shape.join(', ');
@@ -170,7 +164,7 @@ function selected(
     return found === expected ? [] : [`  ${key}: expected [${expected}], got [${found}]`];
   });
   check(problems.length === 0, () => {
-    return `${input.origin} does not fit the configuration (${problems.length}):\n${problems.join('\n')}`;
+    return `${origin} does not fit the configuration (${problems.length}):\n${problems.join('\n')}`;
   });
   return new Map([...shapes.keys()].map((key) => [key, converted(original, key, dtype)]));
 }
@@ -198,9 +192,10 @@ function printMapping(weights: ConvertedState): void {
 }
 
 /** What of the input goes nowhere. */
-function leftOut(input: Input, { weights }: Plan): string[] {
+function leftOut({ stored, model }: Input, to: Target, { weights }: Plan): string[] {
   const used = new Set([...weights.values()].flatMap(({ from }) => from));
-  return groups(input.stored.filter((key) => !used.has(key)));
+  for (const key of (to === 'diffusers' && model?.toldByConfig) || []) used.add(key);
+  return groups(stored.filter((key) => !used.has(key)));
 }
 
 /** What the user must know of parts that only one side has. */

@@ -53,7 +53,7 @@ export interface Input {
   /** What latents are multiplied by, if the input tells. */
   readonly scaleFactor?: number;
   /** The moving average of the same weights, where it lies beside them. */
-  readonly ema?: StateReader;
+  readonly ema?: Input['original'];
   /** Folders of a pipeline that are not converted, by name. */
   readonly others?: readonly string[];
 }
@@ -97,7 +97,7 @@ async function openFolder(path: string, options: ConvertOptions): Promise<Input>
   return inputOf(options.ema ? average! : weights, {
     ...told,
     ...scale,
-    ...(average && !options.ema && { ema: average }),
+    ...(average && !options.ema && { ema: () => underOwnKeys(average) }),
   });
 }
 
@@ -118,15 +118,15 @@ async function openFile(path: string, options: ConvertOptions): Promise<Input> {
 
 function inputOf(reader: StateReader, told: Pick<Input, 'model' | 'scaleFactor' | 'ema'>): Input {
   const { model } = told;
-  const original = (keys: readonly string[]): ConvertedReader =>
-    model?.isDiffusers(reader.keys)
-      ? model.fromDiffusers(reader, keys)
-      : { ...plain(reader), sourcesOf: (key) => [key] };
+  const original = model?.isDiffusers(reader.keys)
+    ? (keys: readonly string[]) => model.fromDiffusers(reader, keys)
+    : () => underOwnKeys(reader);
   return { ...told, origin: reader.origin, files: [reader.origin], stored: reader.keys, original };
 }
 
-// Readers are objects of classes, whose methods a spread would lose.
-const plain = (reader: StateReader): StateReader => withPrefix(reader, '');
+function underOwnKeys(reader: StateReader): ConvertedReader {
+  return { ...withPrefix(reader, ''), sourcesOf: (key) => [key] };
+}
 
 /** What a configuration says. */
 type Description = { readonly scaleFactor?: number } & (

@@ -22,7 +22,10 @@ import {
 } from '../ldm/index.js';
 import type { StateReader } from '../io/state.js';
 import type { Module } from '../nn/index.js';
-import { checkHeld as checkDiffusionHeld } from '../ldm/diffusion/latent_diffusion_files.js';
+import {
+  checkHeld as checkDiffusionHeld,
+  checkSchedule,
+} from '../ldm/diffusion/latent_diffusion_files.js';
 import { networkFiles, type DiffusersFiles } from '../ldm/diffusers_state.js';
 import { checkHeld as checkFirstStageHeld } from '../ldm/first_stage/first_stage.js';
 import { checkLandmarks } from '../ldm/landmarks.js';
@@ -38,9 +41,13 @@ export interface ConvertibleModel {
   /** A file of diffusers' as the original has it. */
   fromDiffusers(reader: StateReader, keys: readonly string[]): ConvertedReader;
   /** Refuses weights of another network, before anything of its size is made. @throws ArgumentError */
-  checkHeld(weights: StateReader, target: Target): void;
+  checkHeld(weights: StateReader, target: Target): void | Promise<void>;
   /** Shapes in files of the tensors that a target needs. */
   shapes(target: Target): ReadonlyMap<string, readonly number[]>;
+  /** Whether a tensor has a moving average beside it in a model folder. */
+  isAveraged(key: string): boolean;
+  /** Tensors of checkpoints that diffusers' configurations tell. */
+  readonly toldByConfig: readonly string[];
   /** What `config.json` of a model folder says. */
   config(scaleFactor: number | undefined): Record<string, unknown>;
   /** The files of a diffusers folder. @throws ArgumentError that names what diffusers lacks */
@@ -56,6 +63,8 @@ export function firstStageModel(spec: FirstStageSpec): ConvertibleModel {
     fromDiffusers: (reader, keys) => fromDiffusersState(spec, reader, keys),
     checkHeld: (weights) => checkFirstStageHeld(spec, weights),
     shapes: () => shapesOf(buildFirstStage(spec)),
+    isAveraged: () => true,
+    toldByConfig: [],
     config: (scaleFactor) => ({ firstStage: spec, ...(scaleFactor && { scaleFactor }) }),
     toDiffusers: (state, scaleFactor = 1) =>
       networkFiles(toDiffusersConfig({ spec, scaleFactor }), toDiffusersState(spec, state)),
@@ -69,6 +78,8 @@ export function unetModel(unet: UNetConfig): ConvertibleModel {
     fromDiffusers: (reader, keys) => fromDiffusersUNetState(unet, reader, keys),
     checkHeld: (weights) => checkLandmarks('convert', unetLandmarks(unet), weights),
     shapes: () => unetShapes(unet),
+    isAveraged: () => true,
+    toldByConfig: [],
     config: () => ({ unet }),
     toDiffusers: (state) =>
       networkFiles(toDiffusersUNetConfig(unet), toDiffusersUNetState(unet, state)),
@@ -83,15 +94,18 @@ export function diffusionModel(
   spec: LatentDiffusionSpec,
   like?: DiffusersPipelineConfigs,
 ): ConvertibleModel {
+  const schedule = new NoiseSchedule(spec.diffusion);
   return {
     isDiffusers: () => false, // a pipeline has several files
     fromDiffusers: (reader) => ({ ...reader, sourcesOf: (key) => [key] }),
-    checkHeld: (weights, target) =>
-      checkDiffusionHeld(
-        target === 'diffusers' ? { ...spec, conditioner: undefined } : spec,
-        weights,
-      ),
+    checkHeld: (weights, target) => {
+      const needed = target === 'diffusers' ? { ...spec, conditioner: undefined } : spec;
+      checkDiffusionHeld(needed, weights);
+      return checkSchedule(schedule, weights);
+    },
     shapes: (target) => diffusionShapes(spec, target),
+    isAveraged: (key) => key.startsWith('model.'),
+    toldByConfig: [...Object.keys(schedule.buffers()), 'scale_factor'],
     config: (scaleFactor) => ({
       // a measured factor lies with the weights
       latentDiffusion: { ...spec, ...(scaleFactor && !spec.scaleByStd && { scaleFactor }) },
