@@ -117,10 +117,7 @@ async function openFile(path: string, options: ConvertOptions): Promise<Input> {
 }
 
 function inputOf(reader: StateReader, told: Pick<Input, 'model' | 'scaleFactor' | 'ema'>): Input {
-  const { model } = told;
-  const original = model?.isDiffusers(reader.keys)
-    ? (keys: readonly string[]) => model.fromDiffusers(reader, keys)
-    : () => underOwnKeys(reader);
+  const original = told.model?.fromDiffusers(reader) ?? (() => underOwnKeys(reader));
   return { ...told, origin: reader.origin, files: [reader.origin], stored: reader.keys, original };
 }
 
@@ -140,6 +137,11 @@ function modelOf(description: Description): ConvertibleModel {
   if ('diffusion' in description) return diffusionModel(description.diffusion);
   return firstStageModel(description.firstStage);
 }
+
+const diffusionOf = (diffusion: LatentDiffusionSpec): Description => ({
+  diffusion,
+  ...(diffusion.scaleFactor && { scaleFactor: diffusion.scaleFactor }),
+});
 
 const scaleOf = ({ scaleFactor }: Description) => (scaleFactor ? { scaleFactor } : {});
 
@@ -172,7 +174,7 @@ async function describedByOptions(options: ConvertOptions): Promise<Description 
     const firstStages: Readonly<Record<string, FirstStageSpec>> = firstStagePresets;
     if (Object.hasOwn(firstStages, preset)) return { firstStage: firstStages[preset] };
     const models: Readonly<Record<string, LatentDiffusionSpec>> = latentDiffusionPresets;
-    if (Object.hasOwn(models, preset)) return { diffusion: models[preset], ...models[preset] };
+    if (Object.hasOwn(models, preset)) return diffusionOf(models[preset]);
     const known = [...Object.keys(firstStages), ...Object.keys(models)].join(', ');
     throw new UsageError(`unknown preset '${preset}'. Known are ${known}.`);
   }
@@ -189,7 +191,7 @@ function describedBy(config: unknown, path: string): Description | null {
     const { firstStage, unet, latentDiffusion: diffusion, scaleFactor } = given;
     if (diffusion !== undefined) {
       checkLatentDiffusionSpec(diffusion);
-      return { diffusion, ...(diffusion.scaleFactor && { scaleFactor: diffusion.scaleFactor }) };
+      return diffusionOf(diffusion);
     }
     if (unet !== undefined) {
       checkUNetConfig(unet);
@@ -216,8 +218,8 @@ function diffusersOf(config: Record<string, unknown>): Description {
 // The original's: of a diffusion model, or of a first stage by itself or inside one.
 function originalOf(tree: ConfigNode): Description {
   if (nodeAt(tree, ['model', 'params', 'unet_config'])) {
-    const { spec: diffusion } = diffusionModelTargets.read(nodeAt(tree, ['model'])!, 'model').spec;
-    return { diffusion, ...(diffusion.scaleFactor && { scaleFactor: diffusion.scaleFactor }) };
+    const { spec } = diffusionModelTargets.read(nodeAt(tree, ['model'])!, 'model').spec;
+    return diffusionOf(spec);
   }
   const nested = nodeAt(tree, ['model', 'params', 'first_stage_config']);
   const model = nested ?? nodeAt(tree, ['model']) ?? tree;

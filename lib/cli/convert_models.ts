@@ -36,10 +36,8 @@ export type Target = 'safetensors' | 'folder' | 'diffusers';
 
 /** A network that can be converted. */
 export interface ConvertibleModel {
-  /** Whether a file names tensors as diffusers does. */
-  isDiffusers(keys: readonly string[]): boolean;
-  /** A file of diffusers' as the original has it. */
-  fromDiffusers(reader: StateReader, keys: readonly string[]): ConvertedReader;
+  /** How to read a file of diffusers as the original has it; null for a file with the original's keys. */
+  fromDiffusers(reader: StateReader): ((keys: readonly string[]) => ConvertedReader) | null;
   /** Refuses weights of another network, before anything of its size is made. @throws ArgumentError */
   checkHeld(weights: StateReader, target: Target): void | Promise<void>;
   /** Shapes in files of the tensors that a target needs. */
@@ -59,8 +57,8 @@ type Shapes = Map<string, readonly number[]>;
 /** An autoencoder. */
 export function firstStageModel(spec: FirstStageSpec): ConvertibleModel {
   return {
-    isDiffusers: hasDiffusersKeys,
-    fromDiffusers: (reader, keys) => fromDiffusersState(spec, reader, keys),
+    fromDiffusers: (reader) =>
+      hasDiffusersKeys(reader.keys) ? (keys) => fromDiffusersState(spec, reader, keys) : null,
     checkHeld: (weights) => checkFirstStageHeld(spec, weights),
     shapes: () => shapesOf(buildFirstStage(spec)),
     isAveraged: () => true,
@@ -74,8 +72,10 @@ export function firstStageModel(spec: FirstStageSpec): ConvertibleModel {
 /** The network of a diffusion model by itself. */
 export function unetModel(unet: UNetConfig): ConvertibleModel {
   return {
-    isDiffusers: hasDiffusersUNetKeys,
-    fromDiffusers: (reader, keys) => fromDiffusersUNetState(unet, reader, keys),
+    fromDiffusers: (reader) =>
+      hasDiffusersUNetKeys(reader.keys)
+        ? (keys) => fromDiffusersUNetState(unet, reader, keys)
+        : null,
     checkHeld: (weights) => checkLandmarks('convert', unetLandmarks(unet), weights),
     shapes: () => unetShapes(unet),
     isAveraged: () => true,
@@ -96,8 +96,7 @@ export function diffusionModel(
 ): ConvertibleModel {
   const schedule = new NoiseSchedule(spec.diffusion);
   return {
-    isDiffusers: () => false, // a pipeline has several files
-    fromDiffusers: (reader) => ({ ...reader, sourcesOf: (key) => [key] }),
+    fromDiffusers: () => null, // a pipeline has several files
     checkHeld: (weights, target) => {
       const needed = target === 'diffusers' ? { ...spec, conditioner: undefined } : spec;
       checkDiffusionHeld(needed, weights);

@@ -59,16 +59,20 @@ export async function openPipeline(path: string): Promise<Input> {
   };
 }
 
-/** Copies parts of a pipeline to another folder. */
+/** Copies parts of a pipeline to another folder. @throws FileError before anything is copied */
 export async function copyParts(
   parts: readonly string[],
   from: string,
   to: string,
   options: { force?: boolean },
 ): Promise<void> {
-  for (const part of parts) {
-    const [source, copy] = [join(from, part), join(to, part)];
+  const copies = parts.map((part) => ({ source: join(from, part), copy: join(to, part) }));
+  for (const { source, copy } of copies) {
+    if (!(await exists(source)))
+      throw new FileError(`no such folder, which ${diffusersIndexFile} names.`, source);
     await refuseToOverwrite(copy, { ...options, inputs: [source] });
+  }
+  for (const { source, copy } of copies) {
     try {
       // snapshots of a hub are links into its store
       await cp(source, copy, { recursive: true, dereference: true });

@@ -1,5 +1,5 @@
 // Diffusion models between the original's checkpoints, model folders and pipelines of diffusers.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
 import { diffusionModel } from '../../lib/cli/convert_models.js';
@@ -221,6 +221,17 @@ test("a text encoder's weights are left out; the pipeline asks for its own", asy
   );
   expect(half.info('conv_in.weight').dtype).toBe('float16');
 
+  const lost = { ...index, tokenizer: ['x', 'BertTokenizer'] };
+  writeFileSync(inFolder('text-theirs/model_index.json'), JSON.stringify(lost));
+  await expect(
+    convert(inFolder('text-theirs'), inFolder('text-lost'), { to: 'diffusers' }),
+  ).rejects.toThrow(/tokenizer: no such folder, which model_index\.json names/);
+  expect(existsSync(inFolder('text-lost'))).toBe(false);
+  writeFileSync(inFolder('text-theirs/model_index.json'), JSON.stringify(index));
+
+  // Older folders have PyTorch's own files.
+  const weights = inFolder('text-theirs/unet/diffusion_pytorch_model');
+  renameSync(`${weights}.safetensors`, `${weights}.bin`);
   printed = [];
   await convert(inFolder('text-theirs'), inFolder('text-back'));
   expect(printed).toContain(
@@ -319,6 +330,9 @@ test('what does not fit is refused before anything is written', async () => {
   await refused(/says itself what it is: no --preset/, theirs, { preset: 'celeba256' });
   await refused(/unknown preset 'celeba'\. Known are .*celeba256/, `${ours}/model.safetensors`, {
     preset: 'celeba',
+  });
+  await refused(/of another network than the spec: model\.diff/, `${ours}/model.safetensors`, {
+    preset: 'celeba256',
   });
   const attempts: [string, object, RegExp][] = [
     ['model_index.json', { _class_name: 'XPipeline' }, /model_index\.json: .* Got "XPipeline"/],

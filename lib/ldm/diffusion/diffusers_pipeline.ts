@@ -138,13 +138,11 @@ export function toDiffusersPipeline(
   checkLatentDiffusionSpec(spec);
   const className = like ? (like.index._class_name as DiffusersPipelineClass) : pipelineOf(spec);
   const { firstStage: folder, others }: PipelineClass = pipelines[className];
-  const { unet, firstStage, diffusion = {}, scaleFactor = 1, clipDenoised = false } = spec;
-  check(className !== 'LDMSuperResolutionPipeline' || scaleFactor === 1, () => {
-    return `diffusers: ${className} takes latents as they are: scaleFactor must be 1. Got ${scaleFactor}.`;
-  });
-  const network = { imageSize: spec.imageSize, ...unet };
+  const { firstStage, diffusion = {}, scaleFactor = 1, clipDenoised = false } = spec;
+  const unet = { ...spec.unet, ...(spec.imageSize && { imageSize: spec.imageSize }) };
+  checkSampling(className, { ...spec, unet });
   const parts = {
-    unet: toDiffusersUNetConfig(network),
+    unet: toDiffusersUNetConfig(unet),
     [folder]: toDiffusersConfig({ spec: firstStage, scaleFactor }),
     scheduler: {
       ...(like?.scheduler ?? toDiffusersScheduler({ diffusion, clipSample: clipDenoised })),
@@ -166,6 +164,24 @@ export function toDiffusersPipeline(
     [schedulerFile, parts.scheduler],
     [diffusersIndexFile, index],
   ]);
+}
+
+// What pipelines take from the configurations when they sample.
+function checkSampling(className: DiffusersPipelineClass, spec: LatentDiffusionSpec): void {
+  const { unet, scaleByStd, scaleFactor } = spec;
+  check(unet.imageSize, () => {
+    return 'diffusers: its pipelines sample latents of the side that the U-Net names: imageSize is missing.';
+  });
+  check(!scaleByStd || scaleFactor !== undefined, () => {
+    return 'diffusers: latents are scaled by a measured factor (scaleByStd), which is not given: scaleFactor is missing.';
+  });
+  if (className !== 'LDMSuperResolutionPipeline') return;
+  check((scaleFactor ?? 1) === 1, () => {
+    return `diffusers: ${className} takes latents as they are: scaleFactor must be 1. Got ${scaleFactor}.`;
+  });
+  check(unet.inChannels === 2 * unet.outChannels, () => {
+    return `diffusers: ${className} joins an image with as many channels as the latents: inChannels must be ${2 * unet.outChannels}. Got ${unet.inChannels}.`;
+  });
 }
 
 function pipelineOf(spec: LatentDiffusionSpec): DiffusersPipelineClass {

@@ -14,7 +14,7 @@ const published: Record<LatentDiffusionPreset, string | RegExp> = {
   celeba256: 'LDMPipeline',
   ffhq256: 'LDMPipeline',
   lsun_beds256: 'LDMPipeline',
-  lsun_churches256: /8 heads \(numHeads\) in attention blocks of different widths/,
+  lsun_churches256: /measured factor \(scaleByStd\), which is not given/,
   cin256: /no pipeline of models with a conditioner of kind class/,
   'cin256-v2': /no pipeline of models with a conditioner of kind class/,
   text2img256: 'LDMTextToImagePipeline',
@@ -113,9 +113,13 @@ describe('a pipeline of Stable Diffusion', () => {
 });
 
 test('what pipelines lack is refused by name', () => {
-  const { bsr_sr, rdm } = latentDiffusionPresets;
+  const { bsr_sr, celeba256, lsun_churches256, rdm } = latentDiffusionPresets;
+  const { imageSize: _, ...unet } = celeba256.unet;
   const refused: [LatentDiffusionSpec, RegExp][] = [
     [{ ...bsr_sr, scaleFactor: 2 }, /LDMSuperResolutionPipeline takes latents as they are/],
+    [{ ...bsr_sr, unet: { ...bsr_sr.unet, inChannels: 7 } }, /inChannels must be 6\. Got 7/],
+    [{ ...celeba256, unet, imageSize: undefined }, /imageSize is missing/],
+    [{ ...lsun_churches256, scaleFactor: 0.2 }, /8 heads \(numHeads\) in attention blocks/],
     [{ ...rdm, numTimestepsCond: 2 }, /numTimestepsCond/],
   ];
   for (const [spec, message] of refused) expect(() => toDiffusersPipeline(spec)).toThrow(message);

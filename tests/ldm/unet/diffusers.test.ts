@@ -2,19 +2,44 @@
 import { describe, expect, test } from 'vitest';
 import {
   ArgumentError,
+  buildFirstStage,
   diffusersUNetNames,
+  firstStagePresets,
   fromDiffusersUNetState,
+  readSafetensors,
+  saveDiffusers,
+  saveDiffusersUNet,
   tensor,
   tidy,
+  toDiffusersConfig,
+  toDiffusersUNetConfig,
   toDiffusersUNetState,
   UNetModel,
   unetShapes,
   type ConvertedState,
+  type FirstStageSpec,
   type StateReader,
   type UNetConfig,
 } from '../../../lib/index.js';
 import { bytesOf } from '../../../lib/io/tensor_bytes.js';
+import { loadConfig } from '../../../lib/io/model_folder.js';
+import { temporaryFolder } from '../../io/temporary.js';
 import { unetConfigs } from './unet_configs.js';
+
+const inFolder = temporaryFolder();
+
+const ddconfig = {
+  ch: 8,
+  outCh: 3,
+  chMult: [1, 2],
+  numResBlocks: 1,
+  attnResolutions: [],
+  inChannels: 3,
+  resolution: 16,
+  zChannels: 3,
+  normGroups: 4,
+  doubleZ: false,
+};
 
 type Sources = ReadonlyMap<string, { shape: readonly number[]; read(): unknown }>;
 
@@ -124,6 +149,27 @@ test('names at both ends of each kind of layer', () => {
   ]);
   expect(() => namesOf('input_blocks.4.1.unheard.weight')).toThrow(ArgumentError);
   expect(() => namesOf('encoder.conv_in.weight')).toThrow(/no counterpart of the tensor encoder/);
+});
+
+test('a folder for from_pretrained, and the same of an autoencoder', async () => {
+  const config = unetConfigs.celeba;
+  await saveDiffusersUNet(inFolder('unet'), config, weightsOf(config));
+  expect(await loadConfig(inFolder('unet'))).toEqual(toDiffusersUNetConfig(config));
+  const { keys, metadata } = await readSafetensors(
+    inFolder('unet/diffusion_pytorch_model.safetensors'),
+  );
+  expect([...keys].sort()).toEqual(
+    [...toDiffusersUNetState(config, weightsOf(config)).keys()].sort(),
+  );
+  expect(metadata.get('format')).toBe('pt');
+
+  const spec = { ...firstStagePresets['vq-f4'], ddconfig } as FirstStageSpec;
+  const model = { spec, scaleFactor: 0.5 };
+  const network = buildFirstStage(spec);
+  const state = [...network.exportState()].map(([key, x]) => [key, { ...x, from: [key] }] as const);
+  await saveDiffusers(inFolder('vqvae'), model, new Map(state));
+  expect(await loadConfig(inFolder('vqvae'))).toEqual(toDiffusersConfig(model));
+  network.dispose();
 });
 
 test('each head holds its q, k and v: they come apart by head', async () => {

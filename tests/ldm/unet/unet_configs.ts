@@ -38,6 +38,7 @@ export const unetConfigs = {
   },
   text: {
     ...small,
+    imageSize: 8,
     inChannels: 4,
     outChannels: 4,
     attentionResolutions: [1, 2],
