@@ -7,7 +7,10 @@ import { newCommand, reporting } from './run.js';
 export function convertCommand(): Command {
   return newCommand('convert')
     .description("convert checkpoints: PyTorch's, safetensors, model folders, diffusers' folders")
-    .argument('<input>', "a .ckpt, .pth or .safetensors file, a model folder, or diffusers' folder")
+    .argument(
+      '<input>',
+      "a .ckpt, .pth or .safetensors file, a model folder, or diffusers' folder of a pipeline, U-Net or autoencoder",
+    )
     .argument('<output>', 'a .safetensors file, or a folder')
     .addOption(
       new Option(
@@ -15,14 +18,17 @@ export function convertCommand(): Command {
         "what to write. Default: by the output's name, a safetensors file or a model folder",
       ).choices(['safetensors', 'folder', 'diffusers']),
     )
-    .option('--preset <name>', "the architecture of a file's autoencoder, such as kl-f8 or vq-f4")
+    .option(
+      '--preset <name>',
+      'what a file holds: an autoencoder such as kl-f8 or vq-f4, or a diffusion model such as celeba256',
+    )
     .option(
       '--config <file>',
       "or its configuration: the original's YAML, or the config.json of a model or diffusers' folder",
     )
     .option(
       '--prefix <prefix>',
-      'take the keys that begin so, without it. Default: first_stage_model. where there are such',
+      'take the keys that begin so, without it: one part of a diffusion model. Default: all, or first_stage_model. for an autoencoder',
     )
     .option('--ema', 'the moving average of the weights instead of the last ones')
     .addOption(
@@ -48,8 +54,13 @@ Examples:
     emulsion convert model.ckpt kl-f8 --preset kl-f8
     emulsion convert model.ckpt kl-f8-diffusers --preset kl-f8 --to diffusers
 
-  A folder of diffusers as a model folder:
+  A whole latent diffusion model as a pipeline of diffusers, and its U-Net alone:
+    emulsion convert model.ckpt celeba --preset celeba256 --ema --to diffusers
+    emulsion convert model.ckpt unet --config config.yaml --prefix model.diffusion_model. --to diffusers
+
+  Folders of diffusers as model folders:
     emulsion convert sd-vae-ft-mse vae
+    emulsion convert ldm-celebahq-256 celebahq
 
   Every tensor of a checkpoint, in half precision and under the same names:
     emulsion convert last.ckpt last.safetensors --dtype float16

@@ -1,31 +1,27 @@
 // The work of `emulsion convert`: tensors go one by one from file to file, renamed and reshaped.
-import { extname, join } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import cliProgress from 'cli-progress';
 import { dtypeInfo, isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
 import { saveModel } from '../io/model_folder.js';
 import { writeSafetensors } from '../io/safetensors.js';
-import type { StateReader } from '../io/state.js';
 import {
-  buildFirstStage,
-  diffusersWeights,
-  fromDiffusersState,
   hasDiffusersKeys,
-  saveDiffusers,
-  toDiffusersConfig,
-  toDiffusersState,
+  hasDiffusersUNetKeys,
+  type ConvertedReader,
   type ConvertedState,
   type ConvertedTensor,
-  type FirstStageSpec,
-} from '../ldm/first_stage/index.js';
-import { checkHeld } from '../ldm/first_stage/first_stage.js';
+} from '../ldm/index.js';
+import { writeDiffusers, type DiffusersFiles } from '../ldm/diffusers_state.js';
 import { openInput, type Input } from './convert_input.js';
+import type { ConvertibleModel, Target } from './convert_models.js';
+import { copyParts } from './convert_pipeline.js';
 import { refuseToOverwrite } from './picture_files.js';
 import { UsageError } from './run.js';
 
 /** Options of `emulsion convert`, as the command line gives them. */
 export interface ConvertOptions {
-  to?: 'safetensors' | 'folder' | 'diffusers';
+  to?: Target;
   preset?: string;
   config?: string;
   prefix?: string;
@@ -52,96 +48,115 @@ export async function convert(
       `${output}: PyTorch's own format is read, not written. Write .safetensors, which PyTorch opens with safetensors.torch.load_file.`,
     );
   const input = await openInput(path, options);
-  const target = targetOf(input, to, options);
-  const { state, leftOut } = selectState(input, input.reader, options);
-  for (const file of filesOf(to, output))
-    await refuseToOverwrite(file, { force: options.force, inputs: [path, input.reader.origin] });
-  if (options.dryRun) {
-    const written = target?.kind === 'diffusers' ? toDiffusersState(target.spec, state) : state;
-    for (const [key, { from, shape, dtype }] of written)
-      console.log(`${from} -> ${key} ${dtype} [${shape.join(', ')}]`);
-  } else {
-    await write(input, state, target, output, options);
+  const plan = await planOf(input, to, output, options);
+  for (const file of plan.files)
+    await refuseToOverwrite(file, { force: options.force, inputs: [path, ...input.files] });
+  if (options.dryRun) printMapping(plan.weights);
+  else {
+    const progress = new Progress(plan.weights, options);
+    try {
+      if (to === 'diffusers') await copyParts(input.others ?? [], path, output, options);
+      await plan.write((weights) => progress.watch(weights));
+    } finally {
+      progress.stop();
+    }
   }
   if (options.quiet) return;
-  console.log(summary(state, output, options));
-  if (leftOut.length > 0) console.log(`left out: ${leftOut.join(', ')}`);
+  console.log(summary([...plan.weights.values()], output, options));
+  const left = leftOut(input, to, plan);
+  if (left.length > 0) console.log(`left out: ${left.join(', ')}`);
+  for (const note of notes(input, to, plan)) console.log(note);
 }
 
-/** A folder to write, with what its configuration says. */
-interface FolderTarget {
-  readonly kind: 'folder' | 'diffusers';
-  readonly spec: FirstStageSpec;
-  readonly scaleFactor?: number;
+/** What will be written. */
+interface Plan {
+  /** paths of the files */
+  readonly files: readonly string[];
+  /** all tensors, by folder (with its slash, if any) and name */
+  readonly weights: ConvertedState;
+  /** names in an index of parts that are left for the reader to fill in */
+  readonly empty: readonly string[];
+  /** @param watch the same tensors, told of when they are read */
+  write(watch: (weights: ConvertedState) => ConvertedState): Promise<void>;
 }
 
-// Null for a file, which holds weights only.
-function targetOf(
-  { spec, reader, ...input }: Input,
-  kind: NonNullable<ConvertOptions['to']>,
-  options: ConvertOptions,
-): FolderTarget | null {
-  if (kind === 'safetensors') return null;
-  if (!spec)
-    throw new UsageError(
-      `${reader.origin} holds weights only: name the architecture with --preset or --config to write a folder.`,
-    );
-  const scaleFactor = options.scaleFactor ?? input.scaleFactor;
-  // A model that diffusers cannot hold is refused before any work.
-  if (kind === 'diffusers') toDiffusersConfig({ spec, scaleFactor: scaleFactor ?? 1 });
-  return { kind, spec, ...(scaleFactor ? { scaleFactor } : {}) };
-}
-
-async function write(
+async function planOf(
   input: Input,
-  state: ConvertedState,
-  target: FolderTarget | null,
+  to: Target,
   output: string,
   options: ConvertOptions,
-): Promise<void> {
-  const progress = new Progress(state, options);
-  const weights = progress.watch(state);
-  try {
-    if (!target) return await writeSafetensors(output, weights, { format: 'pt' });
-    const { kind, spec, scaleFactor } = target;
-    if (kind === 'diffusers')
-      return await saveDiffusers(output, { spec, scaleFactor: scaleFactor ?? 1 }, weights);
-    const config = { firstStage: spec, ...(scaleFactor ? { scaleFactor } : {}) };
-    const ema = input.ema && selectState(input, input.ema, options).state;
-    await saveModel(output, { config, weights, ...(ema ? { ema } : {}) });
-  } finally {
-    progress.stop();
+): Promise<Plan> {
+  const { model } = input;
+  const scaleFactor = options.scaleFactor ?? input.scaleFactor;
+  if (to === 'safetensors') {
+    const weights = model
+      ? await selected(input.origin, input.original, model, to, options)
+      : all(input, options);
+    const write: Plan['write'] = (watch) =>
+      writeSafetensors(output, watch(weights), { format: 'pt' });
+    return { files: [output], weights, empty: [], write };
   }
+  if (!model)
+    throw new UsageError(
+      `${input.origin} holds weights only: name the architecture with --preset or --config to write a folder.`,
+    );
+  // A model that diffusers cannot hold is refused before any work.
+  if (to === 'diffusers') model.toDiffusers(new Map(), scaleFactor);
+  const weights = await selected(input.origin, input.original, model, to, options);
+  if (to === 'diffusers') return diffusersPlan(model.toDiffusers(weights, scaleFactor), output);
+  const config = model.config(scaleFactor);
+  const average = input.ema && (await selected(input.origin, input.ema, model, to, options));
+  const ema = average && new Map([...average].filter(([key]) => model.isAveraged(key)));
+  const write: Plan['write'] = (watch) =>
+    saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
+  const files = ['config.json', 'model.safetensors'].map((name) => join(output, name));
+  return { files, weights, empty: [], write };
 }
 
-function filesOf(to: string, output: string): string[] {
-  if (to === 'safetensors') return [output];
-  const names = to === 'diffusers' ? [diffusersWeights] : ['model.safetensors'];
-  return ['config.json', ...names].map((name) => join(output, name));
+const isState = (content: unknown): content is ConvertedState => content instanceof Map;
+
+function diffusersPlan(files: DiffusersFiles, output: string): Plan {
+  const weights = [...files].flatMap(([file, content]) => {
+    const folder = dirname(file) === '.' ? '' : `${dirname(file)}/`;
+    return isState(content) ? [...content].map(([key, x]) => [folder + key, x] as const) : [];
+  });
+  const [, last] = [...files].at(-1)!;
+  const empty = Object.entries(last)
+    .filter(([, part]) => Array.isArray(part) && part.length > 0 && part.every((x) => x === null))
+    .map(([name]) => name);
+  const write: Plan['write'] = (watch) =>
+    writeDiffusers(
+      output,
+      new Map([...files].map(([file, x]) => [file, isState(x) ? watch(x) : x])),
+    );
+  return {
+    files: [...files.keys()].map((file) => join(output, file)),
+    weights: new Map(weights),
+    empty,
+    write,
+  };
 }
 
-/** The tensors to write under the original's keys, and the keys of the input that none of them uses. */
-function selectState(
-  { spec }: Input,
-  reader: StateReader,
+function all(input: Input, { dtype }: ConvertOptions): ConvertedState {
+  if (hasDiffusersKeys(input.stored) || hasDiffusersUNetKeys(input.stored))
+    throw new UsageError(
+      `${input.origin} has diffusers' keys: name the architecture with --config config.json, or give the folder.`,
+    );
+  const reader = input.original(input.stored);
+  return new Map(input.stored.map((key) => [key, converted(reader, key, dtype)]));
+}
+
+/** The tensors that a target needs, under the original's keys. */
+async function selected(
+  origin: string,
+  read: Input['original'],
+  model: ConvertibleModel,
+  to: Target,
   { dtype }: ConvertOptions,
-): { state: ConvertedState; leftOut: string[] } {
-  if (!spec) {
-    if (hasDiffusersKeys(reader.keys))
-      throw new UsageError(
-        `${reader.origin} has diffusers' keys: name the architecture with --config config.json, or give the folder.`,
-      );
-    const all = reader.keys.map((key): [string, ConvertedTensor] => [
-      key,
-      converted(reader, key, key, dtype),
-    ]);
-    return { state: new Map(all), leftOut: [] };
-  }
-  const diffusers = hasDiffusersKeys(reader.keys);
-  const bare = diffusers ? fromDiffusersState(spec, reader, []) : reader;
-  checkHeld(spec, bare);
-  const shapes = shapesOf(spec);
-  const original = diffusers ? fromDiffusersState(spec, reader, [...shapes.keys()]) : reader;
+): Promise<ConvertedState> {
+  await model.checkHeld(read([]), to);
+  const shapes = model.shapes(to);
+  const original = read([...shapes.keys()]);
   const problems = [...shapes].flatMap(([key, shape]) => {
     if (!original.has(key)) return [`  ${key} is missing`];
     const found = original.info(key).shape.join(', ');
@@ -149,31 +164,14 @@ function selectState(
     return found === expected ? [] : [`  ${key}: expected [${expected}], got [${found}]`];
   });
   check(problems.length === 0, () => {
-    return `${reader.origin} does not fit the configuration (${problems.length}):\n${problems.join('\n')}`;
+    return `${origin} does not fit the configuration (${problems.length}):\n${problems.join('\n')}`;
   });
-  const sourceOf = (key: string) =>
-    diffusers ? (original as ReturnType<typeof fromDiffusersState>).sourceOf(key) : key;
-  const state = new Map(
-    [...shapes.keys()].map((key) => [key, converted(original, key, sourceOf(key), dtype)]),
-  );
-  const used = new Set([...state.values()].map(({ from }) => from));
-  return { state, leftOut: groups(reader.keys.filter((key) => !used.has(key))) };
-}
-
-/** Shape in files of every tensor of a network: the network itself is asked. */
-function shapesOf(spec: FirstStageSpec): Map<string, readonly number[]> {
-  const model = buildFirstStage(spec);
-  try {
-    return new Map([...model.exportState()].map(([key, { shape }]) => [key, shape]));
-  } finally {
-    model.dispose();
-  }
+  return new Map([...shapes.keys()].map((key) => [key, converted(original, key, dtype)]));
 }
 
 function converted(
-  reader: StateReader,
+  reader: ConvertedReader,
   key: string,
-  from: string,
   wanted: DType | undefined,
 ): ConvertedTensor {
   const { shape, dtype: stored } = reader.info(key);
@@ -185,7 +183,31 @@ function converted(
     tensor.dispose();
     return cast;
   };
-  return { from, shape, dtype, read };
+  return { from: reader.sourcesOf(key), shape, dtype, read };
+}
+
+function printMapping(weights: ConvertedState): void {
+  for (const [key, { from, shape, dtype }] of weights)
+    console.log(`${from.join(' + ')} -> ${key} ${dtype} [${shape.join(', ')}]`);
+}
+
+/** What of the input goes nowhere. */
+function leftOut({ stored, model }: Input, to: Target, { weights }: Plan): string[] {
+  const used = new Set([...weights.values()].flatMap(({ from }) => from));
+  for (const key of (to === 'diffusers' && model?.toldByConfig) || []) used.add(key);
+  return groups(stored.filter((key) => !used.has(key)));
+}
+
+/** What the user must know of parts that only one side has. */
+function notes({ others = [] }: Input, to: Target, { empty }: Plan): string[] {
+  return [
+    ...(to !== 'diffusers' && others.length > 0
+      ? [`not converted: ${others.join(', ')}; the model takes the encoded text as its condition`]
+      : []),
+    ...(empty.length > 0
+      ? [`not converted: ${empty.join(', ')}; give them to from_pretrained of diffusers`]
+      : []),
+  ];
 }
 
 // Hundreds of names are told by their beginnings.
@@ -201,12 +223,13 @@ function groups(keys: readonly string[]): string[] {
 const bytesOf = ({ shape, dtype }: ConvertedTensor): number =>
   shape.reduce((a, b) => a * b, dtypeInfo(dtype).bytes);
 
-function summary(state: ConvertedState, output: string, { dryRun }: ConvertOptions): string {
-  const values = [...state.values()].reduce(
-    (sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1),
-    0,
-  );
-  const what = `${state.size} tensors, ${values.toLocaleString('en')} values`;
+function summary(
+  tensors: readonly ConvertedTensor[],
+  output: string,
+  { dryRun }: ConvertOptions,
+): string {
+  const values = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const what = `${tensors.length} tensors, ${values.toLocaleString('en')} values`;
   return dryRun ? `${what}; nothing was written` : `${what} written to ${output}`;
 }
 

@@ -59,9 +59,12 @@ export async function openModel(
   return { config, weights, ema };
 }
 
-/** Reads `config.json` of a model folder. Its content comes from outside: check it before use. */
-export async function loadConfig(folder: string): Promise<Json> {
-  const path = join(folder, configFile);
+/**
+ * Reads `config.json` of a model folder, or another file of plain data. Its content comes from outside: check
+ * it before use.
+ */
+export async function loadConfig(folder: string, name = configFile): Promise<Json> {
+  const path = join(folder, name);
   let text: string;
   try {
     const { size } = await stat(path);

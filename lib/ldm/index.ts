@@ -1,5 +1,12 @@
 // Latent diffusion: the paper's nouns.
 export { fromOriginal, type OriginalParams } from './config.js';
+export { isDiffusersConfig } from './diffusers_rules.js';
+export {
+  diffusersWeights,
+  type ConvertedReader,
+  type ConvertedState,
+  type ConvertedTensor,
+} from './diffusers_state.js';
 export * from './conditioning/index.js';
 export * from './diffusion/index.js';
 export * from './first_stage/index.js';

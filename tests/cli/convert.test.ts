@@ -248,8 +248,12 @@ test('what does not fit is refused before anything is written', async () => {
   await expect(convert(ours, inFolder('unfit.ckpt'))).rejects.toThrow(/is read, not written/);
 
   mkdirSync(inFolder('strange'));
-  writeFileSync(inFolder('strange/config.json'), '{"unet": {}}');
-  await refused(inFolder('strange'), {}, /neither a first stage nor a model of diffusers/);
+  writeFileSync(inFolder('strange/config.json'), '{"net": {}}');
+  await refused(
+    inFolder('strange'),
+    {},
+    /neither a first stage, a U-Net, a diffusion model nor a model of diffusers/,
+  );
   writeFileSync(inFolder('strange/config.json'), '{"_class_name": "UNet2DModel"}');
   await expect(convert(inFolder('strange'), inFolder('unfit'))).rejects.toThrow(FileError);
 

@@ -37,4 +37,23 @@ export {
   saveLatentDiffusion,
   type LoadLatentDiffusionOptions,
 } from './latent_diffusion_files.js';
+export {
+  diffusersIndexFile,
+  diffusersPipelineFolders,
+  fromDiffusersPipeline,
+  fromDiffusersPipelineState,
+  toDiffusersPipeline,
+  toDiffusersPipelineFiles,
+  type DiffusersPipeline,
+  type DiffusersPipelineClass,
+  type DiffusersPipelineConfigs,
+} from './diffusers_pipeline.js';
+export {
+  diffusersSchedulers,
+  fromDiffusersScheduler,
+  toDiffusersScheduler,
+  type DiffusersScheduler,
+  type DiffusersSchedulerClass,
+  type TimestepSpacing,
+} from './diffusers_scheduler.js';
 export { noisyClassifierLoss, type ClassifierLoss } from './noisy_classifier.js';

@@ -13,6 +13,7 @@ import { checkLandmarks } from '../landmarks.js';
 import { unetLandmarks } from '../unet/landmarks.js';
 import { buildLatentDiffusion, type LatentDiffusion } from './latent_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+import type { NoiseSchedule } from './schedule.js';
 
 /**
  * Saves a model as a folder for {@link loadLatentDiffusion}: its spec in `config.json`, its weights under the
@@ -109,7 +110,7 @@ async function filled(
     const chosen = weights ?? (hasAverage ? 'ema' : 'raw');
     const report = await model.importState(choose(model, reader, chosen), { strict });
     onReport?.(report);
-    if (reader.has('betas')) await checkSchedule(model, reader);
+    await checkSchedule(model.diffusion.schedule, reader);
   } catch (error) {
     model.dispose();
     throw error;
@@ -152,9 +153,10 @@ function only(reader: StateReader, takes: (key: string) => boolean): StateReader
   };
 }
 
-// A wrong schedule loads without complaint and gives wrong pictures.
-async function checkSchedule({ diffusion }: LatentDiffusion, reader: StateReader): Promise<void> {
-  const expected = diffusion.schedule.betas;
+/** @internal A wrong schedule loads without complaint and gives wrong pictures. */
+export async function checkSchedule(schedule: NoiseSchedule, reader: StateReader): Promise<void> {
+  if (!reader.has('betas')) return;
+  const expected = schedule.betas;
   const stored = await tidy(async () => (await reader.get('betas')).to('float32').data());
   // half precision keeps three digits
   const odd = expected.findIndex((beta, t) => !(Math.abs(Number(stored[t]) / beta - 1) < 2e-3));
@@ -180,7 +182,8 @@ function storedSpec(config: unknown, path: string): LatentDiffusionSpec {
   return stored;
 }
 
-function checkHeld(spec: LatentDiffusionSpec, weights: StateReader): void {
+/** @internal Before a model is built, the landmarks of its parts must be in the file. */
+export function checkHeld(spec: LatentDiffusionSpec, weights: StateReader): void {
   const { unet, firstStage, conditioner } = spec;
   const below = (prefix: string, landmarks: ReadonlyMap<string, readonly number[]>) =>
     [...landmarks].map(([key, shape]) => [prefix + key, shape] as const);

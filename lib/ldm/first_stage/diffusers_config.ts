@@ -3,7 +3,17 @@
  * by the width of each level and the type of its blocks.
  */
 import { ArgumentError, check } from '../../errors.js';
-import { checkOptions, flag, group, integer, list, number, oneOf, type Rule } from '../rules.js';
+import {
+  anything,
+  diffusersClass,
+  diffusersOptions,
+  levels,
+  only,
+  orNull,
+  sampleSize,
+  size,
+} from '../diffusers_rules.js';
+import { flag, integer, number, oneOf, type Rules } from '../rules.js';
 import { withDefaults, type FirstStageConfig, type VqConfig } from './config.js';
 import { checkFirstStageSpec, type FirstStageSpec } from './first_stage.js';
 
@@ -43,19 +53,7 @@ interface DiffusersConfig {
 const down = { plain: 'DownEncoderBlock2D', attention: 'AttnDownEncoderBlock2D' };
 const up = { plain: 'UpDecoderBlock2D', attention: 'AttnUpDecoderBlock2D' };
 
-const anything: Rule = { expected: 'anything', accepts: () => true };
-const orNull = (rule: Rule): Rule => ({
-  expected: `${rule.expected}, or null`,
-  accepts: (value) => value === null || rule.accepts(value),
-});
-const only = (value: unknown, because: string): Rule => ({
-  expected: `${JSON.stringify(value)}, for ${because}`,
-  accepts: (given) => given === value,
-});
-
-const size = integer(1, 2 ** 20);
-const levels = (rule: Rule): Rule => list(rule, 1, 16);
-const rules: Record<keyof DiffusersConfig, Rule> = {
+const rules: Rules<DiffusersConfig> = {
   in_channels: size,
   out_channels: size,
   down_block_types: levels(oneOf(...Object.values(down))),
@@ -65,10 +63,7 @@ const rules: Record<keyof DiffusersConfig, Rule> = {
   act_fn: oneOf('silu', 'swish'),
   latent_channels: size,
   norm_num_groups: size,
-  sample_size: {
-    expected: `${size.expected}, or two of them`,
-    accepts: (value) => size.accepts(value) || list(size, 2, 2).accepts(value),
-  },
+  sample_size: sampleSize,
   scaling_factor: number(Number.MIN_VALUE),
   mid_block_add_attention: flag,
   norm_type: only('group', 'spatial norms are of another model (MoVQ)'),
@@ -113,11 +108,6 @@ const defaults: DiffusersConfig = {
   latents_std: null,
 };
 
-/** Whether a `config.json` is of diffusers. */
-export function isDiffusersConfig(config: unknown): config is Record<string, unknown> {
-  return group.accepts(config) && Object.hasOwn(config as object, '_class_name');
-}
-
 /**
  * Reads diffusers' configuration. Its blocks name no resolution: attention comes to lie at the sides that
  * its levels have for `sample_size`.
@@ -127,14 +117,14 @@ export function isDiffusersConfig(config: unknown): config is Record<string, unk
 export function fromDiffusersConfig(
   config: Readonly<Record<string, unknown>>,
 ): DiffusersFirstStage {
-  const { _class_name: name } = config;
-  check(name === 'AutoencoderKL' || name === 'VQModel', () => {
-    return `diffusers: _class_name must be AutoencoderKL or VQModel. Got ${JSON.stringify(name)}.`;
-  });
+  const name = diffusersClass(config, ['AutoencoderKL', 'VQModel']);
   const kl = name === 'AutoencoderKL';
-  const given = Object.fromEntries(Object.entries(config).filter(([key]) => !key.startsWith('_')));
-  checkOptions<DiffusersConfig>(`diffusers: ${name}`, given, rules, ['block_out_channels']);
-  const full = { ...defaults, ...(kl ? {} : { latent_channels: 3 }), ...given } as DiffusersConfig;
+  const full = diffusersOptions<DiffusersConfig>(
+    config,
+    rules,
+    { ...defaults, ...(kl ? {} : { latent_channels: 3 }) },
+    ['block_out_channels'],
+  );
   const [ch] = full.block_out_channels;
   const ddconfig: FirstStageConfig = {
     ch,

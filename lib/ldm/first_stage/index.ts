@@ -17,17 +17,13 @@ export {
 export { Decoder } from './decoder.js';
 export {
   diffusersKey,
-  diffusersWeights,
   fromDiffusersState,
   hasDiffusersKeys,
   saveDiffusers,
   toDiffusersState,
-  type ConvertedState,
-  type ConvertedTensor,
 } from './diffusers.js';
 export {
   fromDiffusersConfig,
-  isDiffusersConfig,
   toDiffusersConfig,
   type DiffusersFirstStage,
 } from './diffusers_config.js';

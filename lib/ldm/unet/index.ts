@@ -3,6 +3,19 @@ export { unetConfig, type UNetConfig } from './config.js';
 export { PreparedContext, type Context, type KeysAndValues } from './context.js';
 export { checkUNetConfig } from './rules.js';
 export {
+  diffusersUNetNames,
+  fromDiffusersUNetState,
+  hasDiffusersUNetKeys,
+  saveDiffusersUNet,
+  toDiffusersUNetState,
+} from './diffusers.js';
+export {
+  diffusersUNets,
+  fromDiffusersUNetConfig,
+  toDiffusersUNetConfig,
+} from './diffusers_config.js';
+export { unetLayers, unetShapes, type UNetLayer } from './outline.js';
+export {
   AttentionPool2d,
   encoderUnetConfig,
   EncoderUNetModel,

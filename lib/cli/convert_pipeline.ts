@@ -1,0 +1,106 @@
+// Pipelines of diffusers as what `emulsion convert` reads, and their further parts, which go along as they are.
+import { cp, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ArgumentError, FileError } from '../errors.js';
+import { openCheckpoint } from '../io/checkpoint.js';
+import { fileError } from '../io/file_error.js';
+import { loadConfig } from '../io/model_folder.js';
+import {
+  diffusersIndexFile,
+  diffusersPipelineFolders,
+  diffusersWeights,
+  fromDiffusersPipeline,
+  fromDiffusersPipelineState,
+} from '../ldm/index.js';
+import type { StateReader } from '../io/state.js';
+import type { Input } from './convert_input.js';
+import { diffusionModel } from './convert_models.js';
+import { refuseToOverwrite } from './picture_files.js';
+
+/** Whether a folder is a pipeline. */
+export function isPipeline(path: string): Promise<boolean> {
+  return exists(join(path, diffusersIndexFile));
+}
+
+/** Opens the weights of a single network of diffusers, safetensors before PyTorch's own of older folders. */
+export async function openWeights(folder: string): Promise<StateReader> {
+  const [present, former] = [diffusersWeights, 'diffusion_pytorch_model.bin'];
+  const path = join(folder, former);
+  const isFormer = !(await exists(join(folder, present))) && (await exists(path));
+  return openCheckpoint(isFormer ? path : join(folder, present));
+}
+
+/** Opens a pipeline; reads no weights. */
+export async function openPipeline(path: string): Promise<Input> {
+  const index = await loadJson(path, diffusersIndexFile);
+  const folders = naming(join(path, diffusersIndexFile), () => diffusersPipelineFolders(index));
+  const configs = {
+    index,
+    unet: await loadJson(join(path, folders.unet)),
+    firstStage: await loadJson(join(path, folders.firstStage)),
+    scheduler: await loadJson(join(path, 'scheduler'), 'scheduler_config.json'),
+  };
+  const { spec, others } = naming(path, () => fromDiffusersPipeline(configs));
+  // names of folders come from outside
+  const strange = others.find((name) => !/^\w+$/.test(name));
+  if (strange !== undefined)
+    throw new FileError(`'${strange}' is no name of a part.`, join(path, diffusersIndexFile));
+  const readers = new Map<string, StateReader>();
+  for (const folder of [folders.unet, folders.firstStage])
+    readers.set(folder, await openWeights(join(path, folder)));
+  return {
+    origin: path,
+    files: [path, ...[...readers.values()].map(({ origin }) => origin)],
+    stored: [...readers].flatMap(([folder, { keys }]) => keys.map((key) => `${folder}/${key}`)),
+    original: (keys) => fromDiffusersPipelineState(spec, readers, keys),
+    model: diffusionModel(spec, configs),
+    ...(spec.scaleFactor && { scaleFactor: spec.scaleFactor }),
+    others,
+  };
+}
+
+/** Copies parts of a pipeline to another folder. @throws FileError before anything is copied */
+export async function copyParts(
+  parts: readonly string[],
+  from: string,
+  to: string,
+  options: { force?: boolean },
+): Promise<void> {
+  const copies = parts.map((part) => ({ source: join(from, part), copy: join(to, part) }));
+  for (const { source, copy } of copies) {
+    if (!(await exists(source)))
+      throw new FileError(`no such folder, which ${diffusersIndexFile} names.`, source);
+    await refuseToOverwrite(copy, { ...options, inputs: [source] });
+  }
+  for (const { source, copy } of copies) {
+    try {
+      // snapshots of a hub are links into its store
+      await cp(source, copy, { recursive: true, dereference: true });
+    } catch (error) {
+      throw fileError(source, `cannot be copied to ${copy}`, error);
+    }
+  }
+}
+
+async function loadJson(folder: string, name?: string): Promise<Record<string, unknown>> {
+  const config = await loadConfig(folder, name);
+  if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config;
+  throw new FileError('not a configuration: it holds no options.', join(folder, name ?? ''));
+}
+
+// What is wrong in a configuration is told with its file.
+function naming<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    throw new FileError(error.message, path);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,88 @@
+/** Tensors on their way to and from the folders of the diffusers library. */
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { writeFileAtomic } from '../io/atomic.js';
+import { fileError } from '../io/file_error.js';
+import { writeSafetensors } from '../io/safetensors.js';
+import type { StateReader, TensorSource } from '../io/state.js';
+
+/** Where a diffusers folder keeps its configuration. */
+export const diffusersConfigFile = 'config.json';
+
+/** Where it keeps its weights. */
+export const diffusersWeights = 'diffusion_pytorch_model.safetensors';
+
+/** A tensor on the way from one file to another, with the keys under which its parts were found. */
+export interface ConvertedTensor extends TensorSource {
+  readonly from: readonly string[];
+}
+
+/** Named tensors on their way. */
+export type ConvertedState = ReadonlyMap<string, ConvertedTensor>;
+
+/** A reader of the original's keys that knows under which keys of the file it finds each. */
+export interface ConvertedReader extends StateReader {
+  sourcesOf(key: string): readonly string[];
+}
+
+// Names from before version 0.18, which older files still have.
+const formerNames: Readonly<Record<string, string>> = {
+  'to_q.': 'query.',
+  'to_k.': 'key.',
+  'to_v.': 'value.',
+  'to_out.0.': 'proj_attn.',
+};
+
+/** A linear layer of diffusers' attention blocks, which are convolutions in the original. */
+export const attentionLayer = /(?<=\.attentions\.\d+\.)(to_[qkv]|to_out\.0)\./;
+
+/** The name under which a file has a tensor: the present one, or that of its attention's former names. */
+export function storedName(reader: StateReader, name: string): string {
+  const former = name.replace(attentionLayer, (layer) => formerNames[layer]);
+  return !reader.has(name) && reader.has(former) ? former : name;
+}
+
+/** The same values in another shape. */
+export function reshaped(source: ConvertedTensor, shape: readonly number[]): ConvertedTensor {
+  const read = async () => {
+    const stored = await source.read();
+    const view = stored.reshape([...shape]);
+    stored.dispose();
+    return view;
+  };
+  return { ...source, shape, read };
+}
+
+/** What the files of a folder hold, by path: configurations, or tensors under diffusers' names. */
+export type DiffusersFiles = ReadonlyMap<
+  string,
+  ConvertedState | Readonly<Record<string, unknown>>
+>;
+
+/** The two files of a single network. */
+export function networkFiles(
+  config: Readonly<Record<string, unknown>>,
+  weights: ConvertedState,
+): DiffusersFiles {
+  return new Map<string, ConvertedState | Readonly<Record<string, unknown>>>([
+    [diffusersWeights, weights],
+    [diffusersConfigFile, config],
+  ]);
+}
+
+/**
+ * Writes a folder that diffusers' `from_pretrained` opens. Each file is replaced atomically, in the given
+ * order, in which what describes the whole comes last.
+ */
+export async function writeDiffusers(folder: string, files: DiffusersFiles): Promise<void> {
+  for (const [name, content] of files) {
+    const path = join(folder, name);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+    } catch (error) {
+      throw fileError(dirname(path), 'cannot be created', error);
+    }
+    if (content instanceof Map) await writeSafetensors(path, content, { format: 'pt' });
+    else await writeFileAtomic(path, `${JSON.stringify(content, null, 2)}\n`);
+  }
+}
