@@ -79,7 +79,9 @@ export function classifierGuided(denoise: Denoiser, guidance: ClassifierGuidance
       const wanted = gather(logSoftmax(logits, 1), 1, labels.reshape([-1, 1])).sum();
       return grad(wanted, [input])[0]!;
     });
-    const factor = noiseLevel(schedule, t).reshape([-1, ...x.shape.slice(1).map(() => 1)]).mul(scale);
+    const factor = noiseLevel(schedule, t)
+      .reshape([-1, ...x.shape.slice(1).map(() => 1)])
+      .mul(scale);
     return denoise(x, t).sub(slope.mul(factor.to(x.dtype)));
   };
 }
