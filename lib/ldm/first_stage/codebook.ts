@@ -1,8 +1,9 @@
 /** Codebooks that learn without a gradient, and codes that start anew when nothing uses them. */
-import { zeros, ones } from '../../creation.js';
+import { ones, zeros } from '../../creation.js';
 import { buffer, Embedding, uniform_ } from '../../nn/index.js';
 import { indexAdd, indexSelect, where } from '../../ops/index.js';
 import { Generator } from '../../random.js';
+import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 
 /** Where training stands: what a codebook's own changes depend on. */
@@ -57,6 +58,14 @@ export class EmaCodebook extends Embedding {
     this.embed_avg = buffer(this.weight.mul(1));
     this.#decay = decay;
     this.#eps = eps;
+  }
+
+  /** Begins the averages with the codes as they are. */
+  startAverages(): void {
+    tidy(() => {
+      const cluster_size = ones([this.count]);
+      this.loadStateDict({ cluster_size, embed_avg: this.weight }, { strict: false });
+    });
   }
 
   /**
