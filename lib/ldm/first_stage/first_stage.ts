@@ -181,8 +181,7 @@ async function importWeights(model: FirstStage, weights: StateReader): Promise<v
     missing.every((key) => startable.includes(key)) && weights.keys.every((key) => own.has(key));
   await model.importState(weights, { strict: !fits });
   if (!missing.includes('quantize.embedding.embed_avg')) return;
-  for (const module of model.modules())
-    if (module instanceof EmaCodebook) module.startAverages();
+  for (const module of model.modules()) if (module instanceof EmaCodebook) module.startAverages();
 }
 
 /**
