@@ -192,7 +192,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     const { loss, log } = pass.generatorLoss(context.step);
     if (pass.indices) this.usage?.forward(pass.indices);
     this.health ??= new LossHealth({
-      config: this.options.loss.config,
+      config: { ...this.options.loss.config, ...(this.usage && { nClasses: this.usage.codes }) },
       vectorsPerBatch: pass.latents.numel / this.options.model.latentChannels,
     });
     const latents = detach(pass.latents);

@@ -232,6 +232,9 @@ test('codes are counted among those in use, where a list names them', async () =
   const nothing = (async function* () {})() as AsyncGenerator<ImageBatch>;
   const found = await noGrad(() => task.validate!(nothing, at(1)));
   expect(found.codes_used + found.codes_dead).toBe(3);
+  // Three codes of three are no collapse, three of 32 would be.
+  const log = { perplexity: 3, cluster_usage: 3 };
+  expect(Array.from({ length: 120 }, (_, i) => task.warnings!(log, at(i))).flat()).toEqual([]);
 });
 
 describe('ActNorm', () => {
