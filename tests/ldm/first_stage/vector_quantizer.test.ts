@@ -200,6 +200,12 @@ describe('restartDeadCodes', () => {
     expect(numbers(vq.code_uses!)).toEqual([3, 0, 0, 0, 0]);
   });
 
+  it('takes no vector that is not finite: a trainer leaves out the step, and the codes would stay', () => {
+    const vq = quantizer(codes, options);
+    vq.forward(latents(NaN, NaN, Infinity), { seed: 1, step: 2 });
+    expect(numbers(vq.embedding.weight)).toEqual(codes);
+  });
+
   it('works in float64 as well', () => {
     const vq = quantizer(codes, { ...options, codebookEma: {} }).to('float64');
     for (let step = 0; step < 3; step++) vq.forward(batch(step).to('float64'), { seed: 1, step });
