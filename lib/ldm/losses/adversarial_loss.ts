@@ -13,7 +13,6 @@ import {
   hingeDLoss,
   vanillaDLoss,
 } from './adversarial.js';
-import type { Rules } from '../rules.js';
 import { complete, type AdversarialLossConfig, type Complete } from './config.js';
 import { NLayerDiscriminator } from './discriminator.js';
 import { immediateGradient } from './immediate_gradient.js';
@@ -61,9 +60,9 @@ export abstract class AdversarialLoss<
   readonly discriminator: NLayerDiscriminator;
   readonly config: Complete<C>;
 
-  constructor(what: string, config: C, rules: Rules<Required<C>>, parts: LossParts) {
+  constructor(what: string, config: C, parts: LossParts) {
     super();
-    this.config = complete(what, config, rules);
+    this.config = complete(what, config);
     const { discInChannels, discNdf, discNumLayers, useActnorm } = this.config;
     this.perceptual_loss = parts.perceptual ?? null;
     check(this.perceptual_loss || this.config.perceptualWeight === 0, () => {

@@ -72,13 +72,13 @@ const sharedRules: Rules<Required<AdversarialLossConfig>> = {
   skipIdleDiscriminator: flag,
 };
 
-export const klLossRules: Rules<Required<KlLossConfig>> = {
+const klLossRules: Rules<Required<KlLossConfig>> = {
   ...sharedRules,
   logvarInit: number(-100, 100),
   klWeight: weight,
 };
 
-export const vqLossRules: Rules<Required<VqLossConfig>> = {
+const vqLossRules: Rules<Required<VqLossConfig>> = {
   ...sharedRules,
   codebookWeight: weight,
   pixelLoss: oneOf('l1', 'l2'),
@@ -86,16 +86,14 @@ export const vqLossRules: Rules<Required<VqLossConfig>> = {
 };
 
 /**
- * Checks a config and fills in the shared defaults.
+ * Checks a config and fills in the shared defaults. One config may serve both losses: each takes its own
+ * options and lets the other's be.
  *
  * @throws ArgumentError for options that are unknown, missing or out of range
  */
-export function complete<C extends AdversarialLossConfig>(
-  what: string,
-  config: C,
-  rules: Rules<Required<C>>,
-): Complete<C> {
-  checkOptions<AdversarialLossConfig>(what, config, rules, ['discStart']);
+export function complete<C extends AdversarialLossConfig>(what: string, config: C): Complete<C> {
+  const rules = { ...klLossRules, ...vqLossRules };
+  checkOptions<KlLossConfig & VqLossConfig>(what, config, rules, ['discStart']);
   const { discNumLayers = 3, discInChannels = 3, discNdf = 64 } = config;
   const { discFactor = 1, discWeight = 1, perceptualWeight = 1 } = config;
   const { useActnorm = false, discConditional = false, discLoss = 'hinge' } = config;

@@ -10,7 +10,7 @@ import {
   type LossParts,
   type LossTerms,
 } from './adversarial_loss.js';
-import { klLossRules, type KlLossConfig } from './config.js';
+import type { KlLossConfig } from './config.js';
 
 export interface KlGeneratorInputs extends GeneratorInputs {
   /** The encoder's distribution of latents. */
@@ -30,7 +30,7 @@ export class LPIPSWithDiscriminator extends AdversarialLoss<KlLossConfig, KlGene
   readonly logvar: Tensor; // []
 
   constructor(config: KlLossConfig, parts: LossParts = {}) {
-    super('LPIPSWithDiscriminator', config, klLossRules, parts);
+    super('LPIPSWithDiscriminator', config, parts);
     this.logvar = parameter(full([], config.logvarInit ?? 0));
   }
 

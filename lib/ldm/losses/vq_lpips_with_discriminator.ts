@@ -10,7 +10,7 @@ import {
   type LossParts,
   type LossTerms,
 } from './adversarial_loss.js';
-import { vqLossRules, type VqLossConfig } from './config.js';
+import type { VqLossConfig } from './config.js';
 
 export interface VqGeneratorInputs extends GeneratorInputs {
   /** The quantiser's loss; its mean counts. */
@@ -22,7 +22,7 @@ export interface VqGeneratorInputs extends GeneratorInputs {
 /** Reconstruction, codebook and adversary: L = mean(|x − x̂| + p·LPIPS) + d·discFactor·L_G + c·L_codebook. */
 export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGeneratorInputs> {
   constructor(config: VqLossConfig, parts: LossParts = {}) {
-    super('VQLPIPSWithDiscriminator', config, vqLossRules, parts);
+    super('VQLPIPSWithDiscriminator', config, parts);
   }
 
   /**

@@ -140,9 +140,9 @@ export class RunNoise {
   /** The noise that a step adds, scaled by the temperature. */
   step(step: number, like: Tensor): Tensor {
     const { noise: given, temperature = 1, noiseDropout = 0, repeatNoise } = this.options;
-    check(!repeatNoise || !Array.isArray(this.options.seed), () => {
-      const { length } = this.options.seed as readonly number[];
-      return `sampler: repeatNoise draws for the whole batch, so give one seed. Got ${length}.`;
+    const seeds = [this.options.seed].flat();
+    check(!repeatNoise || seeds.length === 1, () => {
+      return `sampler: repeatNoise draws for the whole batch, so give one seed. Got ${seeds.length}.`;
     });
     const one = repeatNoise ? like.narrow(0, 0, 1) : like;
     const drawn = given?.(step) ?? this.#draw('steps', step, one);
