@@ -178,12 +178,6 @@ describe('guided', () => {
     expect(worstDistance(output, 1 + 4 * (3 - 1))).toBeLessThan(1e-6);
   });
 
-  it('names the conditioning that has no unconditional counterpart', () => {
-    const two = { ...conditional, y: t };
-    const guide = () => guided((x_: Tensor) => x_, two, unconditional as typeof two, 2);
-    expect(guide).toThrow(/guided: .*unconditional.*: y/);
-  });
-
   it('calls once, on the plain batch, with scale 1', () => {
     const batches: number[] = [];
     const spy: typeof model = (x_, t_, c) => (batches.push(x_.shape[0]), model(x_, t_, c));

@@ -166,24 +166,6 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
   return model;
 }
 
-// What only training needs, or the spec itself decides: weights that were trained without it lack it.
-const startable: readonly string[] = [
-  'quantize.used',
-  'quantize.code_uses',
-  'quantize.embedding.cluster_size',
-  'quantize.embedding.embed_avg',
-];
-
-async function importWeights(model: FirstStage, weights: StateReader): Promise<void> {
-  const own = new Set(model.exportState().keys());
-  const missing = [...own].filter((key) => !weights.has(key));
-  const fits =
-    missing.every((key) => startable.includes(key)) && weights.keys.every((key) => own.has(key));
-  await model.importState(weights, { strict: !fits });
-  if (!missing.includes('quantize.embedding.embed_avg')) return;
-  for (const module of model.modules()) if (module instanceof EmaCodebook) module.startAverages();
-}
-
 /**
  * @internal Before a network is built, the largest tensors of each level must be in the file: what is
  * built is no larger than a few times what somebody really stored.
@@ -245,4 +227,22 @@ async function isFolder(path: string): Promise<boolean> {
   } catch (error) {
     throw fileError(path, 'cannot be read', error);
   }
+}
+
+// What only training needs, or the spec itself decides: weights that were trained without it lack it.
+const startable: readonly string[] = [
+  'quantize.used',
+  'quantize.code_uses',
+  'quantize.embedding.cluster_size',
+  'quantize.embedding.embed_avg',
+];
+
+async function importWeights(model: FirstStage, weights: StateReader): Promise<void> {
+  const own = new Set(model.exportState().keys());
+  const missing = [...own].filter((key) => !weights.has(key));
+  const fits =
+    missing.every((key) => startable.includes(key)) && weights.keys.every((key) => own.has(key));
+  await model.importState(weights, { strict: !fits });
+  if (!missing.includes('quantize.embedding.embed_avg')) return;
+  for (const module of model.modules()) if (module instanceof EmaCodebook) module.startAverages();
 }

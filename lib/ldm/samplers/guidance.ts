@@ -1,22 +1,10 @@
 /** Guidance: classifier-free (Ho & Salimans; paper, section 4.3.1 and appendix C) and by a classifier. */
 import { enableGrad, grad } from '../../autograd/index.js';
-import { tensor } from '../../creation.js';
-import { isFloating } from '../../dtype.js';
-import { check } from '../../errors.js';
-import {
-  clamp,
-  concat,
-  expm1,
-  floor,
-  gather,
-  indexSelect,
-  lerp,
-  logSoftmax,
-  sqrt,
-} from '../../ops/index.js';
+import { concat, gather, logSoftmax } from '../../ops/index.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { noiseLevel } from './noise_level.js';
 
 /** Named conditioning tensors [N, ...], such as `{ context }` or `{ y }`. */
 export type Conditioning = Readonly<Record<string, Tensor>>;
@@ -31,8 +19,6 @@ export type ConditionalDenoiser<C extends Conditioning> = (
 /**
  * ε = ε_u + scale·(ε_c - ε_u), both from one call on a doubled batch, the unconditional half first. With
  * scale 1, or nothing to guide away from, a single conditional call.
- *
- * @throws ArgumentError when `unconditional` lacks a part of `conditioning`
  */
 export function guided<C extends Conditioning>(
   model: ConditionalDenoiser<C>,
@@ -41,10 +27,6 @@ export function guided<C extends Conditioning>(
   scale: number,
 ): Denoiser {
   if (unconditional === undefined || scale === 1) return (x, t) => model(x, t, conditioning);
-  const lacking = Object.keys(conditioning).filter((name) => !(name in unconditional));
-  check(lacking.length === 0, () => {
-    return `guided: unconditional must have every part of the conditioning. It lacks: ${lacking.join(', ')}.`;
-  });
   return (x, t) => {
     const both = Object.fromEntries(
       Object.entries(conditioning).map(([name, c]) => [name, concat([unconditional[name], c], 0)]),
@@ -84,17 +66,4 @@ export function classifierGuided(denoise: Denoiser, guidance: ClassifierGuidance
       .mul(scale);
     return denoise(x, t).sub(slope.mul(factor.to(x.dtype)));
   };
-}
-
-// √(1-ᾱ) at timesteps [N]. Those between the trained ones are the solvers', for which ln ᾱ is on a line there.
-function noiseLevel(schedule: NoiseSchedule, t: Tensor): Tensor {
-  const { device } = t;
-  const at = (table: Float32Array, ids: Tensor) => indexSelect(tensor(table, { device }), 0, ids);
-  if (!isFloating(t.dtype)) return at(schedule.sqrtOneMinusAlphasCumprod, t);
-  const logs = Float32Array.from(schedule.exact.alphasCumprod, Math.log);
-  const below = floor(t);
-  const [low, high] = [below, clamp(below.add(1), 0, schedule.timesteps - 1)].map((whole) =>
-    at(logs, whole.to('int64')),
-  );
-  return sqrt(expm1(lerp(low, high, t.sub(below))).neg());
 }
