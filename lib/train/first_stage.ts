@@ -102,7 +102,8 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     });
     this.config = options.config;
     this.network = networkOf(model, loss);
-    if (model instanceof VQModel) this.usage = new CodeUsage(model.config.nEmbed, usageWindow);
+    if (model instanceof VQModel)
+      this.usage = new CodeUsage(model.quantize.indexCount, usageWindow);
     this.modules = { model, loss, ...(this.usage && { usage: this.usage }) };
     if (ema) this.ema = { module: 'model', ema: new Ema(model.namedParameters(), ema) };
     const phase = (
@@ -131,6 +132,13 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
       (batch, context) => this.discriminatorLoss(batch, context),
     );
     this.phases = [autoencoder, discriminator];
+  }
+
+  /** ActNorm sets parameters, which a step that is left out would not take back with its buffers. */
+  async beforeFirstStep({ image }: ImageBatch, context: StepContext): Promise<void> {
+    const { config, discriminator } = this.options.loss;
+    if (config.useActnorm)
+      discriminator.forward(this.pass('autoencoder', image, context).reconstructions);
   }
 
   async validate(
@@ -184,7 +192,7 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     const { loss, log } = pass.generatorLoss(context.step);
     if (pass.indices) this.usage?.forward(pass.indices);
     this.health ??= new LossHealth({
-      config: this.options.loss.config,
+      config: { ...this.options.loss.config, ...(this.usage && { nClasses: this.usage.codes }) },
       vectorsPerBatch: pass.latents.numel / this.options.model.latentChannels,
     });
     const latents = detach(pass.latents);

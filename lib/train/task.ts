@@ -53,7 +53,7 @@ export interface TrainingTask<Batch> {
   /** Images in a batch. Default: the first axis of the first tensor in it. */
   size?(batch: Batch): number;
   /** Once, before the first step of a new training, without gradients: latents' scale, ActNorm. */
-  beforeFirstStep?(batch: Batch): Promise<void>;
+  beforeFirstStep?(batch: Batch, context: StepContext): Promise<void>;
   /**
    * Numbers of a validation, by name. Modules are in eval mode, gradients off. The batches end with the call;
    * a second call sees the moving average as the weights.

@@ -153,7 +153,7 @@ export class Trainer<Batch> {
   private async train(batches: readonly Batch[]): Promise<void> {
     const { task, counters } = this;
     if (counters.step === 0)
-      await noGrad(() => tidy(async () => task.beforeFirstStep?.(batches[0])));
+      await noGrad(() => tidy(async () => task.beforeFirstStep?.(batches[0], this.context())));
     const reports = await this.cycle.run(batches, counters.step);
     const images = batches.reduce((sum, batch) => sum + batchSize(task, batch), 0);
     counters.step += 1;

@@ -168,9 +168,16 @@ describe('solvers', () => {
   });
 
   it('refuses what is no plan', () => {
-    expect(() => solverGrid(schedule, { steps: 0 })).toThrow(/integer in 1..1000. Got 0/);
+    expect(() => solverGrid(schedule, { steps: 0 })).toThrow(/integer in 1..999 .* Got 0/);
     const descending = { steps: 1, timesteps: [5, 10] };
     expect(() => solverGrid(schedule, descending)).toThrow(/must descend within \[0, 999\]/);
+    // These two leave out timestep 0.
+    for (const spacing of ['linspace', 'leading'] as const)
+      expect(() => solverGrid(schedule, { steps: 1000, spacing })).toThrow(
+        /integer in 1..999 for spacing '\w+'. Got 1000/,
+      );
+    for (const spacing of ['trailing', 'karras', 'logsnr'] as const)
+      expect(solverGrid(schedule, { steps: 1000, spacing }).timesteps).toHaveLength(1000);
   });
 });
 
@@ -256,6 +263,11 @@ describe('the noise of a step', () => {
     });
   });
 
+  it('has one seed, where it is one for the whole batch', async () => {
+    const run = added({ repeatNoise: true, seed: [2, 3] }, [2, 1, 1, 3]);
+    await expect(run).rejects.toThrow(/repeatNoise .* one seed\. Got 2/);
+  });
+
   it('scales with temperature', async () => {
     const [one, half] = [
       await added({}, [1, 1, 1, 8]),
@@ -275,13 +287,24 @@ describe('the noise of a step', () => {
   });
 });
 
+it('PLMS puts each estimate through quantizeX0 once', async () => {
+  let calls = 0;
+  const quantizeX0 = (x0: Tensor) => (++calls, x0);
+  await lastLatent(plms(denoise, schedule, { steps: 4, initial: points(2), quantizeX0 }));
+  // Those of the four steps, and of the tentative one in the first.
+  expect(calls).toBe(5);
+});
+
 describe('classifier guidance', () => {
   const labels = tensor(BigInt64Array.of(0n, 1n, 2n, 2n));
   const classifier = (x: Tensor, t: Tensor) => classLogits(x, alphaBarAt(Number(t.dataSync()[0])));
-  const at = (t: number) => tensor(new BigInt64Array(4).fill(BigInt(t)));
+  const at = (t: number) =>
+    Number.isInteger(t)
+      ? tensor(new BigInt64Array(4).fill(BigInt(t)))
+      : tensor(new Float32Array(4).fill(t));
 
-  it.each([10, 300, 900])(
-    'with scale 1 and the exact classifier at t = %d it is the class itself',
+  it.each([0.25, 10, 300, 300.5, 900])(
+    'with scale 1 and the exact classifier at t = %f it is the class itself',
     async (t) => {
       const x = points(4);
       const guide = { classifier, labels, scale: 1, schedule };
@@ -290,7 +313,7 @@ describe('classifier guidance', () => {
       );
       for (let i = 0; i < 4; ++i) {
         const component = components[[0, 1, 2, 2][i]];
-        const one = componentNoise(component, x.narrow(0, i, 1), alphaBars[t]);
+        const one = componentNoise(component, x.narrow(0, i, 1), alphaBarAt(t));
         expect(found[i]).toBeCloseTo((await values(one))[0], 5);
       }
     },

@@ -1,4 +1,7 @@
 // The task of training a first stage, small: what each phase trains, sees and reports.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import {
   AutoencoderKL,
@@ -7,11 +10,14 @@ import {
   LPIPSWithDiscriminator,
   manualSeed,
   noGrad,
+  openRunFolder,
   psnr,
   randn,
   tidy,
+  Trainer,
   VQLPIPSWithDiscriminator,
   VQModel,
+  type DataSource,
   type FirstStageTaskOptions,
   type ImageBatch,
   type StepContext,
@@ -213,6 +219,51 @@ describe('validation', () => {
     expect(found.codes_used).toBeGreaterThanOrEqual(1);
     expect(found.codes_used + found.codes_dead).toBeGreaterThanOrEqual(32);
     expect(Object.keys(vq.task.modules)).toEqual(['model', 'loss', 'usage']);
+  });
+});
+
+test('codes are counted among those in use, where a list names them', async () => {
+  manualSeed(1);
+  const config = { ddconfig: { ...ddconfig, doubleZ: false }, embedDim: 2, nEmbed: 32 };
+  const model = new VQModel({ ...config, remap: [3, 5, 8] });
+  const loss = new VQLPIPSWithDiscriminator({ ...lossConfig, nClasses: 32 });
+  const task = firstStageTask({ model, loss, learningRate: 1e-3 });
+  tidy(() => task.phases[0].loss(pictures(2), at(0)));
+  const nothing = (async function* () {})() as AsyncGenerator<ImageBatch>;
+  const found = await noGrad(() => task.validate!(nothing, at(1)));
+  expect(found.codes_used + found.codes_dead).toBe(3);
+  // Three codes of three are no collapse, three of 32 would be.
+  const log = { perplexity: 3, cluster_usage: 3 };
+  expect(Array.from({ length: 120 }, (_, i) => task.warnings!(log, at(i))).flat()).toEqual([]);
+});
+
+describe('ActNorm', () => {
+  test('starts from the first batch, even if that step is left out', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'emulsion-actnorm-'));
+    manualSeed(1);
+    const model = new AutoencoderKL({ ddconfig, embedDim: 2 });
+    const loss = new LPIPSWithDiscriminator({ ...lossConfig, useActnorm: true });
+    const task = firstStageTask({ model, loss, learningRate: 1e-3 });
+    const data: DataSource<ImageBatch> = {
+      batchesPerEpoch: 1,
+      async *batches() {
+        for (;;) yield pictures(2);
+      },
+      async *epoch() {},
+    };
+    try {
+      const run = new Trainer(task, data, {
+        folder: await openRunFolder(folder),
+        steps: 1,
+        precision: 'float16', // whose first scale is too large for a loss that is a sum over pixels
+      });
+      expect((await run.run()).skipped).toBeGreaterThan(0);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+    const state = loss.discriminator.stateDict();
+    expect(await state.get('main.3.initialized')!.item()).toBe(1);
+    expect(await state.get('main.3.loc')!.abs().sum().item()).toBeGreaterThan(0);
   });
 });
 

@@ -148,6 +148,14 @@ describe('progress', () => {
     ]);
   });
 
+  it('rounds the time left before it is told in hours', () => {
+    const { logger, text, wait } = spoken(false);
+    logger.start({ name: 'kl-f8', step: 0, steps: 2 });
+    wait(3_599_600);
+    logger.step({ step: 1, images: 12, loss: 0.5 });
+    expect(text()).toContain('1:00:00 left');
+  });
+
   it('says where it goes on', () => {
     const { logger, text } = spoken(false);
     logger.start({ name: 'kl-f8', step: 20, steps: 30 });

@@ -47,7 +47,8 @@ async function trainByHand(task: TinyTask, data: TinyData, cycles: number, k: nu
     const taken = [];
     while (taken.length < k) taken.push((await batches.next()).value!);
     const images = taken.reduce((sum, { image }) => sum + image.shape[0], 0);
-    if (step === 0) await task.beforeFirstStep!(taken[0]);
+    if (step === 0)
+      await task.beforeFirstStep!(taken[0], { step, micro: 0, accumulate: k, seed: 23 });
     taken.forEach((batch, micro) => {
       for (const phase of task.phases) {
         for (const module of Object.values(task.modules)) module.requiresGrad_(false);

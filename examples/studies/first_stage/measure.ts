@@ -9,13 +9,9 @@ import {
   tidy,
   VQModel,
   type FirstStage,
+  type MeanStd,
   type Tensor,
 } from '../../../lib/index.js';
-
-export interface MeanStd {
-  mean: number;
-  std: number;
-}
 
 export interface Quality {
   /** dB, over pictures. */

@@ -1,4 +1,5 @@
 // The study's page: the table, what it shows, and where the pictures are.
+import type { MeanStd } from '../../../lib/index.js';
 import type { Quality } from './measure.js';
 import type { Entry } from './zoo.js';
 
@@ -13,7 +14,7 @@ export interface AdversarialRow {
   quality: Quality;
 }
 
-const spread = ({ mean, std }: { mean: number; std: number }, digits: number): string =>
+const spread = ({ mean, std }: MeanStd, digits: number): string =>
   `${mean.toFixed(digits)} ± ${std.toFixed(digits)}`;
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>

@@ -1,8 +1,9 @@
 /** Codebooks that learn without a gradient, and codes that start anew when nothing uses them. */
-import { zeros, ones } from '../../creation.js';
+import { ones, zeros } from '../../creation.js';
 import { buffer, Embedding, uniform_ } from '../../nn/index.js';
-import { indexAdd, indexSelect, where } from '../../ops/index.js';
+import { indexAdd, indexSelect, isFinite, logicalAnd, where } from '../../ops/index.js';
 import { Generator } from '../../random.js';
+import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 
 /** Where training stands: what a codebook's own changes depend on. */
@@ -59,6 +60,14 @@ export class EmaCodebook extends Embedding {
     this.#eps = eps;
   }
 
+  /** Begins the averages with the codes as they are. */
+  startAverages(): void {
+    tidy(() => {
+      const cluster_size = ones([this.count]);
+      this.loadStateDict({ cluster_size, embed_avg: this.weight }, { strict: false });
+    });
+  }
+
   /**
    * Moves the averages by one batch.
    *
@@ -85,7 +94,8 @@ export class EmaCodebook extends Embedding {
 const restartStream = 0x636f6465;
 
 /**
- * Puts vectors of the batch, drawn with (seed, step), in the place of dead codes.
+ * Puts vectors of the batch, drawn with (seed, step), in the place of dead codes. A vector that is not finite
+ * replaces none.
  *
  * @param dead bool [codes]
  * @param vectors [N, dim], N at least 1
@@ -101,10 +111,11 @@ export function restartCodes(
   const { device } = vectors;
   const rows = generator.integers(0, vectors.shape[0], [codebook.count], { device });
   const fresh = indexSelect(vectors, 0, rows); // [codes, dim]
-  const column = dead.reshape([-1, 1]);
+  const replaced = logicalAnd(dead, isFinite(fresh.sum(1)));
+  const column = replaced.reshape([-1, 1]);
   const state: Record<string, Tensor> = { weight: where(column, fresh, codebook.weight) };
   if (codebook instanceof EmaCodebook) {
-    state.cluster_size = where(dead, 1, codebook.cluster_size);
+    state.cluster_size = where(replaced, 1, codebook.cluster_size);
     state.embed_avg = where(column, fresh, codebook.embed_avg);
   }
   codebook.loadStateDict(state);

@@ -11,6 +11,7 @@ import type { Tensor } from '../../tensor.js';
 import { checkLandmarks, type Landmarks } from '../landmarks.js';
 import { checkOptions, flag } from '../rules.js';
 import { AutoencoderKL } from './autoencoder_kl.js';
+import { EmaCodebook } from './codebook.js';
 import {
   checkAutoencoderConfig,
   checkVqConfig,
@@ -110,7 +111,8 @@ export interface LoadFirstStageOptions {
  * Loads a first stage from a folder that {@link saveFirstStage} wrote, or from a checkpoint.
  *
  * @param path a folder, or a file with the weights of a first stage or of a whole diffusion model
- * @param spec what to build; needed for a file, which holds weights only
+ * @param spec what to build; needed for a file, which holds weights only. What it asks of a codebook beyond
+ *   the codes (`remap`, `codebookEma`, `restartDeadCodes`) starts anew where the weights were trained without it
  * @throws FileError when the file is damaged or describes no first stage; ArgumentError with all keys
  *   that are missing, unexpected or of another shape
  */
@@ -158,7 +160,7 @@ async function filled(spec: FirstStageSpec, weights: StateReader): Promise<First
   checkHeld(spec, weights);
   const model = buildFirstStage(spec);
   try {
-    await model.importState(weights);
+    await importWeights(model, weights);
   } catch (error) {
     model.dispose();
     throw error;
@@ -211,4 +213,22 @@ async function isFolder(path: string): Promise<boolean> {
   } catch (error) {
     throw fileError(path, 'cannot be read', error);
   }
+}
+
+// What only training needs, or the spec itself decides: weights that were trained without it lack it.
+const startable: readonly string[] = [
+  'quantize.used',
+  'quantize.code_uses',
+  'quantize.embedding.cluster_size',
+  'quantize.embedding.embed_avg',
+];
+
+async function importWeights(model: FirstStage, weights: StateReader): Promise<void> {
+  const own = new Set(model.exportState().keys());
+  const missing = [...own].filter((key) => !weights.has(key));
+  const fits =
+    missing.every((key) => startable.includes(key)) && weights.keys.every((key) => own.has(key));
+  await model.importState(weights, { strict: !fits });
+  if (!missing.includes('quantize.embedding.embed_avg')) return;
+  for (const module of model.modules()) if (module instanceof EmaCodebook) module.startAverages();
 }

@@ -1,6 +1,8 @@
 /** Options of the first stage's losses: the original's `lossconfig`. */
 import { check } from '../../errors.js';
 import { fromOriginal, type OriginalParams } from '../config.js';
+import { checkOptions, flag, integer, number, oneOf, type Rules } from '../rules.js';
+import { mostLayers } from './discriminator.js';
 
 /** What both losses share. */
 export interface AdversarialLossConfig {
@@ -54,12 +56,48 @@ export interface VqLossConfig extends AdversarialLossConfig {
 /** A config with its defaults. */
 export type Complete<C extends AdversarialLossConfig> = C & Required<AdversarialLossConfig>;
 
-/** Fills in the shared defaults and checks the shared options. */
+const weight = number(0);
+
+const sharedRules: Rules<Required<AdversarialLossConfig>> = {
+  discStart: number(0),
+  discNumLayers: integer(1, mostLayers),
+  discInChannels: integer(1, 4096),
+  discNdf: integer(1, 65_536),
+  discFactor: weight,
+  discWeight: weight,
+  perceptualWeight: weight,
+  useActnorm: flag,
+  discConditional: flag,
+  discLoss: oneOf('hinge', 'vanilla'),
+  skipIdleDiscriminator: flag,
+};
+
+const klLossRules: Rules<Required<KlLossConfig>> = {
+  ...sharedRules,
+  logvarInit: number(-100, 100),
+  klWeight: weight,
+};
+
+const vqLossRules: Rules<Required<VqLossConfig>> = {
+  ...sharedRules,
+  codebookWeight: weight,
+  pixelLoss: oneOf('l1', 'l2'),
+  nClasses: integer(1, 2 ** 24),
+};
+
+/**
+ * Checks a config and fills in the shared defaults. One config may serve both losses: each takes its own
+ * options and lets the other's be.
+ *
+ * @throws ArgumentError for options that are unknown, missing or out of range
+ */
 export function complete<C extends AdversarialLossConfig>(what: string, config: C): Complete<C> {
+  const rules = { ...klLossRules, ...vqLossRules };
+  checkOptions<KlLossConfig & VqLossConfig>(what, config, rules, ['discStart']);
   const { discNumLayers = 3, discInChannels = 3, discNdf = 64 } = config;
   const { discFactor = 1, discWeight = 1, perceptualWeight = 1 } = config;
   const { useActnorm = false, discConditional = false, discLoss = 'hinge' } = config;
-  const filled = {
+  return {
     ...config,
     discNumLayers,
     discInChannels,
@@ -72,38 +110,17 @@ export function complete<C extends AdversarialLossConfig>(what: string, config: 
     discLoss,
     skipIdleDiscriminator: config.skipIdleDiscriminator ?? false,
   };
-  check(filled.discStart >= 0, () => {
-    return `${what}: discStart must be a step of at least 0, got ${filled.discStart}`;
-  });
-  check(['hinge', 'vanilla'].includes(filled.discLoss), () => {
-    return `${what}: discLoss must be hinge or vanilla, got ${filled.discLoss}`;
-  });
-  for (const name of ['discFactor', 'discWeight', 'perceptualWeight'] as const) {
-    check(filled[name] >= 0, () => `${what}: ${name} must be at least 0, got ${filled[name]}`);
-  }
-  return filled;
 }
-
-const shared = [
-  'discStart',
-  'discNumLayers',
-  'discInChannels',
-  'discNdf',
-  'discFactor',
-  'discWeight',
-  'perceptualWeight',
-  'useActnorm',
-  'discConditional',
-  'discLoss',
-] as const;
 
 // Accepted and without effect: the original reads this weight and never uses it.
 const unused = ['pixelloss_weight'];
 
+const names = <T>(rules: Rules<T>) => Object.keys(rules) as (keyof T & string)[];
+
 /** `params` of the original's LPIPSWithDiscriminator. */
 export function klLossConfig(params: OriginalParams): KlLossConfig {
-  const known = [...shared, 'logvarInit', 'klWeight'] as const;
-  return fromOriginal<KlLossConfig>('LPIPSWithDiscriminator', params, known, unused);
+  const what = 'LPIPSWithDiscriminator';
+  return fromOriginal<Required<KlLossConfig>>(what, params, names(klLossRules), unused);
 }
 
 /** `params` of the original's VQLPIPSWithDiscriminator. */
@@ -113,6 +130,5 @@ export function vqLossConfig(params: OriginalParams): VqLossConfig {
   check(perceptual === null || perceptual === 'lpips', () => {
     return `${what}: perceptual_loss must be lpips, got ${JSON.stringify(perceptual)}`;
   });
-  const known = [...shared, 'codebookWeight', 'pixelLoss', 'nClasses'] as const;
-  return fromOriginal<VqLossConfig>(what, rest, known, unused);
+  return fromOriginal<Required<VqLossConfig>>(what, rest, names(vqLossRules), unused);
 }

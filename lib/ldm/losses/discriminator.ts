@@ -17,7 +17,7 @@ import { ActNorm } from './act_norm.js';
 const initialDeviation = 0.02;
 
 /** So many leave one patch of an image of 3072 pixels a side. */
-const mostLayers = 10;
+export const mostLayers = 10;
 
 export interface DiscriminatorOptions {
   /** Channels of the images, and of the condition if there is one. Default 3. */

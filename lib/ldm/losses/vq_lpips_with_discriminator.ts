@@ -23,10 +23,6 @@ export interface VqGeneratorInputs extends GeneratorInputs {
 export class VQLPIPSWithDiscriminator extends AdversarialLoss<VqLossConfig, VqGeneratorInputs> {
   constructor(config: VqLossConfig, parts: LossParts = {}) {
     super('VQLPIPSWithDiscriminator', config, parts);
-    const { pixelLoss = 'l1' } = config;
-    check(['l1', 'l2'].includes(pixelLoss), () => {
-      return `VQLPIPSWithDiscriminator: pixelLoss must be l1 or l2, got ${pixelLoss}`;
-    });
   }
 
   /**

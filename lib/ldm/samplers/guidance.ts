@@ -1,11 +1,11 @@
 /** Guidance: classifier-free (Ho & Salimans; paper, section 4.3.1 and appendix C) and by a classifier. */
 import { enableGrad, grad } from '../../autograd/index.js';
-import { concat, gather, indexSelect, logSoftmax } from '../../ops/index.js';
-import { tensor } from '../../creation.js';
 import { check } from '../../errors.js';
+import { concat, gather, logSoftmax } from '../../ops/index.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { noiseLevel } from './noise_level.js';
 
 /** Named conditioning tensors [N, ...], such as `{ context }` or `{ y }`. */
 export type Conditioning = Readonly<Record<string, Tensor>>;
@@ -86,12 +86,9 @@ export function classifierGuided(denoise: Denoiser, guidance: ClassifierGuidance
       const wanted = gather(logSoftmax(logits, 1), 1, labels.reshape([-1, 1])).sum();
       return grad(wanted, [input])[0]!;
     });
-    const level = indexSelect(
-      tensor(schedule.sqrtOneMinusAlphasCumprod, { device: x.device }),
-      0,
-      t,
-    );
-    const factor = level.reshape([-1, ...x.shape.slice(1).map(() => 1)]).mul(scale);
+    const factor = noiseLevel(schedule, t)
+      .reshape([-1, ...x.shape.slice(1).map(() => 1)])
+      .mul(scale);
     return denoise(x, t).sub(slope.mul(factor.to(x.dtype)));
   };
 }

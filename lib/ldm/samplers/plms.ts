@@ -33,13 +33,13 @@ const weights = [
 /** Deterministic sampling with one network call per step, and one more in the first. */
 export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOptions): SamplerRun {
   const table = ddimSchedule(schedule, { ...options, eta: 0 });
-  const { mask } = options;
+  const { mask, parameterization } = options;
   /** ε of earlier steps, newest first */
   const history: Tensor[] = [];
 
   const estimate = (x: Tensor, index: number) => {
     const output = denoise(x, timesteps(x, table.timesteps[index]));
-    return predictions(output, x, table.alphas[index], options).eps;
+    return predictions(output, x, table.alphas[index], { parameterization }).eps;
   };
   const advance = (x: Tensor, eps: Tensor, index: number) => {
     const { x0 } = predictions(eps, x, table.alphas[index], {

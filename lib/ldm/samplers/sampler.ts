@@ -53,7 +53,7 @@ export interface SamplerOptions {
   temperature?: number;
   /** probability with which elements of a step's noise become zero, the others grow; default 0 */
   noiseDropout?: number;
-  /** one draw of each step's noise for the whole batch, default false */
+  /** one draw of each step's noise for the whole batch, which then has one seed; default false */
   repeatNoise?: boolean;
   /** replaces each estimate of the clean latent, such as by its nearest codes */
   quantizeX0?: (x0: Tensor) => Tensor;
@@ -143,6 +143,10 @@ export class RunNoise {
   /** The noise that a step adds, scaled by the temperature. */
   step(step: number, like: Tensor): Tensor {
     const { noise: given, temperature = 1, noiseDropout = 0, repeatNoise } = this.options;
+    const seeds = [this.options.seed].flat();
+    check(!repeatNoise || seeds.length === 1, () => {
+      return `sampler: repeatNoise draws for the whole batch, so give one seed. Got ${seeds.length}.`;
+    });
     const one = repeatNoise ? like.narrow(0, 0, 1) : like;
     const drawn = given?.(step) ?? this.#draw('steps', step, one);
     const scaled = temperature === 1 ? drawn : drawn.mul(temperature);

@@ -91,8 +91,12 @@ export function solverGrid(schedule: NoiseSchedule, options: SolverOptions): Sol
   const { steps, spacing = 'linspace', timesteps: given, end = 'clean' } = options;
   const T = schedule.timesteps;
   const count = given?.length ?? steps;
-  check(Number.isInteger(count) && count > 0 && count <= T, () => {
-    return `sampler: steps must be an integer in 1..${T}. Got ${count}.`;
+  // Two of the spacings never visit timestep 0.
+  const withoutFirst = !given && (spacing === 'linspace' || spacing === 'leading');
+  const most = withoutFirst ? Math.max(1, T - 1) : T;
+  check(Number.isInteger(count) && count > 0 && count <= most, () => {
+    const place = withoutFirst ? ` for spacing '${spacing}'` : '';
+    return `sampler: steps must be an integer in 1..${most}${place}. Got ${count}.`;
   });
   const timesteps = given ? [...given].reverse() : spread(schedule, count, spacing);
   check(

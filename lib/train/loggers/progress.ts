@@ -84,7 +84,8 @@ export class ProgressLogger implements Logger {
 }
 
 function duration(seconds: number): string {
-  const [hours, rest] = [Math.floor(seconds / 3600), Math.round(seconds % 3600)];
+  const whole = Math.round(seconds);
+  const [hours, rest] = [Math.floor(whole / 3600), whole % 3600];
   const two = (value: number) => String(value).padStart(2, '0');
   const minutes = `${two(Math.floor(rest / 60))}:${two(rest % 60)}`;
   return hours > 0 ? `${hours}:${minutes}` : minutes;

@@ -125,6 +125,26 @@ describe('loadFirstStage', () => {
     });
   });
 
+  it('starts what a spec adds to weights that were trained without it', async () => {
+    const path = inFolder('plain.safetensors');
+    const plain = buildFirstStage(specs.vq) as VQModel;
+    await writeSafetensors(path, plain.exportState());
+    const added = { remap: [5, 1], codebookEma: {}, restartDeadCodes: { every: 3 } };
+    const spec = { ...(specs.vq as { kind: 'vq' } & VqConfig), ...added };
+    const { quantize } = (await loadFirstStage(path, spec)) as VQModel;
+    const found = (key: string) => values(quantize.stateDict().get(key)!);
+    const codes = values(plain.quantize.embedding.weight);
+    expect(found('embedding.weight')).toEqual(codes);
+    // Averages that are not the codes' own would throw the codes away.
+    expect(found('embedding.embed_avg')).toEqual(codes);
+    expect(found('embedding.cluster_size')).toEqual(Array(16).fill(1));
+    expect(found('code_uses')).toEqual(Array(16).fill(0));
+    expect(Array.from(quantize.used!.dataSync(), Number)).toEqual([5, 1]);
+    const cut = new Map([...plain.exportState()].filter(([key]) => key !== 'quant_conv.bias'));
+    await writeSafetensors(path, cut);
+    await expect(loadFirstStage(path, spec)).rejects.toThrow(/Missing keys.*quant_conv\.bias/s);
+  });
+
   it('says what is missing', async () => {
     const path = inFolder('vq.safetensors');
     await writeSafetensors(path, buildFirstStage(specs.vq).exportState());

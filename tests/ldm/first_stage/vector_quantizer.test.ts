@@ -191,8 +191,19 @@ describe('restartDeadCodes', () => {
 
   it('looks once per step, however many micro-batches it has', () => {
     const vq = quantizer(codes, options);
-    for (const micro of [0, 1]) vq.forward(batch(2), { seed: 1, step: 2, micro });
-    expect(numbers(vq.embedding.weight).slice(0, 2)).toEqual([0, 10]);
+    vq.forward(batch(2), { seed: 1, step: 2, micro: 0 });
+    const restarted = numbers(vq.embedding.weight);
+    expect(restarted).not.toEqual(codes);
+    vq.forward(latents(-50, -60, -70), { seed: 1, step: 2, micro: 1 });
+    expect(numbers(vq.embedding.weight)).toEqual(restarted);
+    // What a later micro-batch uses counts in the next window.
+    expect(numbers(vq.code_uses!)).toEqual([3, 0, 0, 0, 0]);
+  });
+
+  it('takes no vector that is not finite: a trainer leaves out the step, and the codes would stay', () => {
+    const vq = quantizer(codes, options);
+    vq.forward(latents(NaN, NaN, Infinity), { seed: 1, step: 2 });
+    expect(numbers(vq.embedding.weight)).toEqual(codes);
   });
 
   it('works in float64 as well', () => {

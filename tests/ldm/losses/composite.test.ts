@@ -275,10 +275,17 @@ describe('options', () => {
     expect(() => vqLossConfig({ disc_start: 1, perceptual_loss: 'clips' })).toThrow(
       /must be lpips/,
     );
-    expect(() => klLoss({ discLoss: 'wasserstein' as 'hinge' })).toThrow(/hinge or vanilla/);
-    expect(() => vqLoss({ pixelLoss: 'l3' as 'l1' })).toThrow(/l1 or l2/);
+    expect(() => klLoss({ discLoss: 'wasserstein' as 'hinge' })).toThrow(/hinge, vanilla/);
+    expect(() => vqLoss({ pixelLoss: 'l3' as 'l1' })).toThrow(/l1, l2/);
     expect(() => klLoss({ discStart: -1 })).toThrow(/discStart/);
     expect(() => klLoss({ discWeight: NaN })).toThrow(/discWeight/);
+    expect(() => klLoss({ klWeight: NaN })).toThrow(/klWeight/);
+    expect(() => klLoss({ logvarInit: Infinity })).toThrow(/logvarInit/);
+    expect(() => vqLoss({ codebookWeight: -1 })).toThrow(/codebookWeight/);
+    expect(() => vqLoss({ nClasses: 1.5 })).toThrow(/nClasses/);
+    expect(() => vqLoss({ discNdf: 0 })).toThrow(/discNdf/);
+    const misspelt = { discWieght: 1 } as Partial<KlLossConfig>;
+    expect(() => klLoss(misspelt)).toThrow(/unknown option 'discWieght'.*'discWeight'/);
     const indices = tensor([1], { dtype: 'int64' });
     expect(() => vqLoss().generatorLoss({ ...step(), indices })).toThrow(/nClasses/);
   });
