@@ -30,8 +30,8 @@ export async function readImage(path: string, options: ReadImageOptions = {}): P
  */
 export async function readImageSize(path: string): Promise<{ height: number; width: number }> {
   try {
-    const { height, width } = await sharp(path, { failOn: 'error' }).metadata();
-    return { height, width };
+    const { autoOrient } = await sharp(path, { failOn: 'error' }).metadata();
+    return { height: autoOrient.height, width: autoOrient.width };
   } catch (error) {
     throw new FileError(`cannot be read as a picture: ${(error as Error).message}`, path);
   }

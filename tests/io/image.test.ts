@@ -1,7 +1,15 @@
 import { writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
-import { FileError, makeGrid, readImage, tensor, writeImage, zeros } from '../../lib/index.js';
+import {
+  FileError,
+  makeGrid,
+  readImage,
+  readImageSize,
+  tensor,
+  writeImage,
+  zeros,
+} from '../../lib/index.js';
 import { temporaryFolder } from './temporary.js';
 
 const inFolder = temporaryFolder();
@@ -30,6 +38,13 @@ test('rows, columns and channels keep their places', async () => {
   const image = await readImage(path);
   expect(image.shape).toEqual([1, 2, 3]);
   expect([...(await image.data())]).toEqual([1, -1, -1, -1, 1, -1]);
+});
+
+test('the size from the header is that of the picture read, turned as EXIF says', async () => {
+  const lying = { create: { width: 4, height: 6, channels: 3, background: 'red' } } as const;
+  await sharp(lying).withMetadata({ orientation: 6 }).jpeg().toFile(inFolder('turned.jpg'));
+  expect((await readImage(inFolder('turned.jpg'))).shape).toEqual([4, 6, 3]);
+  expect(await readImageSize(inFolder('turned.jpg'))).toEqual({ height: 4, width: 6 });
 });
 
 test('alpha is dropped, or shows the background', async () => {
