@@ -25,17 +25,20 @@ export interface ReadImageOptions {
   maxPixels?: number;
 }
 
+/** A picture's file beyond this is refused; it would not be one. */
+export const largestPicture = 2 ** 30;
+
 /**
  * Decodes PNG, JPEG, WebP, AVIF, GIF or TIFF into rows of interleaved bytes. Sixteen bits become eight, CMYK
  * becomes RGB, and of an animation the first picture is taken.
  *
- * @param input the file's path, or its bytes
+ * @param encoded the file's bytes
  * @param path what errors call the file
- * @throws FileError when it is missing, damaged, too large or no picture
+ * @throws FileError when it is damaged, too large or no picture
  * @throws ArgumentError when `background` is no colour
  */
 export async function decodeImage(
-  input: string | Uint8Array,
+  encoded: Uint8Array,
   path: string,
   options: ReadImageOptions = {},
 ): Promise<Pixels> {
@@ -43,7 +46,7 @@ export async function decodeImage(
   if (background !== undefined) checkColour(background);
   let decoded;
   try {
-    let image = sharp(input, { failOn: 'error', limitInputPixels: maxPixels });
+    let image = sharp(encoded, { failOn: 'error', limitInputPixels: maxPixels });
     if (orient) image = image.autoOrient();
     image = background === undefined ? image.removeAlpha() : image.flatten({ background });
     image = image.toColourspace(channels === 1 ? 'b-w' : 'srgb');

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadConfigTree, mergeAll, parseOverride } from '../../lib/config/merge.js';
@@ -134,6 +134,8 @@ describe('merging', () => {
     await expect(loadConfigTree([file('none.yaml')])).rejects.toThrow(FileError);
     writeFileSync(file('list.yaml'), '\n- 1');
     await expect(loadConfigTree([file('list.yaml')])).rejects.toThrow(/list\.yaml:2:1: expected a/);
+    symlinkSync('/dev/zero', file('endless.yaml'));
+    await expect(loadConfigTree([file('endless.yaml')])).rejects.toThrow(/is a pipe or device/);
     await expect(loadConfigTree([])).rejects.toThrow(/at least one/);
   });
 

@@ -123,7 +123,8 @@ describe('ImageList', () => {
 
   test('refuses what is empty, missing or a folder', async () => {
     await expect(list('\n\n')).rejects.toThrow(/the list is empty/);
-    for (const path of [inFolder('none.txt'), inFolder('')])
+    symlinkSync('/dev/zero', inFolder('endless.txt'));
+    for (const path of [inFolder('none.txt'), inFolder(''), inFolder('endless.txt')])
       await expect(ImageList.open(path, inFolder('root'))).rejects.toThrow(FileError);
   });
 });

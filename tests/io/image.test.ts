@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import {
@@ -68,6 +68,9 @@ test('damaged and missing pictures, wrong names and shapes are refused', async (
   writeFileSync(inFolder('text.png'), 'not a picture');
   await expect(readImage(inFolder('text.png'))).rejects.toThrow(FileError);
   await expect(readImage(inFolder('none.png'))).rejects.toThrow(/none\.png/);
+  symlinkSync('/dev/zero', inFolder('endless.png'));
+  for (const read of [readImage, readImageSize])
+    await expect(read(inFolder('endless.png'))).rejects.toThrow(/is a pipe or device/);
   await expect(writeImage(inFolder('a.xyz'), zeros([1, 1, 3]))).rejects.toThrow(/ends in \.png/);
   await expect(writeImage(inFolder('a.png'), zeros([2, 4, 4, 3]))).rejects.toThrow(
     /\[2, 4, 4, 3\]/,
