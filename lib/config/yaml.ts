@@ -21,7 +21,8 @@ import { readScalar } from './scalar.js';
 
 const largestText = 256 * 1024;
 const largestTree = 50_000;
-const deepest = 64;
+/** Levels of nesting, and of whatever else is followed from value to value. */
+export const deepest = 64;
 
 /** Reads a YAML file. @throws FileError when it cannot be read, ConfigError when it is no configuration */
 export async function readYamlFile(path: string): Promise<ConfigNode> {
