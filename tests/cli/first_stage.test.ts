@@ -314,6 +314,8 @@ describe('exit codes', () => {
 
   test('2 for a call that makes no sense', () => {
     const calls: [string[], RegExp][] = [
+      [['reconstuct'], /unknown command 'reconstuct'/],
+      [['doctor', '--colour'], /unknown option '--colour'/],
       [['reconstruct', photos, ...output], /required option '--model <path>' not specified/],
       [['encode', photos, '--model', model, '--tile', '0', ...output], /whole number, at least 1/],
       [['encode', photos, '--model', model, ...output], /^emulsion: the output must be/],
