@@ -2,13 +2,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { check, FileError } from '../errors.js';
+import { imageExtensions } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
 import type { Dataset, ImageItem } from './dataset.js';
-
-/** What counts as a picture, by the end of its name in lower case. */
-export const imageExtensions: ReadonlySet<string> = new Set(
-  ['.png', '.jpg', '.jpeg', '.webp', '.avif', '.gif', '.tif', '.tiff'], //
-);
 
 export interface ImageFolderOptions {
   /**
