@@ -1,5 +1,5 @@
 // `emulsion encode`: the latents of pictures, as a safetensors file in PyTorch's layout.
-import { extname } from 'node:path';
+import { extname, join } from 'node:path';
 import { readImage } from '../io/image.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import type { TensorSource } from '../io/state.js';
@@ -32,7 +32,10 @@ export async function encode(inputs: readonly string[], options: EncodeOptions):
     pictures.map(({ name }) => name),
     'the picture',
   );
-  await refuseToOverwrite(output, { force: options.force });
+  // Of what is read, only weights can have the output's name.
+  const names = ['.', 'model.safetensors', 'model_ema.safetensors'];
+  const weights = names.map((name) => join(options.model, name));
+  await refuseToOverwrite(output, { force: options.force, inputs: weights });
   const model = await openFirstStage(options);
   if (sample && model.spec.kind !== 'kl')
     throw new UsageError(

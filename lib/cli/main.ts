@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 // The command `emulsion`: one file per subcommand beside this one.
-import { Command } from 'commander';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { newCommand } from './run.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
-const program = new Command('emulsion')
+const program = newCommand('emulsion')
   .description('Latent diffusion for Node.js')
   .version(packageVersion);
 

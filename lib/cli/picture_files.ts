@@ -39,7 +39,8 @@ export async function findPictures(inputs: readonly string[]): Promise<PictureFi
 
 /** Throws when two of the names are one. `what` says what would collide. */
 export function refuseDuplicates(names: readonly string[], what: string): void {
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  const seen = new Set<string>();
+  const twice = names.find((name) => seen.has(name) || !seen.add(name));
   if (twice !== undefined)
     throw new UsageError(`${what} '${twice}' comes twice: names must differ.`);
 }

@@ -9,7 +9,7 @@ export class UsageError extends EmulsionError {
   }
 }
 
-/** A command whose misspelt options end the process with 2. */
+/** A command that ends the process with 2 when it, its options or subcommands are misspelt. */
 export function newCommand(name: string): Command {
   return new Command(name).exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 }

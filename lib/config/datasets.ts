@@ -8,7 +8,9 @@ import {
   type ResizeFilter,
   type TransformOptions,
 } from '../data/index.js';
+import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
+import { ConfigError } from './error.js';
 import {
   boolean,
   integer,
@@ -42,7 +44,19 @@ function register<P extends object>(
 ): void {
   const params = mapping<P>(fields, accepted);
   datasetTargets.register(names, {
-    params: { read: (node, name) => toSpec(params.read(node, name)) },
+    params: {
+      read(node, name) {
+        const read = params.read(node, name);
+        try {
+          const spec = toSpec(read);
+          checkTransform(spec.transform);
+          return spec;
+        } catch (error) {
+          // What the transform refuses is told with its place as well, and before anything is built.
+          throw new ConfigError((error as Error).message, node.place, { cause: error });
+        }
+      },
+    },
     build: (spec) => spec.open(names[0]),
   });
 }
@@ -92,9 +106,11 @@ const ownFields: FieldsOf<OwnParams> = {
 };
 
 function ownTransform(params: OwnParams): TransformOptions {
-  const { minCropFraction, maxCropFraction = 1, ...options } = params;
-  if (minCropFraction === undefined) return options;
-  return { ...options, cropFraction: [minCropFraction, maxCropFraction] };
+  const { minCropFraction: min, maxCropFraction: max, ...options } = params;
+  check(min !== undefined || max === undefined, () => {
+    return `max_crop_fraction needs min_crop_fraction: give both, got ${max} alone.`;
+  });
+  return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
 }
 
 register<OwnParams & Rooted & { labels?: 'folders' }>(

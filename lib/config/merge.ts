@@ -1,7 +1,7 @@
 // Several configurations become one: files from left to right, then overrides.
 import { ConfigError } from './error.js';
 import { nodeAt, type ConfigNode, type MappingNode, type Scalar } from './node.js';
-import { parseYaml, readYamlFile } from './yaml.js';
+import { deepest, parseYaml, readYamlFile } from './yaml.js';
 
 /** Mappings merge key by key at every depth; anything else of `over` replaces what `under` has. */
 export function merge(under: ConfigNode, over: ConfigNode): ConfigNode {
@@ -24,6 +24,8 @@ export function parseOverride(text: string): MappingNode {
   const path = text.slice(0, Math.max(equals, 0)).split('.');
   if (equals < 0 || path.some((key) => !/^[\w-]+$/.test(key) || key === '__proto__'))
     throw new ConfigError('expected key.path=value, such as model.params.embed_dim=4.', place);
+  if (path.length > deepest)
+    throw new ConfigError(`the path has ${path.length} keys, more than ${deepest}.`, place);
   let node = parseYaml(text.slice(equals + 1), place.source, false);
   for (const key of path.reverse())
     node = { kind: 'mapping', place, entries: new Map([[key, node]]) };
@@ -72,6 +74,11 @@ function interpolate(root: MappingNode): MappingNode {
       );
     if (underway.has(path))
       throw new ConfigError(`\${${path}} refers to itself, by way of others or not.`, from.place);
+    if (underway.size === deepest)
+      throw new ConfigError(
+        `\${${path}} is reached by way of ${deepest} others, which is too many.`,
+        from.place,
+      );
     const node = nodeAt(root, path.split('.'));
     if (node?.kind !== 'scalar')
       throw new ConfigError(

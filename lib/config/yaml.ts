@@ -1,6 +1,5 @@
 // YAML text to a configuration tree. Nothing is constructed from tags, and size, depth and what aliases
 // expand to are bounded, so that no file can exhaust memory or time.
-import { readFile, stat } from 'node:fs/promises';
 import {
   Composer,
   isAlias,
@@ -14,28 +13,21 @@ import {
   type CST,
   type ParsedNode,
 } from 'yaml';
-import { fileError } from '../io/file_error.js';
 import type { Json } from '../io/index.js';
+import { readSmallFile } from '../io/positional.js';
 import { ConfigError, type Place } from './error.js';
 import type { ConfigNode } from './node.js';
 import { readScalar } from './scalar.js';
 
 const largestText = 256 * 1024;
 const largestTree = 50_000;
-const deepest = 64;
+/** Levels of nesting, and of whatever else is followed from value to value. */
+export const deepest = 64;
 
 /** Reads a YAML file. @throws FileError when it cannot be read, ConfigError when it is no configuration */
 export async function readYamlFile(path: string): Promise<ConfigNode> {
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > largestText)
-      throw new ConfigError(`${size} bytes are too many for a configuration.`, { source: path });
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw fileError(path, 'cannot be read', error);
-  }
-  return parseYaml(text, path);
+  const bytes = await readSmallFile(path, largestText, 'a configuration');
+  return parseYaml(bytes.toString(), path);
 }
 
 /**

@@ -2,13 +2,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { check, FileError } from '../errors.js';
+import { imageExtensions } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
 import type { Dataset, ImageItem } from './dataset.js';
-
-/** What counts as a picture, by the end of its name in lower case. */
-export const imageExtensions: ReadonlySet<string> = new Set(
-  ['.png', '.jpg', '.jpeg', '.webp', '.avif', '.gif', '.tif', '.tiff'], //
-);
 
 export interface ImageFolderOptions {
   /**
@@ -48,16 +44,17 @@ export class ImageFolder implements Dataset {
 
   /**
    * Lists the folder; no picture is opened.
-   * @throws FileError when the folder cannot be read, holds no picture, or holds one outside the classes
+   * @throws FileError when the folder cannot be read, holds no picture, holds one outside the classes,
+   * or links lead to one of its folders in more than 16 ways
    */
   static async open(root: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
     const { labels, classes, accept = () => true } = options;
     check(labels === 'folders' || classes === undefined, () => {
       return "ImageFolder: classes are given without labels: 'folders'.";
     });
-    const found: string[] = [];
-    await list(root, '', [], found);
-    const paths = inByteOrder(found.filter(accept));
+    const listing: Listing = { root, found: [], visits: new Map() };
+    await list(listing, '', []);
+    const paths = inByteOrder(listing.found.filter(accept));
     if (paths.length === 0) {
       const endings = [...imageExtensions].join(', ');
       throw new FileError(`there is no picture in this folder (${endings}).`, root);
@@ -95,13 +92,20 @@ function inByteOrder(paths: readonly string[]): string[] {
     .map((bytes) => Buffer.from(bytes, 'latin1').toString());
 }
 
+// Two links in each of a few dozen folders lead to the last of them in more ways than can be walked.
+const mostWays = 16;
+
+interface Listing {
+  readonly root: string;
+  /** Pictures below the root. */
+  readonly found: string[];
+  /** How often each folder was listed, by its identity. */
+  readonly visits: Map<string, number>;
+}
+
 /** @param above identities of the folders on the way down, which a link must not lead back to */
-async function list(
-  root: string,
-  below: string,
-  above: readonly string[],
-  found: string[],
-): Promise<void> {
+async function list(listing: Listing, below: string, above: readonly string[]): Promise<void> {
+  const { root, found, visits } = listing;
   const folder = join(root, below);
   let entries;
   let identity;
@@ -113,10 +117,14 @@ async function list(
     throw fileError(folder, 'cannot be listed', error);
   }
   if (above.includes(identity)) return;
+  const ways = (visits.get(identity) ?? 0) + 1;
+  if (ways > mostWays)
+    throw new FileError(`links lead here in more than ${mostWays} ways; remove some.`, folder);
+  visits.set(identity, ways);
   for (const entry of entries) {
     const path = below === '' ? entry.name : `${below}/${entry.name}`;
     const kind = entry.isSymbolicLink() ? await followed(join(root, path)) : entry;
-    if (kind?.isDirectory()) await list(root, path, [...above, identity], found);
+    if (kind?.isDirectory()) await list(listing, path, [...above, identity]);
     else if (imageExtensions.has(extname(entry.name).toLowerCase())) {
       // A link that leads nowhere is listed, and named as damaged when its turn comes.
       if (kind === null || kind.isFile()) found.push(path);

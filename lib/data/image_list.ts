@@ -1,8 +1,7 @@
 // Pictures named by a text file, as the original's splits of FFHQ and LSUN are.
-import { readFile, stat } from 'node:fs/promises';
 import { isAbsolute, join, normalize } from 'node:path';
 import { FileError } from '../errors.js';
-import { fileError } from '../io/file_error.js';
+import { readSmallFile } from '../io/positional.js';
 import type { Dataset, ImageItem } from './dataset.js';
 
 /** Above this a file is no list that somebody made on purpose. */
@@ -30,16 +29,11 @@ export class ImageList implements Dataset {
    * @throws FileError when the list cannot be read or is empty, or that names its damaged lines
    */
   static async open(list: string, root: string): Promise<ImageList> {
-    let text: string;
-    try {
-      const { size } = await stat(list);
-      if (size > largestList)
-        throw new FileError(`${size} bytes are too many for a list of pictures.`, list);
-      text = await readFile(list, 'utf8');
-    } catch (error) {
-      throw fileError(list, 'cannot be read', error);
-    }
-    const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
+    const bytes = await readSmallFile(list, largestList, 'a list of pictures');
+    const lines = bytes
+      .toString()
+      .replace(/^\uFEFF/, '')
+      .split(/\r?\n/);
     const first = lines.find((line) => line !== '') ?? '';
     const labelled = labelPattern.test(first);
     const entries: { path: string; label?: number }[] = [];

@@ -31,3 +31,8 @@ export function mirror({ data, width, height, channels }: Pixels): Pixels {
       for (let c = 0; c < channels; ++c) mirrored[to++] = data[(y * width + x) * channels + c];
   return { data: mirrored, width, height, channels };
 }
+
+/** The bytes in a buffer of their own: between threads, a view takes the whole buffer under it along. */
+export function apart(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : Uint8Array.from(bytes);
+}

@@ -1,7 +1,7 @@
 // The members of a tar archive, from its headers alone (POSIX.1-2001 pax, ustar and GNU).
 import type { FileHandle } from 'node:fs/promises';
 import { FileError } from '../errors.js';
-import { readAt, withRegularFile } from './file_bytes.js';
+import { readBytes, withFile } from '../io/positional.js';
 
 /** A regular file inside an archive. */
 export interface TarMember {
@@ -34,9 +34,9 @@ class TarReader {
     const inside = begin - this.windowBegin;
     if (inside >= 0 && inside + length <= this.window.length)
       return this.window.subarray(inside, inside + length);
-    this.window = await readAt(
-      this.file,
+    this.window = await readBytes(
       this.path,
+      this.file,
       begin,
       Math.max(length, Math.min(windowBytes, this.size - begin)),
     );
@@ -54,7 +54,7 @@ export function forEachMember(
   path: string,
   visit: (member: TarMember, read: () => Promise<Buffer>) => void | Promise<void>,
 ): Promise<void> {
-  return withRegularFile(path, async (file, size) => {
+  return withFile(path, async (file, size) => {
     const reader = new TarReader(path, file, size);
     let everywhere: Attributes = {};
     let next: Attributes = {};

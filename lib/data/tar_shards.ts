@@ -1,8 +1,8 @@
 // Pictures in tar archives, as webdataset packs them: files of one stem belong together.
 import { check, FileError } from '../errors.js';
+import { imageExtensions } from '../io/decode_image.js';
 import type { Dataset, ImageItem } from './dataset.js';
 import { readPart } from './file_bytes.js';
-import { imageExtensions } from './image_folder.js';
 import { forEachMember } from './tar_index.js';
 
 interface Part {

@@ -3,7 +3,9 @@ import { availableParallelism } from 'node:os';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { DisposedError, EmulsionError, FileError } from '../errors.js';
+import { ArgumentError, DisposedError, EmulsionError, FileError } from '../errors.js';
+import type { ImageSource } from './dataset.js';
+import { apart } from './pixels.js';
 import { preparePicture, type Job } from './prepare.js';
 import type { TransformOptions } from './transform.js';
 import type { Answer } from './worker.js';
@@ -131,7 +133,7 @@ class WorkerThread implements Preparer {
     return new Promise((resolve, reject) => {
       if (this.#failure) throw this.#failure;
       const id = this.#next++;
-      this.#worker.postMessage({ id, job });
+      this.#worker.postMessage({ id, job: { ...job, source: sourceApart(job.source) } });
       if (this.#pending.size === 0) this.#worker.ref();
       this.#pending.set(id, { resolve, reject });
     });
@@ -147,6 +149,7 @@ class WorkerThread implements Preparer {
     if (this.#pending.size === 0) this.#worker.unref();
     if ('data' in answer) resolve(answer.data);
     else if ('damage' in answer) reject(damageError(answer.damage));
+    else if ('refusal' in answer) reject(new ArgumentError(answer.refusal));
     else reject(answer.error as Error);
   }
 
@@ -160,6 +163,12 @@ class WorkerThread implements Preparer {
     for (const { reject } of this.#pending.values()) reject(this.#failure);
     this.#pending.clear();
   }
+}
+
+function sourceApart(source: ImageSource): ImageSource {
+  if ('encoded' in source) return { encoded: apart(source.encoded) };
+  if ('pixels' in source) return { pixels: { ...source.pixels, data: apart(source.pixels.data) } };
+  return source;
 }
 
 function damageError({

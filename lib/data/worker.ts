@@ -1,6 +1,7 @@
 // A worker thread of the loader: pictures in, bytes out.
 import { parentPort, workerData } from 'node:worker_threads';
-import { FileError } from '../errors.js';
+import { ArgumentError, FileError } from '../errors.js';
+import { apart } from './pixels.js';
 import { preparePicture, type Job } from './prepare.js';
 import type { TransformOptions } from './transform.js';
 
@@ -8,6 +9,7 @@ import type { TransformOptions } from './transform.js';
 export type Answer = { id: number } & (
   | { data: Uint8Array }
   | { damage: { message: string; path: string; offset?: number } }
+  | { refusal: string }
   | { error: unknown }
 );
 
@@ -17,17 +19,17 @@ const transform = workerData as TransformOptions;
 port.on('message', ({ id, job }: { id: number; job: Job }) => {
   preparePicture(job, transform).then(
     (pixels) => {
-      // Bytes that fill their buffer are handed over; others, such as a small pool's, are copied.
-      const whole = pixels.byteLength === pixels.buffer.byteLength;
-      const data = whole ? pixels : pixels.slice();
+      const data = apart(pixels);
       port.postMessage({ id, data } satisfies Answer, [data.buffer as ArrayBuffer]);
     },
     (error: unknown) => {
-      // A FileError's class would be lost on the way.
+      // The classes of errors would be lost on the way.
       if (error instanceof FileError) {
         const { message, path, offset } = error;
         port.postMessage({ id, damage: { message, path, offset } } satisfies Answer);
-      } else port.postMessage({ id, error } satisfies Answer);
+      } else if (error instanceof ArgumentError)
+        port.postMessage({ id, refusal: error.message } satisfies Answer);
+      else port.postMessage({ id, error } satisfies Answer);
     },
   );
 });

@@ -39,8 +39,7 @@ export interface Checkpoint extends StateReader {
  * @throws FileError with the byte offset when the file is damaged, of another format, or refused
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
-  const opened = await withFile(path, async (file) => {
-    const { size } = await file.stat();
+  const opened = await withFile(path, async (file, size) => {
     const start = await readBytes(path, file, 0, Math.min(size, 16));
     if (looksLikeSafetensors(start, size)) return null;
     if (start.length >= 4 && start.readUInt32LE(0) === 0x04034b50)

@@ -25,25 +25,49 @@ export interface ReadImageOptions {
   maxPixels?: number;
 }
 
+/** The formats that are read, each with its names' endings in lower case and what its files begin with. */
+const formats: readonly { name: string; endings: string[]; begins: RegExp }[] = [
+  { name: 'PNG', endings: ['.png'], begins: /^\x89PNG/ },
+  { name: 'JPEG', endings: ['.jpg', '.jpeg'], begins: /^\xff\xd8\xff/ },
+  { name: 'WebP', endings: ['.webp'], begins: /^RIFF.{4}WEBP/s },
+  { name: 'AVIF', endings: ['.avif'], begins: /^.{4}ftyp/s },
+  { name: 'GIF', endings: ['.gif'], begins: /^GIF8/ },
+  { name: 'TIFF', endings: ['.tif', '.tiff'], begins: /^(II[*+]|MM.[*+])/s },
+];
+
+/** What counts as a picture, by the end of its name in lower case. */
+export const imageExtensions: ReadonlySet<string> = new Set(
+  formats.flatMap(({ endings }) => endings),
+);
+
+/** A picture's file beyond this is refused; it would not be one. */
+export const largestPicture = 2 ** 30;
+
 /**
  * Decodes PNG, JPEG, WebP, AVIF, GIF or TIFF into rows of interleaved bytes. Sixteen bits become eight, CMYK
  * becomes RGB, and of an animation the first picture is taken.
  *
- * @param input the file's path, or its bytes
+ * @param encoded the file's bytes
  * @param path what errors call the file
- * @throws FileError when it is missing, damaged, too large or no picture
+ * @throws FileError when it is damaged, too large or no picture
  * @throws ArgumentError when `background` is no colour
  */
 export async function decodeImage(
-  input: string | Uint8Array,
+  encoded: Uint8Array,
   path: string,
   options: ReadImageOptions = {},
 ): Promise<Pixels> {
   const { channels = 3, background, orient = true, maxPixels = 1e8 } = options;
   if (background !== undefined) checkColour(background);
+  // sharp also draws SVG, of which a few bytes can take hours.
+  const begin = Buffer.from(encoded.subarray(0, 12)).toString('latin1');
+  if (!formats.some(({ begins }) => begins.test(begin))) {
+    const known = formats.map(({ name }) => name).join(', ');
+    throw new FileError(`cannot be read as a picture: it is none of ${known}.`, path);
+  }
   let decoded;
   try {
-    let image = sharp(input, { failOn: 'error', limitInputPixels: maxPixels });
+    let image = sharp(encoded, { failOn: 'error', limitInputPixels: maxPixels });
     if (orient) image = image.autoOrient();
     image = background === undefined ? image.removeAlpha() : image.flatten({ background });
     image = image.toColourspace(channels === 1 ? 'b-w' : 'srgb');

@@ -5,8 +5,9 @@ import { check, checkShape, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
-import { decodeImage, type ReadImageOptions } from './decode_image.js';
+import { decodeImage, largestPicture, type ReadImageOptions } from './decode_image.js';
 import { fileError } from './file_error.js';
+import { readSmallFile, withFile } from './positional.js';
 
 const formats = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp' } as const;
 
@@ -17,7 +18,8 @@ const formats = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp
  * @throws FileError when the file is missing, damaged or no picture
  */
 export async function readImage(path: string, options: ReadImageOptions = {}): Promise<Tensor> {
-  const { data, width, height, channels } = await decodeImage(path, path, options);
+  const encoded = await readSmallFile(path, largestPicture, 'a picture');
+  const { data, width, height, channels } = await decodeImage(encoded, path, options);
   const pixels = new Float32Array(data.length);
   for (let i = 0; i < pixels.length; i++) pixels[i] = data[i] / 127.5 - 1;
   return tensor(pixels, { shape: [height, width, channels] });
@@ -29,12 +31,14 @@ export async function readImage(path: string, options: ReadImageOptions = {}): P
  * @throws FileError when the file is missing, damaged or no picture
  */
 export async function readImageSize(path: string): Promise<{ height: number; width: number }> {
-  try {
-    const { height, width } = await sharp(path, { failOn: 'error' }).metadata();
-    return { height, width };
-  } catch (error) {
-    throw new FileError(`cannot be read as a picture: ${(error as Error).message}`, path);
-  }
+  return withFile(path, async () => {
+    try {
+      const { autoOrient } = await sharp(path, { failOn: 'error' }).metadata();
+      return { height: autoOrient.height, width: autoOrient.width };
+    } catch (error) {
+      throw new FileError(`cannot be read as a picture: ${(error as Error).message}`, path);
+    }
+  });
 }
 
 /**

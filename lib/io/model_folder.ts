@@ -1,10 +1,11 @@
 // A saved model: a folder with config.json, the weights and, beside them, their moving average.
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
 import { fileError } from './file_error.js';
+import { readSmallFile } from './positional.js';
 import { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
 import type { TensorSource } from './state.js';
 
@@ -65,15 +66,7 @@ export async function openModel(
  */
 export async function loadConfig(folder: string, name = configFile): Promise<Json> {
   const path = join(folder, name);
-  let text: string;
-  try {
-    const { size } = await stat(path);
-    if (size > largestConfig)
-      throw new FileError(`${size} bytes are too many for a configuration.`, path);
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw fileError(path, 'cannot be read', error);
-  }
+  const text = (await readSmallFile(path, largestConfig, 'a configuration')).toString();
   try {
     return JSON.parse(text, refusePrototype) as Json;
   } catch (error) {

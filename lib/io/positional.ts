@@ -1,4 +1,5 @@
-// Positional reads: files are opened for each read, and known again by what identified them at first.
+// Positional reads of regular files: each is opened for the read, and known again by what identified it at first.
+import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { FileError } from '../errors.js';
 import { fileError } from './file_error.js';
@@ -6,12 +7,23 @@ import { fileError } from './file_error.js';
 // Reads above 2 GiB fail on some systems.
 const largestRead = 1024 ** 3;
 
-/** Opens a file for the time of `use`. */
-export async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
+/**
+ * Opens a regular file for the time of `use`, which gets its size as well. A pipe or device, whose reading may
+ * never end, is refused.
+ */
+export async function withFile<T>(
+  path: string,
+  use: (file: FileHandle, size: number) => Promise<T>,
+): Promise<T> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
-    return await use(file);
+    // Without O_NONBLOCK, which Windows lacks, opening a pipe waits for its writer.
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const status = await file.stat();
+    if (status.isDirectory()) throw new FileError('is a folder; give the path of a file.', path);
+    if (!status.isFile())
+      throw new FileError('is a pipe or device; copy its content to a file and give that.', path);
+    return await use(file, status.size);
   } catch (error) {
     throw fileError(path, 'cannot be read', error);
   } finally {
@@ -67,6 +79,14 @@ export async function readBytes(
   const bytes = ownBytes(length);
   await readInto(path, file, begin, bytes);
   return bytes;
+}
+
+/** The whole of a file that should be small; `what` says what it should be, for the error. */
+export async function readSmallFile(path: string, largest: number, what: string): Promise<Buffer> {
+  return withFile(path, async (file, size) => {
+    if (size > largest) throw new FileError(`${size} bytes are too many for ${what}.`, path);
+    return readBytes(path, file, 0, size);
+  });
 }
 
 /** A buffer that is a block of its own, aligned for every element type. */

@@ -29,8 +29,7 @@ import { bytesOf, tensorOf } from './tensor_bytes.js';
  * @throws FileError with the byte offset when the file breaks the format in any way
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
-  return withFile(path, async (file) => {
-    const { size } = await file.stat();
+  return withFile(path, async (file, size) => {
     if (size < prefixBytes) {
       throw new FileError(`${size} bytes are too few for a safetensors file.`, path, 0);
     }

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { extname, join, parse } from 'node:path';
 import { noGrad } from '../autograd/index.js';
 import { FileError } from '../errors.js';
+import { imageExtensions } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
 import { readImage } from '../io/image.js';
 import { tidy } from '../scope.js';
@@ -157,10 +158,8 @@ export async function listPictures(folder: string): Promise<string[]> {
   });
   const files = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'));
   const names = files.map((entry) => entry.name);
-  return names.filter((name) => extensions.has(extname(name).toLowerCase())).sort();
+  return names.filter((name) => imageExtensions.has(extname(name).toLowerCase())).sort();
 }
-
-const extensions = new Set(['.png', '.jpg', '.jpeg', '.webp', '.avif', '.gif', '.tif', '.tiff']);
 
 // Pictures of a folder by their names without extension.
 async function byName(folder: string): Promise<Map<string, string>> {

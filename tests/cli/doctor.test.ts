@@ -102,6 +102,6 @@ test('the command explains an addon that is not there, and fails', () => {
 
 test('an unknown command is refused', () => {
   const { status, stderr } = run('docter');
-  expect(status).toBe(1);
+  expect(status).toBe(2);
   expect(stderr).toMatch(/unknown command 'docter'.*Did you mean doctor/s);
 });

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { decode, type DecodeOptions } from '../../lib/cli/decode.js';
 import { encode } from '../../lib/cli/encode.js';
@@ -212,6 +212,11 @@ describe('encode and decode', () => {
     writeFileSync(output, 'precious');
     await expect(call({})).rejects.toThrow(/exists already/);
     expect(readFileSync(output, 'utf8')).toBe('precious');
+    cpSync(model, inFolder('own'), { recursive: true });
+    const weights = inFolder('own/model.safetensors');
+    const overwriting = call({ model: inFolder('own'), output: weights, force: true });
+    await expect(overwriting).rejects.toThrow(/would overwrite the input/);
+    expect(bytes(weights)).toEqual(bytes(`${model}/model.safetensors`));
   });
 
   test('a picture that turns out damaged leaves no file behind', async () => {
@@ -314,6 +319,7 @@ describe('exit codes', () => {
 
   test('2 for a call that makes no sense', () => {
     const calls: [string[], RegExp][] = [
+      [['doctor', '--colour'], /unknown option '--colour'/],
       [['reconstruct', photos, ...output], /required option '--model <path>' not specified/],
       [['encode', photos, '--model', model, '--tile', '0', ...output], /whole number, at least 1/],
       [['encode', photos, '--model', model, ...output], /^emulsion: the output must be/],

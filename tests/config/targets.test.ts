@@ -290,6 +290,19 @@ describe('data modules', () => {
     expect(transformOf(target, params)).toMatchObject(expected);
   });
 
+  test.each([
+    ['size: 64, smallest_side: 32', /does not fit smallestSide 32/],
+    ['size: 64, smallest_side: 80, min_crop_fraction: 0.5', /smallestSide or cropFraction, not/],
+    ['size: 64, min_crop_fraction: 0.9, max_crop_fraction: 0.5', /min <= max/],
+    ['size: 64, max_crop_fraction: 0.5', /max_crop_fraction needs min_crop_fraction/],
+    ['size: 64, background: nothing', /is no colour/],
+  ])('what cannot be done to a picture is refused with its place: %s', (params, message) => {
+    const read = () => transformOf('emulsion.data.ImageFolder', params);
+    expect(read).toThrow(ConfigError);
+    expect(read).toThrow(/^\S+:2:\d+: /);
+    expect(read).toThrow(message);
+  });
+
   test('an unknown option of a data set is refused', () => {
     expect(() => transformOf('emulsion.data.ImageFolder', 'sizes: 64')).toThrow(
       "Did you mean 'size'?",

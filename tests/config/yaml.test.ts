@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadConfigTree, mergeAll, parseOverride } from '../../lib/config/merge.js';
@@ -130,10 +130,16 @@ describe('merging', () => {
     },
   );
 
+  test('an override of a path that is too deep is refused', () => {
+    expect(() => mergeAll([parseOverride(`${'a.'.repeat(100_000)}a=1`)])).toThrow(ConfigError);
+  });
+
   test('a file that is missing or no mapping', async () => {
     await expect(loadConfigTree([file('none.yaml')])).rejects.toThrow(FileError);
     writeFileSync(file('list.yaml'), '\n- 1');
     await expect(loadConfigTree([file('list.yaml')])).rejects.toThrow(/list\.yaml:2:1: expected a/);
+    symlinkSync('/dev/zero', file('endless.yaml'));
+    await expect(loadConfigTree([file('endless.yaml')])).rejects.toThrow(/is a pipe or device/);
     await expect(loadConfigTree([])).rejects.toThrow(/at least one/);
   });
 
@@ -156,6 +162,10 @@ describe('merging', () => {
     const lines = ['a0: ""'];
     for (let i = 1; i < 60; ++i) lines.push(`a${i}: "\${a${i - 1}}\${a${i - 1}}"`);
     expect(toPlain(mergeAll([parseYaml(lines.join('\n'), 'a.yaml')]))).toMatchObject({ a59: '' });
+    const chain = Array.from({ length: 9000 }, (_, i) => `a${i}: \${a${i + 1}}`).join('\n');
+    expect(() => mergeAll([parseYaml(`${chain}\na9000: 1`, 'a.yaml')])).toThrow(
+      /^a\.yaml:\d+:1: .*64/,
+    );
     const grows = lines.join('\n').replace('""', 'xy');
     expect(() => mergeAll([parseYaml(grows, 'a.yaml')])).toThrow(/more than 4096 characters/);
   });

@@ -69,6 +69,18 @@ describe('ImageFolder', () => {
     expect(paths).toEqual(['c.png', 'dangling.png', 'more/b.png', 'real/a.png']);
   });
 
+  test('refuses links that lead to a folder in ever more ways', async () => {
+    // 2^12 ways to the last; some more folders, and listing them would never end.
+    for (let depth = 0; depth < 12; ++depth) {
+      mkdirSync(inFolder(`ways/${depth}`), { recursive: true });
+      for (const name of ['a', 'b'])
+        symlinkSync(inFolder(`ways/${depth + 1}`), inFolder(`ways/${depth}/${name}`));
+    }
+    touch('ways/12/x.png');
+    await expect(ImageFolder.open(inFolder('ways/0'))).rejects.toThrow(/in more than 16 ways/);
+    expect((await ImageFolder.open(inFolder('ways/8'))).length).toBe(16);
+  });
+
   test('refuses what is missing, no folder, or empty', async () => {
     touch('file.png');
     mkdirSync(inFolder('empty'));
@@ -123,7 +135,8 @@ describe('ImageList', () => {
 
   test('refuses what is empty, missing or a folder', async () => {
     await expect(list('\n\n')).rejects.toThrow(/the list is empty/);
-    for (const path of [inFolder('none.txt'), inFolder('')])
+    symlinkSync('/dev/zero', inFolder('endless.txt'));
+    for (const path of [inFolder('none.txt'), inFolder(''), inFolder('endless.txt')])
       await expect(ImageList.open(path, inFolder('root'))).rejects.toThrow(FileError);
   });
 });

@@ -4,7 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { Worker } from 'node:worker_threads';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   ArgumentError,
   DisposedError,
@@ -15,6 +16,7 @@ import {
   type Dataset,
   type Tensor,
 } from '../../lib/index.js';
+import type { Job } from '../../lib/data/prepare.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { loaders, memory, take, writePicture } from './pictures.js';
 
@@ -282,7 +284,22 @@ test.each<[string, Partial<DataLoaderOptions>]>([
 
 test.each([0, 1])('pixels of other channels are refused, with %i workers', async (workers) => {
   const grey = load(memory(5), { workers, transform: { size: 4, channels: 1 } });
-  await expect(take(grey.batches(), 1)).rejects.toThrow(/expected 4 x 4 x 1 bytes.*48 bytes of 3/);
+  const refusal: unknown = await take(grey.batches(), 1).catch((error: unknown) => error);
+  expect(refusal).toBeInstanceOf(ArgumentError);
+  expect(refusal).toMatchObject({
+    message: expect.stringMatching(/expected 4 x 4 x 1 bytes.*48 bytes of 3/) as string,
+    code: 'ERR_INVALID_ARGUMENT',
+  });
+});
+
+test('a worker gets the bytes of its picture, not those of all pictures in memory', async () => {
+  const posted = vi.spyOn(Worker.prototype, 'postMessage');
+  await take(load(memory(6), { workers: 1 }).batches(), 1);
+  const jobs = posted.mock.calls.map(([message]) => (message as { job: Job }).job);
+  posted.mockRestore();
+  expect(jobs.length).toBeGreaterThan(0);
+  for (const { source } of jobs)
+    expect('pixels' in source && source.pixels.data.buffer.byteLength).toBe(4 * 4 * 3);
 });
 
 test('an empty data set and an impossible start are refused', async () => {

@@ -196,6 +196,23 @@ describe('decoding', () => {
     expect([...data]).toEqual(Array(48).fill(0));
   });
 
+  test.each(['png', 'jpeg', 'webp', 'avif', 'gif', 'tiff'] as const)(
+    '%s is read',
+    async (format) => {
+      const { width, channels } = await decodeImage(
+        await picture().toFormat(format).toBuffer(),
+        'a',
+      );
+      expect([width, channels]).toEqual([3, 3]);
+    },
+  );
+
+  test('a drawing, whose filters could run without end, is no picture', async () => {
+    const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"></svg>';
+    for (const text of [svg, `<?xml version="1.0"?>\n${svg}`])
+      await expect(decodeImage(Buffer.from(text), 'a.png')).rejects.toThrow(/none of PNG, JPEG/);
+  });
+
   test('more pixels than allowed are refused before they are decoded', async () => {
     // 30,000 x 30,000 in a few hundred bytes of header and no data.
     const header = await picture().png().toBuffer();

@@ -1,10 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { closeSync, copyFileSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import {
   AutoencoderKL,
   autoencoderConfig,
   DTypeError,
-  FileError,
   openCheckpoint,
   permute,
   PythonName,
@@ -212,7 +212,9 @@ test('storages without a type of their own, in either byte order', async () => {
 
 test('missing files, folders and other files say so', async () => {
   await expect(openCheckpoint(inFolder('nowhere'))).rejects.toThrow(/no such file/);
-  await expect(openCheckpoint(inFolder('.'))).rejects.toThrow(FileError);
+  await expect(openCheckpoint(inFolder('.'))).rejects.toThrow(/is a folder/);
+  execFileSync('mkfifo', [inFolder('pipe')]);
+  await expect(openCheckpoint(inFolder('pipe'))).rejects.toThrow(/is a pipe or device/);
   await expect(openCheckpoint(golden('checkpoints/bad/not_a_checkpoint.ckpt'))).rejects.toThrow(
     /neither a checkpoint of PyTorch nor safetensors.*<!DOCTYPE html>/,
   );

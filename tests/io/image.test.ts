@@ -1,7 +1,15 @@
-import { writeFileSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
-import { FileError, makeGrid, readImage, tensor, writeImage, zeros } from '../../lib/index.js';
+import {
+  FileError,
+  makeGrid,
+  readImage,
+  readImageSize,
+  tensor,
+  writeImage,
+  zeros,
+} from '../../lib/index.js';
 import { temporaryFolder } from './temporary.js';
 
 const inFolder = temporaryFolder();
@@ -32,6 +40,13 @@ test('rows, columns and channels keep their places', async () => {
   expect([...(await image.data())]).toEqual([1, -1, -1, -1, 1, -1]);
 });
 
+test('the size from the header is that of the picture read, turned as EXIF says', async () => {
+  const lying = { create: { width: 4, height: 6, channels: 3, background: 'red' } } as const;
+  await sharp(lying).withMetadata({ orientation: 6 }).jpeg().toFile(inFolder('turned.jpg'));
+  expect((await readImage(inFolder('turned.jpg'))).shape).toEqual([4, 6, 3]);
+  expect(await readImageSize(inFolder('turned.jpg'))).toEqual({ height: 4, width: 6 });
+});
+
 test('alpha is dropped, or shows the background', async () => {
   const path = await savePng('alpha.png', Uint8Array.of(10, 20, 30, 0), 1, 4);
   const bytes = async (image: Promise<Awaited<ReturnType<typeof readImage>>>) =>
@@ -53,6 +68,9 @@ test('damaged and missing pictures, wrong names and shapes are refused', async (
   writeFileSync(inFolder('text.png'), 'not a picture');
   await expect(readImage(inFolder('text.png'))).rejects.toThrow(FileError);
   await expect(readImage(inFolder('none.png'))).rejects.toThrow(/none\.png/);
+  symlinkSync('/dev/zero', inFolder('endless.png'));
+  for (const read of [readImage, readImageSize])
+    await expect(read(inFolder('endless.png'))).rejects.toThrow(/is a pipe or device/);
   await expect(writeImage(inFolder('a.xyz'), zeros([1, 1, 3]))).rejects.toThrow(/ends in \.png/);
   await expect(writeImage(inFolder('a.png'), zeros([2, 4, 4, 3]))).rejects.toThrow(
     /\[2, 4, 4, 3\]/,

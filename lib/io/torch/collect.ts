@@ -7,16 +7,18 @@ import { PythonName, type CheckpointValue } from './values.js';
 // a small file could stand for gigabytes of them.
 const deepest = 64;
 const longestName = 1000;
+const longestNames = 2 ** 26; // all together
 
 /**
  * Walks through dictionaries and lists. A container that occurs twice, or within itself, is entered where
  * it comes first; what lies deeper than 64 levels is left out.
  *
- * @throws FileError when a name is too long or two tensors have the same one
+ * @throws FileError when names are too long or two tensors have the same one
  */
 export function collectTensors(path: string, root: CheckpointValue): Map<string, TensorRef> {
   const found = new Map<string, TensorRef>();
   const entered = new Set<CheckpointValue>();
+  let characters = 0;
   // A stack of what is left to see: recursion would follow the file's nesting.
   const open: { name: string; value: CheckpointValue; depth: number }[] = [];
   const enter = (value: CheckpointValue, prefix: string, depth: number): void => {
@@ -30,6 +32,9 @@ export function collectTensors(path: string, root: CheckpointValue): Map<string,
       const name = prefix === '' ? text : `${prefix}.${text}`;
       if (name.length > longestName)
         throw new FileError(`the name ${name.slice(0, 60)}... is too long.`, path);
+      characters += name.length;
+      if (characters > longestNames)
+        throw new FileError('the names of all tensors together are too long.', path);
       open.push({ name, value: member, depth: depth + 1 });
     }
     reverseFrom(open, first);

@@ -10,6 +10,8 @@ export interface Machine {
   readonly records: WeakSet<CheckpointMap>;
   /** Accounts for bytes that are copied: repeated copies of a long list must not fill the memory. */
   spend(bytes: number): void;
+  /** As {@link spend}, for entries of a container. */
+  spendItems(count: number): void;
   fail(problem: string): never;
 }
 
@@ -66,14 +68,11 @@ function view(
 const rebuildParameter: Maker = ([tensor]) =>
   tensor instanceof TensorRef ? tensor : wrong('a parameter');
 
-// about what an entry of a container takes
-const perItem = 32;
-
 /** A dictionary, from nothing, another dictionary or pairs. */
 const dictionary: Maker = ([source = []], machine) => {
   const pairs: CheckpointValue = source instanceof Map ? [...source] : source;
   if (!Array.isArray(pairs)) return wrong('a dictionary');
-  machine.spend(pairs.length * perItem);
+  machine.spendItems(pairs.length);
   return new Map(
     pairs.map((pair): [CheckpointValue, CheckpointValue] =>
       Array.isArray(pair) && pair.length === 2 ? [pair[0], pair[1]] : wrong('a dictionary'),
@@ -84,7 +83,7 @@ const dictionary: Maker = ([source = []], machine) => {
 const list: Maker = ([items = []], machine) => {
   if (!Array.isArray(items) && !(items instanceof Set)) return wrong('a list');
   const copy = [...items];
-  machine.spend(copy.length * perItem);
+  machine.spendItems(copy.length);
   return copy;
 };
 
@@ -113,9 +112,10 @@ const bytes: Maker = ([source = []]) => {
   return Array.isArray(source) && source.length === 0 ? new Uint8Array(0) : wrong('bytes');
 };
 
-const device: Maker = ([type, index]) => {
+const device: Maker = ([type, index = null]) => {
   if (typeof type !== 'string') return wrong('torch.device');
-  return index === undefined || index === null ? type : `${type}:${String(index as number)}`;
+  if (index === null) return type;
+  return typeof index === 'number' ? `${type}:${index}` : wrong('torch.device');
 };
 
 const path: Maker = (parts, machine) => {

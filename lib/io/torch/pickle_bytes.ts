@@ -1,8 +1,8 @@
 // The bytes of a pickle, read in order. Every length is compared with what is there before it is used.
 import { FileError } from '../../errors.js';
 
-// Python writes small integers in other ways; longer ones serve only to keep a reader busy.
-const longestInteger = 1024;
+// Longer numbers serve only to keep a reader busy.
+const longestNumber = 1024;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -95,7 +95,7 @@ export class PickleBytes {
 
   /** A two's complement integer of this many bytes. */
   integer(length: number): number | bigint {
-    if (length > longestInteger) this.fail(`an integer of ${length} bytes is too long`);
+    if (length > longestNumber) this.fail(`an integer of ${length} bytes is too long`);
     const bytes = this.view(length);
     if (length === 0) return 0;
     const magnitude = BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
@@ -114,7 +114,7 @@ export class PickleBytes {
   /** A decimal integer on a line of its own. */
   decimal(): number | bigint {
     const text = this.line().replace(/L$/, '');
-    if (!/^[+-]?[0-9]+$/.test(text) || text.length > longestInteger)
+    if (!/^[+-]?[0-9]+$/.test(text) || text.length > longestNumber)
       this.fail(`${JSON.stringify(text.slice(0, 40))} is not an integer`);
     return narrow(BigInt(text.replace(/^\+/, '')));
   }
@@ -131,7 +131,9 @@ export class PickleBytes {
     const text = this.line().trim();
     const words: Record<string, number> = { nan: NaN, inf: Infinity, '-inf': -Infinity };
     if (Object.hasOwn(words, text)) return words[text];
-    if (!/^[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$|^[+-]?[0-9]+\.$/.test(text))
+    // The pattern takes the square of the length in time.
+    const readable = text.length <= longestNumber;
+    if (!readable || !/^[+-]?[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$|^[+-]?[0-9]+\.$/.test(text))
       this.fail(`${JSON.stringify(text.slice(0, 40))} is not a number`);
     return Number(text);
   }

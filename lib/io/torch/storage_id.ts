@@ -1,6 +1,6 @@
 // The persistent ids that stand for storages in PyTorch's pickles.
 import { storageType, type ElementType } from './element_type.js';
-import { PythonName, type CheckpointValue } from './values.js';
+import { PythonName, shownNumber, type CheckpointValue } from './values.js';
 
 /**
  * Takes ('storage', class, key, location, number of elements) apart. The location, such as `cuda:0`, is
@@ -27,7 +27,7 @@ export function parseStorageId(id: CheckpointValue): {
     throw new RangeError(`the storage key ${quoted} is no number`);
   }
   if (typeof count !== 'number' || !Number.isSafeInteger(count * type.bytes) || count < 0)
-    throw new RangeError(`a storage of ${String(count as number)} elements is not possible`);
+    throw new RangeError(`a storage of ${shownNumber(count)} elements is not possible`);
   if (storageView !== null && storageView !== undefined)
     throw new RangeError('views of storages (PyTorch 0.3 and older) are not supported');
   return { key, type, count };

@@ -8,6 +8,7 @@ import { tensorOf } from '../tensor_bytes.js';
 import { swapBytes } from './byte_order.js';
 import { supportedTypes, type ElementType } from './element_type.js';
 import { gather, isRowMajor } from './strided.js';
+import { shownNumber } from './values.js';
 
 /** The file that storages lie in. */
 export interface StorageFile {
@@ -121,9 +122,11 @@ function checkView(
   strides: readonly number[],
   available: number,
 ): void {
-  if (shape.length > mostAxes) throw new RangeError(`a tensor has ${shape.length} axes`);
-  const view = `shape [${shape.join(', ')}], strides [${strides.join(', ')}] and offset ${offset}`;
+  for (const { length } of [shape, strides])
+    if (length > mostAxes) throw new RangeError(`a tensor has ${length} axes`);
   const refuse = (problem: string): never => {
+    const [sizes, steps] = [shape, strides].map((list) => list.map(shownNumber).join(', '));
+    const view = `shape [${sizes}], strides [${steps}] and offset ${shownNumber(offset)}`;
     throw new RangeError(`a tensor with ${view} ${problem}`);
   };
   if (shape.length !== strides.length) refuse('has not one stride for each axis');

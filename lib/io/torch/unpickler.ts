@@ -11,6 +11,9 @@ const mostOpcodes = 2_000_000;
 // What calls may copy beside that, in bytes.
 const mostCopied = 2 ** 26;
 
+// About what an entry of a container takes.
+const itemBytes = 32;
+
 // Of a class or function with its module; errors quote it.
 const longestName = 500;
 
@@ -51,6 +54,10 @@ class Unpickler implements Machine {
   spend(bytes: number): void {
     this.#copied += bytes;
     if (this.#copied > mostCopied) this.fail('the pickle copies its own values again and again');
+  }
+
+  spendItems(count: number): void {
+    this.spend(count * itemBytes);
   }
 
   run(): CheckpointValue {
@@ -155,10 +162,11 @@ class Unpickler implements Machine {
     for (const part of parts) {
       if (part === null) continue;
       if (!(part instanceof Map)) return this.fail('attributes are no dictionary');
+      this.spendItems(part.size);
       for (const [name, value] of part) {
         if (typeof name !== 'string') this.fail('an attribute has no name');
         if ((name as string).startsWith('__'))
-          this.fail(`the attribute ${String(name)} is refused`);
+          this.fail(`the attribute ${(name as string).slice(0, 60)} is refused`);
         // A dictionary's own attributes, such as the _metadata of a state, are of no use here.
         if (this.records.has(target)) target.set(name, value);
       }

@@ -35,3 +35,8 @@ export class PythonName {
     return `${this.module}.${this.name}`;
   }
 }
+
+/** How errors show what should be a number. Other values may be nested so that printing them never ends. */
+export function shownNumber(value: CheckpointValue): string {
+  return typeof value === 'number' || typeof value === 'bigint' ? String(value) : '?';
+}

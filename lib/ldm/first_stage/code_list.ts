@@ -1,7 +1,6 @@
 /** Reads the codes of `remap` from NumPy's file format, in which the original keeps them. */
-import { open } from 'node:fs/promises';
 import { FileError } from '../../errors.js';
-import { fileError } from '../../io/file_error.js';
+import { readSmallFile } from '../../io/positional.js';
 
 const magic = Buffer.from('\x93NUMPY', 'latin1');
 
@@ -28,7 +27,7 @@ const integerTypes: Readonly<Record<string, IntegerType>> = {
  * @throws FileError when the file is damaged or holds anything else
  */
 export async function readCodeList(path: string): Promise<number[]> {
-  const bytes = await readAll(path);
+  const bytes = await readSmallFile(path, mostCodes * 8 + largestHeader, 'a list of codes');
   const fail = (message: string, offset: number) => new FileError(message, path, offset);
   if (!bytes.subarray(0, 6).equals(magic)) throw fail('not a NumPy array (.npy).', 0);
   const wide = bytes[6] >= 2; // the version decides how the header's length is written
@@ -53,17 +52,4 @@ export async function readCodeList(path: string): Promise<number[]> {
   }
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   return Array.from({ length: count }, (_, i) => Number(read(view, i * size)));
-}
-
-async function readAll(path: string): Promise<Buffer> {
-  try {
-    await using file = await open(path, 'r');
-    const { size } = await file.stat();
-    if (size > mostCodes * 8 + largestHeader) {
-      throw new FileError(`${size} bytes are too many for a list of codes.`, path);
-    }
-    return await file.readFile();
-  } catch (error) {
-    throw fileError(path, 'cannot be read', error);
-  }
 }

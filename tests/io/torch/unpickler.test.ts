@@ -1,9 +1,14 @@
 // Pickles written by hand, opcode by opcode: what they mean, and what they may not do.
 import { expect, test } from 'vitest';
-import { FileError } from '../../../lib/index.js';
+import { FileError, StorageRef } from '../../../lib/index.js';
 import { PickleBytes } from '../../../lib/io/torch/pickle_bytes.js';
+import { collectTensors } from '../../../lib/io/torch/collect.js';
+import { parseStorageId } from '../../../lib/io/torch/storage_id.js';
 import { unpickle } from '../../../lib/io/torch/unpickler.js';
 import type { CheckpointValue } from '../../../lib/io/torch/values.js';
+
+const never = () => Promise.reject(new Error('nothing is read here'));
+const file = { path: 'hand.pkl', bytes: 4, little: true, read: never };
 
 function load(...parts: (string | number | Buffer)[]): CheckpointValue {
   const bytes = parts.map((part) =>
@@ -14,7 +19,10 @@ function load(...parts: (string | number | Buffer)[]): CheckpointValue {
         : part,
   );
   const pickle = new PickleBytes('hand.pkl', Buffer.concat(bytes), 0);
-  return unpickle(pickle, (id) => ['persistent', id]);
+  return unpickle(pickle, (id) => {
+    const { key, type, count } = parseStorageId(id);
+    return new StorageRef(file, key, type, count);
+  });
 }
 
 test('protocol 0, which is text', () => {
@@ -101,4 +109,30 @@ test('a small pickle cannot make large values', () => {
   expect(() => load('B', Buffer.from('ffffffff', 'hex'), '.')).toThrow(/4294967295 more bytes/);
   expect(() => load(0x8d, Buffer.alloc(8, 0xff), '.')).toThrow(/cut off/);
   expect(() => load('T', Buffer.from('ffffffff', 'hex'), '.')).toThrow(/length of -1/);
+  const attributes =
+    '}(' + Array.from({ length: 50_000 }, (_, i) => `V${i}\nN`).join('') + 'uq\x00';
+  const object = 'cargparse\nNamespace\n)R';
+  expect(() => load('(', attributes, `${object}h\x00b`.repeat(100), 't.')).toThrow(
+    /again and again/,
+  );
+});
+
+// A storage of one element, named by its persistent id, and a view of it.
+const storageOf = (count: string) => `(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\n${count}tQ`;
+const viewOf = (shape: string, strides: string) =>
+  `ctorch._utils\n_rebuild_tensor_v2\n(${storageOf('K\x01')}K\0${shape}${strides}tR`;
+
+test('a small pickle cannot keep a reader busy', () => {
+  // Each of these took time without bounds: the square of a length, or 2 to the power of 60.
+  expect(() => load('F', '1'.repeat(5_000_000), 'x\n.')).toThrow(/is not a number/);
+  const doubled = ')' + '2\x86'.repeat(60);
+  expect(() => load('ctorch\ndevice\n(Vcuda\n', doubled, 'tR.')).toThrow(/torch\.device/);
+  expect(() => load(storageOf(doubled), '.')).toThrow(/elements is not possible/);
+  expect(() => load(viewOf(`${doubled}\x85`, 'K\x01\x85'), '.')).toThrow(/no possible size/);
+  expect(() => load(viewOf(')', `(${'K\0'.repeat(100)}t`), '.')).toThrow(/has 100 axes/);
+});
+
+test('a small file cannot stand for gigabytes of names', () => {
+  const value = load(`}(V${'p'.repeat(990)}\n(`, viewOf(')', ')'), '2'.repeat(100_000), 'lu.');
+  expect(() => collectTensors('hand.pkl', value)).toThrow(/names of all tensors/);
 });
