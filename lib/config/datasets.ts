@@ -51,9 +51,15 @@ interface Rooted {
   dataRoot?: string;
 }
 
+interface Labelled extends Rooted {
+  /** whether the folders below the root are classes */
+  labels?: 'folders';
+}
+
 const side = integer({ min: 1 });
 const share = number({ min: 0, max: 1 });
 const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
+const labelled: FieldsOf<Labelled> = { ...rooted, labels: optional(oneOf('folders')) };
 
 function rootOf({ dataRoot }: Rooted, name: string): string {
   check(dataRoot, () => {
@@ -65,9 +71,9 @@ function rootOf({ dataRoot }: Rooted, name: string): string {
   return dataRoot;
 }
 
-const folder = (params: Rooted, transform: TransformOptions): ImageSetSpec => ({
+const folder = (params: Labelled, transform: TransformOptions): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name)),
+  open: async (name) => ImageFolder.open(rootOf(params, name), { labels: params.labels }),
 });
 
 // Our own: everything that the transform can do.
@@ -97,10 +103,10 @@ function ownTransform(params: OwnParams): TransformOptions {
   return { ...options, cropFraction: [minCropFraction, maxCropFraction] };
 }
 
-register<OwnParams & Rooted>(
+register<OwnParams & Labelled>(
   ['emulsion.data.ImageFolder'],
-  { ...ownFields, ...rooted },
-  ({ dataRoot, ...params }) => folder({ dataRoot }, ownTransform(params)),
+  { ...ownFields, ...labelled },
+  ({ dataRoot, labels, ...params }) => folder({ dataRoot, labels }, ownTransform(params)),
 );
 register<OwnParams & Rooted & { list: string }>(
   ['emulsion.data.ImageList'],
@@ -134,9 +140,9 @@ for (const training of [true, false]) {
     },
   );
 
-  register<Rooted & { config: { size?: number } }>(
+  register<Labelled & { config: { size?: number } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
-    { ...rooted, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
+    { ...labelled, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
     (params) => folder(params, { size: params.config.size ?? 256, randomCrop, orient: false }),
     ['process_images'],
   );

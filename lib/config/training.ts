@@ -34,6 +34,8 @@ export interface RunSection {
   validateEvery?: number;
   /** keep a moving average of the weights; default as `use_ema` says */
   ema?: boolean;
+  /** encode the pictures of a diffusion model's training once instead of in every step; default false */
+  cacheLatents?: boolean;
 }
 
 /** Options of the original's trainer that mean something here. */
@@ -141,6 +143,7 @@ const run = mapping<RunSection>({
   save_every: optional(count),
   validate_every: optional(count),
   ema: optional(boolean),
+  cache_latents: optional(boolean),
 });
 
 interface Project {

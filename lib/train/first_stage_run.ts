@@ -20,35 +20,27 @@ import {
   type VQLPIPSWithDiscriminator,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
+import {
+  defaultSeed,
+  learningRateOf,
+  trainerOptionsOf,
+  type ConfiguredRun,
+} from './configured_run.js';
 import { firstStageTask } from './first_stage.js';
-import type { TrainerOptions } from './options.js';
-import type { TrainingTask } from './task.js';
 
 /** What a configuration says of the training of a first stage. */
 export type FirstStageTrainingConfig = TrainingConfig<FirstStageEntry, FirstStage, []>;
 
-/** All that a Trainer takes for a first stage, but a folder and loggers. */
-export interface FirstStageRun {
+/** The training of a first stage, built. */
+export interface FirstStageRun extends ConfiguredRun<ImageBatch> {
   readonly model: FirstStage;
   readonly loss: LPIPSWithDiscriminator | VQLPIPSWithDiscriminator;
-  readonly task: TrainingTask<ImageBatch>;
   readonly data: DataLoader;
-  readonly options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'>;
 }
-
-/** The original's. */
-const defaultSeed = 23;
 
 /** Reads a merged configuration of a first stage's training. @throws ConfigError */
 export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConfig {
   return readTraining(tree, firstStageTargets);
-}
-
-/** The base learning rate times the images in a step or, with `scale_lr: false`, as it is. */
-export function learningRateOf(config: FirstStageTrainingConfig): number {
-  const { baseLearningRate, data, trainer, run } = config;
-  if (run.scaleLr === false) return baseLearningRate;
-  return baseLearningRate * (trainer.accumulateGradBatches ?? 1) * (data?.spec.batchSize ?? 1);
 }
 
 /**
@@ -70,36 +62,18 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
   const loss = await lossOf(training, 'nEmbed' in spec ? spec.nEmbed : undefined);
   check(loss, () => 'the configuration has no loss to train with: name it as lossconfig.');
 
-  const { imageLogger, trainer, run } = config;
   const task = firstStageTask({
     model,
     loss,
     learningRate: learningRateOf(config),
     lrGFactor: training.lrGFactor,
     schedule: training.schedulerConfig?.build(),
-    ema: (run.ema ?? training.useEma) ? {} : undefined,
+    ema: (config.run.ema ?? training.useEma) ? {} : undefined,
     batchResizeRange: training.batchResizeRange,
-    maxImages: imageLogger.maxImages,
+    maxImages: config.imageLogger.maxImages,
     config: { model: spec, loss: loss.config } as unknown as Json,
   });
-  return {
-    model,
-    loss,
-    task,
-    data,
-    options: {
-      steps: stepsOf(config, data),
-      seed,
-      accumulate: trainer.accumulateGradBatches,
-      precision: run.dtype,
-      clipNorm: trainer.gradientClipVal || null,
-      logEvery: run.logEvery,
-      saveEvery: run.saveEvery,
-      validation,
-      validateEvery: run.validateEvery,
-      picturesEvery: imageLogger.disabled ? 0 : (imageLogger.batchFrequency ?? 750),
-    },
-  };
+  return { model, loss, task, data, options: trainerOptionsOf(config, data, validation) };
 }
 
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.
@@ -115,18 +89,6 @@ async function lossOf(
   } finally {
     await checkpoint.close();
   }
-}
-
-function stepsOf({ trainer }: FirstStageTrainingConfig, data: DataLoader): number {
-  const { maxSteps, maxEpochs, accumulateGradBatches = 1 } = trainer;
-  check(maxSteps ?? maxEpochs, () => {
-    return 'the configuration does not say how long to train: give --steps, lightning.trainer.max_steps or max_epochs.';
-  });
-  const epochs = maxEpochs ?? Infinity;
-  return Math.min(
-    maxSteps ?? Infinity,
-    Math.ceil((epochs * data.batchesPerEpoch) / accumulateGradBatches),
-  );
 }
 
 /** Saves the model, beside its moving average if it has one, for `loadFirstStage`. */

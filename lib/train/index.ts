@@ -8,10 +8,10 @@ export { JsonlLogger } from './loggers/jsonl.js';
 export type { Logger, RunStart, StepReport } from './loggers/logger.js';
 export { ProgressLogger, type ProgressOptions } from './loggers/progress.js';
 export { TensorBoardLogger } from './loggers/tensorboard.js';
+export { learningRateOf, type ConfiguredRun, type RunConfig } from './configured_run.js';
 export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
 export {
   buildFirstStageRun,
-  learningRateOf,
   readFirstStageTraining,
   saveTrainedFirstStage,
   type FirstStageRun,
@@ -26,3 +26,12 @@ export {
   type CacheLatentsOptions,
   type LatentCacheOptions,
 } from './latent_cache.js';
+export {
+  buildLatentDiffusionRun,
+  cacheRunLatents,
+  readLatentDiffusionTraining,
+  classesFile,
+  saveTrainedLatentDiffusion,
+  type LatentDiffusionRun,
+  type LatentDiffusionTrainingConfig,
+} from './latent_diffusion_run.js';
