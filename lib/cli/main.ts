@@ -9,7 +9,9 @@ import { packageVersion } from './version.js';
 
 const program = new Command('emulsion')
   .description('Latent diffusion for Node.js')
-  .version(packageVersion);
+  .version(packageVersion)
+  // A command with subcommands leaves to them the options behind their names.
+  .enablePositionalOptions();
 
 program
   .command('doctor')
