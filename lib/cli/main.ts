@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
@@ -18,7 +19,7 @@ program
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
 
-for (const command of [...firstStageCommands(), convertCommand(), trainCommand()])
+for (const command of [trainCommand(), sampleCommand(), ...firstStageCommands(), convertCommand()])
   program.addCommand(command);
 
 await program.parseAsync();

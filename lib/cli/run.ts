@@ -65,3 +65,14 @@ export async function interruptible<T>(
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, stop);
   }
 }
+
+/** A parser of options that are numbers from `least` to `most`. */
+export function decimal(least: number, most = Infinity): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isFinite(value) && value >= least && value <= most)
+      return value;
+    const range = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+    throw new InvalidArgumentError(`Expected a number ${range}.`);
+  };
+}
