@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inspectCommand } from './inspect.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
@@ -19,7 +20,19 @@ program
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
 
-for (const command of [trainCommand(), sampleCommand(), ...firstStageCommands(), convertCommand()])
+for (const command of [
+  trainCommand(),
+  sampleCommand(),
+  ...firstStageCommands(),
+  convertCommand(),
+  inspectCommand(),
+])
   program.addCommand(command);
+
+// A reader that has seen enough, such as `head`, ends the command; that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 
 await program.parseAsync();
