@@ -36,6 +36,11 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
     throw new UsageError('--strength says how much of a picture is changed: give it with --init.');
   const opened = await openDiffusionModel(options, (spec) => refuseOther(spec, options));
   const { model } = opened;
+  const { timesteps } = model.diffusion.schedule;
+  if ((options.steps ?? 0) > timesteps)
+    throw new UsageError(
+      `${options.model} was trained with ${timesteps} timesteps: --steps must be at most that.`,
+    );
   const classes = classesOf(opened, options);
   const folder = await SampleFolder.open(output);
   const total = count * Math.max(1, classes.length);
@@ -45,7 +50,7 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
     model: opened.path,
     weights: opened.weights,
     sampler: options.sampler,
-    steps: sampler.method === 'ddpm' ? model.diffusion.schedule.timesteps : (sampler.steps ?? 50),
+    steps: sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50),
     spacing: options.spacing,
     eta: options.eta,
     guidance: options.guidance,

@@ -85,9 +85,10 @@ function classesOf(
   });
   if (!(dataset instanceof ImageFolder)) return [];
   const { nClasses = 1000, unconditionalClass } = conditioner;
-  const free = nClasses - (unconditionalClass === undefined ? 0 : 1);
+  // Labels count from 0, and none may be the class that means "none".
+  const free = unconditionalClass ?? nClasses;
   check(dataset.classes.length <= free, () => {
-    return `the pictures lie in ${dataset.classes.length} class folders, and the model's embedder has ${free} classes (n_classes).`;
+    return `the pictures lie in ${dataset.classes.length} class folders, and the model's embedder has ${free} for them (n_classes, unconditional_class).`;
   });
   return dataset.classes;
 }
