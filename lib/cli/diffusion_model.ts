@@ -1,5 +1,5 @@
 // The diffusion model that `--model`, `--preset` and `--config` name.
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diffusionModelTargets, loadConfigTree, readModel } from '../config/index.js';
 import { setDefaultDevice } from '../device.js';
@@ -14,7 +14,7 @@ import {
   type LatentDiffusion,
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
-import { classesFile } from '../train/index.js';
+import { readClassNames } from './class_file.js';
 import { UsageError } from './run.js';
 import type { SampleCommandOptions } from './sample.js';
 
@@ -45,8 +45,7 @@ export async function openDiffusionModel(
   if (options.device !== undefined) setDefaultDevice(options.device);
   const { path, spec } = await locate(options);
   refuse(spec);
-  const names = options.classNames ?? join(path, classesFile);
-  const classes = await readNames(names, options.classNames !== undefined);
+  const classes = await readClassNames(path, options.classNames);
   const averaged = await holdsAverage(path);
   if (options.ema && !averaged)
     throw new UsageError(`${path} holds no moving average: sample without --ema.`);
@@ -118,22 +117,6 @@ async function holdsAverage(path: string): Promise<boolean> {
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();
   return checkpoint.keys.some((key) => key.startsWith('model_ema.'));
-}
-
-// A million classes with long names; more is a mistake.
-const largestNames = 64 * 1024 * 1024;
-
-async function readNames(path: string, required: boolean): Promise<string[]> {
-  if (!required && !(await exists(path))) return [];
-  try {
-    if ((await stat(path)).size > largestNames)
-      throw new FileError('is too large for a list of names.', path);
-    const lines = (await readFile(path, 'utf8')).split(/\r?\n/);
-    if (lines.at(-1) === '') lines.pop();
-    return lines;
-  } catch (error) {
-    throw fileError(path, 'cannot be read', error);
-  }
 }
 
 const exists = (path: string): Promise<boolean> =>

@@ -1,4 +1,5 @@
 // What `emulsion train` trains: first stages and diffusion models, as one kind of thing.
+import { join } from 'node:path';
 import cliProgress from 'cli-progress';
 import {
   ConfigError,
@@ -7,7 +8,7 @@ import {
   type ConfigNode,
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
-import type { DataLoader, ImageBatch } from '../data/index.js';
+import type { DataSource } from '../data/index.js';
 import {
   buildConditionEncoder,
   buildFirstStage,
@@ -20,21 +21,24 @@ import {
   buildFirstStageRun,
   buildLatentDiffusionRun,
   cacheRunLatents,
+  classNames,
   learningRateOf,
   readFirstStageTraining,
   readLatentDiffusionTraining,
   saveTrainedFirstStage,
   saveTrainedLatentDiffusion,
   Trainer,
-  type CachedBatch,
-  type ConfiguredRun,
+  type CachedLatentDiffusionRun,
   type FirstStageTrainingConfig,
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
   type Logger,
   type RunFolder,
+  type TrainerOptions,
   type TrainingResult,
+  type TrainingTask,
 } from '../train/index.js';
+import { saveClassNames } from './class_file.js';
 import { UsageError } from './run.js';
 
 /** A training as a configuration describes it. */
@@ -96,46 +100,69 @@ export function firstStageTraining(tree: ConfigNode): Training {
 
 function diffusionTraining(tree: ConfigNode): Training {
   const config = readLatentDiffusionTraining(tree);
+  const { spec } = config.model.spec;
   return {
     learningRate: learningRateOf(config),
     parts: () => diffusionParts(config),
     async build() {
+      refuseOther(config);
       const run = await buildLatentDiffusionRun(config);
+      const classes = classNames(spec, run.data);
       const trained = run.model.trainedParameters();
       return {
         parameters: trained.reduce((sum, { numel }) => sum + numel, 0),
         run: async (where, signal) => {
           if (!config.run.cacheLatents) return train(run, where, signal);
-          const cached = await cache(run, config, `${where.folder.path}/latents`, signal);
+          const cached = await cache(run, config, join(where.folder.path, 'latents'), signal);
           return cached && train(cached, where, signal);
         },
-        save: (folder) => saveTrainedLatentDiffusion(folder, run),
+        save: async (folder) => {
+          await saveTrainedLatentDiffusion(folder, run);
+          if (classes.length > 0) await saveClassNames(folder, classes);
+        },
         dispose: () => disposeLoaders(run),
       };
     },
   };
 }
 
+// Before anything is loaded.
+function refuseOther({ model }: LatentDiffusionTrainingConfig): void {
+  const { kind } = model.spec.spec.conditioner ?? { kind: 'none' };
+  if (kind !== 'none' && kind !== 'class')
+    throw new UsageError(
+      `a model with a conditioner of kind ${kind} cannot be trained with this command: its data sets hold pictures ` +
+        'and classes. In a program, give latentDiffusionTask a `read` of your own.',
+    );
+}
+
+/** What the trainings have in common. */
+interface Run<Batch> {
+  readonly task: TrainingTask<Batch>;
+  readonly data: DataSource<Batch>;
+  readonly options: Omit<TrainerOptions<Batch>, 'folder' | 'loggers'>;
+}
+
 function train<Batch>(
-  { task, data, options }: ConfiguredRun<Batch>,
+  { task, data, options }: Run<Batch>,
   where: { folder: RunFolder; loggers: Logger[] },
   signal: AbortSignal,
 ): Promise<TrainingResult> {
   return new Trainer(task, data, { ...options, ...where }).run({ signal });
 }
 
-async function disposeLoaders<Batch>({ data, options }: ConfiguredRun<Batch>): Promise<void> {
+async function disposeLoaders<Batch>({ data, options }: Run<Batch>): Promise<void> {
   await data.dispose?.();
   await options.validation?.dispose?.();
 }
 
 // Null after Ctrl-C: what was encoded until then will be encoded again.
 async function cache(
-  run: LatentDiffusionRun<ImageBatch> & { data: DataLoader },
+  run: LatentDiffusionRun,
   config: LatentDiffusionTrainingConfig,
   folder: string,
   signal: AbortSignal,
-): Promise<LatentDiffusionRun<CachedBatch> | null> {
+): Promise<CachedLatentDiffusionRun | null> {
   const format = 'encoding {bar} {value}/{total}';
   const bar = process.stderr.isTTY
     ? new cliProgress.SingleBar({ format, barsize: 28, hideCursor: true })

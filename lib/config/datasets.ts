@@ -51,15 +51,9 @@ interface Rooted {
   dataRoot?: string;
 }
 
-interface Labelled extends Rooted {
-  /** whether the folders below the root are classes */
-  labels?: 'folders';
-}
-
 const side = integer({ min: 1 });
 const share = number({ min: 0, max: 1 });
 const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
-const labelled: FieldsOf<Labelled> = { ...rooted, labels: optional(oneOf('folders')) };
 
 function rootOf({ dataRoot }: Rooted, name: string): string {
   check(dataRoot, () => {
@@ -71,9 +65,9 @@ function rootOf({ dataRoot }: Rooted, name: string): string {
   return dataRoot;
 }
 
-const folder = (params: Labelled, transform: TransformOptions): ImageSetSpec => ({
+const folder = (params: Rooted, transform: TransformOptions, labels?: 'folders'): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name), { labels: params.labels }),
+  open: async (name) => ImageFolder.open(rootOf(params, name), { labels }),
 });
 
 // Our own: everything that the transform can do.
@@ -103,10 +97,10 @@ function ownTransform(params: OwnParams): TransformOptions {
   return { ...options, cropFraction: [minCropFraction, maxCropFraction] };
 }
 
-register<OwnParams & Labelled>(
+register<OwnParams & Rooted & { labels?: 'folders' }>(
   ['emulsion.data.ImageFolder'],
-  { ...ownFields, ...labelled },
-  ({ dataRoot, labels, ...params }) => folder({ dataRoot, labels }, ownTransform(params)),
+  { ...ownFields, ...rooted, labels: optional(oneOf('folders')) },
+  ({ dataRoot, labels, ...params }) => folder({ dataRoot }, ownTransform(params), labels),
 );
 register<OwnParams & Rooted & { list: string }>(
   ['emulsion.data.ImageList'],
@@ -140,10 +134,12 @@ for (const training of [true, false]) {
     },
   );
 
-  register<Labelled & { config: { size?: number } }>(
+  register<Rooted & { config: { size?: number } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
-    { ...labelled, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
-    (params) => folder(params, { size: params.config.size ?? 256, randomCrop, orient: false }),
+    { ...rooted, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
+    // a class is the rank of its folder, as it is of the synset
+    ({ config, ...params }) =>
+      folder(params, { size: config.size ?? 256, randomCrop, orient: false }, 'folders'),
     ['process_images'],
   );
 

@@ -30,4 +30,4 @@ export {
   type TrainingConfig,
 } from './training.js';
 export { formatYaml, parseYaml } from './yaml.js';
-export { unetTargets, type UNetInstance } from './unets.js';
+export { classifierTargets, unetTargets, type UNetInstance } from './unets.js';

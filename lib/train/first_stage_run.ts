@@ -20,22 +20,21 @@ import {
   type VQLPIPSWithDiscriminator,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
-import {
-  defaultSeed,
-  learningRateOf,
-  trainerOptionsOf,
-  type ConfiguredRun,
-} from './configured_run.js';
 import { firstStageTask } from './first_stage.js';
+import type { TrainerOptions } from './options.js';
+import { learningRateOf, runOf } from './run_config.js';
+import type { TrainingTask } from './task.js';
 
 /** What a configuration says of the training of a first stage. */
 export type FirstStageTrainingConfig = TrainingConfig<FirstStageEntry, FirstStage, []>;
 
-/** The training of a first stage, built. */
-export interface FirstStageRun extends ConfiguredRun<ImageBatch> {
+/** All that a Trainer takes for a first stage, but a folder and loggers. */
+export interface FirstStageRun {
   readonly model: FirstStage;
   readonly loss: LPIPSWithDiscriminator | VQLPIPSWithDiscriminator;
+  readonly task: TrainingTask<ImageBatch>;
   readonly data: DataLoader;
+  readonly options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'>;
 }
 
 /** Reads a merged configuration of a first stage's training. @throws ConfigError */
@@ -51,29 +50,28 @@ export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConf
  */
 export async function buildFirstStageRun(config: FirstStageTrainingConfig): Promise<FirstStageRun> {
   const { spec, training } = config.model.spec;
-  const { seed = defaultSeed } = config.run;
-  const { train: data, validation } = (await config.data?.build({ seed })) ?? {};
-  check(data, () => 'the configuration has no data to train on: name it under data.params.train.');
+  const { data, options } = await runOf(config);
   // Weights are drawn from the global generator.
-  manualSeed(seed);
+  manualSeed(options.seed);
   const model = training.ckptPath
     ? await loadFirstStage(training.ckptPath, spec)
     : buildFirstStage(spec);
   const loss = await lossOf(training, 'nEmbed' in spec ? spec.nEmbed : undefined);
   check(loss, () => 'the configuration has no loss to train with: name it as lossconfig.');
 
+  const { imageLogger, run } = config;
   const task = firstStageTask({
     model,
     loss,
     learningRate: learningRateOf(config),
     lrGFactor: training.lrGFactor,
     schedule: training.schedulerConfig?.build(),
-    ema: (config.run.ema ?? training.useEma) ? {} : undefined,
+    ema: (run.ema ?? training.useEma) ? {} : undefined,
     batchResizeRange: training.batchResizeRange,
-    maxImages: config.imageLogger.maxImages,
+    maxImages: imageLogger.maxImages,
     config: { model: spec, loss: loss.config } as unknown as Json,
   });
-  return { model, loss, task, data, options: trainerOptionsOf(config, data, validation) };
+  return { model, loss, task, data, options };
 }
 
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.
@@ -96,13 +94,7 @@ export async function saveTrainedFirstStage(
   folder: string,
   { model, task }: Pick<FirstStageRun, 'model' | 'task'>,
 ): Promise<void> {
-  if (!task.ema) return saveFirstStage(folder, model);
-  // A second model holds the average: both are written from what is in memory.
-  const averaged = buildFirstStage(model.spec);
-  try {
-    task.ema.ema.scope(() => averaged.loadStateDict(model.stateDict()));
-    await saveFirstStage(folder, model, { ema: averaged.exportState() });
-  } finally {
-    averaged.dispose();
-  }
+  const average = task.ema?.ema;
+  const ema = average && model.exportState((x) => average.averageOf(x) ?? x);
+  await saveFirstStage(folder, model, { ema });
 }

@@ -8,7 +8,6 @@ export { JsonlLogger } from './loggers/jsonl.js';
 export type { Logger, RunStart, StepReport } from './loggers/logger.js';
 export { ProgressLogger, type ProgressOptions } from './loggers/progress.js';
 export { TensorBoardLogger } from './loggers/tensorboard.js';
-export { learningRateOf, type ConfiguredRun, type RunConfig } from './configured_run.js';
 export { firstStageTask, type FirstStageTaskOptions } from './first_stage.js';
 export {
   buildFirstStageRun,
@@ -28,10 +27,11 @@ export {
 } from './latent_cache.js';
 export {
   buildLatentDiffusionRun,
-  cacheRunLatents,
   readLatentDiffusionTraining,
-  classesFile,
   saveTrainedLatentDiffusion,
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
 } from './latent_diffusion_run.js';
+export { cacheRunLatents, type CachedLatentDiffusionRun } from './cached_run.js';
+export { classNames } from './class_names.js';
+export { learningRateOf } from './run_config.js';

@@ -315,12 +315,12 @@ describe('weights to begin with', () => {
     [
       'no first stage',
       ['model.params.first_stage_config.params.ckpt_path=null'],
-      /no weights.*ckpt_path/,
+      /no weights of the first stage.*ckpt_path/,
     ],
     [
       'those of another model',
       [`model.params.ckpt_path=${file('logs/first/model')}`],
-      /holds no weights of this/,
+      /is of another network than the spec/,
     ],
     ['none', ['model.params.ckpt_path=nowhere.ckpt'], /nowhere\.ckpt: cannot be read/],
   ])('%s is refused', async (_what, overrides, message) => {
@@ -346,7 +346,7 @@ describe('emulsion train', () => {
         'model.params.unet_config.params.in_channels=4',
       ],
       {},
-      /conditioner of kind identity cannot be trained from a configuration/,
+      /conditioner of kind identity cannot be trained with this command/,
     ],
     ['no data', ['data.params.train=null'], {}, /no data to train on/],
     [

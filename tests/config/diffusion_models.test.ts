@@ -6,7 +6,7 @@ import { conditionerField } from '../../lib/config/conditioners.js';
 import { diffusionModelTargets } from '../../lib/config/diffusion_models.js';
 import { loadConfigTree } from '../../lib/config/merge.js';
 import { readTraining } from '../../lib/config/training.js';
-import { unetTargets } from '../../lib/config/unets.js';
+import { classifierTargets, unetTargets } from '../../lib/config/unets.js';
 import { parseYaml } from '../../lib/config/yaml.js';
 import {
   ConfigError,
@@ -95,6 +95,25 @@ describe('denoising networks', () => {
     const read = () => unetTargets.read(node(`${unetText}  ${line}\n`), 'unet_config');
     expect(read).toThrow(ConfigError);
     expect(read).toThrow(message);
+  });
+});
+
+describe('classifiers of noisy latents', () => {
+  const source = unetText.replace('UNetModel', 'EncoderUNetModel').replace('  num_heads: 2\n', '');
+
+  it('take the parameters of a denoising network, and how the last map is pooled', () => {
+    const { spec, build } = classifierTargets.read(
+      node(`${source}  pool: spatial\n  context_dim: 5\n  use_spatial_transformer: true\n`),
+      'classifier',
+    );
+    expect(spec).toMatchObject({ modelChannels: 32, pool: 'spatial' });
+    expect('contextDim' in spec).toBe(false);
+    build().dispose();
+  });
+
+  it('know their ways of pooling', () => {
+    const read = () => classifierTargets.read(node(`${source}  pool: max\n`), 'classifier');
+    expect(read).toThrow('pool must be one of adaptive, attention, spatial, spatial_v2');
   });
 });
 

@@ -93,6 +93,7 @@ describe('the first stage', () => {
         );
         loss.backward();
         const [table] = model.cond_stage_model!.parameters();
+        expect(table.requiresGrad).toBe(conditionerTrainable);
         expect(table.grad !== null).toBe(conditionerTrainable);
         expect(model.first_stage_model.parameters().every((x) => x.grad === null)).toBe(true);
         expect(model.model.parameters().some((x) => x.grad !== null)).toBe(true);

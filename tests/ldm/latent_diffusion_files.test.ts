@@ -201,10 +201,21 @@ describe('a folder', () => {
     const write = (config: unknown) =>
       writeFile(join(path, 'config.json'), JSON.stringify({ latentDiffusion: config }));
     const spec = tinySpec();
-    await write({ ...spec, unet: { ...spec.unet, modelChannels: 8192 } });
-    await expect(loadLatentDiffusion(path)).rejects.toThrow(
-      /is of another network than the spec: model.diffusion_model.output_blocks/,
-    );
+    for (const [changed, key] of [
+      [{ modelChannels: 8192 }, 'input_blocks.0.0.weight has the shape'],
+      [{ channelMult: [1, 512] }, 'output_blocks'],
+      [{ numResBlocks: 64 }, 'output_blocks'],
+      [{ transformerDepth: 64 }, 'transformer_blocks.63.attn2.to_k.weight is missing'],
+      [{ contextDim: 60_000 }, 'attn2.to_k.weight has the shape'],
+    ] as const) {
+      await write({ ...spec, unet: { ...spec.unet, ...changed } });
+      await expect(loadLatentDiffusion(path)).rejects.toThrow(
+        /is of another network than the spec: model.diffusion_model/,
+      );
+      await expect(loadLatentDiffusion(path)).rejects.toThrow(key);
+    }
+    await write({ ...spec, conditioner: { ...spec.conditioner, nClasses: 1e7 } });
+    await expect(loadLatentDiffusion(path)).rejects.toThrow('cond_stage_model.embedding.weight');
     await write({ ...spec, unet: { ...spec.unet, modelChanels: 8 } });
     await expect(loadLatentDiffusion(path)).rejects.toThrow("Did you mean 'modelChannels'?");
     await write({ ...spec, diffusion: { timesteps: 1e9 } });

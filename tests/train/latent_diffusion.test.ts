@@ -156,6 +156,28 @@ describe('the task', () => {
     expect(notes.texts).toEqual([]);
   });
 
+  it.each(['bfloat16', 'float16'] as const)(
+    'trains, validates and samples in %s',
+    async (precision) => {
+      const { model, task } = makeTask({ pictures: { sampling: { steps: 2, guidance: 2 } } });
+      const notes = new Notes();
+      await train(folder(), task, {
+        steps: 2,
+        precision,
+        logEvery: 1,
+        loggers: [notes],
+        validation: new Pictures(1),
+        validateEvery: 2,
+        picturesEvery: 2,
+      });
+      const losses = notes.numbers.map(({ values }) => values['train/loss_simple']).filter(Boolean);
+      expect(losses.length).toBe(2);
+      expect(losses.every((loss) => loss > 0.5 && loss < 3)).toBe(true);
+      expect(Object.keys(notes.files)).toContain('val/samples');
+      model.dispose();
+    },
+  );
+
   it('draws pictures of what goes in and how samples come out', async () => {
     const { model, task } = makeTask({
       pictures: { maxImages: 2, logEveryT: 400, columns: 3, sampling: { steps: 4, guidance: 2 } },

@@ -134,6 +134,7 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.#diffusion;
   }
 
+  /** What encodes conditions, as plain data. */
   get conditioner(): ConditionerSpec {
     return this.spec.conditioner ?? { kind: 'none' };
   }
@@ -296,6 +297,7 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return Object.fromEntries(noised) as NetworkConditioning;
   }
 
+  /** Whether the conditioning is noised as well. */
   get hasNoisedConditioning(): boolean {
     return this.#levels !== null;
   }

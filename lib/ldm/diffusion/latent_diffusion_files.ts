@@ -44,6 +44,8 @@ export interface LoadLatentDiffusionOptions {
   weights?: 'ema' | 'raw';
   /** whether every key must be there and no other; shapes must always fit. Default true */
   strict?: boolean;
+  /** which of the file's keys are read; default: all */
+  takes?: (key: string) => boolean;
   /** told what did not match when loading without `strict` */
   onReport?: (report: LoadReport) => void;
 }
@@ -96,9 +98,10 @@ const noAverage = (path: string) =>
 
 async function filled(
   spec: LatentDiffusionSpec,
-  reader: StateReader,
-  { weights, strict, onReport }: LoadLatentDiffusionOptions,
+  whole: StateReader,
+  { weights, strict, takes, onReport }: LoadLatentDiffusionOptions,
 ): Promise<LatentDiffusion> {
+  const reader = takes ? only(whole, takes) : whole;
   const model = buildLatentDiffusion(spec);
   try {
     const hasAverage = reader.keys.some((key) => key.startsWith(averagePrefix));
@@ -136,6 +139,16 @@ function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'r
     has: (key) => reader.has(source(key)),
     info: (key) => reader.info(source(key)),
     get: (key) => reader.get(source(key)),
+  };
+}
+
+function only(reader: StateReader, takes: (key: string) => boolean): StateReader {
+  return {
+    origin: reader.origin,
+    keys: reader.keys.filter(takes),
+    has: (key) => takes(key) && reader.has(key),
+    info: (key) => reader.info(key),
+    get: (key) => reader.get(key),
   };
 }
 
@@ -199,6 +212,12 @@ function conditionerLandmarks(
             ]
           : []),
       ]);
+    }
+    case 'spatial-rescaler': {
+      const { inChannels = 3, outChannels } = spec;
+      return new Map(
+        outChannels ? [['channel_mapper.weight', [outChannels, inChannels, 1, 1]]] : [],
+      );
     }
     default:
       return new Map();

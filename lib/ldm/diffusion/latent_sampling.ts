@@ -32,7 +32,7 @@ export type SamplingMethod =
 
 export interface SampleOptions extends Omit<
   SamplerOptions,
-  'shape' | 'parameterization' | 'quantizeX0'
+  'shape' | 'device' | 'parameterization' | 'quantizeX0'
 > {
   /** default 'ddim' */
   method?: SamplingMethod;
@@ -196,6 +196,7 @@ function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOpti
   const shared = {
     ...options,
     shape: shapeOf(model, options),
+    device: model.betas.device,
     parameterization: diffusion.parameterization,
     quantizeX0: quantizeX0 ? (x0: Tensor) => model.quantize(x0) : undefined,
   };

@@ -10,7 +10,7 @@ function firstStage(name: PublishedFirstStage): FirstStageSpec {
   return spec.kind === 'vq' ? { ...spec, kind: 'vq-interface' } : spec;
 }
 
-// One name for all: the network that attends to a context, and the numbers that models share.
+// Networks that attend to a context.
 const attending = { useSpatialTransformer: true, transformerDepth: 1 } as const;
 
 function unet(

@@ -1,5 +1,6 @@
 /** What the samplers share: their options, the step they yield, noise, masks and running to the end. */
 import { tensor } from '../../creation.js';
+import type { Device } from '../../device.js';
 import { check } from '../../errors.js';
 import { ge } from '../../ops/index.js';
 import { noise, uniformNoise, type NoiseOptions } from '../../random.js';
@@ -42,6 +43,8 @@ export interface SamplerOptions {
   /** the latent to start from, x_T [N, h, w, C]; default: drawn from `seed`, of the given shape */
   initial?: Tensor;
   shape?: readonly number[];
+  /** where a latent of that shape is drawn, default: `defaultDevice()` */
+  device?: Device | string;
   /** of all noise that is not given; with one seed per sample its picture does not depend on others */
   seed?: number | readonly number[];
   /** the Gaussian of a step (0 is the first); default: drawn from `seed` */
@@ -117,7 +120,7 @@ export class RunNoise {
 
   /** The latent to start from, which the run may dispose. */
   initial(plan: StepPlan, steps: number): Tensor {
-    const { initial, shape, image } = this.options;
+    const { initial, shape, image, device } = this.options;
     if (initial) return initial.detach();
     if (image) {
       if (steps === 0) return image.latent.detach();
@@ -134,7 +137,7 @@ export class RunNoise {
       throw new TypeError(
         'sampler: give the latent to start from (initial), its shape, or a picture (image).',
       );
-    return noise(shape, this.#key('initial', 0));
+    return noise(shape, { ...this.#key('initial', 0), device });
   }
 
   /** The noise that a step adds, scaled by the temperature. */
