@@ -1,0 +1,41 @@
+// docs/command-line.md: every command is there, and every example is a call that the commands accept.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { expect, test } from 'vitest';
+import { convertCommand } from '../../lib/cli/convert.js';
+import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inspectCommand } from '../../lib/cli/inspect.js';
+import { newCommand } from '../../lib/cli/run.js';
+import { sampleCommand } from '../../lib/cli/sample.js';
+import { trainCommand } from '../../lib/cli/train.js';
+import { root, source } from '../support/source_tree.js';
+
+const commands: readonly Command[] = [
+  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
+  ...[convertCommand(), inspectCommand(), newCommand('doctor')],
+];
+const page = source('docs/command-line.md');
+const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
+  .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
+  .map((line) => line.trim().split(/\s+/));
+
+test.each(commands.map((command) => command.name()))('%s has an example', (name) => {
+  expect(examples.some(([, called]) => called === name)).toBe(true);
+});
+
+test.each(examples.map((words) => [words.join(' ')]))('%s', (line) => {
+  const [program, name, ...args] = line.split(' ');
+  expect(program).toBe('emulsion');
+  const command = commands.find((each) => each.name() === name)!;
+  const { operands, unknown } = command.parseOptions(args);
+  expect(unknown).toEqual([]);
+  const required = command.options.filter((option) => option.mandatory);
+  for (const option of required)
+    expect(command.getOptionValue(option.attributeName()), option.flags).toBeDefined();
+  expect(operands.length).toBeGreaterThanOrEqual(
+    command.registeredArguments.filter((argument) => argument.required).length,
+  );
+  for (const word of args.filter((each) => each.startsWith('configs/')))
+    expect(existsSync(join(root, word)), word).toBe(true);
+});
