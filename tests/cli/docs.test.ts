@@ -1,5 +1,4 @@
 // docs/command-line.md: every command is there, and every example is a call that the commands accept.
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
@@ -9,9 +8,11 @@ import { inspectCommand } from '../../lib/cli/inspect.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { trainCommand } from '../../lib/cli/train.js';
+import { trainingOf } from '../../lib/cli/trainings.js';
+import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
-const commands: readonly Command[] = [
+const makeCommands = (): Command[] => [
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
 ];
@@ -20,14 +21,14 @@ const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
   .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
   .map((line) => line.trim().split(/\s+/));
 
-test.each(commands.map((command) => command.name()))('%s has an example', (name) => {
+test.each(makeCommands().map((command) => command.name()))('%s has an example', (name) => {
   expect(examples.some(([, called]) => called === name)).toBe(true);
 });
 
-test.each(examples.map((words) => [words.join(' ')]))('%s', (line) => {
+test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
   const [program, name, ...args] = line.split(' ');
   expect(program).toBe('emulsion');
-  const command = commands.find((each) => each.name() === name)!;
+  const command = makeCommands().find((each) => each.name() === name)!;
   const { operands, unknown } = command.parseOptions(args);
   expect(unknown).toEqual([]);
   const required = command.options.filter((option) => option.mandatory);
@@ -36,6 +37,11 @@ test.each(examples.map((words) => [words.join(' ')]))('%s', (line) => {
   expect(operands.length).toBeGreaterThanOrEqual(
     command.registeredArguments.filter((argument) => argument.required).length,
   );
-  for (const word of args.filter((each) => each.startsWith('configs/')))
-    expect(existsSync(join(root, word)), word).toBe(true);
+  const { base = [] } = command.opts<{ base?: string[] }>();
+  if (base.length === 0) return;
+  const tree = await loadConfigTree(
+    base.map((path) => join(root, path)),
+    operands,
+  );
+  expect(trainingOf(tree).learningRate).toBeGreaterThan(0);
 });

@@ -1,11 +1,12 @@
 // `emulsion sample` on models that were never trained: which options go together, which files come out.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
-import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { samplePictures } from '../../lib/cli/sample_pictures.js';
 import type { SampleCommandOptions } from '../../lib/cli/sample.js';
 import {
   Ema,
+  LatentDiffusion,
   latentDiffusionPresets,
   noise,
   noGrad,
@@ -15,7 +16,6 @@ import {
   UNetModel,
   writeImage,
   writeSafetensors,
-  type LatentDiffusion,
   type LatentDiffusionSpec,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -53,6 +53,20 @@ describe('pictures', () => {
       { first: 0, count: 5, seed: 5, sampler: 'ddim', steps: 3, weights: 'raw' },
       { first: 5, count: 1 },
     ]);
+  });
+
+  test('are the same to the bit in any batch', async () => {
+    const made = vi.spyOn(LatentDiffusion.prototype, 'sample');
+    onTestFinished(() => made.mockRestore());
+    await sample('together', { count: 7 });
+    await sample('apart', { count: 7, batch: 1 });
+    await sample('by-three', { count: 3, batch: 3 });
+    for (const name of readdirSync(inFolder('by-three')).filter((each) => each.endsWith('.png')))
+      for (const folder of ['apart', 'together'])
+        expect(bytes(`by-three/${name}`).equals(bytes(`${folder}/${name}`)), name).toBe(true);
+    // What differs between batches rarely shows in bytes: the network must never see groups of another size.
+    const sizes = made.mock.calls.map(([{ seed }]) => (seed as number[]).length);
+    expect(sizes).toEqual([4, 4, 4, 4, 4]);
   });
 
   test.each(['plms', 'ddpm', 'dpm++', 'euler', 'euler-a', 'unipc'] as const)(
