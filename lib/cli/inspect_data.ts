@@ -1,4 +1,4 @@
-// A checkpoint's plain data as JSON: bounded, whatever a file shares, nests or repeats.
+// Plain data of a file as JSON: bounded, whatever it shares, nests or repeats.
 import type { Json } from '../io/model_folder.js';
 import { PythonName, type CheckpointValue } from '../io/torch/values.js';
 import { StorageRef, TensorRef } from '../io/torch/tensor_ref.js';
@@ -8,9 +8,9 @@ const deepest = 24;
 const longestText = 1000;
 
 /** What is beyond the bounds becomes `...`. */
-export function plainOf(value: CheckpointValue): Json {
+export function plainOf(value: CheckpointValue | Json): Json {
   let left = mostValues;
-  const visit = (each: CheckpointValue, depth: number): Json => {
+  const visit = (each: CheckpointValue | Json, depth: number): Json => {
     if (--left < 0 || depth > deepest) return '...';
     if (each === null || typeof each === 'boolean') return each;
     if (typeof each === 'number') return Number.isFinite(each) ? each : String(each);
@@ -20,25 +20,26 @@ export function plainOf(value: CheckpointValue): Json {
     if (each instanceof Uint8Array) return `${each.byteLength} bytes`;
     if (each instanceof TensorRef) return `tensor [${each.shape.join(', ')}]`;
     if (each instanceof StorageRef) return `storage of ${each.count}`;
-    if (each instanceof Map) {
-      const entries: [string, Json][] = [];
-      for (const [key, inner] of each) {
+    if (Array.isArray(each) || each instanceof Set) {
+      const items: Json[] = [];
+      for (const inner of each) {
         if (left <= 0) break;
-        entries.push([keyOf(key), visit(inner, depth + 1)]);
+        items.push(visit(inner, depth + 1));
       }
-      return Object.fromEntries(entries);
+      return items;
     }
-    const items: Json[] = [];
-    for (const inner of each) {
+    const entries: [string, Json][] = [];
+    for (const [key, inner] of each instanceof Map ? each : Object.entries(each)) {
       if (left <= 0) break;
-      items.push(visit(inner, depth + 1));
+      entries.push([nameOf(key), visit(inner, depth + 1)]);
     }
-    return items;
+    return Object.fromEntries(entries);
   };
   return visit(value, 0);
 }
 
-function keyOf(key: CheckpointValue): string {
-  const plain = typeof key === 'object' && key !== null && !(key instanceof PythonName);
-  return plain ? '(a key that is no text)' : String(key).slice(0, longestText);
+/** A dictionary's key as text. */
+export function nameOf(key: CheckpointValue): string {
+  const nested = typeof key === 'object' && key !== null && !(key instanceof PythonName);
+  return nested ? '(a key that is no text)' : String(key).slice(0, longestText);
 }

@@ -10,14 +10,15 @@ import {
   toPlain,
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
-import { FileError } from '../errors.js';
+import { DTypeError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel, type Json } from '../io/model_folder.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { withPrefix, type StateReader } from '../io/state.js';
+import type { CheckpointMap } from '../io/torch/values.js';
 import { diffusersWeights, hasDiffusersKeys, isDiffusersConfig } from '../ldm/first_stage/index.js';
-import { plainOf } from './inspect_data.js';
+import { nameOf, plainOf } from './inspect_data.js';
 import { printReport, type Report } from './inspect_report.js';
 
 /** Options of `emulsion inspect`, as the command line gives them. */
@@ -42,7 +43,7 @@ async function reportOf(path: string): Promise<Report> {
 }
 
 async function ofFolder(path: string): Promise<Report> {
-  const names = await readdir(path);
+  const names = await list(path);
   if (names.includes('checkpoints')) return ofRun(path, names);
   if (!names.includes('config.json'))
     throw new FileError(
@@ -59,7 +60,7 @@ async function ofFolder(path: string): Promise<Report> {
       model: typeof name === 'string' ? name : undefined,
       latentScale: typeof scale === 'number' ? scale : undefined,
       ema: false,
-      hyperParameters: config as Json,
+      hyperParameters: plainOf(config as Json),
       state: weights,
     };
   }
@@ -71,16 +72,21 @@ async function ofFolder(path: string): Promise<Report> {
     model: modelOf(weights),
     latentScale: (await storedScale(weights)) ?? numberOr(scaleFactor),
     ema: ema !== null,
-    hyperParameters: config,
+    hyperParameters: plainOf(config),
     state: weights,
   };
 }
+
+const list = (folder: string): Promise<string[]> =>
+  readdir(folder).catch((error: unknown) => {
+    throw fileError(folder, 'cannot be listed', error);
+  });
 
 const specOf = (config: Json): unknown =>
   (config as { latentDiffusion?: unknown } | null)?.latentDiffusion;
 
 async function ofRun(path: string, names: readonly string[]): Promise<Report> {
-  const states = (await readdir(join(path, 'checkpoints')))
+  const states = (await list(join(path, 'checkpoints')))
     .filter((name) => /^step-\d{8,15}\.safetensors$/.test(name))
     .sort();
   const config = names.includes('config.yaml')
@@ -126,7 +132,7 @@ async function ofConfig(path: string): Promise<Report> {
 
 async function ofFile(path: string): Promise<Report> {
   const checkpoint = await openCheckpoint(path);
-  const data = checkpoint.data instanceof Map ? checkpoint.data : new Map();
+  const data: CheckpointMap = checkpoint.data instanceof Map ? checkpoint.data : new Map();
   const training = data.get('training');
   if (typeof training === 'string' && data.has('sha256')) return ofState(path, training);
   const hyperParameters = data.get('hyper_parameters') ?? data.get('config');
@@ -140,7 +146,7 @@ async function ofFile(path: string): Promise<Report> {
     latentScale: await storedScale(checkpoint),
     ema: checkpoint.keys.some((key) => key.startsWith('model_ema.')),
     hyperParameters: hyperParameters === undefined ? undefined : plainOf(hyperParameters),
-    alsoHolds: [...data.keys()].map(String).filter((key) => !told.includes(key)),
+    alsoHolds: [...data.keys()].map(nameOf).filter((key) => !told.includes(key)),
     state: checkpoint,
   };
 }
@@ -163,7 +169,7 @@ async function ofState(path: string, text: string): Promise<Report> {
     images: numberOr(plain?.counters?.images),
     latentScale: await storedScale(model),
     ema: state.keys.some((key) => key.startsWith('ema.')),
-    hyperParameters: plain?.identity,
+    hyperParameters: plain?.identity === undefined ? undefined : plainOf(plain.identity),
     state,
   };
 }
@@ -181,13 +187,15 @@ function modelOf({ keys }: StateReader): string | undefined {
 
 async function storedScale(state: StateReader): Promise<number | undefined> {
   if (!state.has('scale_factor')) return undefined;
-  // One number, or it is something else of that name.
-  if (state.info('scale_factor').shape.some((extent) => extent !== 1)) return undefined;
-  const scale = await state.get('scale_factor');
   try {
-    return await scale.item();
-  } finally {
-    scale.dispose();
+    // One number, or it is something else of that name.
+    if (state.info('scale_factor').shape.some((extent) => extent !== 1)) return undefined;
+    using scale = await state.get('scale_factor');
+    return numberOr(await scale.item());
+  } catch (error) {
+    // of a dtype that tensors here cannot hold
+    if (error instanceof DTypeError) return undefined;
+    throw error;
   }
 }
 

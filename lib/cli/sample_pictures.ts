@@ -57,41 +57,15 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
     classes: classes.length > 0 ? classes : undefined,
     seed,
     init: options.init,
-    strength: options.init === undefined ? undefined : (options.strength ?? defaultStrength),
+    strength: image?.strength,
   });
 
-  const conditionOf = (picture: number) => classes[Math.floor(picture / count)];
   const began = performance.now();
-  const progress = new SampleProgress(total, options);
-  const made = await interruptible('Stopping.', async (signal) => {
-    const size = groupSize(model, options);
-    let done = 0;
-    try {
-      while (done < total && !signal.aborted) {
-        const pictures = Array.from({ length: Math.min(size, total - done) }, (_, i) => done + i);
-        await tidy(async () => {
-          const latents = await sampleGroup(model, pictures, size, {
-            ...sampler,
-            guidance: options.guidance,
-            signal,
-            image,
-            seedOf: (picture) => seed + folder.first + picture,
-            conditionOf: classes.length > 0 ? conditionOf : undefined,
-            onStep: ({ step, steps }) => progress.step(done, pictures.length, step, steps),
-          });
-          for (const [i, picture] of pictures.entries()) {
-            const pixels = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
-            await writeImage(folder.picture(picture), pixels);
-            done += 1;
-          }
-        });
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    } finally {
-      progress.stop();
-    }
-    return done;
+  const made = await makePictures(model, total, options, {
+    sampling: { ...sampler, guidance: options.guidance, image },
+    fileOf: (picture) => folder.picture(picture),
+    seedOf: (picture) => seed + folder.first + picture,
+    ...(classes.length > 0 && { classOf: (picture) => classes[Math.floor(picture / count)] }),
   });
   if (made < total) {
     console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
@@ -109,34 +83,68 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
   );
 }
 
-const groupSize = ({ betas }: LatentDiffusion, { batch }: SampleCommandOptions): number =>
-  betas.device.name === 'cpu' ? cpuGroup : batch;
-
-interface Group extends Omit<SampleOptions, 'image'> {
-  image?: { latent: Tensor; strength: number };
+/** What decides a picture, by its number in this call. */
+interface Plan {
+  readonly sampling: SampleOptions;
+  fileOf(picture: number): string;
   seedOf(picture: number): number;
-  conditionOf?: (picture: number) => number;
+  readonly classOf?: (picture: number) => number;
 }
 
-/** Latents of a group; rows beyond the pictures fill it up. */
+/** @returns how many were finished before Ctrl-C */
+function makePictures(
+  model: LatentDiffusion,
+  total: number,
+  options: SampleCommandOptions,
+  plan: Plan,
+): Promise<number> {
+  const onCpu = model.betas.device.name === 'cpu';
+  const size = onCpu ? cpuGroup : options.batch;
+  const progress = new SampleProgress(total, options);
+  return interruptible('Stopping.', async (signal) => {
+    let done = 0;
+    try {
+      while (done < total && !signal.aborted) {
+        const group = Array.from({ length: Math.min(size, total - done) }, (_, i) => done + i);
+        const filled = onCpu ? Array.from({ length: size }, (_, i) => group[i] ?? done) : group;
+        await tidy(async () => {
+          const latents = await sampleGroup(model, filled, plan, {
+            signal,
+            onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
+          });
+          for (const [i, picture] of group.entries()) {
+            const pixels = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
+            await writeImage(plan.fileOf(picture), pixels);
+            done += 1;
+          }
+        });
+      }
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) throw error;
+    } finally {
+      progress.stop();
+    }
+    return done;
+  });
+}
+
 async function sampleGroup(
   model: LatentDiffusion,
   pictures: readonly number[],
-  size: number,
-  { image, seedOf, conditionOf, ...options }: Group,
+  { sampling: { image, ...sampling }, seedOf, classOf }: Plan,
+  watching: Pick<SampleOptions, 'signal' | 'onStep'>,
 ): Promise<Tensor> {
-  const filled = Array.from({ length: size }, (_, i) => pictures[i] ?? pictures[0]);
-  const classes =
-    conditionOf && BigInt64Array.from(filled, (picture) => BigInt(conditionOf(picture)));
+  const classes = classOf && BigInt64Array.from(pictures, (each) => BigInt(classOf(each)));
   const { latents } = await model.sample({
-    ...options,
-    seed: filled.map(seedOf),
+    ...sampling,
+    ...watching,
+    seed: pictures.map(seedOf),
     ...(classes && { condition: tensor(classes) }),
     ...(image && {
       image: {
         ...image,
         latent: concat(
-          filled.map(() => image.latent),
+          pictures.map(() => image.latent),
           0,
         ),
       },

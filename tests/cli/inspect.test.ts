@@ -113,6 +113,7 @@ describe('plain data', () => {
     own.set('self', own);
     expect(JSON.stringify(plainOf(own))).toContain('"..."');
     expect((plainOf('y'.repeat(1e6)) as string).length).toBeLessThan(1100);
+    expect(JSON.stringify(plainOf(new Map([[shared, 1]])))).toBe('{"(a key that is no text)":1}');
   });
 });
 
@@ -156,6 +157,11 @@ describe('folders and configurations', () => {
   test('may hold anything else', async () => {
     await saveModel(inFolder('other'), { config: [1], weights: new Map([['w', full([2], 1)]]) });
     expect(await json(inFolder('other'))).toMatchObject({ kind: 'model folder', ema: false });
+    const nested = (depth: number) => '[{"a":'.repeat(depth) + '1' + '}]'.repeat(depth);
+    writeFileSync(inFolder('other/config.json'), nested(500));
+    expect(await told(inFolder('other'))).toContain('...');
+    writeFileSync(inFolder('other/config.json'), nested(50_000));
+    await expect(told(inFolder('other'))).rejects.toThrow(FileError);
     mkdirSync(inFolder('empty'));
     await expect(told(inFolder('empty'))).rejects.toThrow(/neither a model.*nor a run/);
     await expect(told(inFolder('nowhere'))).rejects.toThrow(/cannot be read/);
