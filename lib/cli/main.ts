@@ -3,20 +3,36 @@
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
+import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
   .description('Latent diffusion for Node.js')
-  .version(packageVersion);
+  .version(packageVersion)
+  // A command with subcommands leaves to them the options behind their names.
+  .enablePositionalOptions();
 
 program
   .command('doctor')
   .description('tell what this machine offers, what the engine uses of it, and why not more')
   .action(doctor);
 
-for (const command of [...firstStageCommands(), convertCommand(), trainCommand()])
+for (const command of [
+  trainCommand(),
+  sampleCommand(),
+  ...firstStageCommands(),
+  convertCommand(),
+  inspectCommand(),
+])
   program.addCommand(command);
+
+// A reader that has seen enough, such as `head`, ends the command; that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
 
 await program.parseAsync();

@@ -37,3 +37,42 @@ export function integer(least: number): (text: string) => number {
     throw new InvalidArgumentError(`Expected a whole number, at least ${least}.`);
   };
 }
+
+// npx and its like pass a signal on that the process has had already.
+const sameSignalMs = 1000;
+
+/**
+ * Runs a body that the first Ctrl-C ends in good order; the second ends the process.
+ * @param notice what is said after the first
+ */
+export async function interruptible<T>(
+  notice: string,
+  body: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  let first = 0;
+  const stop = () => {
+    if (!controller.signal.aborted) {
+      first = performance.now();
+      console.log(`${notice} Once more ends at once.`);
+      controller.abort();
+    } else if (performance.now() - first > sameSignalMs) process.exit(130);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, stop);
+  try {
+    return await body(controller.signal);
+  } finally {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, stop);
+  }
+}
+
+/** A parser of options that are numbers from `least` to `most`. */
+export function decimal(least: number, most = Infinity): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isFinite(value) && value >= least && value <= most)
+      return value;
+    const range = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+    throw new InvalidArgumentError(`Expected a number ${range}.`);
+  };
+}

@@ -2,7 +2,7 @@
 import { Option, type Command } from 'commander';
 import { integer, newCommand, reporting } from './run.js';
 
-/** Options of `emulsion train first-stage`, as the command line gives them. */
+/** Options of `emulsion train` and `emulsion train first-stage`, as the command line gives them. */
 export interface TrainOptions {
   config: string[];
   name?: string;
@@ -14,11 +14,29 @@ export interface TrainOptions {
   scaleLr?: boolean;
   device?: string;
   dtype?: 'float32' | 'bfloat16' | 'float16';
+  cacheLatents?: boolean;
   tensorboard?: boolean;
   dryRun?: boolean;
 }
 
 const examples = `
+Examples:
+  A diffusion model on the latents of a first stage that was trained before:
+    emulsion train --base configs/latent_diffusion/celeba256.yaml --device cuda:0 --dtype bfloat16 \\
+      model.params.first_stage_config.params.ckpt_path=vq-f4.ckpt \\
+      data.params.train.params.data_root=celeba/train \\
+      data.params.validation.params.data_root=celeba/validation --steps 400000
+
+  What would be trained, and nothing else:
+    emulsion train --base configs/latent_diffusion/cin256.yaml --dry-run
+
+  On with a run that was interrupted:
+    emulsion train --resume logs/celeba256
+
+Autoencoders are trained the same way; \`emulsion train first-stage\` does nothing else.
+`;
+
+const firstStageExamples = `
 Examples:
   A small autoencoder on your own pictures, on a CPU:
     emulsion train first-stage --config configs/first_stage/folder64-kl-f4.yaml \\
@@ -39,18 +57,60 @@ Examples:
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
-/** The command with its subcommands. */
+/** The command with its subcommand. */
 export function trainCommand(): Command {
+  const both = newCommand('train')
+    .description('train the model that a configuration describes, or go on with a run')
+    .option('-b, --base <file>', 'a configuration; later ones win (repeatable)', collect, [])
+    .option('-t, --train', "accepted as in the original's command line, and implied")
+    .option('--batch <n>', 'images in a batch', integer(1))
+    .option('--cache-latents', "encode a diffusion model's pictures once, into the run's folder")
+    .action(
+      reporting(
+        async (
+          overrides: string[],
+          { base, ...options }: Omit<TrainOptions, 'config'> & { base: string[] },
+        ) => {
+          const [{ train }, { trainingOf }] = await work();
+          const call = { command: 'train', base: '--base', trainingOf };
+          await train(call, overrides, { ...options, config: base });
+        },
+      ),
+    );
   const firstStage = newCommand('first-stage')
     .description('train an autoencoder, KL- or VQ-regularised, with its discriminator')
-    .argument('[overrides...]', 'values of the configuration, such as model.params.embed_dim=4')
     .option('-c, --config <file>', 'a configuration; later ones win (repeatable)', collect, [])
+    .option('-b, --batch <n>', 'images in a batch', integer(1))
+    .action(
+      reporting(async (overrides: string[], options: TrainOptions) => {
+        const [{ train }, { firstStageTraining }] = await work();
+        const call = {
+          command: 'train first-stage',
+          base: '--config',
+          trainingOf: firstStageTraining,
+        };
+        await train(call, overrides, options);
+      }),
+    );
+  return (
+    withSharedOptions(both)
+      .addHelpText('after', examples)
+      // What follows `first-stage` is its own.
+      .enablePositionalOptions()
+      .addCommand(withSharedOptions(firstStage).addHelpText('after', firstStageExamples))
+  );
+}
+
+const work = () => Promise.all([import('./train_run.js'), import('./trainings.js')]);
+
+function withSharedOptions(command: Command): Command {
+  return command
+    .argument('[overrides...]', 'values of the configuration, such as model.params.embed_dim=4')
     .option('-n, --name <name>', 'of the run; default: that of the first configuration')
     .option('-l, --logdir <folder>', 'where runs are kept', 'logs')
     .option('-r, --resume <run>', 'go on with a run: its folder, or `latest`')
     .option('-s, --seed <n>', 'of everything random; default 23', integer(0))
     .option('--steps <n>', 'optimizer steps in all, those of earlier runs included', integer(1))
-    .option('-b, --batch <n>', 'images in a batch', integer(1))
     .option('--scale-lr', 'multiply the learning rate with the images in a step (default)')
     .option('--no-scale-lr', 'take base_learning_rate as it is')
     .option('--device <device>', 'cpu, or a GPU such as cuda:0; default: a GPU if there is one')
@@ -62,12 +122,5 @@ export function trainCommand(): Command {
       ]),
     )
     .option('--tensorboard', 'also write event files for TensorBoard')
-    .option('--dry-run', 'print the configuration as resolved and the numbers of parameters')
-    .addHelpText('after', examples)
-    .action(
-      reporting(async (overrides: string[], options: TrainOptions) => {
-        await (await import('./train_first_stage.js')).trainFirstStage(overrides, options);
-      }),
-    );
-  return newCommand('train').description('train a network').addCommand(firstStage);
+    .option('--dry-run', 'print the configuration as resolved and the numbers of parameters');
 }

@@ -22,6 +22,7 @@ export { toPlain, type ConfigNode, type MappingNode } from './node.js';
 export { scheduleTargets, type ScheduleInstance } from './schedules.js';
 export { Targets, type Instance, type Target } from './targets.js';
 export {
+  readModel,
   readTraining,
   type ImageLoggerSection,
   type RunSection,

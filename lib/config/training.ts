@@ -1,7 +1,8 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
 import { dataModuleTargets, type DataInstance } from './data.js';
 import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
-import type { ConfigNode } from './node.js';
+import { ConfigError } from './error.js';
+import { nodeAt, type ConfigNode } from './node.js';
 import { targetFields, type Instance, type TargetEntry, type Targets } from './targets.js';
 
 /** What a configuration says of a training. */
@@ -34,6 +35,8 @@ export interface RunSection {
   validateEvery?: number;
   /** keep a moving average of the weights; default as `use_ema` says */
   ema?: boolean;
+  /** encode the pictures of a diffusion model's training once instead of in every step; default false */
+  cacheLatents?: boolean;
 }
 
 /** Options of the original's trainer that mean something here. */
@@ -141,7 +144,25 @@ const run = mapping<RunSection>({
   save_every: optional(count),
   validate_every: optional(count),
   ema: optional(boolean),
+  cache_latents: optional(boolean),
 });
+
+const modelAlone = mapping<TargetEntry>(targetFields, ['base_learning_rate']);
+
+/**
+ * Reads what a configuration says of its model, whatever else is in it: for models that are used and not
+ * trained.
+ *
+ * @throws ConfigError with file, line and column of the first thing that is wrong
+ */
+export function readModel<Spec, Built, Context extends unknown[]>(
+  tree: ConfigNode,
+  models: Targets<Spec, Built, Context>,
+): Instance<Spec, Built, Context> {
+  const node = nodeAt(tree, ['model']);
+  if (!node) throw new ConfigError("the configuration needs the key 'model'.", tree.place);
+  return models.find(node, modelAlone.read(node, 'model'));
+}
 
 interface Project {
   model: ConfigNode;

@@ -6,5 +6,6 @@ export { StorageRef, TensorRef } from './torch/tensor_ref.js';
 export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
 export { overlay, withPrefix, type StateReader, type TensorSource } from './state.js';
 export { saveModel, openModel, loadConfig, type Json } from './model_folder.js';
+export { writeNpy, writeNpz, type NpyArray } from './npz.js';
 export { readImage, readImageSize, writeImage, makeGrid } from './image.js';
 export type { ReadImageOptions } from './decode_image.js';

@@ -32,4 +32,6 @@ export {
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
 } from './latent_diffusion_run.js';
+export { cacheRunLatents, type CachedLatentDiffusionRun } from './cached_run.js';
+export { classNames } from './class_names.js';
 export { learningRateOf } from './run_config.js';

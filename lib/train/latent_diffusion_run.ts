@@ -14,6 +14,7 @@ import {
   loadFirstStage,
   loadLatentDiffusion,
   saveLatentDiffusion,
+  type DiffusionBatch,
   type LatentDiffusion,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
@@ -47,23 +48,32 @@ export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTr
 export async function buildLatentDiffusionRun(
   config: LatentDiffusionTrainingConfig,
 ): Promise<LatentDiffusionRun> {
-  const { spec, training } = config.model.spec;
   const { data, options } = await runOf(config);
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
+  return { model, task: taskOf<ImageBatch>(model, config), data, options };
+}
+
+/** @internal The task as the configuration has it, on batches of any kind. */
+export function taskOf<Batch>(
+  model: LatentDiffusion,
+  config: LatentDiffusionTrainingConfig,
+  read?: (batch: Batch) => DiffusionBatch,
+): TrainingTask<Batch> {
+  const { spec, training } = config.model.spec;
   const { imageLogger, run } = config;
-  const task = latentDiffusionTask<ImageBatch>({
+  return latentDiffusionTask<Batch>({
     model: model.train(),
     learningRate: learningRateOf(config),
     schedule: training.schedulerConfig?.build(),
     ema: (run.ema ?? training.useEma ?? true) ? {} : null,
     unconditionalProbability: training.unconditionalProbability,
     offsetNoise: training.offsetNoise,
+    read,
     pictures: { maxImages: imageLogger.maxImages, logEveryT: training.logEveryT },
     config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
   });
-  return { model, task, data, options };
 }
 
 /** Saves the model, beside its moving average if it has one, for `loadLatentDiffusion`. */

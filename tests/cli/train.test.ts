@@ -1,49 +1,16 @@
 // `emulsion train first-stage` as people call it: a tiny KL and a tiny VQ model on a folder of pictures, to
 // the end, killed and gone on with, and called wrongly.
-import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { loadFirstStage, noGrad, readImage, stack, tidy } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
-import { root } from '../support/source_tree.js';
+import { emulsion } from './emulsion.js';
 
 const file = temporaryFolder();
-const command = ['--import', './scripts/typescript.mjs', 'lib/cli/main.ts', 'train', 'first-stage'];
-interface Ended {
-  status: number | null;
-  signal: NodeJS.Signals | null;
-  stdout: string;
-  stderr: string;
-}
-
-/**
- * Runs the command to its end.
- * @param interruption a signal to send when a file exists
- */
-function run(
-  args: string[],
-  interruption?: { signal: NodeJS.Signals; at: string },
-): Promise<Ended> {
-  const child = spawn(process.execPath, [...command, ...args], { cwd: root });
-  const said = { stdout: '', stderr: '' };
-  for (const stream of ['stdout', 'stderr'] as const)
-    child[stream].on('data', (text: Buffer) => (said[stream] += text.toString()));
-  const watch = setInterval(() => {
-    if (!interruption || !existsSync(interruption.at)) return;
-    // Twice, as npx passes signals on.
-    for (let i = 0; i < 2; ++i) child.kill(interruption.signal);
-    clearInterval(watch);
-  }, 5);
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (status, signal) => {
-      clearInterval(watch);
-      resolve({ status, signal, ...said });
-    });
-  });
-}
+const run = (args: string[], interruption?: Parameters<typeof emulsion>[1]) =>
+  emulsion(['train', 'first-stage', ...args], interruption);
 
 const ddconfig = (doubleZ: boolean) => `ddconfig:
       {double_z: ${doubleZ}, z_channels: 2, resolution: 32, in_channels: 3, out_ch: 3, ch: 8, ch_mult: [1, 1],

@@ -16,9 +16,11 @@ import {
   lastLatent,
   plms,
   unipc,
+  type Discretize,
   type SamplerOptions,
   type SamplerRun,
   type SamplerStep,
+  type Spacing,
 } from '../samplers/index.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
@@ -38,6 +40,10 @@ export interface SampleOptions extends Omit<
   steps?: number;
   /** noise of 'ddim' (default 0) and 'euler-ancestral' (default 1) */
   eta?: number;
+  /** how the timesteps of 'ddim' and 'plms' are spread, default 'uniform' */
+  discretize?: Discretize;
+  /** and those of the solvers, default 'linspace' */
+  spacing?: Spacing;
   /** number of samples; default: as many as there are conditions, initial latents or seeds, else 1 */
   count?: number;
   /** height and width of the latents, default the spec's imageSize */

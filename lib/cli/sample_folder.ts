@@ -1,0 +1,109 @@
+// The folder that `emulsion sample` writes into: numbered pictures, what they were made from, and all at once.
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FileError } from '../errors.js';
+import { decodeImage, type Pixels } from '../io/decode_image.js';
+import { fileError } from '../io/file_error.js';
+import {
+  makeGrid,
+  readImage,
+  writeFileAtomic,
+  writeImage,
+  writeNpz,
+  type Json,
+} from '../io/index.js';
+import { stack } from '../ops/index.js';
+import { tidy } from '../scope.js';
+import { makeFolder } from './picture_files.js';
+import { UsageError } from './run.js';
+import { packageVersion } from './version.js';
+
+const configFile = 'sampling_config.json';
+const largestConfig = 16 * 1024 * 1024;
+const largestGrid = 1024;
+
+const numbered = (number: number): string => String(number).padStart(6, '0');
+
+/** A folder of samples, to which more are added. */
+export class SampleFolder {
+  private constructor(
+    private readonly path: string,
+    /** Number of this run's first picture. */
+    readonly first: number,
+    private readonly runs: Json[],
+  ) {}
+
+  /** Makes the folder, or counts what is in it. */
+  static async open(path: string): Promise<SampleFolder> {
+    await makeFolder(path);
+    const names = await readdir(path).catch((error: unknown) => {
+      throw fileError(path, 'cannot be listed', error);
+    });
+    const taken = names.flatMap((name) => {
+      const number = /^(?:grid-|samples-)?(\d{6,15})\b.*\.(?:png|npz)$/.exec(name)?.[1];
+      return number === undefined ? [] : [Number(number)];
+    });
+    const runs = names.includes(configFile) ? await readRuns(join(path, configFile)) : [];
+    return new SampleFolder(path, Math.max(-1, ...taken) + 1, runs);
+  }
+
+  /** The file of this run's picture, counted from 0. */
+  picture(index: number): string {
+    return join(this.path, `${numbered(this.first + index)}.png`);
+  }
+
+  /** Notes how this run's pictures are made, beside what is there of earlier ones. */
+  async describe(count: number, settings: Record<string, unknown>): Promise<void> {
+    const run = { first: this.first, count, emulsion: packageVersion, ...settings };
+    const text = JSON.stringify([...this.runs, run], null, 2);
+    await writeFileAtomic(join(this.path, configFile), `${text}\n`);
+  }
+
+  checkGrid(count: number): void {
+    if (count > largestGrid)
+      throw new UsageError(`a grid shows at most ${largestGrid} pictures: leave --grid out.`);
+  }
+
+  /** All of this run's pictures as one. @param perRow default 8 */
+  async writeGrid(count: number, perRow?: number): Promise<void> {
+    const path = join(this.path, `grid-${numbered(this.first)}.png`);
+    await tidy(async () => {
+      const images = [];
+      for (let i = 0; i < count; i++) images.push(await readImage(this.picture(i)));
+      await writeImage(path, await makeGrid(stack(images), { nrow: perRow }));
+    });
+  }
+
+  /** All of this run's pictures for NumPy, read one by one. */
+  async writeNpz(count: number): Promise<void> {
+    const read = (index: number) => decodeImage(this.picture(index), this.picture(index));
+    const { height, width, channels } = await read(0);
+    const shape = [count, height, width, channels];
+    const name = `samples-${numbered(this.first)}-${shape.join('x')}.npz`;
+    const chunks = pixelsOf(count, read);
+    await writeNpz(join(this.path, name), { arr_0: { shape, dtype: 'uint8', chunks } });
+  }
+}
+
+async function* pixelsOf(
+  count: number,
+  read: (index: number) => Promise<Pixels>,
+): AsyncGenerator<Uint8Array> {
+  for (let i = 0; i < count; i++) yield (await read(i)).data;
+}
+
+async function readRuns(path: string): Promise<Json[]> {
+  let runs: unknown;
+  try {
+    if ((await stat(path)).size > largestConfig) throw new FileError('is too large.', path);
+    runs = JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw fileError(path, 'cannot be read', error);
+  }
+  if (!Array.isArray(runs))
+    throw new FileError(
+      'is no list of runs as this command writes it: choose another folder.',
+      path,
+    );
+  return runs as Json[];
+}

@@ -1,0 +1,209 @@
+// What `emulsion train` trains: first stages and diffusion models, as one kind of thing.
+import { join } from 'node:path';
+import cliProgress from 'cli-progress';
+import {
+  ConfigError,
+  diffusionModelTargets,
+  firstStageTargets,
+  type ConfigNode,
+} from '../config/index.js';
+import { nodeAt } from '../config/node.js';
+import type { DataSource } from '../data/index.js';
+import {
+  buildConditionEncoder,
+  buildFirstStage,
+  LPIPSWithDiscriminator,
+  UNetModel,
+} from '../ldm/index.js';
+import type { Module } from '../nn/index.js';
+import { suggestion } from '../suggestion.js';
+import {
+  buildFirstStageRun,
+  buildLatentDiffusionRun,
+  cacheRunLatents,
+  classNames,
+  learningRateOf,
+  readFirstStageTraining,
+  readLatentDiffusionTraining,
+  saveTrainedFirstStage,
+  saveTrainedLatentDiffusion,
+  Trainer,
+  type CachedLatentDiffusionRun,
+  type FirstStageTrainingConfig,
+  type LatentDiffusionRun,
+  type LatentDiffusionTrainingConfig,
+  type Logger,
+  type RunFolder,
+  type TrainerOptions,
+  type TrainingResult,
+  type TrainingTask,
+} from '../train/index.js';
+import { saveClassNames } from './class_file.js';
+import { UsageError } from './run.js';
+
+/** A training as a configuration describes it. */
+export interface Training {
+  readonly learningRate: number;
+  /** Networks by name, and their numbers of parameters: the whole first. */
+  parts(): [name: string, parameters: number][];
+  /** Loads weights, lists pictures. */
+  build(): Promise<BuiltTraining>;
+}
+
+/** A training with everything that it takes. */
+export interface BuiltTraining {
+  /** Number of trained parameters of the model. */
+  readonly parameters: number;
+  /** @returns null when it was interrupted before the first step could be taken */
+  run(where: { folder: RunFolder; loggers: Logger[] }, signal: AbortSignal): Promise<Result>;
+  /** Saves the trained model as a folder. */
+  save(folder: string): Promise<void>;
+  /** Ends the loaders' threads, which would keep the process alive. */
+  dispose(): Promise<void>;
+}
+
+type Result = TrainingResult | null;
+
+/** Chooses by `model.target`. @throws ConfigError when the configuration is of neither kind */
+export function trainingOf(tree: ConfigNode): Training {
+  const node = nodeAt(tree, ['model', 'target']);
+  const target = node?.kind === 'scalar' ? String(node.value) : '';
+  if (diffusionModelTargets.names.includes(target)) return diffusionTraining(tree);
+  const known = [...firstStageTargets.names, ...diffusionModelTargets.names];
+  if (node && !known.includes(target))
+    throw new ConfigError(
+      `'${target}' is not known as a model to train.${suggestion(target, known) || ` Known are ${known.join(', ')}.`}`,
+      node.place,
+    );
+  return firstStageTraining(tree);
+}
+
+/** @throws ConfigError when the configuration is of no first stage */
+export function firstStageTraining(tree: ConfigNode): Training {
+  const config = readFirstStageTraining(tree);
+  if (config.run.cacheLatents)
+    throw new UsageError('a first stage is trained on pictures and has no latents to cache.');
+  return {
+    learningRate: learningRateOf(config),
+    parts: () => firstStageParts(config),
+    async build() {
+      const run = await buildFirstStageRun(config);
+      return {
+        parameters: run.model.parameterCount(),
+        run: (where, signal) => train(run, where, signal),
+        save: (folder) => saveTrainedFirstStage(folder, run),
+        dispose: () => disposeLoaders(run),
+      };
+    },
+  };
+}
+
+function diffusionTraining(tree: ConfigNode): Training {
+  const config = readLatentDiffusionTraining(tree);
+  const { spec } = config.model.spec;
+  return {
+    learningRate: learningRateOf(config),
+    parts: () => diffusionParts(config),
+    async build() {
+      refuseOther(config);
+      const run = await buildLatentDiffusionRun(config);
+      const classes = classNames(spec, run.data);
+      const trained = run.model.trainedParameters();
+      return {
+        parameters: trained.reduce((sum, { numel }) => sum + numel, 0),
+        run: async (where, signal) => {
+          if (!config.run.cacheLatents) return train(run, where, signal);
+          const cached = await cache(run, config, join(where.folder.path, 'latents'), signal);
+          return cached && train(cached, where, signal);
+        },
+        save: async (folder) => {
+          await saveTrainedLatentDiffusion(folder, run);
+          if (classes.length > 0) await saveClassNames(folder, classes);
+        },
+        dispose: () => disposeLoaders(run),
+      };
+    },
+  };
+}
+
+// Before anything is loaded.
+function refuseOther({ model }: LatentDiffusionTrainingConfig): void {
+  const { kind } = model.spec.spec.conditioner ?? { kind: 'none' };
+  if (kind !== 'none' && kind !== 'class')
+    throw new UsageError(
+      `a model with a conditioner of kind ${kind} cannot be trained with this command: its data sets hold pictures ` +
+        'and classes. In a program, give latentDiffusionTask a `read` of your own.',
+    );
+}
+
+/** What the trainings have in common. */
+interface Run<Batch> {
+  readonly task: TrainingTask<Batch>;
+  readonly data: DataSource<Batch>;
+  readonly options: Omit<TrainerOptions<Batch>, 'folder' | 'loggers'>;
+}
+
+function train<Batch>(
+  { task, data, options }: Run<Batch>,
+  where: { folder: RunFolder; loggers: Logger[] },
+  signal: AbortSignal,
+): Promise<TrainingResult> {
+  return new Trainer(task, data, { ...options, ...where }).run({ signal });
+}
+
+async function disposeLoaders<Batch>({ data, options }: Run<Batch>): Promise<void> {
+  await data.dispose?.();
+  await options.validation?.dispose?.();
+}
+
+// Null after Ctrl-C: what was encoded until then will be encoded again.
+async function cache(
+  run: LatentDiffusionRun,
+  config: LatentDiffusionTrainingConfig,
+  folder: string,
+  signal: AbortSignal,
+): Promise<CachedLatentDiffusionRun | null> {
+  const format = 'encoding {bar} {value}/{total}';
+  const bar = process.stderr.isTTY
+    ? new cliProgress.SingleBar({ format, barsize: 28, hideCursor: true })
+    : null;
+  bar?.start(run.data.dataset.length, 0);
+  try {
+    const onProgress = (images: number) => bar?.update(images);
+    return await cacheRunLatents(run, config, folder, { onProgress, signal });
+  } catch (error) {
+    if (signal.aborted) return null;
+    throw error;
+  } finally {
+    bar?.stop();
+  }
+}
+
+function firstStageParts({ model }: FirstStageTrainingConfig): [string, number][] {
+  const parts: [string, number][] = [[model.target, count(model.build())]];
+  const loss = model.spec.training.lossconfig?.spec;
+  if (loss && loss.kind !== 'none') {
+    // Its weights matter as little here as those of the perceptual network.
+    const { discriminator } = new LPIPSWithDiscriminator({ ...loss.config, perceptualWeight: 0 });
+    parts.push(['discriminator', count(discriminator)]);
+  }
+  return parts;
+}
+
+// One part after the other: a large model would need its whole memory only to be counted.
+function diffusionParts({ model }: LatentDiffusionTrainingConfig): [string, number][] {
+  const { unet, firstStage, conditioner = { kind: 'none' } } = model.spec.spec;
+  const parts: [string, number][] = [
+    ['network', count(new UNetModel(unet))],
+    ['first stage', count(buildFirstStage(firstStage))],
+  ];
+  const encoder = buildConditionEncoder(conditioner);
+  if (encoder) parts.push(['conditioner', count(encoder)]);
+  return [[model.target, parts.reduce((sum, [, own]) => sum + own, 0)], ...parts];
+}
+
+function count(module: Module): number {
+  const parameters = module.parameterCount();
+  module.dispose();
+  return parameters;
+}

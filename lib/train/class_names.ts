@@ -1,0 +1,33 @@
+// The classes of a data set, as a model that is conditioned on them will know them.
+import { ImageFolder, type DataLoader } from '../data/index.js';
+import { check } from '../errors.js';
+import type { LatentDiffusionSpec } from '../ldm/index.js';
+
+/**
+ * The names of the classes by their ids, where folders tell them; empty for other data and other models.
+ *
+ * @throws ArgumentError when the pictures lack the classes that the model is conditioned on, or have others
+ */
+export function classNames(
+  { conditioner }: LatentDiffusionSpec,
+  { dataset }: DataLoader,
+): readonly string[] {
+  if (conditioner?.kind !== 'class') return [];
+  check(dataset.item(0).label !== undefined, () => {
+    return (
+      'the model is conditioned on classes, and the pictures have none: put them in a folder for each class and ' +
+      "set `labels: folders` in the data set's params."
+    );
+  });
+  if (!(dataset instanceof ImageFolder)) return [];
+  const { nClasses = 1000, unconditionalClass } = conditioner;
+  // Labels count from 0, and none may be the class that means "none".
+  const free = unconditionalClass ?? nClasses;
+  check(dataset.classes.length <= free, () => {
+    return (
+      `the pictures lie in ${dataset.classes.length} class folders, and the model's embedder has ${free} for them ` +
+      '(n_classes, unconditional_class).'
+    );
+  });
+  return dataset.classes;
+}

@@ -1,0 +1,47 @@
+// docs/command-line.md: every command is there, and every example is a call that the commands accept.
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { expect, test } from 'vitest';
+import { convertCommand } from '../../lib/cli/convert.js';
+import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inspectCommand } from '../../lib/cli/inspect.js';
+import { newCommand } from '../../lib/cli/run.js';
+import { sampleCommand } from '../../lib/cli/sample.js';
+import { trainCommand } from '../../lib/cli/train.js';
+import { trainingOf } from '../../lib/cli/trainings.js';
+import { loadConfigTree } from '../../lib/index.js';
+import { root, source } from '../support/source_tree.js';
+
+const makeCommands = (): Command[] => [
+  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
+  ...[convertCommand(), inspectCommand(), newCommand('doctor')],
+];
+const page = source('docs/command-line.md');
+const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
+  .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
+  .map((line) => line.trim().split(/\s+/));
+
+test.each(makeCommands().map((command) => command.name()))('%s has an example', (name) => {
+  expect(examples.some(([, called]) => called === name)).toBe(true);
+});
+
+test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
+  const [program, name, ...args] = line.split(' ');
+  expect(program).toBe('emulsion');
+  const command = makeCommands().find((each) => each.name() === name)!;
+  const { operands, unknown } = command.parseOptions(args);
+  expect(unknown).toEqual([]);
+  const required = command.options.filter((option) => option.mandatory);
+  for (const option of required)
+    expect(command.getOptionValue(option.attributeName()), option.flags).toBeDefined();
+  expect(operands.length).toBeGreaterThanOrEqual(
+    command.registeredArguments.filter((argument) => argument.required).length,
+  );
+  const { base = [] } = command.opts<{ base?: string[] }>();
+  if (base.length === 0) return;
+  const tree = await loadConfigTree(
+    base.map((path) => join(root, path)),
+    operands,
+  );
+  expect(trainingOf(tree).learningRate).toBeGreaterThan(0);
+});
