@@ -1,6 +1,8 @@
-// Files: checkpoints, safetensors, model folders, pictures, atomic writes.
+// Files: checkpoints, safetensors, NumPy's arrays, model folders, pictures, atomic writes.
 export { writeFileAtomic, type Append } from './atomic.js';
 export { readSafetensors, writeSafetensors, SafetensorsFile } from './safetensors.js';
+export { readNpz, writeNpz, type ReadNpzOptions } from './npz.js';
+export type { NpyArray, NpyDType } from './npy.js';
 export { openCheckpoint, type Checkpoint } from './checkpoint.js';
 export { StorageRef, TensorRef } from './torch/tensor_ref.js';
 export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
