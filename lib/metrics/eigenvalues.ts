@@ -118,7 +118,8 @@ function diagonalize(d: Float64Array, off: Float64Array): void {
       let m = l;
       while (m < n - 1 && Math.abs(off[m]) > negligible) m++;
       if (m === l) break;
-      if (steps === mostSteps) throw new EmulsionError('the eigenvalues of a matrix do not converge');
+      if (steps === mostSteps)
+        throw new EmulsionError('the eigenvalues of a matrix do not converge');
       stepQl(d, off, l, m);
     }
   }

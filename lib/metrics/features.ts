@@ -57,7 +57,13 @@ export function blocksOf(count: number, width: number): Block[] {
 
 /** Rows of a set in float64 on the CPU. */
 export function readBlock(x: Tensor, { begin, end }: Block): Tensor {
-  return tidy(() => x.detach().narrow(0, begin, end - begin).to('cpu').to('float64'));
+  return tidy(() =>
+    x
+      .detach()
+      .narrow(0, begin, end - begin)
+      .to('cpu')
+      .to('float64'),
+  );
 }
 
 /**
