@@ -50,13 +50,13 @@ export async function inceptionScore(
   return meanStd(parts.map((part) => part.score()));
 }
 
-// Sample i of N belongs to split ⌊i · splits / N⌋, shuffled or not.
+// Split s holds the positions from ⌊s N / splits⌋ on, as torch-fidelity divides them; shuffled or not.
 async function assignSplits(
   count: number,
   splits: number,
   seed: number | undefined,
 ): Promise<(sample: number) => number> {
-  const split = (position: number) => Math.floor((position * splits) / count);
+  const split = (position: number) => Math.ceil(((position + 1) * splits) / count) - 1;
   if (seed === undefined) return split;
   const order = new Generator(seed).permutation(count, { device: 'cpu' });
   const positions = await order.data();
