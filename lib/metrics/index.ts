@@ -21,3 +21,9 @@ export { inceptionScore, type InceptionScoreOptions } from './inception_score.js
 export { densityCoverage, precisionRecall, type NeighbourOptions } from './precision_recall.js';
 export { nearestNeighbours, type NearestNeighbours } from './nearest_neighbours.js';
 export type { PairOptions } from './distances.js';
+export {
+  InceptionV3,
+  loadInception,
+  resizeAsTensorFlow,
+  type InceptionOutputs,
+} from './inception.js';
