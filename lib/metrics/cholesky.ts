@@ -6,9 +6,7 @@ const panelRows = 64;
 
 /**
  * F of S = FᵀF with as many rows as S has rank: the largest remaining diagonal element is eliminated first,
- * until rounding alone (n ε max Sᵢᵢ) is left.
- *
- * @param matrix symmetric, without negative eigenvalues but for rounding
+ * until rounding alone (n ε max Sᵢᵢ) is left. Of a matrix with negative eigenvalues a part is left out.
  */
 export async function choleskyFactor(matrix: Matrix): Promise<Matrix> {
   const n = matrix.rows;
@@ -34,7 +32,7 @@ export async function choleskyFactor(matrix: Matrix): Promise<Matrix> {
 function eliminate(rest: Float64Array, m: number, tolerance: number) {
   const panel: Float64Array[] = [];
   const eliminated = new Set<number>();
-  const diagonal = diagonalOf(rest, m);
+  let diagonal = diagonalOf(rest, m);
   while (panel.length < Math.min(panelRows, m)) {
     const { index: p, value } = largestOf(diagonal);
     if (!(value > tolerance)) break;
@@ -44,9 +42,12 @@ function eliminate(rest: Float64Array, m: number, tolerance: number) {
     for (let i = 0; i < m; i++) row[i] /= pivot;
     for (const i of eliminated) row[i] = 0;
     row[p] = pivot;
-    for (let i = 0; i < m; i++) diagonal[i] -= row[i] ** 2;
+    const remaining = diagonal.map((variance, i) => variance - row[i] ** 2);
+    remaining[p] = 0;
+    // A pivot that leaves negative variances of its own size is rounding, such as single precision's.
+    if (remaining.some((variance) => variance < -value / 10)) break;
+    diagonal = remaining;
     eliminated.add(p);
-    diagonal[p] = -Infinity;
     panel.push(row);
   }
   return { panel, eliminated };

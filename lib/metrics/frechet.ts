@@ -2,7 +2,7 @@
 import { check, checkShape } from '../errors.js';
 import { choleskyFactor } from './cholesky.js';
 import { symmetricEigenvalues } from './eigenvalues.js';
-import { product, type Matrix } from './vectors.js';
+import { dot, product, type Matrix } from './vectors.js';
 
 /** Mean and covariance of features: what is left of a set for {@link frechetDistance}. */
 export interface FeatureMoments {
@@ -15,6 +15,9 @@ export interface FeatureMoments {
 /** Relative difference of opposite elements that single precision explains. */
 const symmetryTolerance = 1e-5;
 
+/** Share of the variance that a factor may leave out: rounding of single precision over thousands of dimensions. */
+const varianceTolerance = 1e-2;
+
 /**
  * |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ in float64.
  *
@@ -24,7 +27,7 @@ const symmetryTolerance = 1e-5;
  * seconds.
  *
  * @throws ShapeError when the widths differ; ArgumentError when a covariance is not finite, not symmetric
- *   or has a negative variance
+ *   or has a negative variance in some direction
  */
 export async function frechetDistance(a: FeatureMoments, b: FeatureMoments): Promise<number> {
   const [S1, S2] = [covarianceOf('the first', a), covarianceOf('the second', b)];
@@ -37,12 +40,21 @@ export async function frechetDistance(a: FeatureMoments, b: FeatureMoments): Pro
 }
 
 async function traceOfRoot(S1: Matrix, S2: Matrix): Promise<number> {
-  const [F1, F2] = [await choleskyFactor(S1), await choleskyFactor(S2)];
+  const [F1, F2] = [await factorOf('the first', S1), await factorOf('the second', S2)];
   if (F1.rows === 0 || F2.rows === 0) return 0;
   const [short, long] = F1.rows <= F2.rows ? [F1, F2] : [F2, F1];
   const M = await product(short, long, { transposeB: true });
   const squares = await symmetricEigenvalues(await product(M, M, { transposeB: true }));
   return squares.reduce((sum, square) => sum + Math.sqrt(Math.max(0, square)), 0);
+}
+
+async function factorOf(which: string, S: Matrix): Promise<Matrix> {
+  const F = await choleskyFactor(S);
+  const [expected, explained] = [trace(S), dot(F.data, F.data)];
+  check(Math.abs(expected - explained) <= varianceTolerance * expected, () => {
+    return `frechetDistance: ${which} covariance has negative eigenvalues: it belongs to no distribution.`;
+  });
+  return F;
 }
 
 function trace({ rows: n, data }: Matrix): number {

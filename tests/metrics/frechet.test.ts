@@ -164,6 +164,15 @@ describe('frechetDistance', () => {
     expect(await frechetDistance(low, point)).toBeCloseTo(40, 12);
   });
 
+  test('single precision, as some files hold it, costs digits and no more', async () => {
+    const [x, y] = [random([40, 90], 11), random([300, 90], 12).mul(1.5)];
+    const [a, b] = [(await statisticsOf(x)).moments(), (await statisticsOf(y)).moments()];
+    const rounded = ({ mean, covariance }: FeatureMoments) => ({ mean, covariance: covariance.map(Math.fround) }); // prettier-ignore
+    const expected = await frechetDistance(a, b);
+    expectNear(await frechetDistance(rounded(a), rounded(b)), expected, 1e-3);
+    expect(await frechetDistance(rounded(a), rounded(a))).toBeLessThan(1e-4 * expected);
+  });
+
   test('moments that are none are refused', async () => {
     const good = gaussian(diagonalMatrix([1, 2]));
     const bad = (covariance: number[]): FeatureMoments => ({ mean: good.mean, covariance: Float64Array.from(covariance) }); // prettier-ignore
@@ -172,6 +181,9 @@ describe('frechetDistance', () => {
     await expect(frechetDistance(bad([1, NaN, NaN, 1]), good)).rejects.toThrow(/first moments hold NaN/); // prettier-ignore
     await expect(frechetDistance(good, bad([1, 0, 0, -1]))).rejects.toThrow(/second.*variance -1 in dimension 1/); // prettier-ignore
     await expect(frechetDistance(good, bad([1, 0.5, 0, 1]))).rejects.toThrow(/not symmetric/);
+    await expect(frechetDistance(good, bad([1, 2, 2, 1]))).rejects.toThrow(
+      /second.*negative eigenvalues/,
+    );
   });
 });
 
