@@ -169,8 +169,8 @@ describe('frechetDistance', () => {
     const [a, b] = [(await statisticsOf(x)).moments(), (await statisticsOf(y)).moments()];
     const rounded = ({ mean, covariance }: FeatureMoments) => ({ mean, covariance: covariance.map(Math.fround) }); // prettier-ignore
     const expected = await frechetDistance(a, b);
-    expectNear(await frechetDistance(rounded(a), rounded(b)), expected, 1e-3);
-    expect(await frechetDistance(rounded(a), rounded(a))).toBeLessThan(1e-4 * expected);
+    expectNear(await frechetDistance(rounded(a), rounded(b)), expected, 1e-6);
+    expect(await frechetDistance(rounded(a), rounded(a))).toBeLessThan(1e-6 * expected);
   });
 
   test('moments that are none are refused', async () => {

@@ -107,7 +107,7 @@ describe('precision, recall, density and coverage', () => {
 
   test('copies lie in balls without extent, far from 0 as well', async () => {
     // Four copies each of 30 points: with k = 3 every radius is 0, which rounding must not blur.
-    const points = random([30, 50], 5).mul(3).add(40);
+    const points = random([30, 700], 5).to('float64').mul(0.3).add(40.1);
     const copies = concat([points, points, points, points]);
     const known = await pointsOf('test', 'copies', copies);
     expect(await neighbourRadii(known, 3)).toEqual(new Float64Array(120));
