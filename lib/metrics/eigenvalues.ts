@@ -112,7 +112,8 @@ async function subtractPanel(
 // QL steps with implicit shifts, in place; `off` is used up.
 function diagonalize(d: Float64Array, off: Float64Array): void {
   const n = d.length;
-  const negligible = Number.EPSILON * d.reduce((most, x, i) => Math.max(most, Math.abs(x) + Math.abs(off[i])), 0); // prettier-ignore
+  const sizes = d.map((value, i) => Math.abs(value) + Math.abs(off[i]));
+  const negligible = Number.EPSILON * sizes.reduce((a, b) => Math.max(a, b));
   for (let l = 0; l < n; l++) {
     for (let steps = 0; ; steps++) {
       let m = l;

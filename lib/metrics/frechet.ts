@@ -24,7 +24,8 @@ const varianceTolerance = 1e-2;
  * With Σ₁ = F₁ᵀF₁ and Σ₂ = F₂ᵀF₂ the last trace is the sum of the singular values of F₁F₂ᵀ. Factors of
  * singular covariances are as short as their rank, so that nothing must be added to a diagonal and no
  * root becomes complex. Rounding never makes the distance negative: 0 is the least. 2048 dimensions take
- * seconds.
+ * seconds. With as few samples as dimensions the distance is defined, but far too large: see the `warning`
+ * of FeatureStatistics.
  *
  * @throws ShapeError when the widths differ; ArgumentError when a covariance is not finite, not symmetric
  *   or has a negative variance in some direction

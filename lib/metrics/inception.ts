@@ -162,7 +162,8 @@ export async function loadInception(path: string): Promise<InceptionV3> {
       if (key.endsWith('.num_batches_tracked')) continue; // counts batches of training; not every copy has it
       const given = file.has(key) ? file.info(key).shape.join(', ') : null;
       if (given === null) problems.push(`${key} is missing`);
-      else if (given !== shape.join(', ')) problems.push(`${key} is [${given}], expected [${shape.join(', ')}]`); // prettier-ignore
+      else if (given !== shape.join(', '))
+        problems.push(`${key} is [${given}], expected [${shape.join(', ')}]`);
     }
     if (problems.length > 0) {
       const some = problems.slice(0, 3).join('; ');

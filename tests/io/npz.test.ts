@@ -146,7 +146,11 @@ describe('what is refused', () => {
     ['no magic', Buffer.from('no array at all'), /is no \.npy array/],
     ['an empty entry', Buffer.alloc(0), /is no \.npy array/],
     ['a version to come', Buffer.from('\x93NUMPY\x09\x00\x00\x00  ', 'latin1'), /version 9/],
-    ['a header beyond the file', Buffer.from('\x93NUMPY\x01\x00\xff\xff  ', 'latin1'), /header of 65535/], // prettier-ignore
+    [
+      'a header beyond the file',
+      Buffer.from('\x93NUMPY\x01\x00\xff\xff  ', 'latin1'),
+      /header of 65535/,
+    ],
     ['records', npyOf(headerOf("[('a', '<f8')]", '1,')), /holds records/],
     ['text', npyOf(headerOf("'<U9'", '1,')), /type '<U9'.*float64/],
     ['half precision', npyOf(headerOf("'<f2'", '1,')), /type '<f2'/],
@@ -155,7 +159,11 @@ describe('what is refused', () => {
     ['no order', npyOf("{'descr': '<f8', 'shape': (1,)}"), /no order/],
     ['a short array', npyOf(headerOf("'<f8'", '3,'), Buffer.alloc(16)), /24 bytes, but 16/],
     ['a long array', npyOf(headerOf("'<f8'", '1,'), Buffer.alloc(16)), /8 bytes, but 16/],
-    ['an absurd shape', npyOf(headerOf("'<f8'", '4294967296, 4294967296, 4294967296')), /but 0 bytes/], // prettier-ignore
+    [
+      'an absurd shape',
+      npyOf(headerOf("'<f8'", '4294967296, 4294967296, 4294967296')),
+      /but 0 bytes/,
+    ],
     ['code', npyOf("__import__('os').system('true')"), /type unknown/],
   ])('%s', async (name, bytes, message) => {
     await expect(readBytes('bad.npz', zipOf(bytes))).rejects.toThrow(FileError);
@@ -182,7 +190,9 @@ describe('what is refused', () => {
       /3 elements, got 2/,
     );
     await expect(write({ shape: [2], dtype: 'float64', data })).rejects.toThrow(ArgumentError);
-    await expect(write({ shape: [2], dtype: 'float16', data })).rejects.toThrow(/Float32Array of float16/); // prettier-ignore
+    await expect(write({ shape: [2], dtype: 'float16', data })).rejects.toThrow(
+      /Float32Array of float16/,
+    );
     await expect(readNpz(inFolder('never.npz'))).rejects.toThrow(/no such file/);
   });
 });

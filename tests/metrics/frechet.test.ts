@@ -21,7 +21,8 @@ import { availableDevices } from '../support/devices.js';
 
 const inFolder = temporaryFolder();
 
-const random = (shape: number[], seed: number): Tensor => noise(shape, { seed, dtype: 'float64', device: 'cpu' }); // prettier-ignore
+const random = (shape: number[], seed: number): Tensor =>
+  noise(shape, { seed, dtype: 'float64', device: 'cpu' });
 const valuesOf = (x: Tensor) => x.dataSync() as Float64Array;
 
 function diagonalMatrix(values: readonly number[]): Matrix {
@@ -64,13 +65,16 @@ const expectNear = (actual: number, expected: number, relative: number) =>
   expect(Math.abs(actual - expected)).toBeLessThanOrEqual(relative * Math.abs(expected));
 
 describe('symmetricEigenvalues', () => {
-  const sorted = async (matrix: Matrix) => [...(await symmetricEigenvalues(matrix))].sort((a, b) => a - b); // prettier-ignore
+  const sorted = async (matrix: Matrix) =>
+    [...(await symmetricEigenvalues(matrix))].sort((a, b) => a - b);
 
   test.each([1, 2, 3, 31, 32, 33, 101])('second differences of %i points', async (n) => {
     const matrix = diagonalMatrix(spread(n, () => 2));
     for (let i = 0; i + 1 < n; i++) matrix.data[i * n + i + 1] = matrix.data[(i + 1) * n + i] = -1;
     const expected = spread(n, (i) => 2 - 2 * Math.cos(((i + 1) * Math.PI) / (n + 1)));
-    (await sorted(matrix)).forEach((value, i) => expect(Math.abs(value - expected[i])).toBeLessThan(1e-13)); // prettier-ignore
+    (await sorted(matrix)).forEach((value, i) =>
+      expect(Math.abs(value - expected[i])).toBeLessThan(1e-13),
+    );
   });
 
   test.each([
@@ -85,7 +89,9 @@ describe('symmetricEigenvalues', () => {
     const largest = Math.max(...values.map(Math.abs));
     const expected = [...values].sort((a, b) => a - b);
     for (const each of [matrix, await rotated(await rotated(matrix, 1), 2)])
-      (await sorted(each)).forEach((value, i) => expect(Math.abs(value - expected[i])).toBeLessThan(1e-13 * largest)); // prettier-ignore
+      (await sorted(each)).forEach((value, i) =>
+        expect(Math.abs(value - expected[i])).toBeLessThan(1e-13 * largest),
+      );
   });
 
   test('of nothing but zeros', async () => {
@@ -117,7 +123,10 @@ describe('frechetDistance', () => {
 
   test('of diagonal normal distributions', async () => {
     const mean = shifted(80, 0.5);
-    const distance = await frechetDistance(gaussian(diagonalMatrix(a)), gaussian(diagonalMatrix(b), mean)); // prettier-ignore
+    const distance = await frechetDistance(
+      gaussian(diagonalMatrix(a)),
+      gaussian(diagonalMatrix(b), mean),
+    );
     expectNear(distance, closed + 80 * 0.25, 1e-13);
   });
 
@@ -167,7 +176,10 @@ describe('frechetDistance', () => {
   test('single precision, as some files hold it, costs digits and no more', async () => {
     const [x, y] = [random([40, 90], 11), random([300, 90], 12).mul(1.5)];
     const [a, b] = [(await statisticsOf(x)).moments(), (await statisticsOf(y)).moments()];
-    const rounded = ({ mean, covariance }: FeatureMoments) => ({ mean, covariance: covariance.map(Math.fround) }); // prettier-ignore
+    const rounded = ({ mean, covariance }: FeatureMoments) => ({
+      mean,
+      covariance: covariance.map(Math.fround),
+    });
     const expected = await frechetDistance(a, b);
     expectNear(await frechetDistance(rounded(a), rounded(b)), expected, 1e-6);
     expect(await frechetDistance(rounded(a), rounded(a))).toBeLessThan(1e-6 * expected);
@@ -175,11 +187,20 @@ describe('frechetDistance', () => {
 
   test('moments that are none are refused', async () => {
     const good = gaussian(diagonalMatrix([1, 2]));
-    const bad = (covariance: number[]): FeatureMoments => ({ mean: good.mean, covariance: Float64Array.from(covariance) }); // prettier-ignore
+    const bad = (covariance: number[]): FeatureMoments => ({
+      mean: good.mean,
+      covariance: Float64Array.from(covariance),
+    });
     await expect(frechetDistance(good, gaussian(diagonalMatrix([1])))).rejects.toThrow(ShapeError);
-    await expect(frechetDistance(good, bad([1, 2]))).rejects.toThrow(/covariance 2; expected D · D|covariance 2/); // prettier-ignore
-    await expect(frechetDistance(bad([1, NaN, NaN, 1]), good)).rejects.toThrow(/first moments hold NaN/); // prettier-ignore
-    await expect(frechetDistance(good, bad([1, 0, 0, -1]))).rejects.toThrow(/second.*variance -1 in dimension 1/); // prettier-ignore
+    await expect(frechetDistance(good, bad([1, 2]))).rejects.toThrow(
+      /covariance 2; expected D · D|covariance 2/,
+    );
+    await expect(frechetDistance(bad([1, NaN, NaN, 1]), good)).rejects.toThrow(
+      /first moments hold NaN/,
+    );
+    await expect(frechetDistance(good, bad([1, 0, 0, -1]))).rejects.toThrow(
+      /second.*variance -1 in dimension 1/,
+    );
     await expect(frechetDistance(good, bad([1, 0.5, 0, 1]))).rejects.toThrow(/not symmetric/);
     await expect(frechetDistance(good, bad([1, 2, 2, 1]))).rejects.toThrow(
       /second.*negative eigenvalues/,
@@ -200,7 +221,9 @@ describe('FeatureStatistics', () => {
     actual.mean.forEach((value, i) =>
       expect(Math.abs(value - expected.mean[i])).toBeLessThan(1e-11),
     );
-    actual.covariance.forEach((value, i) => expect(Math.abs(value - expected.covariance[i])).toBeLessThan(1e-12)); // prettier-ignore
+    actual.covariance.forEach((value, i) =>
+      expect(Math.abs(value - expected.covariance[i])).toBeLessThan(1e-12),
+    );
   };
 
   test('are mean and unbiased covariance, far from 0 too', async () => {
@@ -276,7 +299,12 @@ describe('FeatureStatistics', () => {
   });
 
   test('files that hold other arrays are refused', async () => {
-    const floats = (...shape: number[]) => ({ shape, dtype: 'float32', data: new Float32Array(shape.reduce((a, b) => a * b, 1)) }) as const; // prettier-ignore
+    const floats = (...shape: number[]) =>
+      ({
+        shape,
+        dtype: 'float32',
+        data: new Float32Array(shape.reduce((a, b) => a * b, 1)),
+      }) as const;
     const load = async (arrays: Parameters<typeof writeNpz>[1]) => {
       await writeNpz(inFolder('b.npz'), arrays);
       return loadMoments(inFolder('b.npz'));

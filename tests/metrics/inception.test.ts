@@ -79,7 +79,6 @@ describe('with weights by formula', () => {
       ['float32', 2e-5],
       ['float64', 1e-6],
     ] as const) {
-      // prettier-ignore
       network.to(dtype);
       const outputs = network.forward(picture());
       for (const name of [64, 192, 768, 2048, 'logits'] as const) {

@@ -60,10 +60,20 @@ test('one split does not depend on the order, and shuffling mends an order by cl
 
 test('what is no distribution, too few samples and NaN are named', async () => {
   const probabilities = { input: 'probabilities', splits: 1 } as const;
-  await expect(inceptionScore(tensor([[0.5, 0.5], [0.5, 0.4]]), probabilities)).rejects.toThrow(/row 1 is no distribution/); // prettier-ignore
+  await expect(
+    inceptionScore(
+      tensor([
+        [0.5, 0.5],
+        [0.5, 0.4],
+      ]),
+      probabilities,
+    ),
+  ).rejects.toThrow(/row 1 is no distribution/);
   await expect(inceptionScore(tensor([[1.5, -0.5]]), probabilities)).rejects.toThrow(/row 0/);
   await expect(inceptionScore(zeros([9, 3]))).rejects.toThrow(/9 samples.*at least 10/);
-  await expect(inceptionScore(tensor([[0, NaN]]), { splits: 1 })).rejects.toThrow(/NaN in row 0, column 1/); // prettier-ignore
+  await expect(inceptionScore(tensor([[0, NaN]]), { splits: 1 })).rejects.toThrow(
+    /NaN in row 0, column 1/,
+  );
   await expect(inceptionScore(logits, { splits: 0 })).rejects.toThrow(/splits must be/);
   await expect(inceptionScore(logits, { input: 'odds' as never })).rejects.toThrow(/got odds/);
 });

@@ -125,7 +125,9 @@ describe('precision, recall, density and coverage', () => {
     await expect(precisionRecall(tensor([[0], [1], [2], [3]]), endless)).rejects.toThrow(
       /generated holds Infinity in row 3/,
     );
-    await expect(precisionRecall(real, random([9, 8], 1))).rejects.toThrow(/real of 9 and generated of 8/); // prettier-ignore
+    await expect(precisionRecall(real, random([9, 8], 1))).rejects.toThrow(
+      /real of 9 and generated of 8/,
+    );
     await expect(precisionRecall(real, fake, { k: 0 })).rejects.toThrow(/k must be a positive/);
     await expect(precisionRecall(real.to('int32'), fake)).rejects.toThrow(/floating or uint8/);
   });
@@ -176,8 +178,12 @@ describe('nearestNeighbours', () => {
   });
 
   test('takes 8-bit pictures', async () => {
-    const bytes = (...values: number[]) => tensor(Uint8Array.from(values), { shape: [values.length / 2, 1, 2, 1] }); // prettier-ignore
-    const { index, distance } = await nearestNeighbours(bytes(250, 3), bytes(0, 3, 255, 3, 250, 250)); // prettier-ignore
+    const bytes = (...values: number[]) =>
+      tensor(Uint8Array.from(values), { shape: [values.length / 2, 1, 2, 1] });
+    const { index, distance } = await nearestNeighbours(
+      bytes(250, 3),
+      bytes(0, 3, 255, 3, 250, 250),
+    );
     expect([index[0], distance[0]]).toEqual([1, 5]);
   });
 
@@ -188,7 +194,9 @@ describe('nearestNeighbours', () => {
       /shape \[4, 4, 3\].*\[2, 4, 4, 1\]/,
     );
     await expect(nearestNeighbours(samples, noBatches())).rejects.toThrow(ShapeError);
-    await expect(nearestNeighbours(random([0, 3], 1), random([1, 3], 1))).rejects.toThrow(/samples has 0/); // prettier-ignore
+    await expect(nearestNeighbours(random([0, 3], 1), random([1, 3], 1))).rejects.toThrow(
+      /samples has 0/,
+    );
   });
 
   async function* noBatches(): AsyncIterable<Tensor> {
