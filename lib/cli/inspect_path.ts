@@ -17,7 +17,9 @@ import { loadConfig, openModel, type Json } from '../io/model_folder.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { withPrefix, type StateReader } from '../io/state.js';
 import type { CheckpointMap } from '../io/torch/values.js';
-import { diffusersWeights, hasDiffusersKeys, isDiffusersConfig } from '../ldm/first_stage/index.js';
+import { isDiffusersConfig } from '../ldm/diffusers_rules.js';
+import { diffusersWeights } from '../ldm/diffusers_state.js';
+import { hasDiffusersKeys } from '../ldm/first_stage/index.js';
 import { nameOf, plainOf } from './inspect_data.js';
 import { printReport, type Report } from './inspect_report.js';
 

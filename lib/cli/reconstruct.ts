@@ -2,12 +2,8 @@
 import { FileError } from '../errors.js';
 import { readImage, writeImage } from '../io/image.js';
 import { decodeTiled, encodeTiled, type FirstStage } from '../ldm/first_stage/index.js';
-import {
-  comparePictures,
-  formatMeanStd,
-  summarize,
-  type PictureQuality,
-} from '../metrics/folders.js';
+import { comparePictures, summarize, type PictureQuality } from '../metrics/folders.js';
+import { formatMeanStd } from '../metrics/mean_std.js';
 import { loadLpips, type Lpips } from '../metrics/lpips.js';
 import { smallestPicture } from '../metrics/ssim.js';
 import { tidy } from '../scope.js';

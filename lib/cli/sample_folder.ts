@@ -76,12 +76,15 @@ export class SampleFolder {
 
   /** All of this run's pictures for NumPy, read one by one. */
   async writeNpz(count: number): Promise<void> {
-    const read = (index: number) => decodeImage(this.picture(index), this.picture(index));
+    const read = async (index: number) => {
+      const path = this.picture(index);
+      return decodeImage(await readFile(path), path);
+    };
     const { height, width, channels } = await read(0);
     const shape = [count, height, width, channels];
     const name = `samples-${numbered(this.first)}-${shape.join('x')}.npz`;
     const chunks = pixelsOf(count, read);
-    await writeNpz(join(this.path, name), { arr_0: { shape, dtype: 'uint8', chunks } });
+    await writeNpz(join(this.path, name), [['arr_0', { shape, dtype: 'uint8', chunks }]]);
   }
 }
 

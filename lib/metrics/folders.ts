@@ -9,6 +9,7 @@ import { readImage } from '../io/image.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { Lpips } from './lpips.js';
+import { meanStd, type MeanStd } from './mean_std.js';
 import { psnr } from './psnr.js';
 import { ssim, type SsimConvention } from './ssim.js';
 
@@ -28,17 +29,6 @@ export interface PictureQuality {
   lpips?: number;
 }
 
-/** Mean and population standard deviation over pictures. */
-export interface MeanStd {
-  mean: number;
-  std: number;
-}
-
-/** `27.53 ± 4.54`, as the paper prints its tables. */
-export function formatMeanStd({ mean, std }: MeanStd): string {
-  return `${mean.toFixed(2)} ± ${std.toFixed(2)}`;
-}
-
 /**
  * Mean and deviation of every metric. A pair of equal pictures makes the mean PSNR Infinity and its
  * deviation NaN.
@@ -46,12 +36,6 @@ export function formatMeanStd({ mean, std }: MeanStd): string {
 export function summarize(
   pictures: readonly PictureQuality[],
 ): Record<'psnr' | 'ssim', MeanStd> & { lpips?: MeanStd } {
-  const meanStd = (values: readonly number[]): MeanStd => {
-    const average = (numbers: readonly number[]) =>
-      numbers.reduce((a, b) => a + b, 0) / numbers.length;
-    const mean = average(values);
-    return { mean, std: Math.sqrt(average(values.map((value) => (value - mean) ** 2))) };
-  };
   const distances = pictures.flatMap(({ lpips }) => (lpips === undefined ? [] : [lpips]));
   return {
     psnr: meanStd(pictures.map((each) => each.psnr)),

@@ -1,17 +1,29 @@
-// Picture metrics: how close reconstructions are.
+// How close pictures are to each other, and sets of pictures by their features.
 export {
   compareFolders,
   comparePictures,
-  formatMeanStd,
   listPictures,
   summarize,
   type CompareOptions,
   type FolderComparison,
   type FolderOptions,
-  type MeanStd,
   type PictureQuality,
 } from './folders.js';
+export { formatMeanStd, type MeanStd } from './mean_std.js';
 export { Lpips, loadLpips, type LpipsFiles, type LpipsOptions } from './lpips.js';
 export { psnr } from './psnr.js';
 export { ssim, type SsimConvention, type SsimOptions } from './ssim.js';
 export type { RangeOptions } from './measure.js';
+export { FeatureStatistics, loadMoments, saveMoments } from './statistics.js';
+export { frechetDistance, type FeatureMoments } from './frechet.js';
+export { kernelDistance, polynomialMmd, type KernelDistanceOptions } from './kernel_distance.js';
+export { inceptionScore, type InceptionScoreOptions } from './inception_score.js';
+export { densityCoverage, precisionRecall, type NeighbourOptions } from './precision_recall.js';
+export { nearestNeighbours, type NearestNeighbours } from './nearest_neighbours.js';
+export type { PairOptions } from './distances.js';
+export {
+  InceptionV3,
+  loadInception,
+  resizeAsTensorFlow,
+  type InceptionOutputs,
+} from './inception.js';

@@ -3,12 +3,12 @@ import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { FileError } from '../../errors.js';
 import { identityOf, readBytes, readInto, withSameFile } from '../positional.js';
+import { contentOf, readEntry, readZipDirectory, verifyChecksum, type ZipEntry } from '../zip.js';
 import { PickleBytes } from './pickle_bytes.js';
 import { parseStorageId } from './storage_id.js';
 import { StorageRef, type StorageFile } from './tensor_ref.js';
 import { unpickle } from './unpickler.js';
 import type { CheckpointValue } from './values.js';
-import { contentOf, readZipDirectory, type ZipEntry } from './zip.js';
 
 // Some hundred bytes for each tensor are usual; what is larger is no checkpoint.
 const largestPickle = 64 * 1024 * 1024;
@@ -23,6 +23,7 @@ export async function readArchive(
   fileBytes: number,
 ): Promise<CheckpointValue> {
   const entries = await readZipDirectory(path, file, fileBytes);
+  for (const entry of entries.values()) checkStored(path, entry);
   const root = rootOf(path, [...entries.keys()]);
   const order = entries.get(`${root}/byteorder`);
   const byteOrder = order ? (await readWhole(path, file, order)).toString() : 'little';
@@ -53,15 +54,15 @@ function rootOf(path: string, names: readonly string[]): string {
 async function readWhole(path: string, file: FileHandle, entry: ZipEntry): Promise<Buffer> {
   if (entry.size > largestPickle)
     throw new FileError(`${entry.name} of ${entry.size} bytes is too large.`, path, entry.begin);
-  const bytes = await readBytes(path, file, await contentOf(path, file, entry), entry.size);
-  verify(path, entry, crc32(bytes));
-  return bytes;
+  return readEntry(path, file, entry);
 }
 
-function verify(path: string, entry: ZipEntry, crc: number): void {
-  if (entry.crc === 0 || crc === entry.crc) return;
-  const text = `the checksum of ${entry.name} does not match: the file is damaged; fetch it again.`;
-  throw new FileError(text, path, entry.begin);
+// Parts of storages are read without the rest, which only stored entries allow.
+function checkStored(path: string, { name, deflated, begin }: ZipEntry): void {
+  if (!deflated) return;
+  const entry = `the entry ${JSON.stringify(name)} is compressed (method 8)`;
+  const remedy = 'unpack the archive and pack it again with `zip -0`';
+  throw new FileError(`${entry}, which PyTorch never does; ${remedy}.`, path, begin);
 }
 
 class Archive implements StorageFile {
@@ -101,7 +102,7 @@ class Archive implements StorageFile {
       for (let at = 0; at < into.byteLength; at += pieceBytes)
         crc = crc32(into.subarray(at, at + pieceBytes), crc);
       const end = content + begin + into.byteLength;
-      verify(this.path, entry, await this.#checksum(file, end, content + entry.size, crc));
+      verifyChecksum(this.path, entry, await this.#checksum(file, end, content + entry.size, crc));
       this.#verified.add(key);
     });
   }

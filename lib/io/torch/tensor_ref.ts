@@ -2,10 +2,10 @@
 import type { DType } from '../../dtype.js';
 import { DTypeError, FileError } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
+import { swapBytes } from '../byte_order.js';
 import { ownBytes } from '../positional.js';
 import type { TensorSource } from '../state.js';
 import { tensorOf } from '../tensor_bytes.js';
-import { swapBytes } from './byte_order.js';
 import { supportedTypes, type ElementType } from './element_type.js';
 import { gather, isRowMajor } from './strided.js';
 import { shownNumber } from './values.js';

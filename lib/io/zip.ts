@@ -1,13 +1,18 @@
-// The directory of a zip archive, zip64 included: just what PyTorch's checkpoints need. Entries are stored,
-// not compressed; nothing is unpacked, and every offset is checked before it is followed.
+// Reads zip archives, zip64 included: what PyTorch's checkpoints and NumPy's .npz files need. Every size and
+// offset is checked before it is followed.
 import type { FileHandle } from 'node:fs/promises';
-import { FileError } from '../../errors.js';
-import { readBytes } from '../positional.js';
+import { promisify } from 'node:util';
+import { crc32, inflateRaw } from 'node:zlib';
+import { FileError } from '../errors.js';
+import { readBytes } from './positional.js';
 
 /** An entry as the directory describes it. */
 export interface ZipEntry {
   readonly name: string;
+  /** Bytes of the content, and those that it takes up in the file: fewer where it is deflated. */
   readonly size: number;
+  readonly packed: number;
+  readonly deflated: boolean;
   /** CRC-32 of the content; 0 where the writer was told not to compute it. */
   readonly crc: number;
   /** Position of the local header, and a position that the content does not reach. */
@@ -24,13 +29,18 @@ const signatures = {
 };
 const sizes = { local: 30, entry: 46, end: 22, end64: 56, locator64: 20 };
 const longestComment = 0xffff;
+const methods = { stored: 0, deflated: 8 };
 
 // A directory of a million storages; a larger one is a mistake, or meant to exhaust the memory.
 const largestDirectory = 64 * 1024 * 1024;
 
+// What deflate can gain at most: 258 bytes for two bits.
+const largestGain = 1032;
+
 /**
  * Reads the directory: the entries by name.
- * @throws FileError when the archive is cut off, damaged, encrypted, compressed or ambiguous
+ * @throws FileError when the archive is cut off, damaged, encrypted or ambiguous, or an entry is neither
+ *   stored nor deflated
  */
 export async function readZipDirectory(
   path: string,
@@ -65,11 +75,42 @@ export async function contentOf(path: string, file: FileHandle, entry: ZipEntry)
     throw new FileError(`the entry ${entry.name} does not begin here.`, path, entry.begin);
   }
   const content = entry.begin + sizes.local + nameLength + header.readUInt16LE(28);
-  if (content + entry.size > entry.end) {
-    const text = `the entry ${entry.name} of ${entry.size} bytes runs into what follows it.`;
+  if (content + entry.packed > entry.end) {
+    const text = `the entry ${entry.name} of ${entry.packed} bytes runs into what follows it.`;
     throw new FileError(text, path, entry.begin);
   }
   return content;
+}
+
+/**
+ * An entry's whole content, unpacked and its checksum compared. The caller has checked that `entry.size`
+ * is a size to make room for.
+ */
+export async function readEntry(path: string, file: FileHandle, entry: ZipEntry): Promise<Buffer> {
+  const content = await contentOf(path, file, entry);
+  const packed = await readBytes(path, file, content, entry.packed);
+  const bytes = entry.deflated ? await inflate(path, entry, packed) : packed;
+  verifyChecksum(path, entry, crc32(bytes));
+  return bytes;
+}
+
+async function inflate(path: string, entry: ZipEntry, packed: Buffer): Promise<Buffer> {
+  // One byte more than expected is enough to see that there are more.
+  const limit = { maxOutputLength: entry.size + 1 };
+  const bytes = await promisify(inflateRaw)(packed, limit).catch((error: Error) => {
+    const text = `the entry ${entry.name} cannot be unpacked: ${error.message}.`;
+    throw new FileError(text, path, entry.begin);
+  });
+  if (bytes.byteLength === entry.size) return bytes;
+  const text = `the entry ${entry.name} unpacks to other than the ${entry.size} bytes announced.`;
+  throw new FileError(text, path, entry.begin);
+}
+
+/** @throws FileError when the archive holds a checksum of the entry, and it is another */
+export function verifyChecksum(path: string, entry: ZipEntry, crc: number): void {
+  if (entry.crc === 0 || crc === entry.crc) return;
+  const text = `the checksum of ${entry.name} does not match: the file is damaged; fetch it again.`;
+  throw new FileError(text, path, entry.begin);
 }
 
 interface Directory {
@@ -158,20 +199,25 @@ function parseEntries(path: string, bytes: Buffer, origin: number): ZipEntry[] {
     const quoted = JSON.stringify(name);
     if (bytes.readUInt16LE(at + 8) & 1) fail(`the entry ${quoted} is encrypted`);
     const method = bytes.readUInt16LE(at + 10);
-    if (method !== 0) {
-      const remedy = 'unpack the archive and pack it again with `zip -0`';
-      fail(
-        `the entry ${quoted} is compressed (method ${method}), which PyTorch never does; ${remedy}`,
-      );
+    const deflated = method === methods.deflated;
+    if (!deflated && method !== methods.stored) {
+      const remedy = 'unpack the archive and pack it again with `zip`';
+      fail(`the entry ${quoted} is compressed by method ${method}, which is not known; ${remedy}`);
     }
     const extra = bytes.subarray(nameAt + nameBytes, nameAt + nameBytes + extraBytes);
     const narrow = [24, 20, 42].map((i) => bytes.readUInt32LE(at + i));
-    const [size, stored, begin] =
+    const [size, packed, begin] =
       widen(narrow, extra) ?? fail(`the entry ${quoted} lacks a zip64 size`);
-    if (size !== stored) fail(`the entry ${quoted} has two sizes, ${size} and ${stored}`);
-    if (begin + sizes.local + nameBytes + size > origin)
-      fail(`the entry ${quoted} at byte ${begin} with ${size} bytes runs past the end of the data`);
-    entries.push({ name, size, crc: bytes.readUInt32LE(at + 16), begin, end: origin });
+    if (!deflated && size !== packed)
+      fail(`the entry ${quoted} has two sizes, ${size} and ${packed}`);
+    if (begin + sizes.local + nameBytes + packed > origin)
+      fail(
+        `the entry ${quoted} at byte ${begin} with ${packed} bytes runs past the end of the data`,
+      );
+    if (size > packed * largestGain)
+      fail(`the entry ${quoted} of ${packed} bytes cannot unpack to ${size}`);
+    const crc = bytes.readUInt32LE(at + 16);
+    entries.push({ name, size, packed, deflated, crc, begin, end: origin });
     at += length;
   }
   return entries;
@@ -203,7 +249,7 @@ function checkOverlap(path: string, entries: ZipEntry[]): void {
   for (let i = 0; i + 1 < byPosition.length; i++) {
     const entry = entries[byPosition[i]];
     const end = entries[byPosition[i + 1]].begin;
-    if (entry.begin + sizes.local + Buffer.byteLength(entry.name) + entry.size > end)
+    if (entry.begin + sizes.local + Buffer.byteLength(entry.name) + entry.packed > end)
       throw new FileError(`the entry ${entry.name} overlaps the next.`, path, entry.begin);
     entries[byPosition[i]] = { ...entry, end };
   }

@@ -1,0 +1,118 @@
+// Products and distances between all vectors of two sets, block by block: memory for one block, whatever N is.
+import { matmul } from '../ops/index.js';
+import { tidy } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import { blocksOf, readBlock, scanFeatures, type Block } from './features.js';
+
+/** How long work over all pairs is ended early. */
+export interface PairOptions {
+  /** Stops before the next block; the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+interface VisitOptions extends PairOptions {
+  /** Of a set with itself: leaves blocks out that mirror another. Default false. */
+  upperHalf?: boolean;
+}
+
+/** Vectors whose squared lengths are known. */
+export interface Points {
+  /** [N, D] */
+  readonly vectors: Tensor;
+  readonly squares: Float64Array;
+}
+
+/**
+ * Called for each block; element (i, j) of `values`, counted from 0, belongs to row `rows.begin + i` of the
+ * first set and row `columns.begin + j` of the second.
+ */
+export type PairVisitor = (values: Float64Array, rows: Block, columns: Block) => void;
+
+/**
+ * Squared distances that rounding may have left of equal vectors, relative to their squared lengths; they
+ * count as 0. Sums of D products in float64 err by less than D 2⁻⁵³.
+ */
+const roundingOfEqual = 2 ** -40;
+
+/** @throws ArgumentError that names the first element that is not finite */
+export async function pointsOf(metric: string, name: string, vectors: Tensor): Promise<Points> {
+  const squares = new Float64Array(vectors.shape[0]);
+  await scanFeatures(metric, name, vectors, (row, i) => {
+    squares[i] = row.reduce((sum, value) => sum + value * value, 0);
+  });
+  return { vectors, squares };
+}
+
+/** Inner products of all rows of x with all of y. */
+export async function visitProducts(
+  x: Tensor,
+  y: Tensor,
+  visit: PairVisitor,
+  { signal, upperHalf = false }: VisitOptions = {},
+): Promise<void> {
+  const blocks = (set: Tensor) => blocksOf(set.shape[0], set.shape[1]);
+  for (const rows of blocks(x)) {
+    const left = readBlock(x, rows);
+    try {
+      for (const columns of blocks(y)) {
+        if (upperHalf && columns.begin < rows.begin) continue;
+        signal?.throwIfAborted();
+        const values = await tidy(() => {
+          return matmul(left, readBlock(y, columns), { transposeB: true }).data();
+        });
+        visit(values as Float64Array, rows, columns);
+      }
+    } finally {
+      left.dispose();
+    }
+  }
+}
+
+/** Squared distances as {@link visitProducts}; those of equal vectors are exactly 0. */
+export function visitDistances(
+  x: Points,
+  y: Points,
+  visit: PairVisitor,
+  options?: VisitOptions,
+): Promise<void> {
+  const toDistances: PairVisitor = (values, rows, columns) => {
+    const count = columns.end - columns.begin;
+    for (let i = rows.begin, at = 0; i < rows.end; i++) {
+      for (let j = 0; j < count; j++, at++) {
+        const squares = x.squares[i] + y.squares[columns.begin + j];
+        const distance = squares - 2 * values[at];
+        values[at] = distance > squares * roundingOfEqual ? distance : 0;
+      }
+    }
+    visit(values, rows, columns);
+  };
+  return visitProducts(x.vectors, y.vectors, toDistances, options);
+}
+
+/** Squared distance of every point to its k-th nearest neighbour in the set, itself not counted. */
+export async function neighbourRadii(
+  points: Points,
+  k: number,
+  { signal }: PairOptions = {},
+): Promise<Float64Array> {
+  const count = points.squares.length;
+  const nearest = new Float64Array(count * k).fill(Infinity); // k for each point, ascending
+  const insert = (point: number, distance: number): void => {
+    let at = point * k + k - 1;
+    if (distance >= nearest[at]) return;
+    for (; at > point * k && nearest[at - 1] > distance; at--) nearest[at] = nearest[at - 1];
+    nearest[at] = distance;
+  };
+  const visit: PairVisitor = (distances, rows, columns) => {
+    for (let i = rows.begin, at = 0; i < rows.end; i++) {
+      for (let j = columns.begin; j < columns.end; j++, at++) {
+        if (i === j) continue;
+        insert(i, distances[at]);
+        // The mirrored block is not visited; the block on the diagonal holds both halves.
+        if (rows.begin !== columns.begin) insert(j, distances[at]);
+      }
+    }
+  };
+  await visitDistances(points, points, visit, { signal, upperHalf: true });
+  return Float64Array.from({ length: count }, (_, i) => nearest[i * k + k - 1]);
+}
