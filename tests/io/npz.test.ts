@@ -206,7 +206,7 @@ describe('what is refused', () => {
     const data = Float32Array.of(1, 2);
     const write = (array: unknown) => writeNpz(inFolder('never.npz'), [['x', array as NpyArray]]);
     await expect(write({ shape: [3], dtype: 'float32', data })).rejects.toThrow(
-      /3 elements, got 2/,
+      /3 elements in Float32Array, got 2/,
     );
     await expect(write({ shape: [2], dtype: 'float64', data })).rejects.toThrow(ArgumentError);
     await expect(write({ shape: [2], dtype: 'float16', data })).rejects.toThrow(
