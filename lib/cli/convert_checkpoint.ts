@@ -1,6 +1,5 @@
 // The work of `emulsion convert`: tensors go one by one from file to file, renamed and reshaped.
 import { dirname, extname, join } from 'node:path';
-import cliProgress from 'cli-progress';
 import { dtypeInfo, isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
 import { saveModel } from '../io/model_folder.js';
@@ -18,6 +17,7 @@ import type { ConvertibleModel, Target } from './convert_models.js';
 import { copyParts } from './convert_pipeline.js';
 import { refuseToOverwrite } from './picture_files.js';
 import { UsageError } from './run.js';
+import { terminalBar } from './terminal_bar.js';
 
 /** Options of `emulsion convert`, as the command line gives them. */
 export interface ConvertOptions {
@@ -233,14 +233,12 @@ function summary(
   return dryRun ? `${what}; nothing was written` : `${what} written to ${output}`;
 }
 
-/** A bar on a terminal, nothing elsewhere or with `--quiet`. */
+/** How far the tensors are. */
 class Progress {
-  readonly #bar: cliProgress.SingleBar | null;
+  readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(state: ConvertedState, { quiet }: ConvertOptions) {
-    const format = '{bar} {percentage}% | {name}';
-    const shown = process.stderr.isTTY && !quiet;
-    this.#bar = shown ? new cliProgress.SingleBar({ format, barsize: 28, hideCursor: true }) : null;
+  constructor(state: ConvertedState, options: ConvertOptions) {
+    this.#bar = terminalBar('{bar} {percentage}% | {name}', options);
     const total = [...state.values()].reduce((sum, tensor) => sum + bytesOf(tensor), 0);
     this.#bar?.start(total, 0, { name: '' });
   }
@@ -258,7 +256,6 @@ class Progress {
     return new Map([...state].map(([key, tensor]) => [key, watched(key, tensor)]));
   }
 
-  /** Also after a failure: the terminal gets its cursor back. */
   stop(): void {
     this.#bar?.stop();
   }

@@ -1,6 +1,5 @@
 // What the commands around a first stage share: the model, how pictures are tiled, and progress.
 import { stat } from 'node:fs/promises';
-import cliProgress from 'cli-progress';
 import { setDefaultDevice } from '../device.js';
 import { fileError } from '../io/file_error.js';
 import {
@@ -11,6 +10,7 @@ import {
 } from '../ldm/first_stage/index.js';
 import { firstStagePresets } from '../ldm/presets/index.js';
 import { UsageError } from './run.js';
+import { terminalBar } from './terminal_bar.js';
 
 /** Options of every command around a first stage, as the command line gives them. */
 export interface SharedOptions {
@@ -63,16 +63,14 @@ export function tilingOf(
   return { tile: Math.ceil(Math.max(height, width) / model.downsampling), overlap: 0 };
 }
 
-/** A bar on a terminal, nothing elsewhere or with `--quiet`. */
+/** How far the pictures are. */
 export class PictureProgress {
-  readonly #bar: cliProgress.SingleBar | null;
+  readonly #bar: ReturnType<typeof terminalBar>;
   #done = 0;
   #name = '';
 
-  constructor(count: number, { quiet }: SharedOptions) {
-    const format = '{bar} {value}/{total} | {name}{tiles}';
-    const shown = process.stderr.isTTY && !quiet;
-    this.#bar = shown ? new cliProgress.SingleBar({ format, barsize: 28, hideCursor: true }) : null;
+  constructor(count: number, options: SharedOptions) {
+    this.#bar = terminalBar('{bar} {value}/{total} | {name}{tiles}', options);
     this.#bar?.start(count, 0, { name: '', tiles: '' });
   }
 
@@ -95,7 +93,6 @@ export class PictureProgress {
     this.#bar?.update(++this.#done, { name: this.#name, tiles: '' });
   }
 
-  /** Also after a failure: the terminal gets its cursor back. */
   stop(): void {
     this.#bar?.stop();
   }

@@ -1,5 +1,4 @@
 // The work of `emulsion sample`: pictures of a diffusion model, each a function of its own seed.
-import cliProgress from 'cli-progress';
 import { tensor } from '../creation.js';
 import { preparePicture } from '../data/prepare.js';
 import { check } from '../errors.js';
@@ -19,6 +18,7 @@ import { interruptible, UsageError } from './run.js';
 import type { SampleCommandOptions } from './sample.js';
 import { SampleFolder } from './sample_folder.js';
 import { samplerOf } from './samplers.js';
+import { terminalBar } from './terminal_bar.js';
 
 /**
  * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
@@ -212,14 +212,15 @@ async function initialLatent(
   return { latent, strength };
 }
 
-/** A bar on a terminal that moves with every step. */
+/** Moves with every step. */
 class SampleProgress {
-  readonly #bar: cliProgress.SingleBar | null;
+  readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(total: number, { quiet }: SampleCommandOptions) {
-    const format = '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left';
-    const options = { format, barsize: 28, hideCursor: true };
-    this.#bar = process.stderr.isTTY && !quiet ? new cliProgress.SingleBar(options) : null;
+  constructor(total: number, options: SampleCommandOptions) {
+    this.#bar = terminalBar(
+      '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
+      options,
+    );
     this.#bar?.start(total, 0, { picture: 0, step: 0, steps: '?' });
   }
 

@@ -1,6 +1,5 @@
 // What `emulsion train` trains: first stages and diffusion models, as one kind of thing.
 import { join } from 'node:path';
-import cliProgress from 'cli-progress';
 import {
   ConfigError,
   diffusionModelTargets,
@@ -40,6 +39,7 @@ import {
 } from '../train/index.js';
 import { saveClassNames } from './class_file.js';
 import { UsageError } from './run.js';
+import { terminalBar } from './terminal_bar.js';
 
 /** A training as a configuration describes it. */
 export interface Training {
@@ -163,10 +163,7 @@ async function cache(
   folder: string,
   signal: AbortSignal,
 ): Promise<CachedLatentDiffusionRun | null> {
-  const format = 'encoding {bar} {value}/{total}';
-  const bar = process.stderr.isTTY
-    ? new cliProgress.SingleBar({ format, barsize: 28, hideCursor: true })
-    : null;
+  const bar = terminalBar('encoding {bar} {value}/{total}');
   bar?.start(run.data.dataset.length, 0);
   try {
     const onProgress = (images: number) => bar?.update(images);

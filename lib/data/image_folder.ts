@@ -49,6 +49,8 @@ export class ImageFolder implements Dataset {
    */
   static async open(root: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
     const { labels, classes, accept = () => true } = options;
+    const twice = classes?.find((name, label) => classes.indexOf(name) !== label);
+    check(twice === undefined, () => `ImageFolder: class '${twice}' is named twice.`);
     check(labels === 'folders' || classes === undefined, () => {
       return "ImageFolder: classes are given without labels: 'folders'.";
     });

@@ -54,6 +54,10 @@ describe('ImageFolder', () => {
     await expect(ImageFolder.open(inFolder('stray'), { labels: 'folders' })).rejects.toThrow(
       /b\.png: lies in no class folder/,
     );
+    const twice = { labels: 'folders', classes: ['n01', 'n02', 'n10', 'n01'] } as const;
+    await expect(ImageFolder.open(inFolder('classes'), twice)).rejects.toThrow(
+      /'n01' is named twice/,
+    );
     await expect(ImageFolder.open(inFolder('classes'), { classes: ['n01'] })).rejects.toThrow(
       /labels: 'folders'/,
     );

@@ -168,6 +168,9 @@ describe('solvers', () => {
   });
 
   it('refuses what is no plan', () => {
+    expect(() => eulerAncestral(denoise, schedule, { steps: 5, eta: 1.2 })).toThrow(
+      /eta .* Got 1.2/,
+    );
     expect(() => solverGrid(schedule, { steps: 0 })).toThrow(/integer in 1..999 .* Got 0/);
     const descending = { steps: 1, timesteps: [5, 10] };
     expect(() => solverGrid(schedule, descending)).toThrow(/must descend within \[0, 999\]/);

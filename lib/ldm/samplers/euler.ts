@@ -1,4 +1,5 @@
 /** Euler steps of the probability-flow equation in the noise-to-signal ratio (Karras et al., algorithm 1). */
+import { check } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
@@ -43,6 +44,7 @@ function run(
   options: SolverOptions,
   eta: number,
 ): SamplerRun {
+  check(eta >= 0 && eta <= 1, () => `eulerAncestral: eta must lie in [0, 1]. Got ${eta}.`);
   const grid = solverGrid(schedule, options);
   const { mask } = options;
   return runSteps(grid, options, (latent, { index, step, noise }) => {
