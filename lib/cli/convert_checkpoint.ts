@@ -109,7 +109,9 @@ async function planOf(
   const ema = average && new Map([...average].filter(([key]) => model.isAveraged(key)));
   const write: Plan['write'] = (watch) =>
     saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
-  const files = ['config.json', 'model.safetensors'].map((name) => join(output, name));
+  // An average that is there would go with the weights that it is of.
+  const names = ['config.json', 'model.safetensors', 'model_ema.safetensors'];
+  const files = names.map((name) => join(output, name));
   return { files, weights, empty: [], write };
 }
 

@@ -72,7 +72,7 @@ export async function refuseToOverwrite(
   if (target === null) return;
   for (const input of inputs)
     if ((await realpath(input).catch(() => resolve(input))) === target)
-      throw new UsageError(`${path} would overwrite the input ${input}: choose another --output.`);
+      throw new UsageError(`${path} would overwrite the input ${input}: choose another output.`);
   if (!force) throw new FileError('exists already; --force overwrites it.', path);
 }
 

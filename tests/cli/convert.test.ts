@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
 import { UsageError } from '../../lib/cli/run.js';
@@ -222,6 +223,14 @@ test('nothing is overwritten unless forced, and never the input', async () => {
   const output = inFolder('kept.safetensors');
   writeFileSync(output, 'precious');
   await expect(convert(ours, output)).rejects.toThrow(/exists already; --force overwrites it/);
+  // A folder's moving average is a file of its own: it would go, or be replaced.
+  mkdirSync(inFolder('kept-average'));
+  const average = join(inFolder('kept-average'), 'model_ema.safetensors');
+  writeFileSync(average, 'precious');
+  await expect(convert(ours, inFolder('kept-average'), { to: 'folder' })).rejects.toThrow(
+    /model_ema.*exists already; --force overwrites it/,
+  );
+  expect(readFileSync(average, 'utf8')).toBe('precious');
   expect(readFileSync(output, 'utf8')).toBe('precious');
   await convert(ours, output, { force: true });
   await expectSameTensors(await readSafetensors(output), (await openModel(ours)).weights);
