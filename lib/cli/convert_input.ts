@@ -37,6 +37,7 @@ import {
 } from './convert_models.js';
 import { isPipeline, openPipeline, openWeights } from './convert_pipeline.js';
 import { UsageError } from './run.js';
+import { presetNamed } from './presets.js';
 
 /** A file or folder, opened. */
 export interface Input {
@@ -171,12 +172,8 @@ async function describedByOptions(options: ConvertOptions): Promise<Description 
   if (preset !== undefined && config !== undefined)
     throw new UsageError('give either --preset or --config.');
   if (preset !== undefined) {
-    const firstStages: Readonly<Record<string, FirstStageSpec>> = firstStagePresets;
-    if (Object.hasOwn(firstStages, preset)) return { firstStage: firstStages[preset] };
-    const models: Readonly<Record<string, LatentDiffusionSpec>> = latentDiffusionPresets;
-    if (Object.hasOwn(models, preset)) return diffusionOf(models[preset]);
-    const known = [...Object.keys(firstStages), ...Object.keys(models)].join(', ');
-    throw new UsageError(`unknown preset '${preset}'. Known are ${known}.`);
+    const spec = presetNamed({ ...firstStagePresets, ...latentDiffusionPresets }, preset);
+    return 'kind' in spec ? { firstStage: spec } : diffusionOf(spec);
   }
   if (config === undefined) return null;
   const tree = await loadConfigTree([config], []); // JSON is YAML too

@@ -17,6 +17,7 @@ import {
 import { readClassNames } from './class_file.js';
 import { UsageError } from './run.js';
 import type { SampleCommandOptions } from './sample.js';
+import { presetNamed } from './presets.js';
 
 /** A model, and what is known of it. */
 export interface OpenedModel {
@@ -61,7 +62,8 @@ async function locate(options: Options): Promise<{ path: string; spec: LatentDif
   if (!entry.isDirectory()) {
     if (preset !== undefined && config !== undefined)
       throw new UsageError('give either --preset or --config.');
-    if (preset !== undefined) return { path: model, spec: presetOf(preset) };
+    if (preset !== undefined)
+      return { path: model, spec: presetNamed(latentDiffusionPresets, preset) };
     if (config !== undefined) return { path: model, spec: await configured(config) };
     throw new UsageError(
       `${model} is a file: name its architecture with --preset (${knownPresets}) or --config.`,
@@ -86,12 +88,6 @@ async function locate(options: Options): Promise<{ path: string; spec: LatentDif
 }
 
 const knownPresets = Object.keys(latentDiffusionPresets).join(', ');
-
-function presetOf(name: string): LatentDiffusionSpec {
-  const presets: Readonly<Record<string, LatentDiffusionSpec>> = latentDiffusionPresets;
-  if (Object.hasOwn(presets, name)) return presets[name];
-  throw new UsageError(`unknown preset '${name}'. Known are ${knownPresets}.`);
-}
 
 const configured = async (path: string): Promise<LatentDiffusionSpec> =>
   readModel(await loadConfigTree([path]), diffusionModelTargets).spec.spec;

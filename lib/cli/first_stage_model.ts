@@ -2,15 +2,11 @@
 import { stat } from 'node:fs/promises';
 import { setDefaultDevice } from '../device.js';
 import { fileError } from '../io/file_error.js';
-import {
-  loadFirstStage,
-  type FirstStage,
-  type FirstStageSpec,
-  type TilingOptions,
-} from '../ldm/first_stage/index.js';
+import { loadFirstStage, type FirstStage, type TilingOptions } from '../ldm/first_stage/index.js';
 import { firstStagePresets } from '../ldm/presets/index.js';
 import { UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
+import { presetNamed } from './presets.js';
 
 /** Options of every command around a first stage, as the command line gives them. */
 export interface SharedOptions {
@@ -35,16 +31,13 @@ export async function openFirstStage(options: SharedOptions): Promise<FirstStage
   });
   if (preset !== undefined && entry.isDirectory())
     throw new UsageError(`${model} is a model folder, which says itself what it is: no --preset.`);
-  const presets: Readonly<Record<string, FirstStageSpec>> = firstStagePresets;
-  const known = Object.keys(presets).join(', ');
-  if (preset === undefined && !entry.isDirectory())
+  if (preset === undefined && !entry.isDirectory()) {
+    const known = Object.keys(firstStagePresets).join(', ');
     throw new UsageError(`${model} is a file: name its architecture with --preset (${known}).`);
-  if (preset !== undefined && !Object.hasOwn(presets, preset))
-    throw new UsageError(`unknown preset '${preset}'. Known are ${known}.`);
+  }
+  const spec = preset === undefined ? undefined : presetNamed(firstStagePresets, preset);
   if (device !== undefined) setDefaultDevice(device);
-  const loaded = await loadFirstStage(model, preset === undefined ? undefined : presets[preset], {
-    ema,
-  });
+  const loaded = await loadFirstStage(model, spec, { ema });
   loaded.eval().requiresGrad_(false);
   return loaded;
 }

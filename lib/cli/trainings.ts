@@ -11,7 +11,7 @@ import type { DataSource } from '../data/index.js';
 import {
   buildConditionEncoder,
   buildFirstStage,
-  LPIPSWithDiscriminator,
+  NLayerDiscriminator,
   UNetModel,
 } from '../ldm/index.js';
 import type { Module } from '../nn/index.js';
@@ -180,8 +180,9 @@ function firstStageParts({ model }: FirstStageTrainingConfig): [string, number][
   const parts: [string, number][] = [[model.target, count(model.build())]];
   const loss = model.spec.training.lossconfig?.spec;
   if (loss && loss.kind !== 'none') {
-    // Its weights matter as little here as those of the perceptual network.
-    const { discriminator } = new LPIPSWithDiscriminator({ ...loss.config, perceptualWeight: 0 });
+    const { discInChannels: inputNc, discNdf: ndf, discNumLayers: nLayers } = loss.config;
+    const { useActnorm } = loss.config;
+    const discriminator = new NLayerDiscriminator({ inputNc, ndf, nLayers, useActnorm });
     parts.push(['discriminator', count(discriminator)]);
   }
   return parts;
