@@ -9,6 +9,7 @@ import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel } from '../io/model_folder.js';
 import {
   checkLatentDiffusionSpec,
+  holdsAverage,
   latentDiffusionPresets,
   loadLatentDiffusion,
   type LatentDiffusion,
@@ -47,7 +48,7 @@ export async function openDiffusionModel(
   const { path, spec } = await locate(options);
   refuse(spec);
   const classes = await readClassNames(path, options.classNames);
-  const averaged = await holdsAverage(path);
+  const averaged = await isAveraged(path);
   if (options.ema && !averaged)
     throw new UsageError(`${path} holds no moving average: sample without --ema.`);
   const weights = averaged && !options.raw ? 'ema' : 'raw';
@@ -108,11 +109,11 @@ async function stored(folder: string): Promise<LatentDiffusionSpec> {
   return spec;
 }
 
-async function holdsAverage(path: string): Promise<boolean> {
+async function isAveraged(path: string): Promise<boolean> {
   if ((await stat(path)).isDirectory()) return (await openModel(path)).ema !== null;
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();
-  return checkpoint.keys.some((key) => key.startsWith('model_ema.'));
+  return holdsAverage(checkpoint.keys);
 }
 
 const exists = (path: string): Promise<boolean> =>

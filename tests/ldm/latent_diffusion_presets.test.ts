@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   BertEmbedder,
+  ClipTextEncoder,
   LatentDiffusion,
   latentDiffusionPresets,
   UNetModel,
@@ -28,6 +29,8 @@ const published: Record<LatentDiffusionPreset, readonly [number, number, boolean
   bsr_sr: [113_622_563, 831, true],
   inpainting_big: [387_245_827, 1216, true],
   rdm: [1_335_480_400, 1732, true],
+  // sd-v1-4.ckpt holds three more: position_ids, and the counters of an average that is not there
+  'stable-diffusion-v1': [859_520_964, 1142, false],
 };
 
 /**
@@ -60,13 +63,18 @@ const narrowFirstStage = (spec: FirstStageSpec): FirstStageSpec =>
     ? spec
     : { ...spec, ddconfig: { ...spec.ddconfig, ch: 8, normGroups: 8 } };
 
+function narrowConditioner(spec: LatentDiffusionSpec['conditioner']) {
+  if (spec?.kind === 'clip') return { ...spec, nEmbed: 8, nHead: 2, vocabSize: 9 };
+  return spec?.kind === 'bert' ? { ...spec, nEmbed: 8 } : spec;
+}
+
 /** The same layers with few channels. */
 function narrow({ unet, firstStage, conditioner, ...spec }: LatentDiffusionSpec) {
   return {
     ...spec,
     unet: { ...narrowUNet(unet, 8), ...(unet.contextDim && { contextDim: 8 }) },
     firstStage: narrowFirstStage(firstStage),
-    conditioner: conditioner?.kind === 'bert' ? { ...conditioner, nEmbed: 8 } : conditioner,
+    conditioner: narrowConditioner(conditioner),
   } satisfies LatentDiffusionSpec;
 }
 
@@ -90,6 +98,11 @@ describe.each(Object.entries(published))('%s', (name, [parameters, keys, hasAver
 });
 
 describe('text encoders', () => {
+  it("are CLIP's in Stable Diffusion", () => {
+    const count = countAt(768, (nEmbed) => new ClipTextEncoder({ nEmbed, nHead: 8 }));
+    expect(count).toBe(123_060_480);
+  });
+
   const { conditioner: large } = latentDiffusionPresets['txt2img-1p4B'];
   const { conditioner: small } = latentDiffusionPresets.text2img256;
   const { conditioner: layout } = latentDiffusionPresets['layout2img-openimages256'];
