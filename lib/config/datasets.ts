@@ -1,6 +1,8 @@
 // Data sets as targets: our own, and what those of the original become here. Theirs name pictures that
 // everybody must fetch for themselves, so each takes `data_root`, the folder they lie in.
 import {
+  captionCondition,
+  CaptionedImages,
   ImageFolder,
   ImageList,
   TarShards,
@@ -11,6 +13,7 @@ import {
 } from '../data/index.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
+import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
 import { ConfigError } from './error.js';
 import {
   boolean,
@@ -30,8 +33,8 @@ export interface ImageSetSpec {
   readonly transform: TransformOptions;
   /** Lists the pictures. @param name what errors call the data set */
   open(name: string): Promise<Dataset>;
-  /** What its pictures are conditioned on; asked for where a model is conditioned on more than classes. */
-  condition?(): Promise<ConditionSource> | ConditionSource;
+  /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
+  condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
 }
 
 export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
@@ -136,6 +139,49 @@ register<OwnParams & { shards: string[] }>(
     transform: ownTransform(params),
     open: () => TarShards.open(shards),
   }),
+);
+
+interface Captioned extends OwnParams, Rooted {
+  tokenizer?: string;
+}
+const captioned: FieldsOf<Captioned> = { ...ownFields, ...rooted, tokenizer: optional(text) };
+
+function captionedSet(
+  { dataRoot, tokenizer, ...params }: Captioned,
+  open: (root: string) => Promise<Dataset>,
+): ImageSetSpec {
+  return {
+    transform: ownTransform(params),
+    open: async (name) => open(rootOf({ dataRoot }, name)),
+    async condition(conditioner) {
+      check(tokenizer, () => {
+        return (
+          'captions need a tokenizer: name its files, such as vocab.txt of bert-base-uncased, with tokenizer in the ' +
+          "data set's params."
+        );
+      });
+      return captionCondition(await openTokenizer(tokenizer, conditioner, { warn: onceOnly() }));
+    },
+  };
+}
+
+// Among a million captions some are always too long.
+function onceOnly(): (message: string) => void {
+  let told = false;
+  return (message) => {
+    if (!told) console.warn(`${message} Others like it are not told of.`);
+    told = true;
+  };
+}
+
+register<Captioned>(['emulsion.data.CaptionedFolder'], captioned, (params) =>
+  captionedSet(params, (root) => CaptionedImages.openFolder(root)),
+);
+register<Captioned & { list: string }>(
+  ['emulsion.data.CaptionList'],
+  { ...captioned, list: text },
+  ({ list: file, ...params }) =>
+    captionedSet(params, (root) => CaptionedImages.openList(file, root)),
 );
 
 // The original's, which take pixels as they are stored.
