@@ -37,16 +37,16 @@ type Options = Pick<
 
 /**
  * Loads the model onto `--device`.
- * @param refuse sees what will be loaded before it is
+ * @param refuse sees what will be loaded, and of which file or folder, before it is
  */
 export async function openDiffusionModel(
   options: Options,
-  refuse: (spec: LatentDiffusionSpec) => void,
+  refuse: (spec: LatentDiffusionSpec, path: string) => void | Promise<void>,
 ): Promise<OpenedModel> {
   if (options.ema && options.raw) throw new UsageError('give either --ema or --raw.');
   if (options.device !== undefined) setDefaultDevice(options.device);
   const { path, spec } = await locate(options);
-  refuse(spec);
+  await refuse(spec, path);
   const classes = await readClassNames(path, options.classNames);
   const averaged = await isAveraged(path);
   if (options.ema && !averaged)

@@ -8,6 +8,7 @@ import {
   TarShards,
   type ConditionSource,
   type Dataset,
+  type ImageFolderOptions,
   type ResizeFilter,
   type TransformOptions,
 } from '../data/index.js';
@@ -85,9 +86,13 @@ function rootOf({ dataRoot }: Rooted, name: string): string {
   return dataRoot;
 }
 
-const folder = (params: Rooted, transform: TransformOptions, labels?: 'folders'): ImageSetSpec => ({
+const folder = (
+  params: Rooted,
+  transform: TransformOptions,
+  classes: Pick<ImageFolderOptions, 'labels' | 'words'> = {},
+): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name), { labels }),
+  open: async (name) => ImageFolder.open(rootOf(params, name), classes),
 });
 
 // Our own: everything that the transform can do.
@@ -119,10 +124,11 @@ function ownTransform(params: OwnParams): TransformOptions {
   return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
 }
 
-register<OwnParams & Rooted & { labels?: 'folders' }>(
+register<OwnParams & Rooted & { labels?: 'folders'; words?: string }>(
   ['emulsion.data.ImageFolder'],
-  { ...ownFields, ...rooted, labels: optional(oneOf('folders')) },
-  ({ dataRoot, labels, ...params }) => folder({ dataRoot }, ownTransform(params), labels),
+  { ...ownFields, ...rooted, labels: optional(oneOf('folders')), words: optional(text) },
+  ({ dataRoot, labels, words, ...params }) =>
+    folder({ dataRoot }, ownTransform(params), { labels, words }),
 );
 register<OwnParams & Rooted & { list: string }>(
   ['emulsion.data.ImageList'],
@@ -199,12 +205,20 @@ for (const training of [true, false]) {
     },
   );
 
-  register<Rooted & { config: { size?: number } }>(
+  register<Rooted & { words?: string; config: { size?: number } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
-    { ...rooted, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
+    {
+      ...rooted,
+      words: optional(text),
+      config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']),
+    },
     // a class is the rank of its folder, as it is of the synset
-    ({ config, ...params }) =>
-      folder(params, { size: config.size ?? 256, randomCrop, orient: false }, 'folders'),
+    ({ config, words, ...params }) =>
+      folder(
+        params,
+        { size: config.size ?? 256, randomCrop, orient: false },
+        { labels: 'folders', words },
+      ),
     ['process_images'],
   );
 

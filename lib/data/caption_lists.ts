@@ -46,7 +46,8 @@ const readers: Readonly<Record<string, (text: string, file: string, found: Found
 
 const textColumns = ['text', 'caption', 'captions'];
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value.trim() !== '';
+const isText = (value: unknown): value is string =>
+  typeof value === 'string' && value.trim() !== '';
 
 // One text or a list of them, without the empty ones.
 const textsOf = (value: unknown): string[] =>

@@ -151,7 +151,8 @@ function everywhere(like: Tensor, idAt: (position: number) => number): Tensor {
   return zerosLike(like).add(tensor(ids, { dtype: like.dtype, device: like.device }));
 }
 
-const withoutKind = <T extends { kind: string }>({ kind: _, ...config }: T): Omit<T, 'kind'> => config;
+const withoutKind = <T extends { kind: string }>({ kind: _, ...config }: T): Omit<T, 'kind'> =>
+  config;
 
 /** What a conditioner that reads texts wants of a tokenizer. */
 export interface TextInput {

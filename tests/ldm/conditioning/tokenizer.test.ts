@@ -23,7 +23,10 @@ describe('BERT', () => {
   test.each([
     ['', []],
     ['A Fox, foxes!', [104, 105, 111, 105, 106, 112]],
-    ["unaffable Café's\u0007 東京-fox zebra", [107, 108, 109, 115, 113, 114, 116, 117, 118, 105, 100]],
+    [
+      "unaffable Café's\u0007 東京-fox zebra",
+      [107, 108, 109, 115, 113, 114, 116, 117, 118, 105, 100],
+    ],
     ['  a\t\nfox ', [104, 105]],
     ['x'.repeat(101), [100]],
     ['a [MASK] fox', [104, 103, 105]],
@@ -74,7 +77,11 @@ describe('CLIP', () => {
     ['a <|endoftext|> fox', [18, 46, 37]],
   ])('%j', (text, pieces) => {
     expect(clip.ids(text)).toEqual(filled([45, ...pieces, 46], 16, 46));
-    const ofOpenAi = new TextTokenizer(tinyClip, { length: 16, padding: 'zeros', tooLong: 'throw' });
+    const ofOpenAi = new TextTokenizer(tinyClip, {
+      length: 16,
+      padding: 'zeros',
+      tooLong: 'throw',
+    });
     expect(ofOpenAi.ids(text)).toEqual(filled([45, ...pieces, 46], 16, 0));
   });
 
@@ -129,11 +136,17 @@ describe('files', () => {
     ['twice.json', bert({ ...vocab, extra: 3 }), "the id 3 of 'extra' is taken twice"],
     ['text.json', bert({ ...vocab, a: '104' }), "'a' has 104"],
     ['moved.json', bert({ a: 0, '[CLS]': 1 }), "'[PAD]' must have the id 0, as the models expect"],
-    ['other.json', JSON.stringify({ model: { type: 'Unigram', vocab: {} } }), 'another kind (Unigram)'],
+    [
+      'other.json',
+      JSON.stringify({ model: { type: 'Unigram', vocab: {} } }),
+      'another kind (Unigram)',
+    ],
     ['added.json', bert(vocab, { added_tokens: [{ content: '<cat>' }] }), 'adds the token "<cat>"'],
     [
       'merge.json',
-      JSON.stringify({ model: { type: 'BPE', vocab: {}, end_of_word_suffix: '</w>', merges: ['a'] } }),
+      JSON.stringify({
+        model: { type: 'BPE', vocab: {}, end_of_word_suffix: '</w>', merges: ['a'] },
+      }),
       'a merge must be two pieces, got "a"',
     ],
     ['double.txt', 'a\na\n', 'has a piece on two lines'],
@@ -151,7 +164,8 @@ describe('files', () => {
   });
 
   it('must belong to the conditioner', async () => {
-    const open = (conditioner: object) => openTokenizer(inFolder('vocab.txt'), conditioner as never);
+    const open = (conditioner: object) =>
+      openTokenizer(inFolder('vocab.txt'), conditioner as never);
     const size = bertLines.length;
     const fitting = { kind: 'bert', nEmbed: 8, nLayer: 1, vocabSize: size, maxSeqLen: 9 };
     expect((await open(fitting)).ids('').length).toBe(9);

@@ -2,16 +2,52 @@
 import type { ClipVocabulary } from '../../../lib/ldm/conditioning/text/vocabulary.js';
 
 const specials = (id: number): string =>
-  ({ 0: '[PAD]', 100: '[UNK]', 101: '[CLS]', 102: '[SEP]', 103: '[MASK]' })[id] ?? `[unused${id - 1}]`;
+  ({ 0: '[PAD]', 100: '[UNK]', 101: '[CLS]', 102: '[SEP]', 103: '[MASK]' })[id] ??
+  `[unused${id - 1}]`;
 
 /** Lines of a vocab.txt: ids from 104 on. */
 export const bertLines = [
   ...Array.from({ length: 104 }, (_, id) => specials(id)),
-  ...['a', 'fox', '##es', 'un', '##aff', '##able', '##able##', ',', '!', "'", 's', 'cafe', '東', '京', '-'],
+  ...[
+    'a',
+    'fox',
+    '##es',
+    'un',
+    '##aff',
+    '##able',
+    '##able##',
+    ',',
+    '!',
+    "'",
+    's',
+    'cafe',
+    '東',
+    '京',
+    '-',
+  ],
 ];
 
 // The pieces of CLIP are written in a byte alphabet; these bytes stand for themselves.
-const letters = ['a', 'd', 'e', 'f', 'h', 'l', 'o', 'r', 's', 't', 'x', '1', '2', "'", '!', ',', 'Ã', '©'];
+const letters = [
+  'a',
+  'd',
+  'e',
+  'f',
+  'h',
+  'l',
+  'o',
+  'r',
+  's',
+  't',
+  'x',
+  '1',
+  '2',
+  "'",
+  '!',
+  ',',
+  'Ã',
+  '©',
+];
 
 const merges: [string, string][] = [
   ['f', 'o'],

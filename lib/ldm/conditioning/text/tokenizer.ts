@@ -121,7 +121,10 @@ export class TextTokenizer {
 
   /** Ids of texts, int64 [N, length]. */
   encode(texts: readonly string[], { device }: { device?: Device } = {}): Tensor {
-    const ids = BigInt64Array.from(texts.flatMap((text) => this.ids(text)), BigInt);
+    const ids = BigInt64Array.from(
+      texts.flatMap((text) => this.ids(text)),
+      BigInt,
+    );
     return tensor(ids, { shape: [texts.length, this.length], device });
   }
 

@@ -10,7 +10,12 @@ import { checkVocabulary, tokenizerJson, type TextVocabulary } from './vocabular
 // The largest in use, of a few hundred thousand pieces, take some ten megabytes.
 const largest = 64 * 1024 * 1024;
 
-const files = { whole: 'tokenizer.json', words: 'vocab.txt', pairs: 'vocab.json', merges: 'merges.txt' };
+const files = {
+  whole: 'tokenizer.json',
+  words: 'vocab.txt',
+  pairs: 'vocab.json',
+  merges: 'merges.txt',
+};
 
 /**
  * Reads a vocabulary.
@@ -88,8 +93,14 @@ const readers: Readonly<Record<Kind, (file: string) => Promise<TextVocabulary>>>
   async pairs(file) {
     const [vocab, merges] = [files.pairs, files.merges].map((name) => join(dirname(file), name));
     // The first line names the format's version.
-    const lines = (await linesOf(merges)).filter((line) => line !== '' && !line.startsWith('#version'));
-    return { kind: 'clip', pieces: piecesOf(await parsed(vocab), vocab), merges: pairsOf(lines, merges) };
+    const lines = (await linesOf(merges)).filter(
+      (line) => line !== '' && !line.startsWith('#version'),
+    );
+    return {
+      kind: 'clip',
+      pieces: piecesOf(await parsed(vocab), vocab),
+      merges: pairsOf(lines, merges),
+    };
   },
 };
 
