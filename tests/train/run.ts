@@ -61,7 +61,6 @@ export async function train(
 }
 
 /** Names of the states in a run's folder, oldest first. */
-/** Names of the states in a run's folder, oldest first. */
 export const states = (path: string): string[] =>
   readdirSync(join(path, 'checkpoints'))
     .filter((name) => name !== 'best.json')
