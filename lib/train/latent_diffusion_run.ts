@@ -110,6 +110,7 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
     );
   });
   // As in the original the whole model's weights come last, and need not be complete.
+  let missing: readonly string[] = [];
   const model = ckptPath
     ? await loadLatentDiffusion(ckptPath, spec, {
         weights: 'raw',
@@ -117,8 +118,13 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
         takes: (key) =>
           !ignoreKeys.some((prefix) => key.startsWith(prefix)) &&
           (!loadOnlyUnet || key.startsWith('model.')),
+        onReport: (report) => (missing = report.missing),
       })
     : buildLatentDiffusion(spec);
+  check(missing.length < model.stateDict().size, () => {
+    model.dispose();
+    return `${ckptPath} holds none of the model's keys, such as ${missing[0]}: it is no checkpoint of a diffusion model.`;
+  });
   if (firstStageCkptPath && (!ckptPath || loadOnlyUnet)) {
     const stage = await loadFirstStage(firstStageCkptPath, firstStage);
     model.first_stage_model.loadStateDict(stage.stateDict());
