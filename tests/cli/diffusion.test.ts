@@ -253,7 +253,7 @@ describe('classes', () => {
     expect(bytes('cat/000000.png').equals(bytes('owls/000002.png'))).toBe(true);
     const unknown = samplePictures({ ...shared, count: 1, class: ['cow'], output: file('cow') });
     await expect(unknown).rejects.toThrow(
-      /no class 'cow': expected an id from 0 to 3, or one of cat, dog, owl/,
+      /no class 'cow': expected an id from 0 to 3, or one of cat; dog; owl/,
     );
   });
 
