@@ -10,3 +10,12 @@ export {
 } from './conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
+export {
+  LayoutTokens,
+  type Layout,
+  type LayoutObject,
+  type LayoutTokensConfig,
+  type LayoutView,
+  type ObjectFlags,
+  type RelativeBox,
+} from './layout_tokens.js';

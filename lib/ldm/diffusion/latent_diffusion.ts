@@ -7,6 +7,7 @@ import { ArgumentError, check } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
 import { concat, indexSelect, resize, std, where } from '../../ops/index.js';
 import { noise, type NoiseOptions } from '../../random.js';
+import { roundHalfToEven } from '../../rounding.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import {
@@ -388,9 +389,4 @@ function levels(timesteps: number, count: number): BigInt64Array {
   const last = timesteps - 1;
   const evenly = (i: number) => roundHalfToEven((i * last) / (count - 1));
   return BigInt64Array.from({ length: timesteps }, (_, i) => BigInt(i < count ? evenly(i) : last));
-}
-
-function roundHalfToEven(x: number): number {
-  const below = Math.floor(x);
-  return x - below === 0.5 ? below + (below % 2) : Math.round(x);
 }
