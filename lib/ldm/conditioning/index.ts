@@ -1,13 +1,18 @@
 export { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 export { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
+export type { ConditionInput, HybridInput, MaskedImage } from './condition_input.js';
 export {
   buildConditionEncoder,
   checkConditionerSpec,
-  unconditionalInput,
+  hasOwnWeights,
   type ConditionEncoder,
   type ConditionerSpec,
+  type ConditionStage,
   type EncoderSpec,
+  type HybridSpec,
+  type PartSpec,
 } from './conditioner.js';
+export { HybridConditioner } from './hybrid_conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
 export {
@@ -19,3 +24,4 @@ export {
   type ObjectFlags,
   type RelativeBox,
 } from './layout_tokens.js';
+export { unconditionalCondition, unconditionalInput } from './unconditional.js';
