@@ -7,6 +7,8 @@ export {
   type LabelledBox,
 } from './dataset.js';
 export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
+export { AnnotatedImages, type AnnotationOptions, type Category } from './annotations.js';
+export { LayoutConditions, type LayoutEncoder, type RelativeObject } from './conditions/layout.js';
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
 export { CaptionedImages } from './captioned_images.js';

@@ -19,7 +19,6 @@ export {
 export {
   buildLatentDiffusion,
   LatentDiffusion,
-  type ConditionInput,
   type DiffusionBatch,
   type LatentDiffusionLoss,
   type LossDraws,
