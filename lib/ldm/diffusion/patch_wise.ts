@@ -44,14 +44,13 @@ export function applyPatchWise(
 ): Tensor {
   const grid = new PatchGrid(x.shape[1], x.shape[2], options);
   return blended(grid, 1, (patches) => {
-    const times = repeated(t, patches.length);
     const given = conditioningOf(grid, patches, conditioning);
-    // What has a history of its own goes in as an argument, so that gradients find their way back.
     const names = (['concat', 'context', 'y'] as const).filter((name) => {
       return given[name] instanceof Tensor;
     });
-    const inputs = [grid.cut(x, patches), ...names.map((name) => given[name] as Tensor)];
-    return forgetful(([part, ...rest]) => {
+    const parts = [grid.cut(x, patches), repeated(t, patches.length)];
+    const inputs = [...parts, ...names.map((name) => given[name] as Tensor)];
+    return forgetful(([part, times, ...rest]) => {
       const own = Object.fromEntries(names.map((name, i) => [name, rest[i]]));
       return network(part, times, { ...given, ...own });
     }, inputs);
@@ -96,9 +95,8 @@ export function encodePatchWise(
       ? drawNoise(shape, { device: images.device, ...noise })
       : noise;
   return blended(grid, 1, (patches) => {
-    const noiseOfPatches = eps && grid.cut(eps, patches);
-    const parts = grid.cut(images, patches, f);
-    return forgetful(([part]) => stage.encodeToLatents(part, noiseOfPatches), [parts]);
+    const parts = [grid.cut(images, patches, f), ...(eps ? [grid.cut(eps, patches)] : [])];
+    return forgetful(([part, own]) => stage.encodeToLatents(part, own), parts);
   });
 }
 
@@ -139,7 +137,7 @@ function blended(
   });
 }
 
-// What a function makes on the way is not kept for the backward pass.
+// What a function makes on the way is not kept for the backward pass, so all that it takes is an input of it.
 function forgetful(fn: (inputs: Tensor[]) => Tensor, inputs: Tensor[]): Tensor {
   const once = (...given: Tensor[]) => tidy(() => fn(given));
   return isGradEnabled() ? checkpoint(once, ...inputs) : once(...inputs);
