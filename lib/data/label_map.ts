@@ -6,6 +6,7 @@ import { readSmallFile } from '../io/positional.js';
 import type { ImageSource } from './dataset.js';
 import { readPart } from './file_bytes.js';
 import type { Pixels } from './pixels.js';
+import type { Region } from './transform.js';
 
 /** Labels by colour: red, green and blue as one number, 0xrrggbb. */
 export type ColourMap = ReadonlyMap<number, number>;
@@ -66,6 +67,28 @@ function toLabels({ data, width, height }: Pixels, colours: ColourMap, path: str
 const isLossless = (bytes: Uint8Array): boolean =>
   Buffer.from(bytes.subarray(0, 4)).toString('latin1') === '\x89PNG';
 const hex = (colour: number): string => `#${colour.toString(16).padStart(6, '0')}`;
+
+/**
+ * The labels of a part of a map, of another size: for each pixel the one at ⌊place · scale⌋, as OpenCV's nearest.
+ */
+export function cutLabels(
+  map: Pixels,
+  { x, y, width, height, mirrored }: Omit<Region, 'sourceWidth' | 'sourceHeight'>,
+  [rows, columns]: readonly [number, number],
+): Uint8Array {
+  // The thousandth keeps whole numbers from falling below themselves.
+  const along = (from: number, extent: number, i: number, count: number, most: number) =>
+    Math.min(most - 1, Math.floor(from + (i * extent) / count + 1e-3));
+  const places = Array.from({ length: columns }, (_, i) => {
+    return along(x, width, mirrored ? columns - 1 - i : i, columns, map.width);
+  });
+  const cut = new Uint8Array(rows * columns);
+  for (let row = 0, to = 0; row < rows; ++row) {
+    const from = along(y, height, row, rows, map.height) * map.width;
+    for (const place of places) cut[to++] = map.data[from + place];
+  }
+  return cut;
+}
 
 const largestColourMap = 2 ** 20;
 

@@ -1,14 +1,10 @@
 // Label maps beside pictures as what a model is conditioned on (paper, section 4.3.2): one channel a label.
 import { arange, tensor } from '../../creation.js';
-import type { Device } from '../../device.js';
 import { check, FileError } from '../../errors.js';
 import { eq } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
-import type { Tensor } from '../../tensor.js';
 import type { ConditionSource, PreparedPicture } from '../condition.js';
-import { loadLabelMap, type LabelMapOptions } from '../label_map.js';
-import type { Pixels } from '../pixels.js';
-import type { Region } from '../transform.js';
+import { cutLabels, loadLabelMap, type LabelMapOptions } from '../label_map.js';
 
 /** What the bytes of a map mean. */
 export interface LabelOptions {
@@ -22,7 +18,7 @@ export interface LabelOptions {
 
 export type SegmentationOptions = LabelOptions & LabelMapOptions;
 
-/** A pixel that belongs to no label. */
+/** A pixel that belongs to no label, and so to no channel. */
 const nothing = -1;
 
 /**
@@ -45,11 +41,17 @@ export function segmentation(options: SegmentationOptions): ConditionSource<Int3
             'they must be the same.',
           name,
         );
-      return labelsOf(cutNearest(map, region, size), size, options, name);
+      return labelsOf(cutLabels(map, region, [size, size]), size, options, name);
     },
     batch: (samples, device) => {
       const size = Math.sqrt(samples[0].length);
-      return oneHot(samples, [size, size], options.labels, device);
+      return tidy(() => {
+        const ids = new Int32Array(samples.length * size * size);
+        samples.forEach((labels, n) => ids.set(labels, n * size * size));
+        const shape = [samples.length, size, size, 1];
+        const channels = arange(0, options.labels, 1, { dtype: 'int32', device });
+        return eq(tensor(ids, { shape, device }), channels).to('float32');
+      });
     },
   };
 }
@@ -90,36 +92,4 @@ export function labelsOf(
       path,
     );
   });
-}
-
-/** Labels of several maps as [N, height, width, labels], float32. */
-export function oneHot(
-  maps: readonly Int32Array[],
-  [height, width]: readonly [number, number],
-  labels: number,
-  device: Device,
-): Tensor {
-  return tidy(() => {
-    const ids = new Int32Array(maps.length * height * width);
-    maps.forEach((map, n) => ids.set(map, n * height * width));
-    const shape = [maps.length, height, width, 1];
-    const channels = arange(0, labels, 1, { dtype: 'int32', device });
-    return eq(tensor(ids, { shape, device }), channels).to('float32');
-  });
-}
-
-// As OpenCV's nearest: the pixel at ⌊target · scale⌋. A thousandth keeps whole numbers from falling below themselves.
-function cutNearest(map: Pixels, region: Region, size: number): Uint8Array {
-  const { x, y, width, height, mirrored } = region;
-  const along = (from: number, extent: number, i: number, most: number) =>
-    Math.min(most - 1, Math.floor(from + (i * extent) / size + 1e-3));
-  const columns = Array.from({ length: size }, (_, i) => {
-    return along(x, width, mirrored ? size - 1 - i : i, map.width);
-  });
-  const cut = new Uint8Array(size * size);
-  for (let row = 0, to = 0; row < size; ++row) {
-    const from = along(y, height, row, map.height) * map.width;
-    for (const column of columns) cut[to++] = map.data[from + column];
-  }
-  return cut;
 }

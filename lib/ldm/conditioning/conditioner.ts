@@ -123,6 +123,7 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
       return zerosLike(like).add(row);
     }
     case 'identity':
+    case 'spatial-rescaler':
       return zerosLike(like);
     default:
       throw new ArgumentError(
