@@ -6,6 +6,7 @@ import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { semantic2imgCommand } from './semantic2img.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
@@ -23,6 +24,7 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  semantic2imgCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -252,8 +252,8 @@ describe('as a condition', () => {
     const { size } = transform;
     expect(map.shape).toEqual([2, size, size, 11]);
     expect(map.dtype).toBe('float32');
-    const one = await map.data();
-    expect(one.reduce((sum: number, x) => sum + Number(x), 0)).toBe(2 * size * size);
+    const one = (await map.data()) as Float32Array;
+    expect(one.reduce((sum, x) => sum + x, 0)).toBe(2 * size * size);
     const { values } = batch;
     for (let i = 0; i < 2 * size * size; ++i) {
       const label = Math.round(((values[3 * i] + 1) * 127.5) / 20);

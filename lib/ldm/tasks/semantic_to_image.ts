@@ -90,8 +90,8 @@ export function semanticLabels({ conditioner, conditioningKey }: LatentDiffusion
   );
 }
 
-/** Rows of latents whose labels become channels together: one channel a label is far more than the map itself. */
-const bandRows = 32;
+/** Latents whose labels become channels together: one channel a label is far more than the map itself. */
+const bandLatents = 512;
 
 /** What a map of one size needs at a model: sizes, its conditioning, the way back to pixels. */
 export class SemanticCanvas {
@@ -209,10 +209,11 @@ export class SemanticCanvas {
 
   #banded(channels: (top: number, bottom: number) => Tensor): NetworkConditioning {
     const f = this.model.first_stage_model.downsampling;
-    const [h] = this.#latents;
+    const [h, w] = this.#latents;
     const { multiplier, method } = this.#rescaler;
     // Halving looks at whole pairs of rows, any other resizing beyond the band's end.
-    const rows = multiplier === 0.5 && method !== 'bicubic' ? bandRows : h;
+    const isLocal = multiplier === 0.5 && method !== 'bicubic';
+    const rows = isLocal ? Math.max(1, Math.floor(bandLatents / w)) : h;
     const parts: Tensor[] = [];
     for (let top = 0; top < h; top += rows) {
       const bottom = Math.min(h, top + rows);
