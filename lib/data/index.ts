@@ -13,6 +13,8 @@ export {
   type SegmentationOptions,
 } from './conditions/segmentation.js';
 export { readColourMap, type ColourMap, type LabelMapOptions } from './label_map.js';
+export { AnnotatedImages, type AnnotationOptions, type Category } from './annotations.js';
+export { LayoutConditions, type LayoutEncoder, type RelativeObject } from './conditions/layout.js';
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
 export { MapFolder, type MapFolderOptions } from './map_folder.js';

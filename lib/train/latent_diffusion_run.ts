@@ -55,11 +55,14 @@ export async function buildLatentDiffusionRun(
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
-  return { model, task: taskOf<ImageBatch>(model, config), data, options };
+  const { monitor } = config.model.spec.training;
+  const task = taskOf<ImageBatch>(model, config);
+  return { model, task, data, options: { ...options, monitor } };
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
-export function needsConditions({ conditioner }: LatentDiffusionSpec): boolean {
+export function needsConditions({ conditioner, conditioningKey }: LatentDiffusionSpec): boolean {
+  if (conditioningKey === 'adm') return false;
   return conditioner !== undefined && conditioner.kind !== 'none' && conditioner.kind !== 'class';
 }
 

@@ -1,12 +1,27 @@
 export { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 export { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
+export type { ConditionInput, HybridInput, MaskedImage } from './condition_input.js';
 export {
   buildConditionEncoder,
   checkConditionerSpec,
-  unconditionalInput,
+  hasOwnWeights,
   type ConditionEncoder,
   type ConditionerSpec,
+  type ConditionStage,
   type EncoderSpec,
+  type HybridSpec,
+  type PartSpec,
 } from './conditioner.js';
+export { HybridConditioner } from './hybrid_conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
+export {
+  LayoutTokens,
+  type Layout,
+  type LayoutObject,
+  type LayoutTokensConfig,
+  type LayoutView,
+  type ObjectFlags,
+  type RelativeBox,
+} from './layout_tokens.js';
+export { unconditionalCondition, unconditionalInput } from './unconditional.js';

@@ -16,7 +16,7 @@ export {
   type ConditioningKey,
   type NetworkConditioning,
 } from './diffusion_wrapper.js';
-export { buildLatentDiffusion, LatentDiffusion, type ConditionInput } from './latent_diffusion.js';
+export { buildLatentDiffusion, LatentDiffusion } from './latent_diffusion.js';
 export type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
 export { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
 export {

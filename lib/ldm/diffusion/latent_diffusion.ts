@@ -5,15 +5,20 @@ import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
 import { ArgumentError, check } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { concat, indexSelect, resize, std, where } from '../../ops/index.js';
+import { indexSelect, std } from '../../ops/index.js';
 import { noise, type NoiseOptions } from '../../random.js';
+import { roundHalfToEven } from '../../rounding.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
+import { encodePart, hybridInput } from '../conditioning/condition_input.js';
+import { dropCondition } from '../conditioning/unconditional.js';
 import {
   buildConditionEncoder,
-  unconditionalInput,
-  type ConditionEncoder,
+  HybridConditioner,
+  unconditionalCondition,
   type ConditionerSpec,
+  type ConditionInput,
+  type ConditionStage,
 } from '../conditioning/index.js';
 import {
   buildFirstStage,
@@ -22,7 +27,6 @@ import {
   VQModelInterface,
   type FirstStage,
 } from '../first_stage/index.js';
-import { conditioningLevels } from './conditioning_levels.js';
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
@@ -35,12 +39,6 @@ import {
   encodePatchWise,
   type PatchConditioning,
 } from './patch_wise.js';
-
-/**
- * What is conditioned on, before it is encoded: class ids [N], token ids [N, T], a map or image [N, H, W, C],
- * or a masked image and its mask [N, H, W, 1], where 1 is to be made and -1 is known (paper, section 4.5).
- */
-export type ConditionInput = Tensor | { readonly image: Tensor; readonly mask: Tensor };
 
 /**
  * A latent diffusion model. Its fields are named as the published checkpoints name their keys; of these only
@@ -68,8 +66,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   readonly scale_factor: Tensor | null;
   readonly model: DiffusionWrapper;
   readonly first_stage_model: FirstStage;
-  /** the first stage once more where that is the conditioner */
-  readonly cond_stage_model: ConditionEncoder | FirstStage | null;
+  /** the first stage once more where that is the conditioner, or a part of it */
+  readonly cond_stage_model: ConditionStage | null;
   readonly #diffusion: GaussianDiffusion;
   readonly #levels: BigInt64Array | null;
 
@@ -98,13 +96,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     this.model = new DiffusionWrapper(unet, spec.conditioningKey ?? null);
     this.first_stage_model = buildFirstStage(firstStage);
     this.first_stage_model.requiresGrad_(false);
-    this.cond_stage_model =
-      this.conditioner.kind === 'first-stage'
-        ? this.first_stage_model
-        : buildConditionEncoder(this.conditioner);
+    this.cond_stage_model = buildConditionEncoder(this.conditioner, this.first_stage_model);
     if (!this.trainsConditioner) this.cond_stage_model?.requiresGrad_(false);
-    this.#levels =
-      numTimestepsCond > 1 ? conditioningLevels(schedule.timesteps, numTimestepsCond) : null;
+    this.#levels = numTimestepsCond > 1 ? levels(schedule.timesteps, numTimestepsCond) : null;
     this.train();
   }
 
@@ -125,7 +119,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   /** What the optimizer trains, in the original's order: network, conditioner if trainable, logvar if learned. */
   trainedParameters(): Tensor[] {
     const conditioner = this.trainsConditioner ? this.cond_stage_model!.parameters() : [];
-    return [...this.model.parameters(), ...conditioner, ...(this.logvar ? [this.logvar] : [])];
+    const frozen = new Set(this.first_stage_model.parameters());
+    const own = conditioner.filter((x) => !frozen.has(x));
+    return [...this.model.parameters(), ...own, ...(this.logvar ? [this.logvar] : [])];
   }
 
   /**
@@ -195,30 +191,22 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    * @throws ArgumentError when the model has no conditioner for it
    */
   condition(input: ConditionInput): NetworkConditioning {
-    const encoded = this.trainsConditioner
-      ? this.#encodeCondition(input)
-      : noGrad(() => tidy(() => this.#encodeCondition(input).alias()));
-    switch (this.spec.conditioningKey) {
-      case 'concat':
-        return { concat: encoded };
-      case 'crossattn':
-        return { context: encoded };
-      case 'adm':
-        return { y: encoded };
-      default:
-        throw new ArgumentError(
-          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
-            'from a single input. Give the conditioning itself.',
-        );
-    }
+    if (this.trainsConditioner) return this.#encodeCondition(input);
+    return noGrad(() =>
+      tidy(() => {
+        // What is given is not to be disposed with what it gives.
+        const encoded = Object.entries(this.#encodeCondition(input)) as [string, Tensor][];
+        return Object.fromEntries(encoded.map(([name, x]) => [name, x.alias()]));
+      }),
+    );
   }
 
-  /** What guidance leads away from beside a condition; see {@link unconditionalInput}. */
+  /** What guidance leads away from beside a condition; see {@link unconditionalCondition}. */
   unconditional(like: ConditionInput): ConditionInput {
-    check('shape' in like, () => {
-      return 'LatentDiffusion: nothing stands for "no image". Give the unconditional input itself.';
+    check(this.spec.conditioningKey !== 'adm', () => {
+      return 'LatentDiffusion: no class of a network with numClasses stands for "none". Give the unconditional input itself.';
     });
-    return unconditionalInput(this.conditioner, like);
+    return unconditionalCondition(this.conditioner, like);
   }
 
   /**
@@ -346,13 +334,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       check(!dropped, () => 'LatentDiffusion: there is no condition that could be dropped.');
       return conditioning ?? {};
     }
-    return this.condition(dropped ? this.#drop(condition, dropped) : condition);
-  }
-
-  #drop(condition: ConditionInput, dropped: Tensor): Tensor {
-    const nothing = this.unconditional(condition) as Tensor;
-    const mask = dropped.reshape([-1, ...nothing.shape.slice(1).map(() => 1)]);
-    return where(mask, nothing, condition as Tensor);
+    return this.condition(
+      dropped ? dropCondition(condition, this.unconditional(condition), dropped) : condition,
+    );
   }
 
   #noised(conditioning: NetworkConditioning, t: Tensor, draws: LossDraws): NetworkConditioning {
@@ -363,24 +347,34 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.noisedConditioning(conditioning, t, draws.conditioning);
   }
 
-  #encodeCondition(input: ConditionInput): Tensor {
-    const { kind } = this.conditioner;
-    if (kind === 'first-stage') {
-      const { image, mask } = 'shape' in input ? { image: input } : input;
-      const latents = this.first_stage_model.encodeToLatents(image);
-      if (!mask) return latents;
-      const [, height, width] = latents.shape;
-      return concat([latents, resize(mask, { size: [height, width], mode: 'nearest' })], 3);
+  #encodeCondition(input: ConditionInput): NetworkConditioning {
+    const stage = this.cond_stage_model;
+    if (stage instanceof HybridConditioner) return stage.forward(hybridInput(input));
+    const encoded = encodePart(this.conditioner, stage, input);
+    switch (this.spec.conditioningKey) {
+      case 'concat':
+        return { concat: encoded };
+      case 'crossattn':
+        return { context: encoded };
+      case 'adm':
+        return { y: encoded };
+      default:
+        throw new ArgumentError(
+          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
+            'from a single input. Give the conditioning itself.',
+        );
     }
-    check('shape' in input, () => {
-      return `LatentDiffusion: a conditioner of kind ${kind} takes one tensor, not an image with a mask.`;
-    });
-    check(kind !== 'none', () => 'LatentDiffusion: the model has no conditioner.');
-    return (this.cond_stage_model as ConditionEncoder | null)?.forward(input) ?? input;
   }
 }
 
 /** Builds a model with fresh weights. @throws ArgumentError that names what is wrong in the spec */
 export function buildLatentDiffusion(spec: LatentDiffusionSpec): LatentDiffusion {
   return new LatentDiffusion(spec);
+}
+
+// The level of noise on the conditioning at each t: n levels over the first n timesteps, then the noisiest.
+function levels(timesteps: number, count: number): BigInt64Array {
+  const last = timesteps - 1;
+  const evenly = (i: number) => roundHalfToEven((i * last) / (count - 1));
+  return BigInt64Array.from({ length: timesteps }, (_, i) => BigInt(i < count ? evenly(i) : last));
 }

@@ -1,9 +1,9 @@
 /** What the training loss of a latent diffusion model takes and gives. */
 import type { NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
+import type { ConditionInput } from '../conditioning/index.js';
 import type { DiagonalGaussian } from '../first_stage/index.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
-import type { ConditionInput } from './latent_diffusion.js';
 
 /** Pictures, and what they are conditioned on. */
 export interface DiffusionBatch {

@@ -4,6 +4,7 @@ import { ArgumentError, check, checkShape } from '../../errors.js';
 import { concat } from '../../ops/index.js';
 import { tensorsIn, tidy } from '../../scope.js';
 import { Tensor } from '../../tensor.js';
+import type { ConditionInput } from '../conditioning/index.js';
 import { PreparedContext } from '../unet/index.js';
 import {
   ddim,
@@ -24,7 +25,7 @@ import {
 } from '../samplers/index.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
-import type { ConditionInput, LatentDiffusion } from './latent_diffusion.js';
+import type { LatentDiffusion } from './latent_diffusion.js';
 import type { PatchOptions } from './patch_grid.js';
 
 /** How a latent is found; 'ddpm' walks all T timesteps. */
