@@ -7,6 +7,7 @@ import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { semantic2imgCommand } from './semantic2img.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
 import { packageVersion } from './version.js';
@@ -27,6 +28,7 @@ for (const command of [
   sampleCommand(),
   textCommand(),
   classCommand(),
+  semantic2imgCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -61,7 +61,8 @@ export async function buildLatentDiffusionRun(
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
-export function needsConditions({ conditioner }: LatentDiffusionSpec): boolean {
+export function needsConditions({ conditioner, conditioningKey }: LatentDiffusionSpec): boolean {
+  if (conditioningKey === 'adm') return false;
   return conditioner !== undefined && conditioner.kind !== 'none' && conditioner.kind !== 'class';
 }
 
@@ -114,6 +115,7 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
     );
   });
   // As in the original the whole model's weights come last, and need not be complete.
+  let missing: readonly string[] = [];
   const model = ckptPath
     ? await loadLatentDiffusion(ckptPath, spec, {
         weights: 'raw',
@@ -121,8 +123,13 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
         takes: (key) =>
           !ignoreKeys.some((prefix) => key.startsWith(prefix)) &&
           (!loadOnlyUnet || key.startsWith('model.')),
+        onReport: (report) => (missing = report.missing),
       })
     : buildLatentDiffusion(spec);
+  check(missing.length < model.stateDict().size, () => {
+    model.dispose();
+    return `${ckptPath} holds none of the model's keys, such as ${missing[0]}: it is no checkpoint of a diffusion model.`;
+  });
   if (firstStageCkptPath && (!ckptPath || loadOnlyUnet)) {
     const stage = await loadFirstStage(firstStageCkptPath, firstStage);
     model.first_stage_model.loadStateDict(stage.stateDict());

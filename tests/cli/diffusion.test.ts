@@ -23,6 +23,8 @@ import {
   loadLatentDiffusion,
   readImageSize,
   readLatentDiffusionTraining,
+  writeSafetensors,
+  zeros,
   type Tensor,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -322,8 +324,14 @@ describe('weights to begin with', () => {
       [`model.params.ckpt_path=${file('logs/first/model')}`],
       /is of another network than the spec/,
     ],
+    [
+      'those of nothing in it',
+      [`model.params.ckpt_path=${file('other.safetensors')}`],
+      /other\.safetensors holds none of the model's keys, such as /,
+    ],
     ['none', ['model.params.ckpt_path=nowhere.ckpt'], /nowhere\.ckpt: cannot be read/],
   ])('%s is refused', async (_what, overrides, message) => {
+    await writeSafetensors(file('other.safetensors'), new Map([['weight', zeros([2])]]));
     await expect(built(...overrides)).rejects.toThrow(message);
   });
 });
