@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
+import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
@@ -9,10 +10,12 @@ import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
+import { textCommand } from '../../lib/cli/txt2img.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
+  ...[textCommand(), classCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
 ];
