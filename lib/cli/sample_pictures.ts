@@ -203,11 +203,11 @@ async function initialLatent(
   check(side > 0, () => 'the model does not say how large its pictures are (imageSize).');
   const draws = [0, 0, 0, 1] as const;
   const source = { file: init! };
-  const bytes = await preparePicture(
+  const { pixels: square } = await preparePicture(
     { path: init!, source, draws },
     { size: side, filter: 'bicubic' },
   );
-  const pixels = Float32Array.from(bytes, (byte) => byte / 127.5 - 1);
+  const pixels = Float32Array.from(square.data, (byte) => byte / 127.5 - 1);
   const latent = tidy(() => keep(model.encode(tensor(pixels, { shape: [1, side, side, 3] }))));
   return { latent, strength };
 }
