@@ -3,9 +3,12 @@
 import {
   ImageFolder,
   ImageList,
+  MaskedPictures,
   TarShards,
   type ConditionSource,
   type Dataset,
+  type MaskFamilyName,
+  type MaskMixture,
   type ResizeFilter,
   type TransformOptions,
 } from '../data/index.js';
@@ -23,6 +26,7 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import { masksField } from './masks.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Which pictures, and what becomes of them. */
@@ -136,6 +140,27 @@ register<OwnParams & { shards: string[] }>(
     transform: ownTransform(params),
     open: () => TarShards.open(shards),
   }),
+);
+
+interface Masks {
+  masks?: MaskFamilyName | MaskMixture;
+  minMasked?: number;
+  maxMasked?: number;
+}
+
+register<OwnParams & Rooted & Masks>(
+  ['emulsion.data.InpaintingFolder'],
+  {
+    ...ownFields,
+    ...rooted,
+    masks: optional(masksField),
+    min_masked: optional(share),
+    max_masked: optional(share),
+  },
+  ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
+    const condition = new MaskedPictures({ masks, least, most });
+    return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
+  },
 );
 
 // The original's, which take pixels as they are stored.

@@ -7,6 +7,8 @@ export {
   type LabelledBox,
 } from './dataset.js';
 export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
+export { MaskedPictures, type MaskedPicturesOptions } from './conditions/masked.js';
+export * from './masks/index.js';
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
 export { TarShards } from './tar_shards.js';

@@ -1,0 +1,1 @@
+export { inpaint, inpaintingMode, type InpaintOptions } from './inpaint.js';
