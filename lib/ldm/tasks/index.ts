@@ -1,1 +1,10 @@
-export { inpaint, inpaintingMode, type InpaintOptions } from './inpaint.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';

@@ -1,31 +1,17 @@
 /** Inpainting (paper, section 4.5): holes of pictures are filled so that they fit what is known around them. */
 import { noGrad } from '../../autograd/index.js';
+import { zeros } from '../../creation.js';
 import { ArgumentError, check, checkShape } from '../../errors.js';
-import {
-  avgPool2d,
-  clamp,
-  concat,
-  ge,
-  logicalNot,
-  maxPool2d,
-  maximum,
-  narrow,
-  pad,
-  resize,
-  sum,
-  where,
-} from '../../ops/index.js';
+import { clamp, ge, narrow, pad, where } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
 import type { LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 import type { SampleOptions } from '../diffusion/latent_sampling.js';
+import { faded, filledPlainly, holesOf, known, padded } from './holes.js';
 
-/** How holes are filled; everything that sampling takes but for what follows from the picture. */
-export interface InpaintOptions extends Omit<
-  SampleOptions,
-  'count' | 'size' | 'initial' | 'image' | 'mask' | 'decode'
-> {
+/** Pictures, and which of their pixels are to be made. */
+export interface HoleOptions {
   /** [N, H, W, C] in [-1, 1], of any size. What lies under the holes is never looked at */
   image: Tensor;
   /** [N or 1, H, W, 1] in [0, 1]: from 0.5 on a pixel is to be made, below it is known */
@@ -37,6 +23,20 @@ export interface InpaintOptions extends Omit<
    * pixel stays as it is, to the bit
    */
   softEdge?: number;
+}
+
+/** Beside the holes, everything that sampling takes but for what follows from them. */
+export type InpaintOptions = HoleOptions &
+  Omit<SampleOptions, 'count' | 'size' | 'initial' | 'image' | 'mask' | 'decode'>;
+
+/** What sampling is told of pictures with holes, and how its pictures join what is known. */
+export interface Inpainting {
+  readonly sampling: Pick<SampleOptions, 'size' | 'mask' | 'condition'>;
+  /**
+   * @param made decoded samples [M, ...] for the pictures from number `first` on (default 0)
+   * @returns [M, H, W, C]
+   */
+  compose(made: Tensor, first?: number): Tensor;
 }
 
 /**
@@ -76,34 +76,69 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
  * @throws ShapeError when picture and mask do not belong together; ArgumentError for a mask without holes or
  *   with values outside of [0, 1], or a model for another task
  */
-export async function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
-  const { image: given, mask, resizeMask = false, softEdge = 0, ...sampling } = options;
-  const mode = inpaintingMode(model.spec);
-  check(Number.isInteger(softEdge) && softEdge >= 0 && softEdge <= 1024, () => {
-    return `inpaint: softEdge must be an integer from 0 to 1024. Got ${softEdge}.`;
-  });
-  return tidy(() =>
-    noGrad(async () => {
-      const image = given.to(model.betas.device);
-      const hole = await holesOf(mask.to(model.betas.device), image, resizeMask);
-      const [, height, width] = image.shape;
-      const [whole, open] = [image, hole].map((each) => padded(each, stride(model)));
-      const f = model.first_stage_model.downsampling;
-      const { images } = await model.sample({
-        ...sampling,
-        size: [whole.shape[1] / f, whole.shape[2] / f],
-        ...(mode === 'conditioned'
-          ? { condition: { image: where(ge(open, 0.5), -1, whole), mask: open.mul(2).sub(1) } }
-          : { mask: { known: model.encode(filledPlainly(whole, open)), keep: known(open, f) } }),
-      });
-      const made = clamp(narrow(narrow(images!, 1, 0, height), 2, 0, width), -1, 1);
-      return where(
-        ge(hole, 0.5),
-        made,
-        softEdge === 0 ? image : faded(image, made, hole, softEdge),
-      );
-    }),
+export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
+  const { image, mask, resizeMask, softEdge, ...sampling } = options;
+  check(
+    inpaintingMode(model.spec) === 'guided' || !(options.condition ?? options.conditioning),
+    () => {
+      return 'inpaint: what the model is conditioned on is the picture with its mask: leave the condition out.';
+    },
   );
+  return tidy(async () => {
+    const holes = await prepareInpainting(model, { image, mask, resizeMask, softEdge });
+    const { images } = await model.sample({ ...sampling, ...holes.sampling });
+    return holes.compose(images!);
+  });
+}
+
+/**
+ * The two ends of {@link inpaint}, for whoever samples by themselves.
+ *
+ * @throws as `inpaint` does
+ */
+export function prepareInpainting(
+  model: LatentDiffusion,
+  { image: given, mask, resizeMask = false, softEdge = 0 }: HoleOptions,
+): Promise<Inpainting> {
+  const mode = inpaintingMode(model.spec);
+  check(Number.isInteger(softEdge) && softEdge >= 0 && softEdge <= 256, () => {
+    return `inpaint: softEdge must be an integer from 0 to 256. Got ${softEdge}.`;
+  });
+  return noGrad(async () => {
+    const { device } = model.betas;
+    const image = given.to(device);
+    const hole = await holesOf(mask.to(device), image, resizeMask);
+    const [whole, open] = [image, hole].map((each) => padded(each, stride(model)));
+    const f = model.first_stage_model.downsampling;
+    const size = [whole.shape[1] / f, whole.shape[2] / f] as const;
+    return {
+      sampling:
+        mode === 'conditioned'
+          ? {
+              size,
+              condition: { image: where(ge(open, 0.5), -1, whole), mask: open.mul(2).sub(1) },
+            }
+          : {
+              size,
+              mask: { known: model.encode(filledPlainly(whole, open)), keep: known(open, f) },
+            },
+      compose: (made: Tensor, first = 0) =>
+        noGrad(() =>
+          tidy(() => {
+            const [count] = made.shape;
+            const [x, isHole] = [image, hole].map((each) => narrow(each, 0, first, count));
+            return composed(x, isHole, made, softEdge);
+          }),
+        ),
+    };
+  });
+}
+
+// In pixels, as the authors' program has it: the first stage would change what is known as well.
+function composed(image: Tensor, hole: Tensor, decoded: Tensor, softEdge: number): Tensor {
+  const [, height, width] = image.shape;
+  const made = clamp(narrow(narrow(decoded, 1, 0, height), 2, 0, width), -1, 1);
+  return where(ge(hole, 0.5), made, softEdge === 0 ? image : faded(image, made, hole, softEdge));
 }
 
 /** Pixels by which sides must be divisible: the first stage's cells, halved between the network's levels. */
@@ -112,71 +147,56 @@ function stride({ spec, first_stage_model: stage }: LatentDiffusion): number {
   return stage.downsampling * 2 ** (channelMult.length - 1);
 }
 
-/** [N, H, W, 1]: 1 where something is to be made, else 0. */
-async function holesOf(mask: Tensor, image: Tensor, resizeMask: boolean): Promise<Tensor> {
-  const shapes = () =>
-    `Got an image of [${image.shape.join(', ')}] and a mask of [${mask.shape.join(', ')}].`;
-  const [N, H, W] = image.shape;
-  checkShape(
-    image.rank === 4 &&
-      mask.rank === 4 &&
-      mask.shape[3] === 1 &&
-      (mask.shape[0] === N || mask.shape[0] === 1) &&
-      image.numel > 0 &&
-      mask.numel > 0,
-    () => `inpaint: an image is [N, H, W, C], its mask [N or 1, H, W, 1]. ${shapes()}`,
-  );
-  checkShape(resizeMask || (mask.shape[1] === H && mask.shape[2] === W), () => {
-    return `inpaint: a mask has its image's size; resizeMask brings one of another size to it. ${shapes()}`;
-  });
-  const values = mask.to('float32');
-  const [low, high] = await Promise.all([values.min().item(), values.max().item()]);
-  check(low >= 0 && high <= 1, () => {
-    return `inpaint: a mask's values lie in [0, 1], where 1 is to be made. Got values from ${low} to ${high}.`;
-  });
-  const fitting = resizeMask ? resize(values, { size: [H, W], mode: 'nearest' }) : values;
-  const holes = ge(fitting, 0.5).to('float32');
-  const each = await sum(holes, [1, 2, 3]).data();
-  check(!each.includes(0 as never), () => {
-    return 'inpaint: the mask has no hole: all of the picture is known. 1 (white) is what is to be made.';
-  });
-  return mask.shape[0] === N
-    ? holes
-    : concat(
-        Array.from({ length: N }, () => holes),
-        0,
-      );
+/** Pixels to be added on each side of a picture. */
+export interface Borders {
+  left?: number;
+  top?: number;
+  right?: number;
+  bottom?: number;
 }
 
-function padded(x: Tensor, multiple: number): Tensor {
-  const missing = (side: number) => (multiple - (side % multiple)) % multiple;
-  const [, height, width] = x.shape;
+/** The most pixels that a picture is grown to. */
+const largest = 1e8;
+
+/**
+ * A picture with room around it, and the mask of that room: what {@link inpaint} takes to go on beyond a
+ * picture's edges.
+ *
+ * @param image [N, H, W, C]
+ * @returns image [N, H + top + bottom, W + left + right, C] and mask [1, ..., 1]
+ * @throws ArgumentError for borders that are no whole numbers, all zero, or make the picture too large
+ */
+export function withBorders(
+  image: Tensor,
+  { left = 0, top = 0, right = 0, bottom = 0 }: Borders,
+): { image: Tensor; mask: Tensor } {
+  const borders = [left, top, right, bottom];
+  checkShape(image.rank === 4, () => {
+    return `withBorders: an image is [N, H, W, C]. Got shape [${image.shape.join(', ')}].`;
+  });
+  const [, H, W] = image.shape;
+  check(
+    borders.every((each) => Number.isInteger(each) && each >= 0),
+    () => {
+      return `withBorders: borders are whole numbers of pixels. Got ${borders.join(', ')}.`;
+    },
+  );
+  check(
+    borders.some((each) => each > 0),
+    () => 'withBorders: there is no border to be made.',
+  );
+  check((H + top + bottom) * (W + left + right) <= largest, () => {
+    return (
+      `withBorders: ${H + top + bottom} x ${W + left + right} pixels are too many; at most ${largest} ` +
+      'can be made.'
+    );
+  });
   const pads = [
     [0, 0],
-    [0, missing(height)],
-    [0, missing(width)],
+    [top, bottom],
+    [left, right],
     [0, 0],
   ] as const;
-  return pad(x, pads, { mode: 'replicate' });
-}
-
-// Of each picture the mean of its known pixels: what the encoder sees of holes reaches into cells around them.
-function filledPlainly(image: Tensor, hole: Tensor): Tensor {
-  const isHole = ge(hole, 0.5);
-  const count = sum(logicalNot(isHole).to('float32'), [1, 2], { keepDims: true });
-  const mean = sum(where(isHole, 0, image), [1, 2], { keepDims: true }).div(maximum(count, 1));
-  return where(isHole, mean, image);
-}
-
-/** [N, H/f, W/f, 1]: 1 for cells that are wholly known. */
-function known(hole: Tensor, f: number): Tensor {
-  return maxPool2d(hole, { kernel: f }).neg().add(1);
-}
-
-// The holes are widened by half of the seam, and their edge is blurred over it.
-function faded(image: Tensor, made: Tensor, hole: Tensor, seam: number): Tensor {
-  const [reach, blur] = [Math.ceil(seam / 2), Math.floor(seam / 2)];
-  const windows = (radius: number) => ({ kernel: 2 * radius + 1, stride: 1, padding: radius });
-  const share = avgPool2d(maxPool2d(hole, windows(reach)), windows(blur));
-  return image.add(made.sub(image).mul(share));
+  const inside = zeros([1, H, W, 1], { device: image.device });
+  return { image: pad(image, pads), mask: pad(inside, pads, { value: 1 }) };
 }
