@@ -3,6 +3,7 @@
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
@@ -23,6 +24,7 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  inpaintCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),
