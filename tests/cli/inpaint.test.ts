@@ -233,8 +233,8 @@ describe('training', () => {
     image_size: 6
     channels: 3
     concat_mode: true
-    timesteps: 20
-    log_every_t: 10
+    timesteps: 100
+    log_every_t: 50
     monitor: val/loss
     unet_config:
       target: ldm.modules.diffusionmodules.openaimodel.UNetModel
