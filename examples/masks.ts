@@ -23,7 +23,12 @@ const names = Object.keys(maskFamilies) as MaskFamilyName[];
 const values = new Float32Array(names.length * count * size * size);
 names.forEach((name, row) => {
   for (let sample = 0; sample < count; ++sample) {
-    const mask = drawMask(name, { height: size, width: size }, { seed: seed + row, sample }, { most: 0.6 });
+    const mask = drawMask(
+      name,
+      { height: size, width: size },
+      { seed: seed + row, sample },
+      { most: 0.6 },
+    );
     const offset = (row * count + sample) * mask.length;
     mask.forEach((made, i) => (values[offset + i] = made * 2 - 1));
   }
