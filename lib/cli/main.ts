@@ -4,6 +4,7 @@ import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
@@ -29,6 +30,7 @@ for (const command of [
   textCommand(),
   classCommand(),
   semantic2imgCommand(),
+  inpaintCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -13,6 +13,9 @@ import {
   type Dataset,
   type ImageFolderOptions,
   type LabelOptions,
+  MaskedPictures,
+  type MaskFamilyName,
+  type MaskMixture,
   type ResizeFilter,
   type TransformOptions,
 } from '../data/index.js';
@@ -31,6 +34,7 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import { masksField } from './masks.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Which pictures, and what becomes of them. */
@@ -229,6 +233,27 @@ register<OwnParams & Maps>(
       { dataRoot, images, maps, labels, ignore, shift, colours },
       { orient: false, ...ownTransform(params) },
     ),
+);
+
+interface Masks {
+  masks?: MaskFamilyName | MaskMixture;
+  minMasked?: number;
+  maxMasked?: number;
+}
+
+register<OwnParams & Rooted & Masks>(
+  ['emulsion.data.InpaintingFolder'],
+  {
+    ...ownFields,
+    ...rooted,
+    masks: optional(masksField),
+    min_masked: optional(share),
+    max_masked: optional(share),
+  },
+  ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
+    const condition = new MaskedPictures({ masks, least, most });
+    return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
+  },
 );
 
 // The original's, which take pixels as they are stored.

@@ -9,3 +9,13 @@ export {
   type CanvasOptions,
   type SemanticToImageOptions,
 } from './semantic_to_image.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';
