@@ -1,14 +1,17 @@
 // Data sets as targets: our own, and what those of the original become here. Theirs name pictures that
 // everybody must fetch for themselves, so each takes `data_root`, the folder they lie in.
 import {
+  degradationNames,
   ImageFolder,
   ImageList,
+  LowResolution,
   TarShards,
   type ConditionSource,
   type Dataset,
-  type ResizeFilter,
+  type DegradationName,
   type TransformOptions,
 } from '../data/index.js';
+import { resizeFilters } from '../data/resize.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
 import { ConfigError } from './error.js';
@@ -100,7 +103,7 @@ const ownFields: FieldsOf<OwnParams> = {
   smallest_side: optional(side),
   min_crop_fraction: optional(share),
   max_crop_fraction: optional(share),
-  filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
+  filter: optional(oneOf(...resizeFilters)),
   random_crop: optional(boolean),
   flip: optional(share),
   background: optional(text),
@@ -138,6 +141,32 @@ register<OwnParams & { shards: string[] }>(
   }),
 );
 
+// Pictures beside what is left of them at a lower resolution.
+
+interface Degraded {
+  degradation?: DegradationName;
+  downscaleF?: number;
+}
+
+const degraded: FieldsOf<Degraded> = {
+  degradation: optional(oneOf(...degradationNames)),
+  downscale_f: optional(integer({ min: 1 })),
+};
+
+function superResolution(set: ImageSetSpec, params: Degraded): ImageSetSpec {
+  const { degradation, downscaleF: factor } = params;
+  const source = new LowResolution({ degradation, factor });
+  source.checkSide(set.transform.size);
+  return { ...set, condition: () => source };
+}
+
+register<OwnParams & Rooted & Degraded>(
+  ['emulsion.data.SuperResolutionFolder'],
+  { ...ownFields, ...rooted, ...degraded },
+  ({ dataRoot, degradation, downscaleF, ...params }) =>
+    superResolution(folder({ dataRoot }, ownTransform(params)), { degradation, downscaleF }),
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -162,7 +191,7 @@ for (const training of [true, false]) {
     ['process_images'],
   );
 
-  interface SuperResolution extends Rooted {
+  interface SuperResolution extends Rooted, Degraded {
     size: number;
     minCropF?: number;
     maxCropF?: number;
@@ -176,19 +205,19 @@ for (const training of [true, false]) {
       min_crop_f: optional(share),
       max_crop_f: optional(share),
       random_crop: optional(boolean),
+      ...degraded,
     },
     (params) => {
       const { size, minCropF = 0.5, maxCropF = 1, randomCrop: anywhere = true } = params;
-      return folder(params, {
+      const transform: TransformOptions = {
         size,
         cropFraction: [minCropF, maxCropF],
         filter: 'area',
         randomCrop: anywhere,
         orient: false,
-      });
+      };
+      return superResolution(folder(params, transform), params);
     },
-    // the small picture beside the image, which a first stage does not look at
-    ['degradation', 'downscale_f'],
   );
 
   interface Lsun extends Rooted {

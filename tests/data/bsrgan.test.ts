@@ -146,7 +146,7 @@ describe.each([
     const levels = steps.flatMap((step) =>
       step.form === 'correlated' ? [] : [Math.round(step.deviation * 255)],
     );
-    expect(distinct(levels)).toEqual(integers(...noise));
+    expect(distinct(levels)).toEqual(integers(noise[0], noise[1]));
     expectShare(
       levels.filter((level) => level === noise[0]).length,
       levels.length,
@@ -163,7 +163,7 @@ describe.each([
     const qualities = of('jpeg').map(({ quality }) => quality);
     expect(all.every((steps) => steps.at(-1)!.kind === 'jpeg')).toBe(true);
     expectShare(qualities.length - draws, draws, 0.9);
-    expect(distinct(qualities)).toEqual(integers(...jpeg));
+    expect(distinct(qualities)).toEqual(integers(jpeg[0], jpeg[1]));
   });
 
   test('takes the steps in any order but for the two shrinkings', () => {

@@ -37,11 +37,18 @@ export class LowResolution implements ConditionSource<Pixels> {
     this.factor = factor;
   }
 
-  /** @throws ArgumentError when the factor is no divisor of the picture's side */
-  async sample({ image: data, size, channels, key, index }: PreparedPicture): Promise<Pixels> {
+  /** @throws ArgumentError when the factor is no divisor of the side of pictures */
+  checkSide(size: number): void {
     check(size % this.factor === 0, () => {
-      return `LowResolution: pictures of ${size} pixels cannot be made ${this.factor} times smaller: the side must be a multiple.`;
+      return (
+        `LowResolution: pictures of ${size} pixels cannot be made ${this.factor} times smaller: the side ` +
+        'must be a multiple of the factor.'
+      );
     });
+  }
+
+  async sample({ image: data, size, channels, key, index }: PreparedPicture): Promise<Pixels> {
+    this.checkSide(size);
     const picture = { data, width: size, height: size, channels };
     const { image } = await degrade(picture, this.degradation, this.factor, { ...key, index });
     return image;
