@@ -55,7 +55,9 @@ export async function buildLatentDiffusionRun(
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
-  return { model, task: taskOf<ImageBatch>(model, config), data, options };
+  const { monitor } = config.model.spec.training;
+  const task = taskOf<ImageBatch>(model, config);
+  return { model, task, data, options: { ...options, monitor } };
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
