@@ -7,6 +7,7 @@ import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
+import { upscaleCommand } from './upscale.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -23,6 +24,7 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  upscaleCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

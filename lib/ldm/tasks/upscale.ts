@@ -47,7 +47,7 @@ export interface UpscaleOptions extends Omit<
  */
 export async function upscale(
   model: LatentDiffusion,
-  { image, tiling, ...sampling }: UpscaleOptions,
+  { image, tiling, steps = 100, eta = 1, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
   const { factor, mapScale } = resolutionOf(model.spec);
   checkShape(image.rank === 4 && image.shape[3] === 3 && image.numel > 0, () => {
@@ -58,9 +58,9 @@ export async function upscale(
   const [h, w] = [height, width].map((side) => Math.ceil(side / unit) * unit);
   return tidy(async () => {
     const { latents } = await model.sample({
-      steps: 100,
-      eta: 1,
       ...sampling,
+      steps,
+      eta,
       condition: noGrad(() => extendMirrored(image.to(model.betas.device), h, w)),
       size: [h * mapScale, w * mapScale],
       decode: false,
