@@ -11,6 +11,7 @@ import { sampleCommand } from './sample.js';
 import { semantic2imgCommand } from './semantic2img.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
+import { upscaleCommand } from './upscale.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -31,6 +32,7 @@ for (const command of [
   classCommand(),
   semantic2imgCommand(),
   inpaintCommand(),
+  upscaleCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

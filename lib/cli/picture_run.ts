@@ -196,10 +196,10 @@ async function sampleGroup(
 }
 
 /** Moves with every step. */
-class SampleProgress {
+export class SampleProgress {
   readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(total: number, options: SamplingCommandOptions) {
+  constructor(total: number, options: Pick<SamplingCommandOptions, 'quiet'>) {
     this.#bar = terminalBar(
       '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
       options,
