@@ -4,6 +4,7 @@ import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
+import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
@@ -26,6 +27,7 @@ for (const command of [
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),
+  reportCommand(),
 ])
   program.addCommand(command);
 

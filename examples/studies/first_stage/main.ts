@@ -13,10 +13,11 @@ import {
   tidy,
   writeFileAtomic,
   writeImage,
+  writePlot,
+  type Curve,
   type FirstStage,
   type Tensor,
 } from '../../../lib/index.js';
-import { writePlot, type Curve } from '../../plot.js';
 import { measure, reconstruct } from './measure.js';
 import { allPictures, loadPictures } from './pictures.js';
 import { adversarialTable, trend, zooTable, type AdversarialRow, type Row } from './report.js';
