@@ -7,6 +7,7 @@ import { inspectCommand } from './inspect.js';
 import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { throughputCommand } from './throughput.js';
 import { trainCommand } from './train.js';
 import { packageVersion } from './version.js';
 
@@ -27,6 +28,7 @@ for (const command of [
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),
+  throughputCommand(),
   reportCommand(),
 ])
   program.addCommand(command);

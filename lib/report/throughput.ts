@@ -1,7 +1,7 @@
 // How many samples a second a model makes, and in how much memory (paper, figure 7).
 import { cpus } from 'node:os';
 import { tensor, zeros } from '../creation.js';
-import { engineInfo } from '../device.js';
+import { engineInfo, type Device } from '../device.js';
 import type { LatentDiffusion, NetworkConditioning, SampleOptions } from '../ldm/index.js';
 import { tidy } from '../scope.js';
 import type { MachineDescription, ThroughputEntry } from './throughput_file.js';
@@ -80,10 +80,9 @@ export async function* measureThroughput(
   }
 }
 
-/** The machine as a measurement describes it. */
-export function describeMachine(model: LatentDiffusion): MachineDescription {
+/** The machine as a measurement describes it, by the device that computed. */
+export function describeMachine({ name, index }: Device): MachineDescription {
   const { threads, level, cuda } = engineInfo();
-  const { name, index } = model.betas.device;
   // The devices beside the CPU are the usable GPUs, in order.
   const gpu = cuda?.gpus.filter(({ reason }) => reason === '').at(index - 1);
   return {

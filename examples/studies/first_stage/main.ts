@@ -21,7 +21,7 @@ import {
 import { measure, reconstruct } from './measure.js';
 import { allPictures, loadPictures } from './pictures.js';
 import { adversarialTable, trend, zooTable, type AdversarialRow, type Row } from './report.js';
-import { freshModel, train, type Budget } from './train.js';
+import { freshModel, train, zooBudget, type Budget } from './train.js';
 import { zoo } from './zoo.js';
 
 const options = new Command('study:first-stage')
@@ -31,10 +31,8 @@ const options = new Command('study:first-stage')
   .parse()
   .opts<{ quick?: boolean; out: string }>();
 
-const seed = 0;
-const budget: Budget = options.quick
-  ? { steps: 20, batch: 4, learningRate: 1e-3, seed }
-  : { steps: 600, batch: 8, learningRate: 1e-3, seed };
+const { seed } = zooBudget;
+const budget: Budget = options.quick ? { ...zooBudget, steps: 20, batch: 4 } : zooBudget;
 /** The adversarial study goes on with this model, whose pictures are blurred enough to be sharpened. */
 const adversarialBase = 'kl-f8';
 const adversarialBudget: Budget = { ...budget, learningRate: 2e-4, seed: 1 };
