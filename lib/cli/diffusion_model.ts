@@ -16,8 +16,8 @@ import {
 } from '../ldm/index.js';
 import { readClassNames } from './class_file.js';
 import { UsageError } from './run.js';
-import type { SampleCommandOptions } from './sample.js';
 import { presetNamed } from './presets.js';
+import type { SamplingCommandOptions } from './sampling_options.js';
 
 /** A model, and what is known of it. */
 export interface OpenedModel {
@@ -30,9 +30,9 @@ export interface OpenedModel {
 }
 
 type Options = Pick<
-  SampleCommandOptions,
-  'model' | 'preset' | 'config' | 'ema' | 'raw' | 'classNames' | 'device'
->;
+  SamplingCommandOptions,
+  'model' | 'preset' | 'config' | 'ema' | 'raw' | 'device'
+> & { classNames?: string };
 
 /**
  * Loads the model onto `--device`.

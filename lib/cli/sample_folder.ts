@@ -64,35 +64,32 @@ export class SampleFolder {
       throw new UsageError(`a grid shows at most ${largestGrid} pictures: leave --grid out.`);
   }
 
-  /** All of this run's pictures as one. @param perRow default 8 */
-  async writeGrid(count: number, perRow?: number): Promise<void> {
+  /** This run's pictures as one. @param perRow default 8 */
+  async writeGrid(files: readonly string[], perRow?: number): Promise<void> {
     const path = join(this.path, `grid-${numbered(this.first)}.png`);
     await tidy(async () => {
       const images = [];
-      for (let i = 0; i < count; i++) images.push(await readImage(this.picture(i)));
+      for (const file of files) images.push(await readImage(file));
       await writeImage(path, await makeGrid(stack(images), { nrow: perRow }));
     });
   }
 
-  /** All of this run's pictures for NumPy, read one by one. */
-  async writeNpz(count: number): Promise<void> {
-    const read = async (index: number) => {
-      const path = this.picture(index);
-      return decodeImage(await readFile(path), path);
-    };
-    const { height, width, channels } = await read(0);
-    const shape = [count, height, width, channels];
+  /** This run's pictures, all of one size, for NumPy; read one by one. */
+  async writeNpz(files: readonly string[]): Promise<void> {
+    const read = async (path: string) => decodeImage(await readFile(path), path);
+    const { height, width, channels } = await read(files[0]);
+    const shape = [files.length, height, width, channels];
     const name = `samples-${numbered(this.first)}-${shape.join('x')}.npz`;
-    const chunks = pixelsOf(count, read);
+    const chunks = pixelsOf(files, read);
     await writeNpz(join(this.path, name), [['arr_0', { shape, dtype: 'uint8', chunks }]]);
   }
 }
 
 async function* pixelsOf(
-  count: number,
-  read: (index: number) => Promise<Pixels>,
+  files: readonly string[],
+  read: (path: string) => Promise<Pixels>,
 ): AsyncGenerator<Uint8Array> {
-  for (let i = 0; i < count; i++) yield (await read(i)).data;
+  for (const file of files) yield (await read(file)).data;
 }
 
 async function readRuns(path: string): Promise<Json[]> {

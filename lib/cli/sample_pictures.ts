@@ -2,156 +2,44 @@
 import { tensor } from '../creation.js';
 import { preparePicture } from '../data/prepare.js';
 import { check } from '../errors.js';
-import { writeImage } from '../io/image.js';
-import {
-  decodeInBatches,
-  type LatentDiffusion,
-  type LatentDiffusionSpec,
-  type SampleOptions,
-} from '../ldm/index.js';
-import { noGrad } from '../autograd/index.js';
+import type { LatentDiffusion, LatentDiffusionSpec, SampleOptions } from '../ldm/index.js';
 import { concat } from '../ops/index.js';
 import { keep, tidy } from '../scope.js';
-import type { Tensor } from '../tensor.js';
-import { openDiffusionModel, type OpenedModel } from './diffusion_model.js';
-import { interruptible, UsageError } from './run.js';
+import type { OpenedModel } from './diffusion_model.js';
+import { openForSampling, runPictures } from './picture_run.js';
+import { UsageError } from './run.js';
 import type { SampleCommandOptions } from './sample.js';
-import { SampleFolder } from './sample_folder.js';
-import { samplerOf } from './samplers.js';
-import { terminalBar } from './terminal_bar.js';
-
-/**
- * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
- * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
- */
-const cpuGroup = 4;
 
 const defaultStrength = 0.75;
 
 /** Makes the pictures. Ctrl-C leaves those that are finished. */
 export async function samplePictures(options: SampleCommandOptions): Promise<void> {
-  const { output, count, seed, quiet } = options;
-  const sampler = samplerOf(options);
+  const { count } = options;
   if (options.strength !== undefined && options.init === undefined)
     throw new UsageError('--strength says how much of a picture is changed: give it with --init.');
-  const opened = await openDiffusionModel(options, (spec) => refuseOther(spec, options));
+  const opened = await openForSampling(options, (spec) => refuseOther(spec, options));
   const { model } = opened;
-  const { timesteps } = model.diffusion.schedule;
-  if ((options.steps ?? 0) > timesteps)
-    throw new UsageError(
-      `${options.model} was trained with ${timesteps} timesteps: --steps must be at most that.`,
-    );
   const classes = classesOf(opened, options);
-  const folder = await SampleFolder.open(output);
-  const total = count * Math.max(1, classes.length);
-  if (options.grid) folder.checkGrid(total);
   const image = options.init === undefined ? undefined : await initialLatent(model, options);
-  await folder.describe(total, {
-    model: opened.path,
-    weights: opened.weights,
-    sampler: options.sampler,
-    steps: sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50),
-    spacing: options.spacing,
-    eta: options.eta,
-    guidance: options.guidance,
-    classes: classes.length > 0 ? classes : undefined,
-    seed,
-    init: options.init,
-    strength: image?.strength,
-  });
-
-  const began = performance.now();
-  const made = await makePictures(model, total, options, {
-    sampling: { ...sampler, guidance: options.guidance, image },
-    fileOf: (picture) => folder.picture(picture),
-    seedOf: (picture) => seed + folder.first + picture,
-    ...(classes.length > 0 && { classOf: (picture) => classes[Math.floor(picture / count)] }),
-  });
-  if (made < total) {
-    console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
-    process.exitCode = 130;
-    return;
-  }
-  const seconds = (performance.now() - began) / 1000;
-  if (options.grid) await folder.writeGrid(total, classes.length > 0 ? count : undefined);
-  if (options.npz) await folder.writeNpz(total);
-  if (quiet) return;
-  const speed = (total / seconds).toPrecision(3);
-  console.log(
-    `${total} ${total === 1 ? 'picture' : 'pictures'} in ${seconds.toFixed(1)} s (${speed} per second): ` +
-      `${folder.picture(0)}${total > 1 ? ` to ${folder.picture(total - 1)}` : ''}`,
-  );
-}
-
-/** What decides a picture, by its number in this call. */
-interface Plan {
-  readonly sampling: SampleOptions;
-  fileOf(picture: number): string;
-  seedOf(picture: number): number;
-  readonly classOf?: (picture: number) => number;
-}
-
-/** @returns how many were finished before Ctrl-C */
-function makePictures(
-  model: LatentDiffusion,
-  total: number,
-  options: SampleCommandOptions,
-  plan: Plan,
-): Promise<number> {
-  const onCpu = model.betas.device.name === 'cpu';
-  const size = onCpu ? cpuGroup : options.batch;
-  const progress = new SampleProgress(total, options);
-  return interruptible('Stopping.', async (signal) => {
-    let done = 0;
-    try {
-      while (done < total && !signal.aborted) {
-        const group = Array.from({ length: Math.min(size, total - done) }, (_, i) => done + i);
-        const filled = onCpu ? Array.from({ length: size }, (_, i) => group[i] ?? done) : group;
-        await tidy(async () => {
-          const latents = await sampleGroup(model, filled, plan, {
-            signal,
-            onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
-          });
-          for (const [i, picture] of group.entries()) {
-            const pixels = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
-            await writeImage(plan.fileOf(picture), pixels);
-            done += 1;
-          }
-        });
-      }
-    } catch (error) {
-      if (!signal.aborted || error !== signal.reason) throw error;
-    } finally {
-      progress.stop();
-    }
-    return done;
-  });
-}
-
-async function sampleGroup(
-  model: LatentDiffusion,
-  pictures: readonly number[],
-  { sampling: { image, ...sampling }, seedOf, classOf }: Plan,
-  watching: Pick<SampleOptions, 'signal' | 'onStep'>,
-): Promise<Tensor> {
-  const classes = classOf && BigInt64Array.from(pictures, (each) => BigInt(classOf(each)));
-  const { latents } = await model.sample({
-    ...sampling,
-    ...watching,
-    seed: pictures.map(seedOf),
-    ...(classes && { condition: tensor(classes) }),
+  const classOf = (picture: number) => BigInt(classes[Math.floor(picture / count)]);
+  await runPictures(opened, options, {
+    total: count * Math.max(1, classes.length),
+    settings: {
+      classes: classes.length > 0 ? classes : undefined,
+      init: options.init,
+      strength: image?.strength,
+    },
     ...(image && {
-      image: {
-        ...image,
-        latent: concat(
-          pictures.map(() => image.latent),
-          0,
-        ),
+      sampling: (pictures) => {
+        const latents = pictures.map(() => image.latent);
+        return { image: { ...image, latent: concat(latents, 0) } };
       },
     }),
-    decode: false,
+    ...(classes.length > 0 && {
+      condition: (pictures) => tensor(BigInt64Array.from(pictures, classOf)),
+      perRow: count,
+    }),
   });
-  return latents;
 }
 
 // What is conditioned on must be something that the command line can say.
@@ -203,33 +91,11 @@ async function initialLatent(
   check(side > 0, () => 'the model does not say how large its pictures are (imageSize).');
   const draws = [0, 0, 0, 1] as const;
   const source = { file: init! };
-  const bytes = await preparePicture(
+  const { pixels: square } = await preparePicture(
     { path: init!, source, draws },
     { size: side, filter: 'bicubic' },
   );
-  const pixels = Float32Array.from(bytes, (byte) => byte / 127.5 - 1);
+  const pixels = Float32Array.from(square.data, (byte) => byte / 127.5 - 1);
   const latent = tidy(() => keep(model.encode(tensor(pixels, { shape: [1, side, side, 3] }))));
   return { latent, strength };
-}
-
-/** Moves with every step. */
-class SampleProgress {
-  readonly #bar: ReturnType<typeof terminalBar>;
-
-  constructor(total: number, options: SampleCommandOptions) {
-    this.#bar = terminalBar(
-      '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
-      options,
-    );
-    this.#bar?.start(total, 0, { picture: 0, step: 0, steps: '?' });
-  }
-
-  step(done: number, group: number, step: number, steps: number): void {
-    const share = (group * (step + 1)) / steps;
-    this.#bar?.update(done + share, { picture: done, step: step + 1, steps });
-  }
-
-  stop(): void {
-    this.#bar?.stop();
-  }
 }

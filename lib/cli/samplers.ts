@@ -1,7 +1,7 @@
 // The samplers of `emulsion sample` by their names there, and which options each takes.
 import type { Discretize, SampleOptions, SamplingMethod, Spacing } from '../ldm/index.js';
 import { UsageError } from './run.js';
-import type { SampleCommandOptions } from './sample.js';
+import type { SamplingCommandOptions } from './sampling_options.js';
 
 export type SamplerName = 'ddim' | 'plms' | 'ddpm' | 'dpm++' | 'euler' | 'euler-a' | 'unipc';
 export type SpacingName = Discretize | Spacing;
@@ -38,7 +38,7 @@ export function samplerOf({
   steps,
   eta,
   spacing,
-}: Pick<SampleCommandOptions, 'sampler' | 'steps' | 'eta' | 'spacing'>): Pick<
+}: Pick<SamplingCommandOptions, 'sampler' | 'steps' | 'eta' | 'spacing'>): Pick<
   SampleOptions,
   'method' | 'steps' | 'eta' | 'discretize' | 'spacing'
 > {

@@ -22,6 +22,7 @@ import {
   cacheRunLatents,
   classNames,
   learningRateOf,
+  needsConditions,
   readFirstStageTraining,
   readLatentDiffusionTraining,
   saveTrainedFirstStage,
@@ -127,13 +128,14 @@ function diffusionTraining(tree: ConfigNode): Training {
 }
 
 // Before anything is loaded.
-function refuseOther({ model }: LatentDiffusionTrainingConfig): void {
-  const { kind } = model.spec.spec.conditioner ?? { kind: 'none' };
-  if (kind !== 'none' && kind !== 'class')
-    throw new UsageError(
-      `a model with a conditioner of kind ${kind} cannot be trained with this command: its data sets hold pictures ` +
-        'and classes. In a program, give latentDiffusionTask a `read` of your own.',
-    );
+function refuseOther({ model, data }: LatentDiffusionTrainingConfig): void {
+  if (!needsConditions(model.spec.spec)) return;
+  for (const set of [data?.spec.train, data?.spec.validation])
+    if (set && !set.spec.condition)
+      throw new UsageError(
+        `the model has a conditioner of kind ${model.spec.spec.conditioner!.kind}, and ${set.target} holds nothing ` +
+          'for it: choose a data set whose pictures come with captions, boxes, maps or masks, as the model needs.',
+      );
 }
 
 /** What the trainings have in common. */

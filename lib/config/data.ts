@@ -21,10 +21,18 @@ export interface TrainingData {
   readonly validation?: DataLoader;
 }
 
-export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: { seed: number }]>;
+/** What building data takes. */
+export interface DataOptions {
+  /** Decides the order. */
+  readonly seed: number;
+  /** Whether batches hold what their pictures are conditioned on, beside class labels. Default false. */
+  readonly conditioned?: boolean;
+}
 
-/** What may stand as `data`. Building lists the pictures; the seed decides their order. */
-export const dataModuleTargets = new Targets<DataSpec, Promise<TrainingData>, [{ seed: number }]>(
+export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: DataOptions]>;
+
+/** What may stand as `data`. Building lists the pictures. */
+export const dataModuleTargets = new Targets<DataSpec, Promise<TrainingData>, [DataOptions]>(
   'a data module',
 );
 
@@ -47,12 +55,16 @@ dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'],
       'use_worker_init_fn',
     ],
   ),
-  async build({ batchSize, numWorkers: workers, train, validation, skipDamaged }, { seed }) {
+  async build(
+    { batchSize, numWorkers: workers, train, validation, skipDamaged },
+    { seed, conditioned },
+  ) {
     const onDamaged: 'skip' | 'throw' = skipDamaged ? 'skip' : 'throw';
     const loader = async (set: DatasetInstance | undefined, dropLast: boolean) => {
       if (!set) return undefined;
       const { transform } = set.spec;
-      const options = { batchSize, transform, seed, dropLast, onDamaged };
+      const condition = conditioned ? await set.spec.condition?.() : undefined;
+      const options = { batchSize, transform, seed, dropLast, onDamaged, condition };
       return new DataLoader(await set.build(), {
         ...options,
         ...(workers !== undefined && { workers }),

@@ -4,6 +4,7 @@ import {
   ImageFolder,
   ImageList,
   TarShards,
+  type ConditionSource,
   type Dataset,
   type ResizeFilter,
   type TransformOptions,
@@ -29,6 +30,8 @@ export interface ImageSetSpec {
   readonly transform: TransformOptions;
   /** Lists the pictures. @param name what errors call the data set */
   open(name: string): Promise<Dataset>;
+  /** What its pictures are conditioned on; asked for where a model is conditioned on more than classes. */
+  condition?(): Promise<ConditionSource> | ConditionSource;
 }
 
 export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;

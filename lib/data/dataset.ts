@@ -11,6 +11,16 @@ export type ImageSource =
   /** Decoded: rows of interleaved bytes from the top; 1 or 3 channels. */
   | { readonly pixels: Pixels };
 
+/** An object in a picture, in pixels of it from its upper left corner. */
+export interface LabelledBox {
+  /** What it is, in whatever way the data set names its categories. */
+  readonly label: number | string;
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
 /** One picture of a data set. */
 export interface ImageItem {
   /** What messages and batches call it; unique in its data set. */
@@ -19,6 +29,12 @@ export interface ImageItem {
   readonly source: ImageSource | (() => Promise<ImageSource>);
   /** Number of its class. All pictures of a data set have one, or none has. */
   readonly label?: number;
+  /** What it shows in words, each by itself. */
+  readonly captions?: readonly string[];
+  /** Where things are in it. */
+  readonly boxes?: readonly LabelledBox[];
+  /** A picture of its size whose bytes say what each pixel belongs to. */
+  readonly map?: ImageSource;
 }
 
 /**

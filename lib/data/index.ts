@@ -1,9 +1,16 @@
 // Pictures for training and measuring: data sets, transforms, the loader.
-export { MemoryImages, type Dataset, type ImageItem, type ImageSource } from './dataset.js';
+export {
+  MemoryImages,
+  type Dataset,
+  type ImageItem,
+  type ImageSource,
+  type LabelledBox,
+} from './dataset.js';
+export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
 export { TarShards } from './tar_shards.js';
-export type { TransformOptions } from './transform.js';
+export type { Region, TransformOptions } from './transform.js';
 export type { ResizeFilter } from './resize.js';
 export { DataLoader, type DataLoaderOptions, type ImageBatch } from './loader.js';
 export type { DamagedPicture } from './damaged.js';

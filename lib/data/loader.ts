@@ -1,8 +1,9 @@
 // Pictures as batches, made ahead by several threads in an order that only a seed decides.
 import { check, DisposedError, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
-import type { Device } from '../device.js';
+import { device as deviceNamed, defaultDevice, type Device } from '../device.js';
 import type { Tensor } from '../tensor.js';
+import type { Condition, ConditionSource } from './condition.js';
 import { DamagedPictures, replacement, type DamagedPicture } from './damaged.js';
 import type { Dataset } from './dataset.js';
 import { permutation, streams, uniforms } from './philox.js';
@@ -17,6 +18,8 @@ interface ImageSample {
   label?: number;
   /** [size, size, channels] */
   image: Uint8Array;
+  /** What the source of conditions made of it. */
+  condition: unknown;
 }
 
 /** What {@link DataLoader} makes. */
@@ -28,6 +31,8 @@ export interface ImageBatch {
   path: string[];
   /** Only where the data set has labels. */
   label?: number[];
+  /** What the pictures are conditioned on. Only where the loader was given a source of conditions. */
+  condition?: Condition;
 }
 
 export interface DataLoaderOptions {
@@ -56,6 +61,8 @@ export interface DataLoaderOptions {
   maxDamaged?: number;
   /** Told once of each damaged picture. Default: console.warn. */
   warn?: (message: string) => void;
+  /** What the pictures are conditioned on. Default: nothing but the data set's labels. */
+  condition?: ConditionSource;
   /** Where batches go. Default: `defaultDevice()`. */
   device?: Device | string;
 }
@@ -76,7 +83,7 @@ export interface DataLoaderOptions {
 export class DataLoader implements DataSource<ImageBatch> {
   readonly batchesPerEpoch: number;
   readonly #options: Required<Omit<DataLoaderOptions, Consumed>> &
-    Pick<DataLoaderOptions, 'device'>;
+    Pick<DataLoaderOptions, 'device' | 'condition'>;
   readonly #damaged: DamagedPictures;
   readonly #table: Float32Array;
   readonly #orders = new Map<number, Uint32Array>();
@@ -92,9 +99,10 @@ export class DataLoader implements DataSource<ImageBatch> {
     options: DataLoaderOptions,
   ) {
     const { batchSize, transform, seed = 23, shuffle = true, dropLast = true } = options;
-    const { workers = 2, prefetch = 2, device, warn = console.warn } = options;
+    const { workers = 2, prefetch = 2, condition, device, warn = console.warn } = options;
     const { onDamaged = 'throw', maxDamaged = 0.1 } = options;
-    this.#options = { batchSize, transform, seed, shuffle, workers, prefetch, device, onDamaged };
+    const making = { workers, prefetch, condition, device, onDamaged };
+    this.#options = { batchSize, transform, seed, shuffle, ...making };
     const whole = (name: string, value: number, from: number, to: number): void =>
       check(Number.isInteger(value) && value >= from && value <= to, () => {
         return `DataLoader: ${name} must be an integer from ${from} to ${to}, got ${value}.`;
@@ -219,14 +227,20 @@ export class DataLoader implements DataSource<ImageBatch> {
           ++this.#waits;
           this.#waitMs += performance.now() - asked;
         }
-        const { values, shape, ...rest } = ready;
-        yield { image: tensor(values, { shape, device: this.#options.device }), ...rest };
+        yield this.#finished(ready);
       }
     } finally {
       signal?.removeEventListener('abort', abort);
       this.#running.delete(stop);
       stop.abort();
     }
+  }
+
+  #finished({ values, shape, conditions, ...rest }: ReadyBatch): ImageBatch {
+    const { device: chosen, condition } = this.#options;
+    const device = chosen === undefined ? defaultDevice() : deviceNamed(chosen);
+    const image = tensor(values, { shape, device });
+    return { image, ...rest, ...(condition && { condition: condition.batch(conditions, device) }) };
   }
 
   async #batch(
@@ -254,6 +268,7 @@ export class DataLoader implements DataSource<ImageBatch> {
       shape,
       index: samples.map(({ index }) => index),
       path: samples.map(({ path }) => path),
+      conditions: samples.map(({ condition }) => condition),
       ...(labels.includes(undefined) ? {} : { label: labels as number[] }),
     };
   }
@@ -265,16 +280,20 @@ export class DataLoader implements DataSource<ImageBatch> {
     order: Uint32Array | undefined,
     stop: AbortSignal,
   ): Promise<ImageSample> {
-    const { seed, onDamaged } = this.#options;
+    const { seed, onDamaged, condition, transform } = this.#options;
     let index = order ? order[position] : position;
     for (let attempt = 0; ; ++attempt) {
       if (!this.#damaged.has(index)) {
-        const { path, source, label } = this.dataset.item(index);
+        const item = this.dataset.item(index);
+        const { path, source, label } = item;
         try {
           const draws = uniforms(seed, streams.sample, epoch, index);
           const data = typeof source === 'function' ? await source() : source;
-          const image = await this.#start().run({ path, source: data, draws }, stop);
-          return { index, path, label, image };
+          const { pixels, region } = await this.#start().run({ path, source: data, draws }, stop);
+          const { data: image } = pixels;
+          const { size, channels = 3 } = transform;
+          const picture = { index, item, image, size, channels, region, key: { seed, epoch } };
+          return { index, path, label, image, condition: await condition?.sample(picture) };
         } catch (error) {
           if (onDamaged === 'throw' || !(error instanceof FileError)) throw error;
           this.#damaged.note(index, path, error);
@@ -298,11 +317,15 @@ export class DataLoader implements DataSource<ImageBatch> {
   }
 }
 
-/** Options that are no longer needed once the loader is made, and the one without a default. */
-type Consumed = 'dropLast' | 'maxDamaged' | 'warn' | 'device';
+/** Options that are no longer needed once the loader is made, and those without a default. */
+type Consumed = 'dropLast' | 'maxDamaged' | 'warn' | 'device' | 'condition';
 
-/** A batch that only lacks its tensor, which belongs to the consumer's scope. */
-type ReadyBatch = Omit<ImageBatch, 'image'> & { values: Float32Array; shape: number[] };
+/** A batch that only lacks its tensors, which belong to the consumer's scope. */
+type ReadyBatch = Omit<ImageBatch, 'image' | 'condition'> & {
+  values: Float32Array;
+  shape: number[];
+  conditions: unknown[];
+};
 
 const wasDisposed = (): Error => new DisposedError('DataLoader: it was disposed.');
 

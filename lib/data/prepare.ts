@@ -4,7 +4,7 @@ import { decodeImage } from '../io/decode_image.js';
 import type { ImageSource } from './dataset.js';
 import { readPart } from './file_bytes.js';
 import type { Pixels } from './pixels.js';
-import { transformPixels, type Draws, type TransformOptions } from './transform.js';
+import { transformPixels, type Draws, type Square, type TransformOptions } from './transform.js';
 
 /** One picture's work, as plain data. */
 export interface Job {
@@ -14,16 +14,16 @@ export interface Job {
 }
 
 /**
- * The picture as [size, size, channels] bytes.
+ * The square that a model sees, of [size, size, channels] bytes.
  * @throws FileError when it cannot be read, is damaged, or too small or large
  * @throws ArgumentError when decoded pixels are not what they claim
  */
 export async function preparePicture(
   { path, source, draws }: Job,
   transform: TransformOptions,
-): Promise<Uint8Array> {
+): Promise<Square> {
   const image = await load(source, path, transform);
-  return transformPixels(image, transform, draws, path).data;
+  return transformPixels(image, transform, draws, path);
 }
 
 async function load(

@@ -7,7 +7,7 @@ import { ArgumentError, DisposedError, EmulsionError, FileError } from '../error
 import type { ImageSource } from './dataset.js';
 import { apart } from './pixels.js';
 import { preparePicture, type Job } from './prepare.js';
-import type { TransformOptions } from './transform.js';
+import type { Square, TransformOptions } from './transform.js';
 import type { Answer } from './worker.js';
 
 /** Prepares pictures in the order in which they are asked for, several at once. */
@@ -25,10 +25,10 @@ export class Preparers {
   }
 
   /**
-   * The picture's bytes. Rejects with what {@link preparePicture} throws, or with the signal's reason if that
+   * The picture's square. Rejects with what {@link preparePicture} throws, or with the signal's reason if that
    * aborts before the work has begun.
    */
-  run(job: Job, signal: AbortSignal): Promise<Uint8Array> {
+  run(job: Job, signal: AbortSignal): Promise<Square> {
     return new Promise((resolve, reject) => {
       if (this.#disposed) throw new DisposedError('DataLoader: it was disposed.');
       this.#queue.push({ job, signal, resolve, reject });
@@ -62,7 +62,7 @@ export class Preparers {
 interface Waiting {
   job: Job;
   signal: AbortSignal;
-  resolve: (data: Uint8Array) => void;
+  resolve: (square: Square) => void;
   reject: (error: Error) => void;
 }
 
@@ -71,7 +71,7 @@ interface Preparer {
   readonly busy: number;
   /** How many it takes at once. */
   readonly limit: number;
-  prepare(job: Job): Promise<Uint8Array>;
+  prepare(job: Job): Promise<Square>;
   end(): Promise<void>;
 }
 
@@ -129,7 +129,7 @@ class WorkerThread implements Preparer {
     return this.#pending.size;
   }
 
-  prepare(job: Job): Promise<Uint8Array> {
+  prepare(job: Job): Promise<Square> {
     return new Promise((resolve, reject) => {
       if (this.#failure) throw this.#failure;
       const id = this.#next++;
@@ -147,7 +147,7 @@ class WorkerThread implements Preparer {
     const { resolve, reject } = this.#pending.get(answer.id)!;
     this.#pending.delete(answer.id);
     if (this.#pending.size === 0) this.#worker.unref();
-    if ('data' in answer) resolve(answer.data);
+    if ('square' in answer) resolve(answer.square);
     else if ('damage' in answer) reject(damageError(answer.damage));
     else if ('refusal' in answer) reject(new ArgumentError(answer.refusal));
     else reject(answer.error as Error);

@@ -1,7 +1,7 @@
 // From a decoded picture to the square that a model sees.
 import { check, FileError } from '../errors.js';
 import { checkColour, type ReadImageOptions } from '../io/decode_image.js';
-import { crop, mirror, type Pixels } from './pixels.js';
+import { crop, mirror, type Pixels, type Window } from './pixels.js';
 import { resizeFilters, resizePixels, type ResizeFilter } from './resize.js';
 import { roundHalfToEven } from './resize_opencv.js';
 
@@ -37,6 +37,24 @@ export interface TransformOptions extends ReadImageOptions {
   randomCrop?: boolean;
   /** Probability of exchanging left and right. Default 0. */
   flip?: number;
+}
+
+/** What part of a picture a square shows, in pixels of the picture as it was decoded; not always whole ones. */
+export interface Region {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+  readonly sourceWidth: number;
+  readonly sourceHeight: number;
+  /** Whether left and right were exchanged afterwards. */
+  readonly mirrored: boolean;
+}
+
+/** A square, and where it comes from. */
+export interface Square {
+  readonly pixels: Pixels;
+  readonly region: Region;
 }
 
 /** Uniform numbers in [0, 1) that decide what is random about one picture. */
@@ -88,23 +106,35 @@ export function transformPixels(
   options: TransformOptions,
   draws: Draws,
   path: string,
-): Pixels {
+): Square {
   const { size, cropFraction, flip = 0, filter = 'linear' } = options;
-  const square = cropFraction
-    ? resizePixels(cropSquare(image, cropFraction, options, draws), size, size, filter)
-    : resizeThenCrop(image, options, draws, path);
-  return draws[3] < flip ? mirror(square) : square;
+  const mirrored = draws[3] < flip;
+  const finish = (square: Pixels, window: Window, scale: number): Square => ({
+    pixels: mirrored ? mirror(square) : square,
+    region: {
+      x: window.left / scale,
+      y: window.top / scale,
+      width: window.width / scale,
+      height: window.height / scale,
+      sourceWidth: image.width,
+      sourceHeight: image.height,
+      mirrored,
+    },
+  });
+  if (!cropFraction) return resizeThenCrop(image, options, draws, path, finish);
+  const window = squareWindow(image, cropFraction, options, draws);
+  return finish(resizePixels(crop(image, window), size, size, filter), window, 1);
 }
 
-function cropSquare(
+function squareWindow(
   image: Pixels,
   [min, max]: readonly [number, number],
   { randomCrop = false }: TransformOptions,
   draws: Draws,
-): Pixels {
+): Window {
   const fraction = min + (max - min) * draws[0];
   const side = Math.max(1, Math.floor(Math.min(image.height, image.width) * fraction));
-  return crop(image, place(image, side, randomCrop, draws));
+  return place(image, side, randomCrop, draws);
 }
 
 function resizeThenCrop(
@@ -112,14 +142,16 @@ function resizeThenCrop(
   { size, smallestSide = size, filter = 'linear', randomCrop = false }: TransformOptions,
   draws: Draws,
   path: string,
-): Pixels {
+  finish: (square: Pixels, window: Window, scale: number) => Square,
+): Square {
   const smaller = Math.min(image.height, image.width);
   if (smallestSide === null || smallestSide === smaller) {
     if (smaller < size) {
       const text = `${image.width} x ${image.height} pixels are too few to cut out ${size} x ${size}.`;
       throw new FileError(text, path);
     }
-    return crop(image, place(image, size, randomCrop, draws));
+    const window = place(image, size, randomCrop, draws);
+    return finish(crop(image, window), window, 1);
   }
   const scale = smallestSide / smaller;
   const resized = {
@@ -127,7 +159,8 @@ function resizeThenCrop(
     width: roundHalfToEven(image.width * scale),
   };
   const window = place(resized, size, randomCrop, draws);
-  return resizePixels(image, resized.height, resized.width, filter, window);
+  const square = resizePixels(image, resized.height, resized.width, filter, window);
+  return finish(square, window, scale);
 }
 
 function place(

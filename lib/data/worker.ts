@@ -3,11 +3,11 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { ArgumentError, FileError } from '../errors.js';
 import { apart } from './pixels.js';
 import { preparePicture, type Job } from './prepare.js';
-import type { TransformOptions } from './transform.js';
+import type { Square, TransformOptions } from './transform.js';
 
-/** What a worker answers: bytes, or why there are none. */
+/** What a worker answers: a square, or why there is none. */
 export type Answer = { id: number } & (
-  | { data: Uint8Array }
+  | { square: Square }
   | { damage: { message: string; path: string; offset?: number } }
   | { refusal: string }
   | { error: unknown }
@@ -18,9 +18,10 @@ const transform = workerData as TransformOptions;
 
 port.on('message', ({ id, job }: { id: number; job: Job }) => {
   preparePicture(job, transform).then(
-    (pixels) => {
-      const data = apart(pixels);
-      port.postMessage({ id, data } satisfies Answer, [data.buffer as ArrayBuffer]);
+    ({ pixels, region }) => {
+      const data = apart(pixels.data);
+      const square = { pixels: { ...pixels, data }, region };
+      port.postMessage({ id, square } satisfies Answer, [data.buffer as ArrayBuffer]);
     },
     (error: unknown) => {
       // The classes of errors would be lost on the way.

@@ -6,6 +6,7 @@ import type { DataSource, ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
 import { cacheLatents, LatentCache, type CachedBatch } from './latent_cache.js';
 import {
+  needsConditions,
   taskOf,
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
@@ -33,6 +34,13 @@ export async function cacheRunLatents(
   folder: string,
   { onProgress, signal }: { onProgress?: (images: number) => void; signal?: AbortSignal } = {},
 ): Promise<CachedLatentDiffusionRun> {
+  const { kind } = model.conditioner;
+  check(!needsConditions(model.spec), () => {
+    return (
+      'latents can be cached for models of pictures alone and of classes: what this one is conditioned on ' +
+      `(${kind}) changes with every crop. Train without the cache.`
+    );
+  });
   const batchSize = config.data!.spec.batchSize;
   const cached = async (source: DataSource<ImageBatch>, name: string, dropLast: boolean) => {
     const path = join(folder, name);
@@ -46,7 +54,7 @@ export async function cacheRunLatents(
   const validated = validation && (await cached(validation, 'validation', false));
   const task = taskOf<CachedBatch>(model, config, (batch) => ({
     encoded: train.encoded(batch),
-    ...(model.conditioner.kind === 'class' && { condition: classIds(batch) }),
+    ...(kind === 'class' && { condition: classIds(batch) }),
   }));
   return { task, data: train, options: { ...options, validation: validated } };
 }

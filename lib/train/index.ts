@@ -27,6 +27,7 @@ export {
 } from './latent_cache.js';
 export {
   buildLatentDiffusionRun,
+  needsConditions,
   readLatentDiffusionTraining,
   saveTrainedLatentDiffusion,
   type LatentDiffusionRun,

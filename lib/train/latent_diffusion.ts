@@ -4,7 +4,7 @@ import type { ImageBatch } from '../data/index.js';
 import { uniforms } from '../data/philox.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
-import type { DiffusionBatch, LatentDiffusion, LossDraws } from '../ldm/index.js';
+import type { ConditionInput, DiffusionBatch, LatentDiffusion, LossDraws } from '../ldm/index.js';
 import type { Module } from '../nn/index.js';
 import { AdamW, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise } from '../random.js';
@@ -27,7 +27,7 @@ export interface LatentDiffusionTaskOptions<Batch> {
    * darker or brighter as a whole. Default 0.
    */
   offsetNoise?: number;
-  /** What of a batch the model takes. Default: images, and labels for a conditioner of classes. */
+  /** What of a batch the model takes. Default: images, and their labels for a conditioner of classes or their conditions for any other. */
   read?: (batch: Batch) => DiffusionBatch;
   pictures?: DiffusionPictureOptions;
   /** What the weights belong to; a saved state of another configuration is refused. Default: the model's spec. */
@@ -52,8 +52,7 @@ const validating = 0x100;
  * uniformly; a moving average of the network alone. A model with `scaleByStd` measures its scale on the
  * first batch.
  *
- * @throws ArgumentError when batches of pictures do not hold what the model is conditioned on and `read` is
- *   not given
+ * @throws ArgumentError for options that are impossible
  */
 export function latentDiffusionTask<Batch = ImageBatch>(
   options: LatentDiffusionTaskOptions<Batch>,
@@ -191,15 +190,18 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
   }
 }
 
-// What a loader of pictures gives is enough for models of pictures alone and of classes.
 function defaultReader<Batch>(model: LatentDiffusion): (batch: Batch) => DiffusionBatch {
   const { kind } = model.conditioner;
-  check(kind === 'none' || kind === 'class', () => {
-    return `latentDiffusionTask: a conditioner of kind ${kind} needs to be told what of a batch it takes: give read.`;
-  });
   return (batch) => {
-    const { image, label } = batch as unknown as ImageBatch;
+    const { image, label, condition } = batch as unknown as ImageBatch;
     if (kind === 'none') return { images: image };
+    if (condition) return { images: image, condition: condition as ConditionInput };
+    check(kind === 'class', () => {
+      return (
+        `latentDiffusionTask: the model has a conditioner of kind ${kind}, and batches hold no conditions: give ` +
+        'the loader a source of conditions, or read.'
+      );
+    });
     check(label, () => {
       return 'latentDiffusionTask: the model is conditioned on classes, and the pictures have no labels.';
     });

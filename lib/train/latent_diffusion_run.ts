@@ -16,6 +16,7 @@ import {
   saveLatentDiffusion,
   type DiffusionBatch,
   type LatentDiffusion,
+  type LatentDiffusionSpec,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
@@ -48,11 +49,18 @@ export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTr
 export async function buildLatentDiffusionRun(
   config: LatentDiffusionTrainingConfig,
 ): Promise<LatentDiffusionRun> {
-  const { data, options } = await runOf(config);
+  const { data, options } = await runOf(config, {
+    conditioned: needsConditions(config.model.spec.spec),
+  });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
   return { model, task: taskOf<ImageBatch>(model, config), data, options };
+}
+
+/** Whether a model is conditioned on more than the classes that any data set may have. */
+export function needsConditions({ conditioner }: LatentDiffusionSpec): boolean {
+  return conditioner !== undefined && conditioner.kind !== 'none' && conditioner.kind !== 'class';
 }
 
 /** @internal The task as the configuration has it, on batches of any kind. */

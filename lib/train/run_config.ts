@@ -20,15 +20,19 @@ export function learningRateOf(config: RunConfig): number {
 /**
  * Lists the pictures and makes the options of the trainer.
  *
+ * @param conditioned whether the model needs to know more of pictures than their class
  * @throws ArgumentError that says what the configuration lacks; FileError for pictures that cannot be read
  */
-export async function runOf(config: RunConfig): Promise<{
+export async function runOf(
+  config: RunConfig,
+  { conditioned = false } = {},
+): Promise<{
   data: DataLoader;
   options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'> & { seed: number };
 }> {
   const { imageLogger, trainer, run } = config;
   const { seed = defaultSeed } = run;
-  const { train: data, validation } = (await config.data?.build({ seed })) ?? {};
+  const { train: data, validation } = (await config.data?.build({ seed, conditioned })) ?? {};
   check(data, () => 'the configuration has no data to train on: name it under data.params.train.');
   return {
     data,

@@ -346,7 +346,7 @@ describe('emulsion train', () => {
         'model.params.unet_config.params.in_channels=4',
       ],
       {},
-      /conditioner of kind identity cannot be trained with this command/,
+      /conditioner of kind identity, and .* holds nothing for it/,
     ],
     ['no data', ['data.params.train=null'], {}, /no data to train on/],
     [

@@ -22,7 +22,7 @@ const counted = (height: number, width: number): Pixels => ({
 });
 const none: Draws = [0, 0, 0, 0.999];
 const run = (image: Pixels, options: TransformOptions, draws: Draws = none) => {
-  const { data, height, width } = transformPixels(image, options, draws, 'a.png');
+  const { data, height, width } = transformPixels(image, options, draws, 'a.png').pixels;
   expect([height, width]).toEqual([options.size, options.size]);
   return [...data];
 };

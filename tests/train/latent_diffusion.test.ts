@@ -225,12 +225,16 @@ describe('the task', () => {
       conditioner: { kind: 'identity' },
       conditioningKey: 'concat',
     });
-    expect(() => makeTask({ model })).toThrow('give read');
-    const { task } = makeTask();
     const context = { step: 0, micro: 0, accumulate: 1, seed: 1 };
     const image = noise([1, 16, 16, 3], { seed: 1 });
     const batch = { image, index: [0], path: ['a'] };
-    expect(() => task.phases[0].loss(batch, context)).toThrow('the pictures have no labels');
+    const loss = (options: Options, given: ImageBatch) =>
+      makeTask(options).task.phases[0].loss(given, context).loss;
+    expect(() => loss({}, batch)).toThrow('the pictures have no labels');
+    expect(() => loss({ model }, batch)).toThrow('batches hold no conditions');
+    const [, h, w] = tidy(() => model.encode(image).shape);
+    const condition = noise([1, h, w, 3], { seed: 2 });
+    expect(loss({ model }, { ...batch, condition }).shape).toEqual([]);
   });
 });
 

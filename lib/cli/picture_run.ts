@@ -1,0 +1,209 @@
+// Pictures of a diffusion model into a folder, each a function of its own seed and condition: what all commands
+// that sample have in common.
+import { noGrad } from '../autograd/index.js';
+import { writeImage } from '../io/image.js';
+import {
+  decodeInBatches,
+  type ConditionInput,
+  type LatentDiffusion,
+  type LatentDiffusionSpec,
+  type SampleOptions,
+} from '../ldm/index.js';
+import { tidy } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import { openDiffusionModel, type OpenedModel } from './diffusion_model.js';
+import { interruptible, UsageError } from './run.js';
+import { SampleFolder } from './sample_folder.js';
+import { samplerOf } from './samplers.js';
+import type { SamplingCommandOptions } from './sampling_options.js';
+import { terminalBar } from './terminal_bar.js';
+
+/**
+ * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
+ * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
+ */
+const cpuGroup = 4;
+
+/** Pictures to be made, numbered from 0 in this call. */
+export interface PictureRun {
+  readonly total: number;
+  /** What the model is told beside sampler, steps and seeds, for a group of pictures of one {@link kind}. */
+  sampling?(pictures: readonly number[]): Omit<SampleOptions, 'seed' | 'condition' | 'decode'>;
+  /** What a group is conditioned on, as one batch. */
+  condition?(pictures: readonly number[]): ConditionInput;
+  /** What guidance leads a group away from. Default: the model's own "nothing". */
+  unconditional?(pictures: readonly number[]): ConditionInput;
+  /** Only neighbours of one kind, of one size for instance, are made in one group. Default: all are alike. */
+  kind?(picture: number): string;
+  /** What becomes of [1, H, W, 3] in [-1, 1] before it is written: it may be cut, or joined with known pixels. */
+  finish?(picture: number, pixels: Tensor): Tensor | Promise<Tensor>;
+  /** Where a picture goes. Default: into the folder, numbered on from those that are there. */
+  fileOf?(picture: number): string;
+  /** Told when a picture is written. */
+  written?(picture: number, path: string): Promise<void>;
+  /** How they are made, noted in the folder beside what the options say. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  /** Pictures in a row of `--grid`. Default 8. */
+  readonly perRow?: number;
+}
+
+/**
+ * Loads the model of a command that samples, which is wrong in its sampler's options before it loads anything.
+ * @param refuse sees what will be loaded before it is
+ */
+export async function openForSampling(
+  options: SamplingCommandOptions,
+  refuse: (spec: LatentDiffusionSpec) => void,
+): Promise<OpenedModel> {
+  samplerOf(options);
+  const opened = await openDiffusionModel(options, refuse);
+  const { timesteps } = opened.model.diffusion.schedule;
+  if ((options.steps ?? 0) > timesteps)
+    throw new UsageError(
+      `${options.model} was trained with ${timesteps} timesteps: --steps must be at most that.`,
+    );
+  return opened;
+}
+
+/** Makes the pictures. Ctrl-C leaves those that are finished. */
+export async function runPictures(
+  opened: OpenedModel,
+  options: SamplingCommandOptions,
+  run: PictureRun,
+): Promise<void> {
+  const { output, seed, quiet } = options;
+  const { total } = run;
+  const { model } = opened;
+  const sampler = samplerOf(options);
+  const folder = await SampleFolder.open(output);
+  if (options.grid) folder.checkGrid(total);
+  const { timesteps } = model.diffusion.schedule;
+  await folder.describe(total, {
+    model: opened.path,
+    weights: opened.weights,
+    sampler: options.sampler,
+    steps: sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50),
+    spacing: options.spacing,
+    eta: options.eta,
+    guidance: options.guidance,
+    seed,
+    ...run.settings,
+  });
+  const fileOf = (picture: number) => run.fileOf?.(picture) ?? folder.picture(picture);
+
+  const began = performance.now();
+  const made = await makePictures(model, options, run, {
+    common: { ...sampler, guidance: options.guidance },
+    fileOf,
+    // A second call goes on with further seeds, unless its pictures replace those of the first.
+    seedOf: (picture) => seed + (run.fileOf ? 0 : folder.first) + picture,
+  });
+  if (made < total) {
+    console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
+    process.exitCode = 130;
+    return;
+  }
+  const seconds = (performance.now() - began) / 1000;
+  const files = Array.from({ length: total }, (_, picture) => fileOf(picture));
+  if (options.grid) await folder.writeGrid(files, run.perRow);
+  if (options.npz) await folder.writeNpz(files);
+  if (quiet) return;
+  const speed = (total / seconds).toPrecision(3);
+  console.log(
+    `${total} ${total === 1 ? 'picture' : 'pictures'} in ${seconds.toFixed(1)} s (${speed} per second): ` +
+      `${files[0]}${total > 1 ? ` to ${files[total - 1]}` : ''}`,
+  );
+}
+
+interface Plan {
+  readonly common: SampleOptions;
+  fileOf(picture: number): string;
+  seedOf(picture: number): number;
+}
+
+/** @returns how many were finished before Ctrl-C */
+function makePictures(
+  model: LatentDiffusion,
+  options: SamplingCommandOptions,
+  run: PictureRun,
+  plan: Plan,
+): Promise<number> {
+  const { total, finish = (_picture: number, pixels: Tensor) => pixels } = run;
+  const onCpu = model.betas.device.name === 'cpu';
+  const size = onCpu ? cpuGroup : options.batch;
+  const progress = new SampleProgress(total, options);
+  return interruptible('Stopping.', async (signal) => {
+    let done = 0;
+    try {
+      while (done < total && !signal.aborted) {
+        const group = groupFrom(done, size, run);
+        const filled = onCpu ? Array.from({ length: size }, (_, i) => group[i] ?? done) : group;
+        await tidy(async () => {
+          const latents = await sampleGroup(model, filled, run, plan, {
+            signal,
+            onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
+          });
+          for (const [i, picture] of group.entries()) {
+            const pixels = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
+            const path = plan.fileOf(picture);
+            await writeImage(path, await finish(picture, pixels));
+            await run.written?.(picture, path);
+            done += 1;
+          }
+        });
+      }
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) throw error;
+    } finally {
+      progress.stop();
+    }
+    return done;
+  });
+}
+
+function groupFrom(first: number, size: number, { total, kind }: PictureRun): number[] {
+  const all = Array.from({ length: Math.min(size, total - first) }, (_, i) => first + i);
+  const other = kind ? all.findIndex((picture) => kind(picture) !== kind(first)) : -1;
+  return other < 0 ? all : all.slice(0, other);
+}
+
+async function sampleGroup(
+  model: LatentDiffusion,
+  pictures: readonly number[],
+  { sampling, condition, unconditional }: PictureRun,
+  { common, seedOf }: Plan,
+  watching: Pick<SampleOptions, 'signal' | 'onStep'>,
+): Promise<Tensor> {
+  const { latents } = await model.sample({
+    ...common,
+    ...sampling?.(pictures),
+    ...watching,
+    seed: pictures.map(seedOf),
+    ...(condition && { condition: condition(pictures) }),
+    ...(unconditional && { unconditional: unconditional(pictures) }),
+    decode: false,
+  });
+  return latents;
+}
+
+/** Moves with every step. */
+class SampleProgress {
+  readonly #bar: ReturnType<typeof terminalBar>;
+
+  constructor(total: number, options: SamplingCommandOptions) {
+    this.#bar = terminalBar(
+      '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
+      options,
+    );
+    this.#bar?.start(total, 0, { picture: 0, step: 0, steps: '?' });
+  }
+
+  step(done: number, group: number, step: number, steps: number): void {
+    const share = (group * (step + 1)) / steps;
+    this.#bar?.update(done + share, { picture: done, step: step + 1, steps });
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+  }
+}

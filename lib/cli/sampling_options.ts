@@ -1,0 +1,59 @@
+// What every command that makes pictures with a diffusion model can be told.
+import { Option, type Command } from 'commander';
+import { decimal, integer } from './run.js';
+import { samplerNames, spacingNames, type SamplerName, type SpacingName } from './samplers.js';
+
+/** Options of {@link withSamplingOptions}, as the command line gives them. */
+export interface SamplingCommandOptions {
+  model: string;
+  preset?: string;
+  config?: string;
+  ema?: boolean;
+  raw?: boolean;
+  batch: number;
+  sampler: SamplerName;
+  steps?: number;
+  spacing?: SpacingName;
+  eta?: number;
+  guidance?: number;
+  seed: number;
+  grid?: boolean;
+  npz?: boolean;
+  output: string;
+  device?: string;
+  quiet?: boolean;
+}
+
+/** Adds the options that say which model, how it is sampled, and where the pictures go. */
+export function withSamplingOptions(command: Command): Command {
+  return command
+    .requiredOption(
+      '--model <path>',
+      'a saved model folder, the folder of a run, or a checkpoint file with --preset or --config',
+    )
+    .option('--preset <name>', 'the architecture of a checkpoint file, such as ffhq256')
+    .option('--config <file>', "or its configuration, the original's YAML")
+    .option('--ema', 'the moving average of the weights (default where there is one)')
+    .option('--raw', 'the weights as they were trained last')
+    .option('--batch <n>', 'pictures at once on a GPU. A CPU always makes four', integer(1), 4)
+    .addOption(
+      new Option('--sampler <name>', 'how pictures are found')
+        .choices(samplerNames)
+        .default('ddim'),
+    )
+    .option('--steps <n>', 'of the sampler. Default 50; ddpm takes all', integer(1))
+    .addOption(
+      new Option(
+        '--spacing <name>',
+        'of the steps: uniform (default) or quad for ddim and plms; for dpm++, euler, euler-a and unipc the others, linspace by default',
+      ).choices(spacingNames),
+    )
+    .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
+    .option('--guidance <scale>', 'of classifier-free guidance. Default 1: none', decimal(0))
+    .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0)
+    .option('--grid', 'also write all pictures as one')
+    .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
+    .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
+    .option('--device <name>', 'where to compute. Default: a GPU if there is one')
+    .option('--quiet', 'no progress and no summary');
+}
