@@ -27,3 +27,10 @@ export {
   resizeAsTensorFlow,
   type InceptionOutputs,
 } from './inception.js';
+export {
+  EmojiExtractor,
+  emojiCategories,
+  emojiExtractorFile,
+  loadEmojiExtractor,
+  type EmojiOutputs,
+} from './emoji_extractor.js';
