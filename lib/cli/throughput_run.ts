@@ -69,7 +69,7 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
   const file: ThroughputFile = {
     kind: 'emulsion throughput',
     version: 1,
-    model: basename(resolve(opened.path)).slice(0, 1000),
+    model: basename(resolve(options.model)).slice(0, 1000),
     size,
     parameters: model.parameterCount(),
     guidance,

@@ -47,10 +47,21 @@ export function chartGroups(runs: readonly ChartedRun[]): ChartGroup[] {
   const rest = names.filter(
     (name) => !shown.has(name) && !(name.startsWith('val/') && name.endsWith('_ema')),
   );
+  const drawn = new Set<string>();
+  /** Whether these very numbers have no chart yet: without a variance to learn, one loss has two names. */
+  const isNew = (name: string): boolean => {
+    const own = JSON.stringify(
+      runs.map(({ metrics: { series } }) => {
+        const each = series.get(name);
+        return each && [each.count, each.first, each.last, each.least, each.most];
+      }),
+    );
+    return drawn.size < drawn.add(own).size;
+  };
   const group = (title: string, those: readonly string[], isSecondary = false): ChartGroup => ({
     title,
     charts: those
-      .filter((name) => changes(runs, name))
+      .filter((name) => changes(runs, name) && isNew(name))
       .slice(0, mostCharts)
       .map((name) => chart(name, runs)),
     isSecondary,
@@ -158,7 +169,7 @@ function curves(
   if (exact || means.length <= few)
     return [{ name, colour, dashed, points: means, dots: means.length <= few && !exact }];
   // The weight makes the mean of about the last twentieth of the run.
-  const weight = Math.min(0.95, 1 - 20 / means.length);
+  const weight = Math.min(0.95, Math.max(0.3, 1 - 20 / means.length));
   const raw = { name, colour, points: series.extremes(), faint: true };
-  return [raw, { name, colour, dashed, points: smooth(means, Math.max(0.6, weight)) }];
+  return [raw, { name, colour, dashed, points: smooth(means, weight) }];
 }

@@ -26,6 +26,10 @@ const other = (name: string) => order[name] ?? { rank: 3, moments: 3, title: nam
 const mostKinds = 24;
 const mostSamples = 24;
 
+// Validation shows what the model has not seen; what was trained on stands where there is none.
+const isShown = ({ split, name }: PictureSeries, all: readonly PictureSeries[]): boolean =>
+  split === 'val' || !all.some((each) => each.split === 'val' && each.name === name);
+
 /** Grids that the runs drew: for each kind a column a run, from the first moment down to the last. */
 export async function picturesSection(
   sources: readonly Coloured[],
@@ -33,25 +37,17 @@ export async function picturesSection(
 ): Promise<Section | null> {
   const kinds = new Map<string, { source: Coloured; series: PictureSeries }[]>();
   for (const source of sources)
-    for (const series of source.pictures) {
-      const kind = `${other(series.name).rank}/${series.split}/${series.name}`;
-      kinds.set(kind, [...(kinds.get(kind) ?? []), { source, series }]);
-    }
-  // validation before training: it shows what the model has not seen
-  const sorted = [...kinds].sort(([a], [b]) => {
-    const [rankA, splitA] = a.split('/');
-    const [rankB, splitB] = b.split('/');
-    return Number(rankA) - Number(rankB) || (splitA < splitB ? 1 : splitA > splitB ? -1 : 0);
-  });
+    for (const series of source.pictures.filter((each) => isShown(each, source.pictures)))
+      kinds.set(series.name, [...(kinds.get(series.name) ?? []), { source, series }]);
+  const sorted = [...kinds].sort(([a], [b]) => other(a).rank - other(b).rank);
   const parts: Html[] = [];
-  for (const [, found] of sorted.slice(0, mostKinds)) {
-    const [{ series }] = found;
-    const { title, moments } = other(series.name);
+  for (const [name, found] of sorted.slice(0, mostKinds)) {
+    const { title, moments } = other(name);
     const columns: Html[] = [];
     for (const { source, series: own } of found)
       columns.push(await overTime(source, own, spread(own.files, moments), shelf));
     parts.push(
-      html`<h3 class="kindof">${title} <span class="note">${series.split}</span></h3>
+      html`<h3 class="kindof">${title}</h3>
         <div class="columns">${columns}</div>`,
     );
   }

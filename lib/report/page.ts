@@ -45,9 +45,9 @@ export async function makeReport(
     runsSection(sources),
     ...chartSections(sources),
     evaluationSection(sources),
-    throughputSection(sources),
-    await samplesSection(sources, shelf),
     await picturesSection(sources, shelf),
+    await samplesSection(sources, shelf),
+    throughputSection(sources),
     configurationSection(sources),
   ].filter((section) => section !== null);
   // "Further measurements" are for those who have read the rest.

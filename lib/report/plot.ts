@@ -94,8 +94,10 @@ export function drawPlot(
         style,
       )
     : { rows: 0, svg: '' };
-  const [left, right] = [framed ? 80 : 56, framed ? 32 : 16];
-  const [top, bottom] = [framed ? 40 + legend.rows * legendRow : 12, framed ? 56 : 44];
+  // Labels stand above and to the right of their dots.
+  const more = curves.some(({ labels }) => labels) ? 16 : 0;
+  const [left, right] = [framed ? 80 : 56, (framed ? 32 : 16) + more];
+  const [top, bottom] = [(framed ? 40 + legend.rows * legendRow : 12) + more / 2, framed ? 56 : 44];
   const px = (value: number): number => left + across.share(value) * (width - left - right);
   const py = (value: number): number => height - bottom - up.share(value) * (height - top - bottom);
 
@@ -121,10 +123,10 @@ export function drawPlot(
     const places = points.map(({ point: [a, b] }) => [px(a).toFixed(1), py(b).toFixed(1)]);
     const labels = points.flatMap(({ i }, at) => {
       const label = curve.labels?.[i];
-      const [cx, cy] = places[at];
+      const [cx, cy] = places[at].map(Number);
       return label === undefined
         ? []
-        : [text(`x="${cx}" y="${Number(cy) - 9}" font-size="11"`, label, 'middle')];
+        : [text(`x="${cx + 7}" y="${cy - 6}" font-size="11"`, label, 'start')];
     });
     return drawCurve(
       curve,

@@ -26,33 +26,27 @@ const swatch = ({ label, colour }: { label: string; colour: string }): Html =>
 const table = (
   head: readonly (string | Html)[],
   rows: readonly (readonly (string | Html)[])[],
-  options: { caption?: string; words?: boolean } = {},
+  options: { note?: string; words?: boolean } = {},
 ): Html =>
-  html`<div class="scroll" tabindex="0">
-    <table class="${options.words ? 'words' : 'numbers'}">
-      ${
-        options.caption
-          ? html`<caption>
-              ${options.caption}
-            </caption>`
-          : null
-      }
-      <thead>
-        <tr>
-          ${head.map((cell) => html`<th scope="col">${cell}</th>`)}
-        </tr>
-      </thead>
-      <tbody>
-        ${rows.map(
-          ([first, ...cells]) =>
-            html`<tr>
-              <th scope="row">${first}</th>
-              ${cells.map((cell) => html`<td>${cell}</td>`)}
-            </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+  html`${options.note ? html`<p class="note">${options.note}</p>` : null}
+    <div class="scroll" role="group" tabindex="0">
+      <table class="${options.words ? 'words' : 'numbers'}">
+        <thead>
+          <tr>
+            ${head.map((cell) => html`<th scope="col">${cell}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${rows.map(
+            ([first, ...cells]) =>
+              html`<tr>
+                <th scope="row">${first}</th>
+                ${cells.map((cell) => html`<td>${cell}</td>`)}
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
 
 const trained = (sources: readonly Coloured[]) =>
   sources.flatMap((source) => (source.metrics ? [{ ...source, metrics: source.metrics }] : []));
@@ -90,8 +84,8 @@ export function runsSection(sources: readonly Coloured[]): Section | null {
         ]
       : []),
   ]);
-  const caption = 'Last values of each run. Time is that since it was last started.';
-  return { id: 'runs', title: 'Runs', body: html`${table(head, rows, { caption })}${told}` };
+  const note = 'Last values of each run. Time is that since it was last started.';
+  return { id: 'runs', title: 'Runs', body: html`${table(head, rows, { note })}${told}` };
 }
 
 /** Curves of all measurements, the runs in one chart. */
@@ -144,8 +138,8 @@ export function evaluationSection(sources: readonly Coloured[]): Section | null 
 
 /** Samples a second against quality, and the memory that they took. */
 export function throughputSection(sources: readonly Coloured[]): Section | null {
-  const files = sources.flatMap(({ label, throughput }) =>
-    throughput.map((file) => ({ name: label, file })),
+  const files = sources.flatMap(({ throughput }) =>
+    throughput.map((file) => ({ name: file.model, file })),
   );
   if (files.length === 0) return null;
   const plot = throughputPlot(
@@ -180,11 +174,15 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   return {
     id: 'throughput',
     title: 'Throughput',
-    body: html`${chartFigure(plot.title, svg, legend)}
-    ${table([...head, ...(judged ? [quality] : [])], rows, {
-      caption: 'Medians of repeats. Memory is that of tensors at their most, and of the process.',
-    })}
-    ${machines}`,
+    body: html`<div class="beside">
+        ${chartFigure(plot.title, svg, legend)}
+        <div>
+          ${table([...head, ...(judged ? [quality] : [])], rows, {
+            note: 'Medians of repeats. Memory is that of tensors at their most, and of the process.',
+          })}
+        </div>
+      </div>
+      ${machines}`,
   };
 }
 

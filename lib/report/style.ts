@@ -38,7 +38,6 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 .note{color:var(--quiet);font-size:14px;margin:8px 0}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
 table{border-collapse:collapse;font-size:15px;min-width:100%}
-caption{text-align:left;color:var(--quiet);font-size:14px;padding-bottom:8px}
 th,td{padding:7px 20px 7px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
 th{font-weight:600}
 thead th{color:var(--quiet);font-weight:500;font-size:13px;vertical-align:bottom}
@@ -46,7 +45,9 @@ th:first-child,td:first-child,table.words td{text-align:left}
 table.words td{white-space:normal;overflow-wrap:anywhere;min-width:9em}
 tbody tr:last-child>*{border-bottom-color:transparent}
 .swatch{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:9px;background:currentColor}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:18px}
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px 32px;align-items:start}
+.beside>*{min-width:0}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:18px}
 figure{margin:0;min-width:0}
 .chart,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:16px 18px 10px}
 .chart svg{display:block;width:100%;height:auto;max-width:760px;touch-action:pan-y}

@@ -22,7 +22,9 @@ import { page, writeMeasurements, writePlots, type Row } from './report.js';
 import { trainInLegs } from './train.js';
 
 const options = new Command('study:tradeoff')
-  .description('Train diffusion for equal compute on pixels and latents of emoji, and compare them.')
+  .description(
+    'Train diffusion for equal compute on pixels and latents of emoji, and compare them.',
+  )
   .option('--quick', 'a check that everything runs: few steps on few pictures')
   .option('--first-stages <folder>', 'of the study of first stages', 'out/study/first-stage')
   .option('--out <folder>', 'where everything is written', 'out/study/tradeoff')

@@ -40,10 +40,7 @@ export function median(values: readonly number[]): number {
 }
 
 /** Measurements as files that `emulsion report` shows. */
-export async function writeMeasurements(
-  folder: string,
-  row: Row,
-): Promise<ThroughputFile> {
+export async function writeMeasurements(folder: string, row: Row): Promise<ThroughputFile> {
   const file: ThroughputFile = {
     kind: 'emulsion throughput',
     version: 1,
@@ -70,7 +67,11 @@ export async function writeMeasurements(
   return file;
 }
 
-export async function writePlots(folder: string, rows: readonly Row[], files: readonly ThroughputFile[]): Promise<void> {
+export async function writePlots(
+  folder: string,
+  rows: readonly Row[],
+  files: readonly ThroughputFile[],
+): Promise<void> {
   await writePlot(join(folder, 'progress.png'), {
     title: 'Quality against the compute of the training',
     x: { label: 'multiply-adds of the training', scale: 'log' },

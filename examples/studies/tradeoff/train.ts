@@ -8,6 +8,7 @@ import {
   LatentCache,
   latentDiffusionTask,
   manualSeed,
+  type CachedBatch,
   type FirstStage,
   type LatentDiffusion,
 } from '../../../lib/index.js';
@@ -42,7 +43,7 @@ export async function trainInLegs(options: LegsOptions): Promise<void> {
   if (firstStage) model.first_stage_model.loadStateDict(firstStage.stateDict());
   const name = `f${member.f}`;
   const data = await latents(options, model.first_stage_model);
-  const task = latentDiffusionTask({
+  const task = latentDiffusionTask<CachedBatch>({
     model,
     learningRate,
     schedule: risingAndFalling(ends[ends.length - 1]),
@@ -53,7 +54,6 @@ export async function trainInLegs(options: LegsOptions): Promise<void> {
     await runTraining({ name, folder, task, data, steps, seed, signal });
     await task.ema!.ema.scope(() => look(model, steps));
   }
-  await data.dispose();
   model.dispose();
 }
 
