@@ -10,6 +10,7 @@ import {
   type ThroughputCase,
   type ThroughputEntry,
   type ThroughputFile,
+  type ThroughputOptions,
 } from '../report/index.js';
 import { openDiffusionModel } from './diffusion_model.js';
 import { interruptible, UsageError } from './run.js';
@@ -21,7 +22,7 @@ const colours = ['#2357c5', '#c2410c', '#0f766e', '#9333a8', '#8a6100', '#be185d
 
 /** Measures, and writes what was measured; after Ctrl-C, what was until then. */
 export async function throughput(options: ThroughputCommandOptions): Promise<void> {
-  const { output, plot, quiet, repeats, seed, guidance = 1 } = options;
+  const { output, plot, quiet, seed, guidance = 1 } = options;
   const opened = await openDiffusionModel(options, ({ conditioner }) => {
     if (guidance !== 1 && (conditioner?.kind ?? 'none') === 'none')
       throw new UsageError(`${options.model} has no condition that --guidance could strengthen.`);
@@ -29,30 +30,68 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
   const { model } = opened;
   const size = sizeOf(model);
   const cases = casesOf(options, model.diffusion.schedule.timesteps);
-  const total = cases.reduce((sum, { steps }) => sum + steps * repeats, 0);
+  const entries: ThroughputEntry[] = [];
+  // Written after every measurement: whatever ends the command, what is measured is kept.
+  const write = async (complete: boolean): Promise<ThroughputFile> => {
+    const file: ThroughputFile = {
+      kind: 'emulsion throughput',
+      version: 1,
+      model: basename(resolve(options.model)).slice(0, 1000),
+      size,
+      parameters: model.parameterCount(),
+      guidance,
+      decoded: true,
+      seed,
+      complete,
+      ...(options.qualityName !== undefined && { qualityName: options.qualityName.slice(0, 1000) }),
+      machine: describeMachine(model.betas.device),
+      entries,
+    };
+    await writeThroughput(output, file);
+    return file;
+  };
+  const complete = await measured(model, cases, options, async (entry) => {
+    entries.push(judged(entry, options));
+    await write(false);
+  });
+  if (entries.length > 0) {
+    const file = await write(complete);
+    if (plot !== undefined)
+      await writePlot(plot, throughputPlot([{ name: file.model, file }], colours));
+  }
+  if (!complete) {
+    console.log(`Interrupted: ${entries.length} of ${cases.length} measurements are in ${output}.`);
+    process.exitCode = 130;
+  } else if (!quiet) console.log(tableOf(entries));
+}
+
+/** @returns whether all cases were measured before Ctrl-C */
+function measured(
+  model: LatentDiffusion,
+  cases: readonly ThroughputCase[],
+  options: ThroughputCommandOptions,
+  keep: (entry: ThroughputEntry) => Promise<void>,
+): Promise<boolean> {
+  const { repeats, seed, guidance } = options;
+  const total = cases.reduce((sum, { steps }) => sum + steps, 0);
   const bar = terminalBar(
     '{bar} {what} | repeat {repeat}/{repeats} | {eta_formatted} left',
     options,
   );
   bar?.start(total, 0, { what: '', repeat: 0, repeats });
-  const entries: ThroughputEntry[] = [];
-  let done = 0;
-  const complete = await interruptible('Stopping.', async (signal) => {
-    const watching = {
-      signal,
-      onStep({ measured, repeat }: { measured: ThroughputCase; repeat: number }) {
-        // Repeat 0 is the warm-up.
-        if (repeat > 0) bar?.update(++done, { what: nameOf(measured), repeat });
-      },
+  let before = 0;
+  return interruptible('Stopping.', async (signal) => {
+    const onStep: ThroughputOptions['onStep'] = ({ measured: each, repeat, step, steps }) => {
+      // Repeat 0 is the warm-up.
+      const share = repeat === 0 ? 0 : (repeat - 1 + (step + 1) / steps) / repeats;
+      bar?.update(before + share * each.steps, { what: nameOf(each), repeat });
     };
     try {
-      for await (const entry of measureThroughput(model, cases, {
-        repeats,
-        seed,
-        guidance,
-        ...watching,
-      }))
-        entries.push(judged(entry, options));
+      const sampling = { repeats, seed, guidance, signal, onStep };
+      for await (const entry of measureThroughput(model, cases, sampling)) {
+        before += entry.steps;
+        await keep(entry);
+      }
       return true;
     } catch (error) {
       if (!signal.aborted || error !== signal.reason) throw error;
@@ -61,32 +100,6 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
       bar?.stop();
     }
   });
-  if (entries.length === 0) {
-    console.log('Interrupted before the first measurement was finished: nothing is written.');
-    process.exitCode = 130;
-    return;
-  }
-  const file: ThroughputFile = {
-    kind: 'emulsion throughput',
-    version: 1,
-    model: basename(resolve(options.model)).slice(0, 1000),
-    size,
-    parameters: model.parameterCount(),
-    guidance,
-    decoded: true,
-    seed,
-    complete,
-    ...(options.qualityName !== undefined && { qualityName: options.qualityName.slice(0, 1000) }),
-    machine: describeMachine(model.betas.device),
-    entries,
-  };
-  await writeThroughput(output, file);
-  if (plot !== undefined)
-    await writePlot(plot, throughputPlot([{ name: file.model, file }], colours));
-  if (!complete) {
-    console.log(`Interrupted: ${entries.length} of ${cases.length} measurements are in ${output}.`);
-    process.exitCode = 130;
-  } else if (!quiet) console.log(tableOf(entries));
 }
 
 function casesOf(options: ThroughputCommandOptions, timesteps: number): ThroughputCase[] {
