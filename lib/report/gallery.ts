@@ -1,7 +1,8 @@
 // The page's pictures: grids of a run over time, and samples.
+import { basename } from 'node:path';
 import { formatNumber } from './format.js';
 import { html, type Html } from './html.js';
-import type { PictureShelf } from './pictures.js';
+import type { EmbeddedPicture, PictureShelf } from './pictures.js';
 import type { Coloured, Section } from './sections.js';
 import type { PictureSeries } from './sources.js';
 
@@ -60,16 +61,21 @@ async function overTime(
   files: PictureSeries['files'],
   shelf: PictureShelf,
 ): Promise<Html> {
-  const shown: Html[] = [];
+  // What a frozen first stage makes of the same pictures stays the same: it is shown once.
+  const found: { from: number; to: number; picture: EmbeddedPicture | string }[] = [];
   for (const { step, path } of files) {
-    const alt = `${name} of ${label}, ${split}, step ${formatNumber(step)}`;
-    shown.push(
-      html`<figure>
-        ${await picture(path, alt, shelf)}
-        <figcaption>step ${formatNumber(step)}</figcaption>
-      </figure>`,
-    );
+    const embedded = await shelf.embed(path);
+    const before = found.at(-1);
+    if (before && uriOf(before.picture) === uriOf(embedded)) before.to = step;
+    else found.push({ from: step, to: step, picture: embedded });
   }
+  const shown = found.map(({ from, to, picture: own }) => {
+    const steps = [...new Set([from, to])].map(formatNumber).join(' to ');
+    return html`<figure>
+      ${picture(own, `${name} of ${label}, ${split}, step ${steps}`)}
+      <figcaption>step ${steps}</figcaption>
+    </figure>`;
+  });
   return html`<div class="card">
     <span class="swatch" style="color:${colour}"></span>${label}
     <div class="over-time">${shown}</div>
@@ -86,11 +92,11 @@ export async function samplesSection(
     if (!samples) continue;
     const shown: Html[] = [];
     for (const path of samples.files.slice(0, mostSamples)) {
-      const number = /(\d+)\.png$/.exec(path)![1];
+      const name = basename(path, '.png');
       shown.push(
         html`<figure>
-          ${await picture(path, `sample ${number} of ${label}`, shelf, 256)}
-          <figcaption>${number}</figcaption>
+          ${picture(await shelf.embed(path, 256), `sample ${name} of ${label}`)}
+          <figcaption>${name}</figcaption>
         </figure>`,
       );
     }
@@ -111,14 +117,11 @@ export async function samplesSection(
   return parts.length === 0 ? null : { id: 'samples', title: 'Samples', body: html`${parts}` };
 }
 
+const uriOf = (found: EmbeddedPicture | string): string =>
+  typeof found === 'string' ? found : found.uri;
+
 // Small pictures are shown at a multiple of their size, pixel by pixel.
-async function picture(
-  path: string,
-  alt: string,
-  shelf: PictureShelf,
-  side?: number,
-): Promise<Html> {
-  const found = await shelf.embed(path, side);
+function picture(found: EmbeddedPicture | string, alt: string): Html {
   if (typeof found === 'string') return html`<p class="note">${alt}: left out, ${found}.</p>`;
   const { uri, width, height } = found;
   const times = Math.max(1, Math.min(4, Math.floor(480 / width)));

@@ -1,6 +1,6 @@
 // The page's sections: tables, charts and pictures of what was found.
 import { chartFigure, chartGroups, inPage, lossNames, type ChartedRun } from './charts.js';
-import { measuresOf, protocolOf } from './evaluation.js';
+import { notesOf, protocolOf, scoresOf } from './evaluation.js';
 import { formatBytes, formatNumber, formatSeconds } from './format.js';
 import { html, Html } from './html.js';
 import { parseYaml, toPlain } from '../config/index.js';
@@ -103,37 +103,53 @@ export function chartSections(sources: readonly Coloured[]): Section[] {
   });
 }
 
-/** Results of evaluations: a column for each, a row for each number. */
+/** Results of evaluations: a column for each, a row for each score. */
 export function evaluationSection(sources: readonly Coloured[]): Section | null {
   const results = sources.flatMap((source) =>
     source.evaluations.map((evaluation) => ({
       label: source.evaluations.length > 1 ? `${source.label}: ${evaluation.name}` : source.label,
       colour: source.colour,
-      measures: new Map(measuresOf(evaluation)),
+      scores: scoresOf(evaluation),
       protocol: protocolOf(evaluation),
+      notes: notesOf(evaluation),
     })),
   );
   if (results.length === 0) return null;
-  const names = [...new Set(results.flatMap(({ measures }) => [...measures.keys()]))];
-  const rows = names.map((name) => [
-    name,
-    ...results.map(({ measures }) => {
-      const value = measures.get(name);
-      return value === undefined ? '–' : formatNumber(value);
-    }),
-  ]);
+  const names = [...new Set(results.flatMap(({ scores }) => [...scores.keys()]))];
+  const rows = names.map((name) => [name, ...results.map(({ scores }) => scores.get(name) ?? '–')]);
+  const notes = results.flatMap(({ label, notes: own }) =>
+    own.map((note) => html`<p class="note">${label}: ${note}</p>`),
+  );
   const protocols = results.map(
-    (result) =>
+    ({ label, protocol }) =>
       html`<details>
-        <summary>Protocol of ${result.label}</summary>
-        ${table(['setting', 'value'], result.protocol, { words: true })}
+        <summary>Protocol of ${label}</summary>
+        ${table(['setting', 'value'], [...protocol], { words: true })}
       </details>`,
   );
   return {
     id: 'evaluation',
     title: 'Evaluation',
-    body: html`${table(['metric', ...results.map(swatch)], rows)}${protocols}`,
+    body: html`${table(['score', ...results.map(swatch)], rows)}${notes}${differences(
+      'their protocols differ in',
+      results.map((result) => ({ ...result, leaves: result.protocol })),
+    )}${protocols}`,
   };
+}
+
+const mostDifferences = 200;
+
+/** A table of what is not the same in all of several; null where there is only one, or no difference. */
+function differences(
+  what: string,
+  columns: readonly { label: string; colour: string; leaves: ReadonlyMap<string, string> }[],
+): Html | null {
+  const paths = [...new Set(columns.flatMap(({ leaves }) => [...leaves.keys()]))];
+  const rows = paths
+    .map((path) => [path, ...columns.map(({ leaves }) => leaves.get(path) ?? '–')])
+    .filter(([, ...values]) => new Set(values).size > 1)
+    .slice(0, mostDifferences);
+  return rows.length === 0 ? null : table([what, ...columns.map(swatch)], rows, { words: true });
 }
 
 /** Samples a second against quality, and the memory that they took. */
@@ -164,12 +180,19 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   );
   const quality = files.find(({ file }) => file.qualityName)?.file.qualityName ?? 'quality';
   const head = ['model', 'sampler', 'steps', 'batch', 'samples/s', 'tensors', 'process'];
-  const machines = files.map(({ name, file: { machine, size, guidance, complete } }) => {
+  // Models that were measured alike share a note.
+  const alike = new Map<string, string[]>();
+  for (const { name, file } of files) {
+    const { machine, size, guidance, complete } = file;
     const where =
       machine.gpu ?? `${machine.processor}, ${machine.threads} threads, ${machine.level}`;
     const how = `pictures of ${size.join(' × ')}, decoding included, guidance ${guidance}`;
-    return html`<p class="note">${name}: ${where}; ${how}${complete ? '' : '; interrupted'}.</p>`;
-  });
+    const told = `${where}; ${how}${complete ? '' : '; interrupted'}.`;
+    alike.set(told, [...(alike.get(told) ?? []), name]);
+  }
+  const machines = [...alike].map(
+    ([told, names]) => html`<p class="note">${names.join(', ')}: ${told}</p>`,
+  );
   const svg = drawPlot(plot, inPage, `${plot.title}, a curve for each sampler and batch size`);
   return {
     id: 'throughput',
@@ -186,8 +209,6 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   };
 }
 
-const mostDifferences = 200;
-
 /** What differs between the runs' configurations, and each as a whole. */
 export function configurationSection(sources: readonly Coloured[]): Section | null {
   const configured = sources.flatMap((source) =>
@@ -201,22 +222,14 @@ export function configurationSection(sources: readonly Coloured[]): Section | nu
         <pre tabindex="0">${source.config}</pre>
       </details>`,
   );
-  const flat = configured.map(({ config, label }) => leavesOfYaml(config, label));
-  const paths = [...new Set(flat.flatMap((leaves) => [...leaves.keys()]))];
-  const rows = paths
-    .map((path) => [path, ...flat.map((leaves) => leaves.get(path) ?? '–')])
-    .filter(([, ...values]) => new Set(values).size > 1)
-    .slice(0, mostDifferences);
-  const differences =
-    configured.length < 2
-      ? null
-      : rows.length === 0
-        ? html`<p class="note">The runs have the same configuration.</p>`
-        : table(['what differs', ...configured.map(swatch)], rows, { words: true });
+  const columns = configured.map((source) => ({
+    ...source,
+    leaves: leavesOfYaml(source.config, source.label),
+  }));
   return {
     id: 'configuration',
     title: 'Configuration',
-    body: html`${differences}${whole}`,
+    body: html`${differences('what differs', columns)}${whole}`,
   };
 }
 

@@ -25,7 +25,7 @@ export interface Source {
   readonly config?: string;
   readonly pictures: readonly PictureSeries[];
   /** a folder of samples: the calls that made them, and their files */
-  readonly samples?: { calls: readonly JsonObject[]; files: readonly string[]; grid?: string };
+  readonly samples?: { calls: readonly JsonObject[]; files: readonly string[] };
   readonly evaluations: readonly Evaluation[];
   readonly throughput: readonly ThroughputFile[];
 }
@@ -128,12 +128,11 @@ async function samplesOf(
       'is no list of runs as `emulsion sample` writes it.',
       join(path, 'sampling_config.json'),
     );
-  const pictures = names.filter((name) => /^\d{6,15}\.png$/.test(name)).slice(0, mostFiles);
-  const grid = names.filter((name) => /^grid-\d{6,15}\.png$/.test(name)).at(-1);
+  // A grid shows them once more.
+  const pictures = names.filter((name) => name.endsWith('.png') && !name.startsWith('grid-'));
   return {
     calls: value.filter(isObject),
-    files: pictures.map((name) => join(path, name)),
-    ...(grid && { grid: join(path, grid) }),
+    files: pictures.slice(0, mostFiles).map((name) => join(path, name)),
   };
 }
 

@@ -37,11 +37,14 @@ a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}
 :focus-visible{outline:2px solid var(--accent);outline-offset:3px}
 .note{color:var(--quiet);font-size:14px;margin:8px 0}
 .scroll{overflow-x:auto;-webkit-overflow-scrolling:touch}
+.scroll+.scroll{margin-top:26px}
 table{border-collapse:collapse;font-size:15px;min-width:100%}
 th,td{padding:7px 20px 7px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:top}
 th{font-weight:600}
 thead th{color:var(--quiet);font-weight:500;font-size:13px;vertical-align:bottom}
-th:first-child,td:first-child,table.words td{text-align:left}
+th:first-child,td:first-child,table.words th,table.words td{text-align:left}
+table.words td{text-align:left}
+table.words th,table.words td{text-align:left}
 table.words td{white-space:normal;overflow-wrap:anywhere;min-width:9em}
 tbody tr:last-child>*{border-bottom-color:transparent}
 .swatch{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:9px;background:currentColor}
@@ -61,7 +64,7 @@ figure{margin:0;min-width:0}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:18px}
 .kindof{margin:26px 0 12px;font:600 16px/1.4 system-ui,sans-serif}
 .over-time{display:grid;gap:10px;margin-top:10px}
-.over-time figcaption,.sheet figcaption{color:var(--quiet);font-size:13px}
+.over-time figcaption,.sheet figcaption{color:var(--quiet);font-size:13px;overflow-wrap:anywhere}
 img{display:block;max-width:100%;height:auto;border-radius:4px}
 img.pixels{image-rendering:pixelated}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(92px,1fr));gap:10px;margin-top:10px}

@@ -33,13 +33,14 @@ const options = new Command('study:tradeoff')
 
 const seed = 0;
 /** Multiply-adds of each training, forward and backward. */
-const budget = options.quick ? 5e10 : 8e12;
+const budget = options.quick ? 5e10 : 5e12;
 /** Shares of it after which a model is looked at. */
 const shares = [1 / 8, 1 / 4, 1 / 2, 1];
 const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100, 200];
 /** With which a training's progress is followed. */
 const followed = options.quick ? 2 : 20;
-const samples = options.quick ? 16 : 128;
+/** About as many as there are drawings held out, whose distance they are compared with. */
+const samples = options.quick ? 16 : 96;
 
 const out = resolve(options.out, options.quick ? 'quick' : '.');
 const firstStages = options.quick ? out : resolve(options.firstStages);
