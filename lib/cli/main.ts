@@ -1,14 +1,18 @@
 #!/usr/bin/env node
 // The command `emulsion`: one file per subcommand beside this one.
+import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
 import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { semantic2imgCommand } from './semantic2img.js';
 import { throughputCommand } from './throughput.js';
 import { trainCommand } from './train.js';
+import { textCommand } from './txt2img.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -25,6 +29,10 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  textCommand(),
+  classCommand(),
+  semantic2imgCommand(),
+  inpaintCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),
