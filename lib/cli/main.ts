@@ -6,9 +6,11 @@ import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
+import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { semantic2imgCommand } from './semantic2img.js';
+import { throughputCommand } from './throughput.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
 import { upscaleCommand } from './upscale.js';
@@ -36,6 +38,8 @@ for (const command of [
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),
+  throughputCommand(),
+  reportCommand(),
 ])
   program.addCommand(command);
 
