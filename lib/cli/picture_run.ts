@@ -24,11 +24,14 @@ import { terminalBar } from './terminal_bar.js';
  */
 const cpuGroup = 4;
 
+/** What decides pictures beside the command's options and their seeds. */
+type Told = Omit<SampleOptions, 'seed' | 'decode'>;
+
 /** Pictures to be made, numbered from 0 in this call. */
 export interface PictureRun {
   readonly total: number;
   /** What the model is told beside sampler, steps and seeds, for a group of pictures of one {@link kind}. */
-  sampling?(pictures: readonly number[]): Omit<SampleOptions, 'seed' | 'condition' | 'decode'>;
+  sampling?(pictures: readonly number[]): Told | Promise<Told>;
   /** What a group is conditioned on, as one batch. */
   condition?(pictures: readonly number[]): ConditionInput;
   /** What guidance leads a group away from. Default: the model's own "nothing". */
@@ -182,7 +185,7 @@ async function sampleGroup(
 ): Promise<Tensor> {
   const { latents } = await model.sample({
     ...common,
-    ...sampling?.(pictures),
+    ...(await sampling?.(pictures)),
     ...watching,
     seed: pictures.map(seedOf),
     ...(condition && { condition: condition(pictures) }),
@@ -193,10 +196,10 @@ async function sampleGroup(
 }
 
 /** Moves with every step. */
-class SampleProgress {
+export class SampleProgress {
   readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(total: number, options: SamplingCommandOptions) {
+  constructor(total: number, options: Pick<SamplingCommandOptions, 'quiet'>) {
     this.#bar = terminalBar(
       '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
       options,

@@ -6,18 +6,22 @@ import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
+import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
+import { throughputCommand } from '../../lib/cli/throughput.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import { textCommand } from '../../lib/cli/txt2img.js';
+import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[textCommand(), classCommand()],
+  ...[textCommand(), classCommand(), upscaleCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
+  ...[throughputCommand(), reportCommand()],
 ];
 const page = source('docs/command-line.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]

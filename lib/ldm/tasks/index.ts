@@ -9,3 +9,15 @@ export {
   type CanvasOptions,
   type SemanticToImageOptions,
 } from './semantic_to_image.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';
+// The paper's tasks, from what people have to pictures.
+export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
