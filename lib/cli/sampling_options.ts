@@ -26,6 +26,16 @@ export interface SamplingCommandOptions {
 
 /** Adds the options that say which model, how it is sampled, and where the pictures go. */
 export function withSamplingOptions(command: Command): Command {
+  return withSamplerOptions(command)
+    .option('--grid', 'also write all pictures as one')
+    .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
+    .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
+    .option('--device <name>', 'where to compute. Default: a GPU if there is one')
+    .option('--quiet', 'no progress and no summary');
+}
+
+/** Adds those that say which model and how it is sampled. */
+export function withSamplerOptions(command: Command): Command {
   return command
     .requiredOption(
       '--model <path>',
@@ -50,10 +60,5 @@ export function withSamplingOptions(command: Command): Command {
     )
     .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
     .option('--guidance <scale>', 'of classifier-free guidance. Default 1: none', decimal(0))
-    .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0)
-    .option('--grid', 'also write all pictures as one')
-    .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
-    .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
-    .option('--device <name>', 'where to compute. Default: a GPU if there is one')
-    .option('--quiet', 'no progress and no summary');
+    .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0);
 }

@@ -5,7 +5,7 @@ import { FeatureStatistics } from '../metrics/statistics.js';
 import type { FeatureMoments } from '../metrics/frechet.js';
 import type { Tensor } from '../tensor.js';
 import type { ExtractedRows, PictureExtractor } from './extractor.js';
-import { pixelHash } from './hash.js';
+import { pixelHash, sha256 } from './hash.js';
 import type { PictureSet } from './picture_set.js';
 
 export const hashBytes = 32;
@@ -16,6 +16,8 @@ export interface SetFeatures {
   readonly features: Tensor;
   /** [N, classes], float32 */
   readonly logits: Tensor;
+  /** SHA-256 of what the pictures show, whatever their files and order. */
+  readonly hash: string;
 }
 
 export interface ExtractOptions {
@@ -76,6 +78,7 @@ export class FeatureTable {
     return {
       features: inOrder(this.#features, this.width),
       logits: inOrder(this.#logits, this.classes),
+      hash: sha256(Buffer.concat(order.map(hash))),
     };
   }
 }
