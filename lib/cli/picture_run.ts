@@ -22,7 +22,7 @@ import { terminalBar } from './terminal_bar.js';
  * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
  * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
  */
-const cpuGroup = 4;
+export const cpuGroup = 4;
 
 /** Pictures to be made, numbered from 0 in this call. */
 export interface PictureRun {
@@ -49,11 +49,11 @@ export interface PictureRun {
 
 /**
  * Loads the model of a command that samples, which is wrong in its sampler's options before it loads anything.
- * @param refuse sees what will be loaded before it is
+ * @param refuse sees what will be loaded, and of which file or folder, before it is
  */
 export async function openForSampling(
   options: SamplingCommandOptions,
-  refuse: (spec: LatentDiffusionSpec) => void,
+  refuse: (spec: LatentDiffusionSpec, path: string) => void | Promise<void>,
 ): Promise<OpenedModel> {
   samplerOf(options);
   const opened = await openDiffusionModel(options, refuse);
@@ -167,11 +167,12 @@ function groupFrom(first: number, size: number, { total, kind }: PictureRun): nu
   return other < 0 ? all : all.slice(0, other);
 }
 
-async function sampleGroup(
+/** Scaled latents of these pictures, all of one kind. */
+export async function sampleGroup(
   model: LatentDiffusion,
   pictures: readonly number[],
   { sampling, condition, unconditional }: PictureRun,
-  { common, seedOf }: Plan,
+  { common, seedOf }: Pick<Plan, 'common' | 'seedOf'>,
   watching: Pick<SampleOptions, 'signal' | 'onStep'>,
 ): Promise<Tensor> {
   const { latents } = await model.sample({

@@ -1,10 +1,16 @@
 // Saved states of a run: one file each, written atomically, found again after whatever happened meanwhile.
 import { createHash } from 'node:crypto';
-import { access, constants, readdir, rename, rm } from 'node:fs/promises';
+import { access, constants, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { check, FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
-import { readSafetensors, writeSafetensors, type Json, type SafetensorsFile } from '../io/index.js';
+import {
+  readSafetensors,
+  writeFileAtomic,
+  writeSafetensors,
+  type Json,
+  type SafetensorsFile,
+} from '../io/index.js';
 import type { TensorSource } from '../io/state.js';
 import { bytesOf } from '../io/tensor_bytes.js';
 import type { Tensor } from '../tensor.js';
@@ -27,6 +33,14 @@ export interface Retention {
   last: number;
   /** Those of every so many steps, for good; 0: none. */
   every: number;
+  /** Those with the lowest value of what is monitored, so many. Default 0. */
+  best?: number;
+}
+
+/** A state that is among the best. */
+interface Ranked {
+  readonly step: number;
+  readonly value: number;
 }
 
 // The plain data and the digest, beside the tensors.
@@ -90,6 +104,7 @@ function parse(path: string, text: string): Json {
   }
 }
 
+const rankingName = 'best.json';
 const fileName = (step: number): string => `step-${String(step).padStart(8, '0')}.safetensors`;
 const stateName = /^step-(\d{8,15})\.safetensors$/;
 
@@ -102,10 +117,12 @@ export class Checkpoints {
     readonly folder: string,
     private readonly retention: Retention,
   ) {
-    const { last, every } = retention;
+    const { last, every, best = 0 } = retention;
     check(
-      Number.isSafeInteger(last) && last >= 1 && Number.isSafeInteger(every) && every >= 0,
-      () => `Checkpoints: last must be at least 1 and every at least 0, got ${last} and ${every}`,
+      [last - 1, every, best].every((count) => Number.isSafeInteger(count) && count >= 0),
+      () =>
+        'Checkpoints: last must be at least 1, every and best at least 0, ' +
+        `got ${last}, ${every} and ${best}`,
     );
   }
 
@@ -123,6 +140,44 @@ export class Checkpoints {
         return match ? [{ step: Number(match[1]), path: join(this.folder, name) }] : [];
       })
       .sort((a, b) => b.step - a.step);
+  }
+
+  /**
+   * The best states, lowest value first.
+   * @throws FileError when their list is not as it was written
+   */
+  async best(): Promise<Ranked[]> {
+    const path = join(this.folder, rankingName);
+    let text: string;
+    try {
+      text = await readFile(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw fileError(path, 'cannot be read', error);
+    }
+    const ranking = parse(path, text);
+    const isRanked = (each: Json): boolean => {
+      const { step, value } = (each ?? {}) as Partial<Ranked>;
+      return Number.isSafeInteger(step) && Number.isFinite(value);
+    };
+    if (!Array.isArray(ranking) || !ranking.every(isRanked))
+      throw new FileError('is no list of steps and values. Remove it: the states stay.', path);
+    return ranking as unknown as Ranked[];
+  }
+
+  /**
+   * Notes what a state is worth.
+   * @returns whether it is among the best: then it must be saved, and stays as long as it is
+   */
+  async rank(step: number, value: number): Promise<boolean> {
+    if (!Number.isFinite(value)) return false;
+    // A run that goes on from an earlier state comes by the same steps again.
+    const others = (await this.best()).filter((each) => each.step < step);
+    const ranking = [...others, { step, value }].sort((a, b) => a.value - b.value);
+    const best = ranking.slice(0, this.retention.best ?? 0);
+    const text = `${JSON.stringify(best, null, 2)}\n`;
+    await writeFileAtomic(join(this.folder, rankingName), text);
+    return best.some((each) => each.step === step);
   }
 
   /** Saves a state; then, with the new one safe on the disk, removes what need not stay. */
@@ -171,8 +226,9 @@ export class Checkpoints {
       if (path !== saved) await rename(path, `${path}.damaged`).catch(() => undefined);
     this.damaged = [];
     const { last, every } = this.retention;
+    const best = new Set((await this.best()).map(({ step }) => step));
     const old = (await this.list()).slice(last);
     for (const { step, path } of old)
-      if (every === 0 || step % every !== 0) await rm(path, { force: true });
+      if (!best.has(step) && (every === 0 || step % every !== 0)) await rm(path, { force: true });
   }
 }

@@ -71,7 +71,7 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
     maxImages: imageLogger.maxImages,
     config: { model: spec, loss: loss.config } as unknown as Json,
   });
-  return { model, loss, task, data, options };
+  return { model, loss, task, data, options: { ...options, monitor: training.monitor } };
 }
 
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.

@@ -36,6 +36,10 @@ export interface TrainerOptions<Batch> {
   keepLast?: number;
   /** States that stay for good: those of every so many steps. Default 0: none. */
   keepEvery?: number;
+  /** A number of validations, such as `val/loss_simple_ema`: states in which it was lowest stay as well. */
+  monitor?: string;
+  /** How many of those. Default 3. */
+  keepBest?: number;
   /** Beside `metrics.jsonl` in the folder, which is always written. */
   loggers?: readonly Logger[];
 }
@@ -53,12 +57,13 @@ const defaults = {
   secondsBetweenSaves: 600,
   keepLast: 3,
   keepEvery: 0,
+  keepBest: 3,
   loggers: [] as readonly Logger[],
 };
 
 /** Options with every default filled in. */
-export type Settings<Batch> = Required<Omit<TrainerOptions<Batch>, 'validation'>> &
-  Pick<TrainerOptions<Batch>, 'validation'>;
+export type Settings<Batch> = Required<Omit<TrainerOptions<Batch>, 'validation' | 'monitor'>> &
+  Pick<TrainerOptions<Batch>, 'validation' | 'monitor'>;
 
 /** Fills in defaults. @throws ArgumentError that names the first option that cannot be. */
 export function settingsOf<Batch>(options: TrainerOptions<Batch>): Settings<Batch> {
@@ -75,7 +80,7 @@ export function settingsOf<Batch>(options: TrainerOptions<Batch>): Settings<Batc
   };
   atLeast(0, 'seed', 'skipLimit', 'logEvery', 'validateEvery', 'picturesEvery', 'saveEvery');
   atLeast(0, 'keepEvery');
-  atLeast(1, 'steps', 'accumulate', 'keepLast');
+  atLeast(1, 'steps', 'accumulate', 'keepLast', 'keepBest');
   const { precision, clipNorm, secondsBetweenSaves } = settings;
   check(
     ['float32', 'bfloat16', 'float16'].includes(precision),

@@ -63,8 +63,12 @@ export class Trainer<Batch> {
     options: TrainerOptions<Batch>,
   ) {
     const settings = (this.settings = settingsOf(options));
-    const { seed, accumulate, precision, folder, keepLast, keepEvery } = settings;
-    this.checkpoints = new Checkpoints(folder.checkpoints, { last: keepLast, every: keepEvery });
+    const { seed, accumulate, precision, folder, keepLast, keepEvery, keepBest } = settings;
+    this.checkpoints = new Checkpoints(folder.checkpoints, {
+      last: keepLast,
+      every: keepEvery,
+      best: settings.monitor === undefined ? 0 : keepBest,
+    });
     this.cycle = new Cycle(task, settings);
     const phases = task.phases.map(({ name }) => name);
     const { name, config = null } = task;
@@ -131,7 +135,8 @@ export class Trainer<Batch> {
         }
         const { saveEvery, secondsBetweenSaves } = this.settings;
         const late = performance.now() - this.savedAt >= 1000 * secondsBetweenSaves;
-        if (late || isDue(this.counters.step, saveEvery)) await this.save();
+        const isSaved = this.savedStep === this.counters.step;
+        if (!isSaved && (late || isDue(this.counters.step, saveEvery))) await this.save();
       }
     } finally {
       await batches.return?.();
@@ -223,6 +228,7 @@ export class Trainer<Batch> {
       const values = await validate(task, validation, context, precision, signal);
       if (Object.keys(values).length > 0)
         for (const logger of this.loggers) logger.scalars(step, values);
+      await this.monitor(values);
     }
     if (!task.pictures || !isDue(step, picturesEvery)) return;
     const draw = async (split: 'train' | 'val', batch: Batch): Promise<void> => {
@@ -231,6 +237,21 @@ export class Trainer<Batch> {
     };
     await draw('train', batches[batches.length - 1]);
     if (validation) await firstBatch(validation, signal, (batch) => draw('val', batch));
+  }
+
+  // Saves the state if few were better.
+  private async monitor(values: Readonly<Record<string, number>>): Promise<void> {
+    const { monitor } = this.settings;
+    if (monitor === undefined) return;
+    if (monitor in values) {
+      if (await this.checkpoints.rank(this.counters.step, values[monitor])) await this.save();
+      return;
+    }
+    const message =
+      `validations give no ${monitor}, so no best states are kept; they give ` +
+      `${Object.keys(values).join(', ') || 'nothing'}`;
+    if (!this.told.has(message)) this.tell(message);
+    this.told.add(message);
   }
 
   private async save(): Promise<void> {

@@ -13,8 +13,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readSafetensors, writeSafetensors } from '../../lib/index.js';
 import { openRunFolder } from '../../lib/train/index.js';
-import { newest, Notes, states, train } from './run.js';
-import { tinyTask } from './tiny_task.js';
+import { newest, Notes, states, train, type TinyRun } from './run.js';
+import { TinyData, tinyTask } from './tiny_task.js';
 
 const root = mkdtempSync(join(tmpdir(), 'emulsion-states-'));
 let folders = 0;
@@ -29,6 +29,63 @@ describe('states', () => {
     const path = folder();
     await train(path, { steps: 11, saveEvery: 1, keepLast: 2, keepEvery: 4 });
     expect(states(path)).toEqual([4, 8, 10, 11].map(name));
+  });
+
+  describe('in which a monitored number was lowest', () => {
+    // What validations find at steps 1, 2, ...
+    const losses = [5, 2, 4, NaN, 1, 3, 6];
+    const monitored = (path: string, options: Partial<TinyRun> = {}) => {
+      const task = tinyTask();
+      task.validate = (_data, { step }) => Promise.resolve({ rec_loss: losses[step - 1] });
+      return train(path, {
+        steps: losses.length,
+        task,
+        validation: new TinyData([2]),
+        validateEvery: 1,
+        monitor: 'val/rec_loss',
+        keepBest: 2,
+        keepLast: 1,
+        ...options,
+      });
+    };
+    const ranking = (path: string): unknown =>
+      JSON.parse(readFileSync(join(path, 'checkpoints', 'best.json'), 'utf8'));
+
+    it('stay beside the newest', async () => {
+      const path = folder();
+      await monitored(path);
+      expect(states(path)).toEqual([2, 5, 7].map(name));
+      expect(ranking(path)).toEqual([
+        { step: 5, value: 1 },
+        { step: 2, value: 2 },
+      ]);
+    });
+
+    it('are remembered by a run that goes on', async () => {
+      const path = folder();
+      await monitored(path, { steps: 3 });
+      expect(states(path)).toEqual([2, 3].map(name));
+      await monitored(path, { resume: true });
+      expect(states(path)).toEqual([2, 5, 7].map(name));
+    });
+
+    it('are not kept where validations do not give the number, which is said once', async () => {
+      const path = folder();
+      const notes = new Notes();
+      await monitored(path, { monitor: 'val/loss', loggers: [notes] });
+      expect(states(path)).toEqual([name(7)]);
+      expect(notes.texts).toEqual([expect.stringContaining('no val/loss')]);
+      expect(notes.texts[0]).toContain('they give val/rec_loss');
+    });
+
+    it('are refused when their list was changed by others', async () => {
+      const path = folder();
+      await monitored(path, { steps: 2 });
+      writeFileSync(join(path, 'checkpoints', 'best.json'), '[{"step": "2"}]');
+      await expect(monitored(path, { resume: true })).rejects.toThrow(
+        /best\.json: is no list of steps and values/,
+      );
+    });
   });
 
   it('are saved early when enough time has passed', async () => {

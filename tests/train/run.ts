@@ -61,7 +61,10 @@ export async function train(
 }
 
 /** Names of the states in a run's folder, oldest first. */
-export const states = (path: string): string[] => readdirSync(join(path, 'checkpoints')).sort();
+export const states = (path: string): string[] =>
+  readdirSync(join(path, 'checkpoints'))
+    .filter((name) => name !== 'best.json')
+    .sort();
 
 /** The bytes of the newest state. */
 export const newest = (path: string): Buffer =>

@@ -16,7 +16,7 @@ export async function loadPictures(limit?: number): Promise<Pictures> {
   };
 }
 
-function subset(set: EmojiSet, chosen: (index: number) => boolean): EmojiSet {
+export function subset(set: EmojiSet, chosen: (index: number) => boolean): EmojiSet {
   const bytes = side * side * 3;
   const indices = Array.from({ length: set.count }, (_, i) => i).filter(chosen);
   const pixels = new Uint8Array(indices.length * bytes);

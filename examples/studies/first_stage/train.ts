@@ -6,22 +6,18 @@ import {
   AutoencoderKL,
   buildFirstStage,
   firstStageTask,
-  LambdaWarmUpCosineScheduler,
   loadFirstStage,
   LPIPSWithDiscriminator,
   manualSeed,
-  openRunFolder,
-  ProgressLogger,
   saveFirstStage,
-  Trainer,
   VQLPIPSWithDiscriminator,
   type VQModel,
   type FirstStage,
   type Json,
   type KlLossConfig,
-  type Logger,
 } from '../../../lib/index.js';
 import type { EmojiSet } from '../../demo/emoji.js';
+import { risingAndFalling, runTraining } from '../training.js';
 import { trainingBatches } from './pictures.js';
 
 export interface Budget {
@@ -40,12 +36,14 @@ export interface Training {
   readonly signal: AbortSignal;
   /** A first stage with the weights to begin from. */
   readonly model: FirstStage;
+  /** Of a KL model. Default: the paper's trace, 1e-6. */
+  readonly klWeight?: number;
   /** The adversarial part of the loss. Default: none. */
   readonly adversarial?: Omit<KlLossConfig, 'klWeight' | 'perceptualWeight'>;
 }
 
 /** KL of the paper: a trace, so that latents stay near unit scale without losing what they say. */
-const klWeight = 1e-6;
+const traceOfKl = 1e-6;
 
 /** Fresh weights, the same for the same seed. */
 export function freshModel(spec: Parameters<typeof buildFirstStage>[0], seed: number): FirstStage {
@@ -56,6 +54,7 @@ export function freshModel(spec: Parameters<typeof buildFirstStage>[0], seed: nu
 /** Trains, or goes on training, and saves; gives the model back in eval mode. */
 export async function train(training: Training): Promise<FirstStage> {
   const { name, folder, pictures, budget, signal, adversarial, model } = training;
+  const { klWeight = traceOfKl } = training;
   const saved = join(folder, 'models', name);
   if (existsSync(join(saved, 'config.json'))) {
     model.dispose();
@@ -75,39 +74,16 @@ export async function train(training: Training): Promise<FirstStage> {
     model,
     loss,
     learningRate,
-    schedule: new LambdaWarmUpCosineScheduler({
-      warm_up_steps: Math.ceil(steps / 20),
-      lr_start: 0.01,
-      lr_max: 1,
-      lr_min: 0.02,
-      max_decay_steps: steps,
-    }),
-    config: { spec: model.spec, terms, budget } as unknown as Json,
+    schedule: risingAndFalling(steps),
+    config: { spec: model.spec, terms, klWeight, budget } as unknown as Json,
   });
   const data = trainingBatches(pictures, batch, seed);
-  const path = join(folder, 'runs', name);
-  const trainer = new Trainer(task, data, {
-    folder: await openRunFolder(path, { resume: existsSync(join(path, 'checkpoints')) }),
-    steps,
-    seed,
-    keepLast: 1,
-    secondsBetweenSaves: 60,
-    loggers: [named(new ProgressLogger(), name)],
-  });
   try {
-    const { finished } = await trainer.run({ signal });
-    if (!finished) signal.throwIfAborted();
+    await runTraining({ name, folder, task, data, steps, seed, signal });
     await saveFirstStage(saved, model);
   } finally {
     await data.dispose();
     loss.dispose();
   }
   return model.eval();
-}
-
-// Every training of a study is of the same task; what tells them apart is the study's name for them.
-function named(logger: ProgressLogger, name: string): Logger {
-  const start = logger.start.bind(logger);
-  logger.start = (run) => start({ ...run, name });
-  return logger;
 }

@@ -1,0 +1,65 @@
+// The study of every way to condition: trains a small model for each task of the paper on emoji, measures on
+// what it has not seen whether the condition is obeyed, and writes one page. Started again after an
+// interruption it goes on where it was.
+import { mkdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { defaultDevice, writeFileAtomic } from '../../../lib/index.js';
+import { Workshop } from './context.js';
+import { held, lead, page, summaryTable, writeCurves, type Row } from './report.js';
+import { tasks } from './tasks.js';
+
+const names = tasks.map(({ name }) => name);
+const options = new Command('study:tasks')
+  .description('Train a small model for every task on emoji, and measure what its condition does.')
+  .option('--quick', 'a check that everything runs: few steps on few drawings')
+  .addOption(new Option('--only <task...>', 'these tasks').choices(names))
+  .option('--out <folder>', 'where everything is written', 'out/study/tasks')
+  .parse()
+  .opts<{ quick?: boolean; only?: string[]; out: string }>();
+
+const seed = 0;
+const scale = options.quick ? 0.005 : 1;
+const out = resolve(options.out, options.quick ? 'quick' : '.');
+const interrupt = new AbortController();
+process.once('SIGINT', () => interrupt.abort());
+process.once('SIGTERM', () => interrupt.abort());
+
+async function main(): Promise<void> {
+  const { signal } = interrupt;
+  const limit = options.quick ? 200 : undefined;
+  const workshop = await Workshop.open({ folder: out, seed, scale, signal, limit });
+  const rows: Row[] = [];
+  for (const study of tasks.filter(({ name }) => options.only?.includes(name) ?? true)) {
+    mkdirSync(join(out, study.name), { recursive: true });
+    const { claim } = study;
+    const context = workshop.context(study.name);
+    context.log(
+      `claimed: ${claim.metric} beats ${claim.baseline} by ${claim.margin} ${claim.unit}`,
+    );
+    const row = { study, result: await study.run(context) };
+    rows.push(row);
+    await writeCurves(out, row);
+    await writeFileAtomic(
+      join(out, study.name, 'result.json'),
+      `${JSON.stringify({ claim, ...row.result }, null, 2)}\n`,
+    );
+    const { value, baseline } = row.result;
+    context.log(
+      `${value.toPrecision(4)} against ${baseline.toPrecision(4)}, a lead of ` +
+        `${lead(claim, row.result).toPrecision(3)} ${claim.unit}: ${held(row) ? 'held' : 'NOT held'}`,
+    );
+  }
+  const settings = `Device: ${defaultDevice().name}. Seed ${seed}, ${scale} of the study's steps.`;
+  await writeFileAtomic(join(out, 'index.md'), page(rows, settings));
+  console.log(`\n${summaryTable(rows)}\n\nlook at ${join(out, 'index.md')}`);
+  if (!options.quick && !rows.every(held)) process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!interrupt.signal.aborted) throw error;
+  console.log('interrupted; the same command goes on from here');
+  process.exitCode = 130;
+}
