@@ -48,7 +48,13 @@ export type PairsCommandOptions = LpipsCommandOptions &
 
 export type FirstStageCommandOptions = MetricOptions &
   LpipsCommandOptions &
-  ResultFileOptions & { model: string; preset?: string; ema?: boolean; images: string; json?: boolean };
+  ResultFileOptions & {
+    model: string;
+    preset?: string;
+    ema?: boolean;
+    images: string;
+    json?: boolean;
+  };
 
 export type ReferenceFileOptions = MetricOptions & { output: string; force?: boolean };
 

@@ -25,7 +25,9 @@ import { interruptible, UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
 /** The network that the options name, on their device. */
-export async function openExtractor(options: MetricOptions & { batch?: number }): Promise<PictureExtractor> {
+export async function openExtractor(
+  options: MetricOptions & { batch?: number },
+): Promise<PictureExtractor> {
   const { extractor: name, weights, resize, device, batch } = options;
   if (name === 'inception' && weights === undefined)
     throw new UsageError(
@@ -158,7 +160,9 @@ export function presentScores(results: readonly Scores[]): (readonly [ScoreName,
 function scoreLines({ scores }: Evaluation): string[] {
   const shown = presentScores([scores]);
   const width = Math.max(...shown.map(([, title]) => title.length));
-  return shown.map(([name, title]) => `${title.padEnd(width)}  ${formatScore(name, scores[name]!)}`);
+  return shown.map(
+    ([name, title]) => `${title.padEnd(width)}  ${formatScore(name, scores[name]!)}`,
+  );
 }
 
 function protocolLines({ notes, protocol }: Evaluation): string[] {

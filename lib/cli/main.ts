@@ -3,6 +3,7 @@
 import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
+import { evalCommand } from './eval.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
@@ -28,6 +29,7 @@ for (const command of [
   textCommand(),
   classCommand(),
   ...firstStageCommands(),
+  evalCommand(),
   convertCommand(),
   inspectCommand(),
 ])

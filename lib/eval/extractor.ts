@@ -4,7 +4,11 @@ import { tensor } from '../creation.js';
 import { defaultDevice } from '../device.js';
 import { check } from '../errors.js';
 import type { Pixels } from '../io/decode_image.js';
-import { emojiCategories, emojiExtractorFile, loadEmojiExtractor } from '../metrics/emoji_extractor.js';
+import {
+  emojiCategories,
+  emojiExtractorFile,
+  loadEmojiExtractor,
+} from '../metrics/emoji_extractor.js';
 import { loadInception, resizeAsTensorFlow } from '../metrics/inception.js';
 import { autocast } from '../ops/autocast.js';
 import { concat, resize } from '../ops/index.js';
@@ -94,7 +98,14 @@ export class PictureExtractor {
       const filled = Array.from({ length: group }, (_, i) => some[i] ?? some[0]);
       const outputs = await tidy(async () => {
         const { features, logits } = noGrad(() =>
-          autocast(false, () => this.network.run(concat(filled.map((each) => this.#fit(each)), 0))),
+          autocast(false, () =>
+            this.network.run(
+              concat(
+                filled.map((each) => this.#fit(each)),
+                0,
+              ),
+            ),
+          ),
         );
         return [await features.data(), await logits.data()] as Float32Array[];
       });

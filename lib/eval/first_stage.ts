@@ -3,8 +3,18 @@ import { tensor } from '../creation.js';
 import { noGrad } from '../autograd/index.js';
 import type { Pixels } from '../io/decode_image.js';
 import { pixelsOf } from '../io/image.js';
-import { decodeTiled, encodeTiled, type FirstStage, type TilingOptions } from '../ldm/first_stage/index.js';
-import { compareImages, summarize, type CompareOptions, type PictureQuality } from '../metrics/folders.js';
+import {
+  decodeTiled,
+  encodeTiled,
+  type FirstStage,
+  type TilingOptions,
+} from '../ldm/first_stage/index.js';
+import {
+  compareImages,
+  summarize,
+  type CompareOptions,
+  type PictureQuality,
+} from '../metrics/folders.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { PictureExtractor } from './extractor.js';
@@ -46,9 +56,7 @@ export async function evaluateFirstStage(
         signal?.throwIfAborted();
         const back = await reconstructed(model, original, options);
         reconstructions.push(back);
-        qualities.push(
-          await tidy(() => compareImages(asImage(original), asImage(back), options)),
-        );
+        qualities.push(await tidy(() => compareImages(asImage(original), asImage(back), options)));
         onProgress?.(qualities.length);
       }
       // In step with the originals, the rows are sorted by them.

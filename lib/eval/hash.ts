@@ -1,5 +1,7 @@
 // What tells contents apart, in hexadecimal.
 import { createHash } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Pixels } from '../io/decode_image.js';
 import { withFile } from '../io/positional.js';
 
@@ -20,4 +22,13 @@ export async function fileHash(path: string): Promise<string> {
 /** SHA-256 of what a picture shows, whatever file it lies in. */
 export function pixelHash({ data, width, height }: Pixels): Buffer {
   return createHash('sha256').update(`${width} ${height} `).update(data).digest();
+}
+
+/** SHA-256 of a model: of its file, or of a folder's configuration and weights. */
+export async function modelHash(path: string): Promise<string> {
+  if (!(await stat(path)).isDirectory()) return fileHash(path);
+  const names = (await readdir(path)).filter((name) => /\.(json|safetensors)$/.test(name)).sort();
+  const lines: string[] = [];
+  for (const name of names) lines.push(`${await fileHash(join(path, name))}  ${name}\n`);
+  return sha256(lines.join(''));
 }

@@ -31,7 +31,12 @@ export {
   type SetScores,
 } from './scores.js';
 export { generateFeatures, type GenerateOptions, type Generation } from './generation.js';
-export { readSamplingRecord, type FolderRecord } from './sampling_record.js';
+export {
+  classBalance,
+  readSamplingRecord,
+  withDefaults,
+  type FolderRecord,
+} from './sampling_record.js';
 export {
   checkComparable,
   loadEvaluation,

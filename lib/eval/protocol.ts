@@ -81,7 +81,10 @@ export function formatEvaluation(evaluation: Evaluation): string {
 export async function loadEvaluation(path: string): Promise<Evaluation> {
   const value = await loadConfig(dirname(path), basename(path));
   if (!isRecord(value) || value.format !== evaluationFormat)
-    throw new FileError(`is no result of \`emulsion eval\`: its format is not '${evaluationFormat}'.`, path);
+    throw new FileError(
+      `is no result of \`emulsion eval\`: its format is not '${evaluationFormat}'.`,
+      path,
+    );
   try {
     return readEvaluationValue(value);
   } catch (error) {

@@ -11,7 +11,7 @@ import type { FeatureMoments } from '../metrics/frechet.js';
 import { loadMoments, saveMoments } from '../metrics/statistics.js';
 import type { Tensor } from '../tensor.js';
 import type { PictureExtractor } from './extractor.js';
-import { extractSet, momentsOf, type ExtractOptions } from './features.js';
+import { extractSet, momentsOf } from './features.js';
 import { fileHash, sha256 } from './hash.js';
 import { openPictureSet, type PictureSetOptions } from './picture_set.js';
 
@@ -28,7 +28,10 @@ export interface Reference {
   readonly kept: boolean;
 }
 
-export interface ReferenceOptions extends PictureSetOptions, ExtractOptions {
+export interface ReferenceOptions extends PictureSetOptions {
+  signal?: AbortSignal;
+  /** Called before pictures are sent through the network; gives what is told how many are done. */
+  onStart?: (count: number) => (done: number) => void;
   /** Folder where features are kept. Default: they are not. */
   cache?: string;
 }
@@ -73,12 +76,16 @@ async function ofPictures(
   const set = await openPictureSet(path, options);
   const hash = await set.hash(options.signal);
   const { cache } = options;
-  const kept = cache === undefined ? undefined : join(cache, `${keyOf(hash, extractor, options)}.npz`);
+  const kept =
+    cache === undefined ? undefined : join(cache, `${keyOf(hash, extractor, options)}.npz`);
   if (kept !== undefined) {
     const found = await readKept(kept, extractor.width);
     if (found) return { ...found, count: found.features.shape[0], hash, kept: true };
   }
-  const { features, logits } = await extractSet(set, extractor, options);
+  const { features, logits } = await extractSet(set, extractor, {
+    signal: options.signal,
+    onProgress: options.onStart?.(set.count),
+  });
   logits.dispose();
   const moments = await momentsOf(features);
   if (kept !== undefined) {

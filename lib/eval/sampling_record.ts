@@ -72,7 +72,8 @@ function mergeRuns(runs: readonly Record<string, unknown>[]): SamplingRecord {
 /** Settings of a run with what a sampler does when it is not told: said or not, they are the same. */
 export function withDefaults(run: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { sampler } = run;
-  const multistep = sampler === 'dpm++' || sampler === 'euler' || sampler === 'euler-a' || sampler === 'unipc';
+  const multistep =
+    sampler === 'dpm++' || sampler === 'euler' || sampler === 'euler-a' || sampler === 'unipc';
   const eta = sampler === 'ddim' ? 0 : sampler === 'euler-a' ? 1 : null;
   const spacing = sampler === 'ddpm' ? null : multistep ? 'linspace' : 'uniform';
   return {
@@ -92,7 +93,8 @@ const plain = (value: unknown): Value => {
 function balanceOf(runs: readonly Record<string, unknown>[]): ClassBalance | null {
   const pictures = new Map<string, number>();
   for (const { classes, count } of runs) {
-    if (!Array.isArray(classes) || classes.length === 0 || !Number.isSafeInteger(count)) return null;
+    if (!Array.isArray(classes) || classes.length === 0 || !Number.isSafeInteger(count))
+      return null;
     for (const each of classes as unknown[]) {
       const name = JSON.stringify(each);
       pictures.set(name, (pictures.get(name) ?? 0) + (count as number) / classes.length);

@@ -35,7 +35,8 @@ const hash: Reader<string> = (value, where) =>
 const oneOf =
   <T extends string>(choices: readonly T[]): Reader<T> =>
   (value, where) =>
-    choices.find((choice) => choice === value) ?? fail(where, `one of ${choices.join(', ')}`, value);
+    choices.find((choice) => choice === value) ??
+    fail(where, `one of ${choices.join(', ')}`, value);
 
 const orNull =
   <T>(read: Reader<T>): Reader<T | null> =>
@@ -51,7 +52,8 @@ const record =
   (value, where) => {
     if (!isRecord(value)) return fail(where, 'an object', value);
     const other = Object.keys(value).find((key) => !Object.hasOwn(fields, key));
-    if (other !== undefined) throw new TypeError(`${where} has a field ${JSON.stringify(other)} that is not known.`);
+    if (other !== undefined)
+      throw new TypeError(`${where} has a field ${JSON.stringify(other)} that is not known.`);
     const entries = Object.entries(fields) as [keyof T & string, Reader<unknown>][];
     return Object.fromEntries(
       entries.map(([key, read]) => [key, read(value[key], `${where}.${key}`)]),
@@ -106,7 +108,8 @@ const scores: Reader<Scores> = (value, where) => {
   if (!isRecord(value)) return fail(where, 'an object', value);
   return Object.fromEntries(
     Object.entries(value).map(([name, each]) => {
-      if (!Object.hasOwn(scoreNames, name)) fail(where, `of ${Object.keys(scoreNames).join(', ')}`, name);
+      if (!Object.hasOwn(scoreNames, name))
+        fail(where, `of ${Object.keys(scoreNames).join(', ')}`, name);
       const place = `${where}.${name}`;
       return [name, isRecord(each) ? spread(each, place) : score(each, place)];
     }),

@@ -68,7 +68,9 @@ export async function scoreSets(
   const { features, logits } = samples;
   const [count, width] = features.shape;
   if (count < 2)
-    throw new ArgumentError('one picture is no set: at least 2 samples are needed, far more for FID.');
+    throw new ArgumentError(
+      'one picture is no set: at least 2 samples are needed, far more for FID.',
+    );
   const real = reference.features;
   const smaller = Math.min(count, real?.shape[0] ?? 0);
   const parameters: MetricParameters = {
@@ -93,7 +95,9 @@ export async function scoreSets(
   stage('FID');
   scores.fid = await frechetDistance(await momentsOf(features), reference.moments);
   if (real === null)
-    notes.push('The reference holds moments alone: KID, precision, recall, density and coverage need its pictures.');
+    notes.push(
+      'The reference holds moments alone: KID, precision, recall, density and coverage need its pictures.',
+    );
   else {
     stage('KID');
     scores.kid = await kernelDistance(real, features, {
@@ -105,7 +109,9 @@ export async function scoreSets(
   scores.inceptionScore = await inceptionScore(logits, { splits: parameters.splits });
   if (real !== null && neighbours) {
     if (smaller <= parameters.coverageNeighbours)
-      notes.push(`Precision, recall, density and coverage need more than ${parameters.coverageNeighbours} pictures in both sets.`);
+      notes.push(
+        `Precision, recall, density and coverage need more than ${parameters.coverageNeighbours} pictures in both sets.`,
+      );
     else {
       stage('precision and recall');
       Object.assign(scores, await neighbourScores(real, features, { signal }));

@@ -123,7 +123,5 @@ export async function neighbourRadii(
     }
   };
   await visitDistances(points, points, visit, { signal, upperHalf: true });
-  return ks.map((k) =>
-    Float64Array.from({ length: count }, (_, i) => nearest[i * most + k - 1]),
-  );
+  return ks.map((k) => Float64Array.from({ length: count }, (_, i) => nearest[i * most + k - 1]));
 }
