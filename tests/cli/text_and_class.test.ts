@@ -22,6 +22,8 @@ import {
   TextTokenizer,
   writeSafetensors,
   type FirstStageSpec,
+  type Tensor,
+  type TensorSource,
 } from '../../lib/index.js';
 import { writePicture } from '../data/pictures.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -213,7 +215,11 @@ describe("a checkpoint of Stable Diffusion's kind", () => {
       ['model_ema.num_updates', int64(7)],
     ] as const;
     const model = file('sd.safetensors');
-    await writeSafetensors(model, new Map([...network.exportState(), ...bookkeeping]));
+    const state = new Map<string, Tensor | TensorSource>([
+      ...network.exportState(),
+      ...bookkeeping,
+    ]);
+    await writeSafetensors(model, state);
     network.dispose();
     for (const [, x] of bookkeeping) x.dispose();
     mkdirSync(file('clip'));
