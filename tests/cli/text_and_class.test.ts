@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { ClassCommandOptions } from '../../lib/cli/class2img.js';
 import { classPictures } from '../../lib/cli/class2img_pictures.js';
+import { convert } from '../../lib/cli/convert_checkpoint.js';
 import { train } from '../../lib/cli/train_run.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import type { TextCommandOptions } from '../../lib/cli/txt2img.js';
@@ -14,6 +15,7 @@ import {
   diffusionModelTargets,
   firstStagePresets,
   loadConfigTree,
+  loadLatentDiffusion,
   readImageSize,
   readModel,
   saveFirstStage,
@@ -240,6 +242,14 @@ describe("a checkpoint of Stable Diffusion's kind", () => {
     expect(free(0).equals(last)).toBe(false);
     expect((await made('sd-fox', ['fox'], { seed: 9 }))(0).equals(last)).toBe(false);
     expect((await made('sd-seed', ['hen'], { seed: 1 }))(0).equals(last)).toBe(false);
+  });
+
+  test('is converted by the same configuration, bookkeeping left out', async () => {
+    const { model, config } = checkpoint;
+    await convert(model, file('sd-folder'), { config, quiet: true });
+    const made = await loadLatentDiffusion(file('sd-folder'));
+    expect(made.spec.conditioner).toMatchObject({ kind: 'clip', vocabSize: 47 });
+    made.dispose();
   });
 
   test('needs a tokenizer, and CLIP has it', async () => {
