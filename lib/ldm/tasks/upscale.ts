@@ -23,7 +23,7 @@ export interface UpscaleOptions extends Omit<
 > {
   /** small pictures [N, h, w, 3] in [-1, 1], of any size */
   image: Tensor;
-  /** default 100, as many as the original's notebook suggests */
+  /** default 100, as many as the original's notebook suggests, or all where the model has fewer */
   steps?: number;
   /** default 1 as there: of one small picture each seed makes another large one */
   eta?: number;
@@ -47,7 +47,7 @@ export interface UpscaleOptions extends Omit<
  */
 export async function upscale(
   model: LatentDiffusion,
-  { image, tiling, steps = 100, eta = 1, ...sampling }: UpscaleOptions,
+  { image, tiling, steps, eta = 1, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
   const { factor, mapScale } = resolutionOf(model.spec);
   checkShape(image.rank === 4 && image.shape[3] === 3 && image.numel > 0, () => {
@@ -59,7 +59,7 @@ export async function upscale(
   return tidy(async () => {
     const { latents } = await model.sample({
       ...sampling,
-      steps,
+      steps: steps ?? Math.min(100, model.diffusion.schedule.timesteps),
       eta,
       condition: noGrad(() => extendMirrored(image.to(model.betas.device), h, w)),
       size: [h * mapScale, w * mapScale],
