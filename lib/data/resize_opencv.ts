@@ -1,5 +1,6 @@
 // OpenCV's resizing of 8-bit pictures: `linear` looks at two source pixels per axis however much the picture
 // shrinks (no antialiasing, weights of 11 bits), `area` averages exact boxes.
+import { roundHalfToEven } from '../rounding.js';
 import type { Pixels, Window } from './pixels.js';
 
 const linearBits = 11;
@@ -192,11 +193,3 @@ export function boxes(from: number, to: number, offset: number, wanted: number):
 
 // Rounded twice, as OpenCV has it: floor(12 / 34 * 17) depends on that.
 const scaleOf = (from: number, to: number): number => 1 / (to / from);
-
-/** To the nearest integer, halves to the even one, as C's rint and Python's round do. */
-export function roundHalfToEven(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  if (rest !== 0.5) return Math.round(value);
-  return below % 2 === 0 ? below : below + 1;
-}

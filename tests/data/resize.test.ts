@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { Pixels } from '../../lib/data/pixels.js';
 import { resizeFilters, resizePixels, type ResizeFilter } from '../../lib/data/resize.js';
-import { roundHalfToEven } from '../../lib/data/resize_opencv.js';
+import { roundHalfToEven } from '../../lib/rounding.js';
 
 const source: Pixels = {
   data: Uint8Array.from({ length: 48 }, (_, i) => {
