@@ -110,6 +110,10 @@ describe('in a configuration', () => {
       {target: ${target}, params: {data_root: ${inFolder('pictures')}, ${params}}}}}`;
     await writePicture(inFolder('pictures/0.png'), 0, { width: 20, height: 18 });
     const module = dataModuleTargets.read(parseYaml(text, 'data.yaml'), 'data');
+<<<<<<< HEAD
+=======
+    const conditioner = conditioned ? ({ kind: 'identity' } as const) : undefined;
+>>>>>>> main
     return (await module.build({ seed: 1, conditioner })).train!;
   };
 
