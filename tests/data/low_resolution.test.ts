@@ -4,6 +4,7 @@ import {
   DataLoader,
   dataModuleTargets,
   degrade,
+  ImageFolder,
   LowResolution,
   parseYaml,
   type ConditionerSpec,
@@ -97,8 +98,7 @@ describe('in the loader', () => {
   });
 });
 
-async function grey() {
-  const { ImageFolder } = await import('../../lib/index.js');
+async function grey(): Promise<ImageFolder> {
   await writePicture(inFolder('grey/0.png'), 0, { width: 4, height: 4 });
   return ImageFolder.open(inFolder('grey'));
 }
@@ -110,10 +110,6 @@ describe('in a configuration', () => {
       {target: ${target}, params: {data_root: ${inFolder('pictures')}, ${params}}}}}`;
     await writePicture(inFolder('pictures/0.png'), 0, { width: 20, height: 18 });
     const module = dataModuleTargets.read(parseYaml(text, 'data.yaml'), 'data');
-<<<<<<< HEAD
-=======
-    const conditioner = conditioned ? ({ kind: 'identity' } as const) : undefined;
->>>>>>> main
     return (await module.build({ seed: 1, conditioner })).train!;
   };
 
