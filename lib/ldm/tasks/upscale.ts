@@ -35,8 +35,8 @@ export interface UpscaleOptions extends Omit<
   eta?: number;
   /**
    * How the network goes over large latents. Default, as the original does: where a side is more than twice that of
-   * training, in patches of that size, half of one apart. null: it sees the whole at once, for which memory grows with
-   * the picture.
+   * training, in patches of twice that side, half of one apart. null: it sees the whole at once, for which memory grows
+   * with the picture.
    */
   patches?: PatchOptions | null;
   /** how large results are decoded. Default: in tiles of 512 pixels, see `decodeTiled` */
