@@ -4,5 +4,12 @@ import { inpaint } from './inpaint.js';
 import type { TaskStudy } from './study.js';
 import { textStudy } from './text.js';
 import { unconditional } from './unconditional.js';
+import { upscaleStudy } from './upscale.js';
 
-export const tasks: readonly TaskStudy[] = [unconditional, classStudy, textStudy, inpaint];
+export const tasks: readonly TaskStudy[] = [
+  unconditional,
+  classStudy,
+  textStudy,
+  upscaleStudy,
+  inpaint,
+];
