@@ -2,7 +2,8 @@
 import { chartFigure, chartGroups, inPage, lossNames, type ChartedRun } from './charts.js';
 import { notesOf, protocolOf, scoresOf } from './evaluation.js';
 import { formatBytes, formatNumber, formatSeconds } from './format.js';
-import { html, Html } from './html.js';
+import type { Html } from './html.js';
+import { html } from './html.js';
 import { parseYaml, toPlain } from '../config/index.js';
 import { leavesOf } from './json.js';
 import { drawPlot } from './plot.js';

@@ -56,6 +56,16 @@ describe('a report', () => {
     const alone = await makeReport([`${file('second')}/metrics.jsonl`], { title: 'Alone' });
     expect(alone).toContain('<h1>Alone</h1>');
     expect(alone).not.toContain('<img');
+    // numbers of another program, whatever they are called
+    writeFileSync(
+      file('other.jsonl'),
+      '{"step":1,"a":1,"val/b_ema":2}\n{"step":2,"a":3,"val/b_ema":1}\n',
+    );
+    const other = await makeReport([file('other.jsonl')]);
+    expect(other.match(/<h3>\s*[^<]*/g)?.map((each) => each.slice(4).trim())).toEqual([
+      'val/b_ema',
+      'a',
+    ]);
     mkdirSync(file('empty'));
     await expect(makeReport([file('empty')])).rejects.toThrow(
       /nothing to report on.*metrics\.jsonl/,
