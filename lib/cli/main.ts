@@ -3,6 +3,7 @@
 import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
+import { evalCommand } from './eval.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
@@ -13,6 +14,7 @@ import { semantic2imgCommand } from './semantic2img.js';
 import { throughputCommand } from './throughput.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
+import { upscaleCommand } from './upscale.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -33,7 +35,9 @@ for (const command of [
   classCommand(),
   semantic2imgCommand(),
   inpaintCommand(),
+  upscaleCommand(),
   ...firstStageCommands(),
+  evalCommand(),
   convertCommand(),
   inspectCommand(),
   throughputCommand(),

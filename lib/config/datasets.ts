@@ -3,22 +3,26 @@
 import {
   captionCondition,
   CaptionedImages,
-  ImageFolder,
-  ImageList,
-  MapFolder,
-  readColourMap,
-  segmentation,
-  TarShards,
   type ConditionSource,
   type Dataset,
+  type DegradationName,
+  degradationNames,
+  ImageFolder,
   type ImageFolderOptions,
+  ImageList,
   type LabelOptions,
+  LowResolution,
+  MapFolder,
   MaskedPictures,
   type MaskFamilyName,
   type MaskMixture,
+  readColourMap,
   type ResizeFilter,
+  segmentation,
+  TarShards,
   type TransformOptions,
 } from '../data/index.js';
+import { resizeFilters } from '../data/resize.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
 import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
@@ -116,7 +120,7 @@ const ownFields: FieldsOf<OwnParams> = {
   smallest_side: optional(side),
   min_crop_fraction: optional(share),
   max_crop_fraction: optional(share),
-  filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
+  filter: optional(oneOf(...resizeFilters)),
   random_crop: optional(boolean),
   flip: optional(share),
   background: optional(text),
@@ -256,6 +260,32 @@ register<OwnParams & Rooted & Masks>(
   },
 );
 
+// Pictures beside what is left of them at a lower resolution.
+
+interface Degraded {
+  degradation?: DegradationName;
+  downscaleF?: number;
+}
+
+const degraded: FieldsOf<Degraded> = {
+  degradation: optional(oneOf(...degradationNames)),
+  downscale_f: optional(integer({ min: 1 })),
+};
+
+function superResolution(set: ImageSetSpec, params: Degraded): ImageSetSpec {
+  const { degradation, downscaleF: factor } = params;
+  const source = new LowResolution({ degradation, factor });
+  source.checkSide(set.transform.size);
+  return { ...set, condition: () => source };
+}
+
+register<OwnParams & Rooted & Degraded>(
+  ['emulsion.data.SuperResolutionFolder'],
+  { ...ownFields, ...rooted, ...degraded },
+  ({ dataRoot, degradation, downscaleF, ...params }) =>
+    superResolution(folder({ dataRoot }, ownTransform(params)), { degradation, downscaleF }),
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -303,7 +333,7 @@ for (const training of [true, false]) {
     ['process_images'],
   );
 
-  interface SuperResolution extends Rooted {
+  interface SuperResolution extends Rooted, Degraded {
     size: number;
     minCropF?: number;
     maxCropF?: number;
@@ -317,19 +347,19 @@ for (const training of [true, false]) {
       min_crop_f: optional(share),
       max_crop_f: optional(share),
       random_crop: optional(boolean),
+      ...degraded,
     },
     (params) => {
       const { size, minCropF = 0.5, maxCropF = 1, randomCrop: anywhere = true } = params;
-      return folder(params, {
+      const transform: TransformOptions = {
         size,
         cropFraction: [minCropF, maxCropF],
         filter: 'area',
         randomCrop: anywhere,
         orient: false,
-      });
+      };
+      return superResolution(folder(params, transform), params);
     },
-    // the small picture beside the image, which a first stage does not look at
-    ['degradation', 'downscale_f'],
   );
 
   interface Lsun extends Rooted {

@@ -11,11 +11,12 @@ import { sampleCommand } from '../../lib/cli/sample.js';
 import { throughputCommand } from '../../lib/cli/throughput.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
+import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
+  ...[trainCommand(), sampleCommand(), upscaleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand()],
 ];
