@@ -4,7 +4,8 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
 import { readSmallFile } from '../io/positional.js';
-import { isEvaluation, type Evaluation } from './evaluation.js';
+import { loadEvaluation, type Evaluation } from '../eval/index.js';
+import { evaluationFormat } from '../eval/protocol.js';
 import { isObject, readJson, type JsonObject } from './json.js';
 import { readMetrics, type Metrics } from './metrics.js';
 import { readThroughput, throughputKind, type ThroughputFile } from './throughput_file.js';
@@ -27,7 +28,8 @@ export interface Source {
   readonly pictures: readonly PictureSeries[];
   /** a folder of samples: the calls that made them, and their files */
   readonly samples?: { calls: readonly JsonObject[]; files: readonly string[] };
-  readonly evaluations: readonly Evaluation[];
+  /** with the names of their files */
+  readonly evaluations: readonly (Evaluation & { readonly file: string })[];
   readonly throughput: readonly ThroughputFile[];
 }
 
@@ -102,7 +104,7 @@ async function measurements(
   paths: readonly string[],
   isNamed: boolean,
 ): Promise<Pick<Source, 'evaluations' | 'throughput'>> {
-  const evaluations: Evaluation[] = [];
+  const evaluations: (Evaluation & { file: string })[] = [];
   const throughput: ThroughputFile[] = [];
   for (const path of paths) {
     const value = await readJson(path).catch((error: unknown) => {
@@ -110,7 +112,8 @@ async function measurements(
     });
     if (isObject(value) && value.kind === throughputKind)
       throughput.push(await readThroughput(path));
-    else if (isEvaluation(value)) evaluations.push({ name: basename(path), value });
+    else if (isObject(value) && value.format === evaluationFormat)
+      evaluations.push({ ...(await loadEvaluation(path)), file: basename(path) });
     else if (isNamed)
       throw new FileError('is no result of `emulsion eval` or `emulsion throughput`.', path);
   }
