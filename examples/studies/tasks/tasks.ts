@@ -2,5 +2,6 @@
 import { inpaint } from './inpaint.js';
 import type { TaskStudy } from './study.js';
 import { unconditional } from './unconditional.js';
+import { upscaleStudy } from './upscale.js';
 
-export const tasks: readonly TaskStudy[] = [unconditional, inpaint];
+export const tasks: readonly TaskStudy[] = [unconditional, upscaleStudy, inpaint];
