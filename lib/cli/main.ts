@@ -4,6 +4,7 @@ import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
+import { layout2imgCommand } from './layout2img.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
@@ -23,6 +24,7 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  layout2imgCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -39,7 +39,8 @@ export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
 /** What may stand as `train` or `validation` of a data module. */
 export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
 
-function register<P extends object>(
+/** @internal Registers a data set by its parameters. */
+export function register<P extends object>(
   names: readonly string[],
   fields: FieldsOf<P>,
   toSpec: (params: P) => ImageSetSpec,
@@ -64,15 +65,20 @@ function register<P extends object>(
   });
 }
 
-interface Rooted {
+/** @internal */
+export interface Rooted {
   dataRoot?: string;
 }
 
-const side = integer({ min: 1 });
-const share = number({ min: 0, max: 1 });
-const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
+/** @internal */
+export const side = integer({ min: 1 });
+/** @internal */
+export const share = number({ min: 0, max: 1 });
+/** @internal */
+export const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
 
-function rootOf({ dataRoot }: Rooted, name: string): string {
+/** @internal @throws ArgumentError that says how to name the folder */
+export function rootOf({ dataRoot }: Rooted, name: string): string {
   check(dataRoot, () => {
     return (
       `${name}: say where the pictures are, with data_root in its params; on the command line, ` +
@@ -89,17 +95,23 @@ const folder = (params: Rooted, transform: TransformOptions, labels?: 'folders')
 
 // Our own: everything that the transform can do.
 
-interface OwnParams extends Omit<TransformOptions, 'smallestSide' | 'cropFraction' | 'channels'> {
+/** @internal */
+export interface OwnParams extends Omit<
+  TransformOptions,
+  'smallestSide' | 'cropFraction' | 'channels'
+> {
   smallestSide?: number;
   minCropFraction?: number;
   maxCropFraction?: number;
 }
 
-const ownFields: FieldsOf<OwnParams> = {
+/** @internal */
+export const ownFields: FieldsOf<OwnParams> = {
   size: side,
   smallest_side: optional(side),
   min_crop_fraction: optional(share),
   max_crop_fraction: optional(share),
+  min_crop_side: optional(side),
   filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
   random_crop: optional(boolean),
   flip: optional(share),
@@ -108,7 +120,8 @@ const ownFields: FieldsOf<OwnParams> = {
   max_pixels: optional(side),
 };
 
-function ownTransform(params: OwnParams): TransformOptions {
+/** @internal */
+export function ownTransform(params: OwnParams): TransformOptions {
   const { minCropFraction: min, maxCropFraction: max, ...options } = params;
   check(min !== undefined || max === undefined, () => {
     return `max_crop_fraction needs min_crop_fraction: give both, got ${max} alone.`;
