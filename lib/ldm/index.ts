@@ -13,12 +13,5 @@ export * from './first_stage/index.js';
 export * from './losses/index.js';
 export * from './presets/index.js';
 export * from './samplers/index.js';
-export {
-  layoutIds,
-  layoutObjects,
-  layoutToImage,
-  layoutVocabulary,
-  type LayoutToImageOptions,
-  type WantedBox,
-} from './tasks/layout_to_image.js';
+export * from './tasks/index.js';
 export * from './unet/index.js';

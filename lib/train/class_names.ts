@@ -32,5 +32,5 @@ export function classNames(
       '(n_classes, unconditional_class).'
     );
   });
-  return dataset.classes;
+  return dataset.classNames;
 }

@@ -5,12 +5,14 @@ export {
   buildConditionEncoder,
   checkConditionerSpec,
   hasOwnWeights,
+  textInputOf,
   type ConditionEncoder,
   type ConditionerSpec,
   type ConditionStage,
   type EncoderSpec,
   type HybridSpec,
   type PartSpec,
+  type TextInput,
 } from './conditioner.js';
 export { HybridConditioner } from './hybrid_conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
@@ -25,3 +27,11 @@ export {
   type RelativeBox,
 } from './layout_tokens.js';
 export { unconditionalCondition, unconditionalInput } from './unconditional.js';
+export { ClipTextEncoder, type ClipTextEncoderConfig } from './text/clip_text_encoder.js';
+export { checkTokenizer, openTokenizer } from './text/open_tokenizer.js';
+export {
+  TextTokenizer,
+  type TextTokenizerOptions,
+  type WordVocabularyOptions,
+} from './text/tokenizer.js';
+export type { BertVocabulary, ClipVocabulary, TextVocabulary } from './text/vocabulary.js';

@@ -1,0 +1,12 @@
+export { classIds } from './class_names.js';
+export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
+export { latentSize, type PictureOptions } from './pictures.js';
+export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+export {
+  layoutIds,
+  layoutObjects,
+  layoutToImage,
+  layoutVocabulary,
+  type LayoutToImageOptions,
+  type WantedBox,
+} from './layout_to_image.js';
