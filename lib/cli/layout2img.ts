@@ -11,7 +11,7 @@ export interface LayoutCommandOptions extends SamplingCommandOptions {
 }
 
 /** The command that makes pictures of layouts. */
-export function layout2imgCommand(): Command {
+export function layoutCommand(): Command {
   const command = newCommand('layout2img')
     .description('make pictures of things in given places, with a model that was trained on boxes')
     .requiredOption('--layout <file...>', 'JSON files that say what is where')
@@ -35,7 +35,7 @@ Beside each picture 000000.png lies 000000_boxes.png, which shows its layout.`,
     )
     .action(
       reporting(async (options: LayoutCommandOptions) => {
-        await (await import('./layout_pictures.js')).layoutPictures(options);
+        await (await import('./layout2img_pictures.js')).layoutPictures(options);
       }),
     );
 }

@@ -5,7 +5,7 @@ import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inspectCommand } from './inspect.js';
-import { layout2imgCommand } from './layout2img.js';
+import { layoutCommand } from './layout2img.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
@@ -28,7 +28,7 @@ for (const command of [
   sampleCommand(),
   textCommand(),
   classCommand(),
-  layout2imgCommand(),
+  layoutCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import type { LayoutCommandOptions } from '../../lib/cli/layout2img.js';
-import { layoutPictures } from '../../lib/cli/layout_pictures.js';
+import { layoutPictures } from '../../lib/cli/layout2img_pictures.js';
 import { train } from '../../lib/cli/train_run.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import {
@@ -185,7 +185,7 @@ describe('layout2img', () => {
   const boxes = (...list: unknown[]) => ({ boxes: list });
   test.each<[string, unknown]>([
     [
-      "box 0: there is no category 'red thin'. Did you mean 'red thing'?",
+      "there is no class 'red thin': expected an id from 0 to 1, or one of red thing; blue thing. Did you mean 'red thing'?",
       boxes({ ...red, category: 'red thin' }),
     ],
     ['box 1 (red thing) must lie in the picture', boxes(red, { ...red, box: [0.6, 0, 0.5, 0.5] })],
@@ -210,10 +210,10 @@ describe('layout2img', () => {
   test('refuses models of other things, and categories without names', async () => {
     const path = layout('fine.json', boxes(red));
     await expect(sample({ layout: [path], model: file('plain') })).rejects.toThrow(
-      'use emulsion sample',
+      'Use emulsion sample',
     );
     await expect(sample({ layout: [path], model: file('classes') })).rejects.toThrow(
-      'takes no layouts',
+      'Use emulsion class2img',
     );
     const model = await loadLatentDiffusion(file('logs/scenes/model'));
     await saveLatentDiffusion(file('nameless'), model);

@@ -1,8 +1,7 @@
 /** Layout-to-image synthesis (paper, section 4.3.1): pictures of things in the places that boxes give them. */
 import { tensor } from '../../creation.js';
 import type { Device } from '../../device.js';
-import { ArgumentError, check } from '../../errors.js';
-import { suggestion } from '../../suggestion.js';
+import { check } from '../../errors.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import {
@@ -13,7 +12,10 @@ import {
   type ObjectFlags,
   type RelativeBox,
 } from '../conditioning/index.js';
-import type { LatentDiffusion, LatentSamples, SampleOptions } from '../diffusion/index.js';
+import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
+import type { LatentSamples } from '../diffusion/latent_sampling.js';
+import { namedIds } from './class_names.js';
+import { picturesFrom, type PictureOptions } from './pictures.js';
 
 /** A thing that is wanted, in shares of the picture from its upper left corner. */
 export interface WantedBox extends RelativeBox, ObjectFlags {
@@ -21,10 +23,7 @@ export interface WantedBox extends RelativeBox, ObjectFlags {
   readonly category: string | number;
 }
 
-export interface LayoutToImageOptions extends Omit<
-  SampleOptions,
-  'condition' | 'conditioning' | 'unconditional' | 'unconditionalConditioning' | 'image' | 'initial'
-> {
+export interface LayoutToImageOptions extends PictureOptions {
   /** what is wanted where, in every picture */
   boxes: readonly WantedBox[];
   /** names of the model's categories by their numbers, in the order in which the training had them */
@@ -42,36 +41,36 @@ export interface LayoutToImageOptions extends Omit<
  *   categories,
  *   count: 4,
  *   steps: 200,
- *   seed: 1,
  * });
  * ```
  *
- * @returns as `LatentDiffusion.sample`
+ * @returns pictures [N, H, W, 3], and their latents
  * @throws ArgumentError when the model takes no layouts, a category does not exist, a box is not inside the
  *   picture, or there are more boxes than the model has places for
  */
 export function layoutToImage(
   model: LatentDiffusion,
-  { boxes, categories, view, ...sampling }: LayoutToImageOptions,
+  { boxes, categories, view, ...rest }: LayoutToImageOptions,
 ): Promise<LatentSamples> {
   const tokens = layoutVocabulary(model.conditioner, categories.length);
   const objects = layoutObjects(tokens, boxes, categories);
-  const { seed, count = Array.isArray(seed) ? seed.length : 1 } = sampling;
   const { device } = model.betas;
   return tidy(() => {
-    const layouts = (each: readonly LayoutObject[]) =>
-      layoutIds(
-        tokens,
-        Array.from({ length: count }, () => ({ objects: each, view })),
-        device,
-      );
+    const sampling = picturesFrom('layoutToImage', model, 1, rest);
+    const ids = (each: readonly LayoutObject[]) =>
+      layoutIds(tokens, sampling.repeated([{ objects: each, view }]), device);
     return model.sample({
-      ...sampling,
-      count,
-      condition: layouts(objects),
-      ...(isGuided(sampling) && { unconditional: withoutObjects(model, layouts([])) }),
+      ...sampling.options,
+      condition: ids(objects),
+      // Where no token stands for "nothing", a picture without objects does.
+      ...(needsEmptyLayout(model.conditioner) && { unconditional: ids([]) }),
     });
   });
+}
+
+/** @internal Whether guidance must be told what a layout without objects is. */
+export function needsEmptyLayout(spec: ConditionerSpec): boolean {
+  return spec.kind === 'bert' && spec.unconditionalToken === undefined;
 }
 
 /**
@@ -115,8 +114,7 @@ export function layoutObjects(
   check(boxes.length <= tokens.maxObjects, () => {
     return `layoutToImage: the model has places for ${tokens.maxObjects} objects. Got ${boxes.length} boxes.`;
   });
-  return boxes.map((box, i) => {
-    const { category, x, y, width, height } = box;
+  boxes.forEach(({ category, x, y, width, height }, i) => {
     const inside = x >= 0 && y >= 0 && x + width <= 1 + tolerance && y + height <= 1 + tolerance;
     check(inside && width > 0 && height > 0, () => {
       return (
@@ -124,8 +122,10 @@ export function layoutObjects(
         `an area. Got x ${x}, y ${y}, width ${width}, height ${height}.`
       );
     });
-    return { ...box, category: numberOf(category, categories, i) };
   });
+  const given = boxes.map(({ category }) => category);
+  const numbers = namedIds(given, categories.length, categories);
+  return boxes.map((box, i) => ({ ...box, category: numbers[i] }));
 }
 
 /** Token ids of layouts, int64 [N, T]. */
@@ -141,27 +141,3 @@ export function layoutIds(
 
 // Sums of decimal fractions may pass 1 by their rounding.
 const tolerance = 1e-6;
-
-const isGuided = ({ guidance = 1 }: SampleOptions): boolean => guidance !== 1;
-
-// What the model was trained to take for nothing, or else a picture without objects.
-function withoutObjects({ conditioner }: LatentDiffusion, empty: Tensor): Tensor {
-  const token = conditioner.kind === 'bert' ? conditioner.unconditionalToken : undefined;
-  return token === undefined ? empty : empty.mul(0).add(token);
-}
-
-function numberOf(category: string | number, names: readonly string[], box: number): number {
-  if (typeof category === 'number') {
-    check(Number.isInteger(category) && category >= 0 && category < names.length, () => {
-      return `layoutToImage: box ${box}: categories are numbered from 0 to ${names.length - 1}. Got ${category}.`;
-    });
-    return category;
-  }
-  const number = names.indexOf(category);
-  if (number >= 0) return number;
-  const hint = suggestion(category, names) || ` There are ${names.slice(0, 12).join(', ')}`;
-  const more = hint.startsWith(' There') ? (names.length > 12 ? ', ...' : '.') : '';
-  throw new ArgumentError(
-    `layoutToImage: box ${box}: there is no category '${category}'.${hint}${more}`,
-  );
-}

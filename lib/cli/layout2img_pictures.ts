@@ -8,9 +8,13 @@ import {
   layoutVocabulary,
   type ConditionerSpec,
   type LayoutObject,
+  type LayoutTokens,
   type WantedBox,
 } from '../ldm/index.js';
+import { needsEmptyLayout } from '../ldm/tasks/layout_to_image.js';
+import { readClassNames } from './class_file.js';
 import type { LayoutCommandOptions } from './layout2img.js';
+import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
 
@@ -19,58 +23,59 @@ const largestLayout = 2 ** 20;
 /** Makes the pictures. Ctrl-C leaves those that are finished. */
 export async function layoutPictures(options: LayoutCommandOptions): Promise<void> {
   const { layout: files, count } = options;
-  const wanted = [];
+  const wanted: WantedBox[][] = [];
   for (const file of files) wanted.push(await readLayout(file));
-  const opened = await openForSampling(options, ({ conditioner = { kind: 'none' } }) =>
-    refuseOther(conditioner, options),
-  );
-  const { model, classes: names } = opened;
-  if (names.length === 0)
-    throw new UsageError(
-      `${options.model} does not say what its categories are called: give --class-names, a file with their names ` +
-        "in the training's order, a line each.",
-    );
-  const tokens = layoutVocabulary(model.conditioner, names.length);
-  const layouts = wanted.map((boxes, i) =>
-    told(files[i], () => layoutObjects(tokens, boxes, names)),
-  );
+  let scene: Scene | undefined;
+  const opened = await openForSampling(options, async (spec, path) => {
+    refuseOtherTask(options.model, spec, 'layout2img');
+    scene = sceneOf(spec.conditioner!, await readClassNames(path, options.classNames), options);
+    for (const [i, boxes] of wanted.entries()) addLayout(scene, boxes, files[i]);
+  });
+  const { tokens, names, layouts } = scene!;
   const layoutOf = (picture: number): LayoutObject[] => layouts[Math.floor(picture / count)];
+  const ids = (pictures: readonly number[], objectsOf: (picture: number) => LayoutObject[]) =>
+    layoutIds(
+      tokens,
+      pictures.map((picture) => ({ objects: objectsOf(picture) })),
+    );
   await runPictures(opened, options, {
     total: count * layouts.length,
-    settings: { layouts: files },
-    condition: (pictures) =>
-      layoutIds(
-        tokens,
-        pictures.map((picture) => ({ objects: layoutOf(picture) })),
-      ),
-    ...(needsEmpty(model.conditioner) && {
-      unconditional: (pictures) =>
-        layoutIds(
-          tokens,
-          pictures.map(() => ({ objects: [] })),
-        ),
+    settings: { layouts: files, perLayout: count },
+    condition: (pictures) => ids(pictures, layoutOf),
+    ...(needsEmptyLayout(opened.model.conditioner) && {
+      unconditional: (pictures) => ids(pictures, () => []),
     }),
     written: (picture, path) =>
       writeBoxes(
         path.replace(/\.png$/, '_boxes.png'),
         layoutOf(picture).map((object) => ({ ...object, label: names[object.category] })),
       ),
-    ...(count > 1 && { perRow: count }),
+    ...(layouts.length > 1 && { perRow: count }),
   });
 }
 
-// A model that knows no token for "nothing" is led away from a picture without objects.
-const needsEmpty = (spec: ConditionerSpec): boolean =>
-  spec.kind === 'bert' && spec.unconditionalToken === undefined;
+/** What the model's tokens say, and the layouts that are wanted of it. */
+interface Scene {
+  readonly tokens: LayoutTokens;
+  readonly names: readonly string[];
+  readonly layouts: LayoutObject[][];
+}
 
-function refuseOther(conditioner: ConditionerSpec, { model }: LayoutCommandOptions): void {
-  if (conditioner.kind === 'bert' && conditioner.useTokenizer === false) return;
-  const other = conditioner.kind === 'bert' ? 'text: use emulsion txt2img' : conditioner.kind;
-  throw new UsageError(
-    conditioner.kind === 'none'
-      ? `${model} is conditioned on nothing: use emulsion sample.`
-      : `${model} takes no layouts; it is conditioned on ${other}.`,
-  );
+function sceneOf(
+  conditioner: ConditionerSpec,
+  names: readonly string[],
+  { model }: LayoutCommandOptions,
+): Scene {
+  if (names.length === 0)
+    throw new UsageError(
+      `${model} does not say what its categories are called: give --class-names, a file with their names in the ` +
+        "training's order, a line each.",
+    );
+  return { tokens: layoutVocabulary(conditioner, names.length), names, layouts: [] };
+}
+
+function addLayout({ tokens, names, layouts }: Scene, boxes: WantedBox[], file: string): void {
+  layouts.push(told(file, () => layoutObjects(tokens, boxes, names)));
 }
 
 // What is wrong with a layout is said with the file that it comes from.
