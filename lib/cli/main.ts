@@ -4,10 +4,12 @@ import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
 import { layoutCommand } from './layout2img.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { semantic2imgCommand } from './semantic2img.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
 import { packageVersion } from './version.js';
@@ -29,6 +31,8 @@ for (const command of [
   textCommand(),
   classCommand(),
   layoutCommand(),
+  semantic2imgCommand(),
+  inpaintCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -5,10 +5,17 @@ import {
   CaptionedImages,
   ImageFolder,
   ImageList,
+  MapFolder,
+  readColourMap,
+  segmentation,
   TarShards,
   type ConditionSource,
   type Dataset,
   type ImageFolderOptions,
+  type LabelOptions,
+  MaskedPictures,
+  type MaskFamilyName,
+  type MaskMixture,
   type ResizeFilter,
   type TransformOptions,
 } from '../data/index.js';
@@ -27,6 +34,7 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import { masksField } from './masks.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Which pictures, and what becomes of them. */
@@ -203,6 +211,64 @@ register<Captioned & { list: string }>(
     captionedSet(params, (root) => CaptionedImages.openList(file, root)),
 );
 
+// Pictures with label maps, which lie on pixels as they are stored.
+
+interface Maps extends Rooted, LabelOptions {
+  images?: string;
+  maps?: string;
+  /** a JSON file of labels by colour */
+  colours?: string;
+}
+
+const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
+  images: optional(text),
+  maps: optional(text),
+  ignore: optional(integer({ min: 0, max: 255 })),
+  shift: optional(integer({ min: 0, max: 255 })),
+  colours: optional(text),
+};
+
+const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
+  transform,
+  open: async (name) => MapFolder.open(rootOf(params, name), params),
+  condition: async () => {
+    const { labels, ignore, shift, colours: file } = params;
+    const colours = file === undefined ? undefined : await readColourMap(file);
+    return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
+  },
+});
+
+register<OwnParams & Maps>(
+  ['emulsion.data.MapFolder'],
+  { ...ownFields, ...rooted, ...mapFields, labels: integer({ min: 1, max: 256 }) },
+  ({ dataRoot, images, maps, labels, ignore, shift, colours, ...params }) =>
+    mapped(
+      { dataRoot, images, maps, labels, ignore, shift, colours },
+      { orient: false, ...ownTransform(params) },
+    ),
+);
+
+interface Masks {
+  masks?: MaskFamilyName | MaskMixture;
+  minMasked?: number;
+  maxMasked?: number;
+}
+
+register<OwnParams & Rooted & Masks>(
+  ['emulsion.data.InpaintingFolder'],
+  {
+    ...ownFields,
+    ...rooted,
+    masks: optional(masksField),
+    min_masked: optional(share),
+    max_masked: optional(share),
+  },
+  ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
+    const condition = new MaskedPictures({ masks, least, most });
+    return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
+  },
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -216,6 +282,21 @@ for (const training of [true, false]) {
       const { size: smallestSide = null, cropSize: size } = params;
       return folder(params, { size, smallestSide, randomCrop, orient: false });
     },
+  );
+
+  // the landscapes of semantic synthesis, whose maps have COCO-Stuff's labels
+  register<Maps & { size: number; cropSize: number }>(
+    [`ldm.data.landscapes.RFW${split}`],
+    {
+      ...rooted,
+      ...mapFields,
+      size: side,
+      crop_size: side,
+      labels: optional(integer({ min: 1, max: 256 }), 182),
+    },
+    ({ size: smallestSide, cropSize: size, ...params }) =>
+      mapped(params, { size, smallestSide, randomCrop, orient: false }),
+    ['segmentation_to_float32'],
   );
 
   register<Rooted & { words?: string; config: { size?: number } }>(

@@ -12,7 +12,7 @@ const emptyCaption = [101, 102];
 
 /**
  * What stands for "nothing" beside a given input, of its shape: the class that means none, the empty caption,
- * or zeros where embeddings are given.
+ * a map without labels, or zeros where embeddings are given.
  *
  * @throws ArgumentError when the conditioner has no such input
  */
@@ -45,6 +45,7 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
       return everywhere(like, (i) => vocabSize - (i === 0 ? 2 : 1));
     }
     case 'identity':
+    case 'spatial-rescaler':
       return zerosLike(like);
     default:
       throw new ArgumentError(

@@ -30,38 +30,15 @@ import {
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+import type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
 import { sampleLatents, type LatentSamples, type SampleOptions } from './latent_sampling.js';
-
-/** Pictures, and what they are conditioned on. */
-export interface DiffusionBatch {
-  /** [N, H, W, 3] in [-1, 1]. This or `encoded` */
-  images?: Tensor;
-  /** what the first stage made of them: unscaled latents [N, h, w, C], or a KL model's posterior */
-  encoded?: Tensor | DiagonalGaussian;
-  condition?: ConditionInput;
-  /** the condition, encoded already */
-  conditioning?: NetworkConditioning;
-}
-
-/** Everything random in a loss. */
-export interface LossDraws {
-  /** timesteps, int64 [N] in 0..T-1 */
-  t: Tensor;
-  /** ε of the latents' shape */
-  noise: Tensor;
-  /** of the first stage's posterior; default: its mode */
-  encoding?: Tensor | NoiseOptions;
-  /** bool [N]: which samples lose their condition, so that guidance has something to lead away from */
-  dropped?: Tensor;
-  /** of the conditioning, where `numTimestepsCond` is above 1 */
-  conditioning?: NoiseOptions;
-}
-
-/** A loss, and what the original logs beside it under its names. */
-export interface LatentDiffusionLoss {
-  loss: Tensor;
-  log: Record<string, Tensor>;
-}
+import type { PatchOptions } from './patch_grid.js';
+import {
+  applyPatchWise,
+  decodePatchWise,
+  encodePatchWise,
+  type PatchConditioning,
+} from './patch_wise.js';
 
 /**
  * A latent diffusion model. Its fields are named as the published checkpoints name their keys; of these only
@@ -159,8 +136,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   }
 
   /** The scaled latents of a batch, as {@link encode}, encoded if they are not yet. */
-  latentsOf(batch: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
-    return noGrad(() => tidy(() => this.#unscaled(batch, noise).mul(this.#scale)));
+  latentsOf(batch: DiffusionBatch, noise?: Tensor | NoiseOptions, patches?: PatchOptions): Tensor {
+    return noGrad(() => tidy(() => this.#unscaled(batch, noise, patches).mul(this.#scale)));
   }
 
   /** Shape of a batch's latents, [N, h, w, C], without encoding it. */
@@ -172,8 +149,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   }
 
   /** Scaled latents to images [N, H, W, 3], about in [-1, 1]; a VQ model quantises first. */
-  decode(latents: Tensor): Tensor {
-    return this.first_stage_model.decodeLatents(latents.div(this.#scale));
+  decode(latents: Tensor, patches?: PatchOptions): Tensor {
+    const [stage, unscaled] = [this.first_stage_model, latents.div(this.#scale)];
+    return patches?.patchDistributedVq
+      ? decodePatchWise(stage, unscaled, patches)
+      : stage.decodeLatents(unscaled);
   }
 
   /** Scaled latents to the nearest codes of a VQ model. @throws ArgumentError when there is no codebook */
@@ -229,9 +209,21 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return unconditionalCondition(this.conditioner, like);
   }
 
-  /** The network's prediction for noisy latents [N, h, w, C] at timesteps [N]: the original's apply_model. */
-  applyModel(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
-    return this.model.forward(x, t, conditioning);
+  /**
+   * The network's prediction for noisy latents [N, h, w, C] at timesteps [N]: the original's apply_model.
+   *
+   * @param patches the network sees one part of larger latents after the other
+   */
+  applyModel(
+    x: Tensor,
+    t: Tensor,
+    conditioning?: PatchConditioning,
+    patches?: PatchOptions,
+  ): Tensor {
+    const network = this.model.forward.bind(this.model);
+    return patches
+      ? applyPatchWise(network, x, t, conditioning ?? {}, patches)
+      : network(x, t, conditioning as NetworkConditioning);
   }
 
   override forward(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
@@ -241,15 +233,16 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   /**
    * The training loss (paper, equations 2 and 3).
    *
+   * @param patches latents larger than the network is to see at once are cut; so are images, with `patchDistributedVq`
    * @returns log: `loss_simple`, `loss_vlb`, `loss`, and with a learned logvar `loss_gamma` and `logvar`; and
    *   the scaled latents' deviation as `latent_std`
    */
-  loss(batch: DiffusionBatch, draws: LossDraws): LatentDiffusionLoss {
+  loss(batch: DiffusionBatch, draws: LossDraws, patches?: PatchOptions): LatentDiffusionLoss {
     const { t, noise: epsilon } = draws;
-    const latents = this.latentsOf(batch, draws.encoding);
+    const latents = this.latentsOf(batch, draws.encoding, patches);
     const conditioning = this.#noised(this.#conditioningOf(batch, draws.dropped), t, draws);
     const { loss, lossSimple, lossVlb, lossGamma } = this.#diffusion.loss(
-      (x, time) => this.applyModel(x, time, conditioning),
+      (x, time) => this.applyModel(x, time, conditioning, patches),
       latents,
       t,
       epsilon,
@@ -316,11 +309,18 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.scale_factor ?? this.spec.scaleFactor ?? 1;
   }
 
-  #unscaled({ images, encoded }: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
+  #unscaled(
+    { images, encoded }: DiffusionBatch,
+    noise?: Tensor | NoiseOptions,
+    patches?: PatchOptions,
+  ): Tensor {
     check((images === undefined) !== (encoded === undefined), () => {
       return 'LatentDiffusion: a batch has either images or what the first stage made of them.';
     });
-    if (images) return this.first_stage_model.encodeToLatents(images, noise);
+    const stage = this.first_stage_model;
+    if (images && patches?.patchDistributedVq)
+      return encodePatchWise(stage, images, patches, noise);
+    if (images) return stage.encodeToLatents(images, noise);
     if (!(encoded instanceof DiagonalGaussian)) return encoded!;
     return noise ? encoded.sample(noise) : encoded.mode();
   }

@@ -10,3 +10,20 @@ export {
   type LayoutToImageOptions,
   type WantedBox,
 } from './layout_to_image.js';
+export {
+  SemanticCanvas,
+  semanticLabels,
+  semanticToImage,
+  type CanvasOptions,
+  type SemanticToImageOptions,
+} from './semantic_to_image.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';
