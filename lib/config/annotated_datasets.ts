@@ -7,19 +7,7 @@ import {
   type TransformOptions,
 } from '../data/index.js';
 import { check } from '../errors.js';
-import { LayoutTokens } from '../ldm/index.js';
-import {
-  ownFields,
-  ownTransform,
-  register,
-  rooted,
-  rootOf,
-  share,
-  side,
-  type ImageSetSpec,
-  type OwnParams,
-  type Rooted,
-} from './datasets.js';
+import { LayoutTokens, type ConditionerSpec } from '../ldm/index.js';
 import {
   boolean,
   integer,
@@ -31,6 +19,18 @@ import {
   unsupported,
   type FieldsOf,
 } from './fields.js';
+import {
+  ownFields,
+  ownTransform,
+  register,
+  rooted,
+  rootOf,
+  share,
+  side,
+  type ImageSetSpec,
+  type OwnParams,
+  type Rooted,
+} from './image_sets.js';
 
 /** Which objects are taken, and how they become tokens: under the original's names where it has them. */
 interface ObjectParams {
@@ -83,7 +83,7 @@ function objectSet(
     transform,
     // An async function, so that what `open` refuses at once is a rejection like any other.
     open: async () => images(),
-    condition: async () => {
+    condition: async (conditioner) => {
       const { categories } = await images();
       const tokens = new LayoutTokens({
         categories: categories.length,
@@ -93,9 +93,27 @@ function objectSet(
         groupParameter: params.useGroupParameter,
         additionalParameters: params.useAdditionalParameters,
       });
+      checkTakes(conditioner, tokens);
       return new LayoutConditions(tokens);
     },
   };
+}
+
+// Ids that an embedder lacks would be told much later, and without their cause.
+function checkTakes(conditioner: ConditionerSpec, { length, none }: LayoutTokens): void {
+  check(conditioner.kind === 'bert' && conditioner.useTokenizer === false, () => {
+    return (
+      'boxes are tokens for a BERTEmbedder with use_tokenizer: false; the model has a conditioner of kind ' +
+      `${conditioner.kind}${conditioner.kind === 'bert' ? ' for captions' : ''}.`
+    );
+  });
+  const { vocabSize = 30_522, maxSeqLen = 77 } = conditioner;
+  check(maxSeqLen === length && vocabSize > none, () => {
+    return (
+      `the layouts have ${length} tokens of ${none + 1}, and the model's embedder takes ${maxSeqLen} of ${vocabSize}: ` +
+      'set its max_seq_len and vocab_size, or max_objects_per_image, encode_crop and no_tokens of the data.'
+    );
+  });
 }
 
 // Our own.

@@ -3,26 +3,24 @@
 import {
   captionCondition,
   CaptionedImages,
+  type DegradationName,
+  degradationNames,
   ImageFolder,
-  ImageList,
-  MapFolder,
-  readColourMap,
-  segmentation,
-  TarShards,
-  type ConditionSource,
-  type Dataset,
   type ImageFolderOptions,
+  ImageList,
   type LabelOptions,
+  LowResolution,
+  MapFolder,
   MaskedPictures,
   type MaskFamilyName,
   type MaskMixture,
-  type ResizeFilter,
+  readColourMap,
+  segmentation,
+  TarShards,
   type TransformOptions,
 } from '../data/index.js';
-import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
 import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
-import { ConfigError } from './error.js';
 import {
   boolean,
   integer,
@@ -34,71 +32,21 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import {
+  ownFields,
+  ownTransform,
+  register,
+  rooted,
+  rootOf,
+  share,
+  side,
+  type ImageSetSpec,
+  type OwnParams,
+  type Rooted,
+} from './image_sets.js';
 import { masksField } from './masks.js';
-import { Targets, type Instance } from './targets.js';
 
-/** Which pictures, and what becomes of them. */
-export interface ImageSetSpec {
-  readonly transform: TransformOptions;
-  /** Lists the pictures. @param name what errors call the data set */
-  open(name: string): Promise<Dataset>;
-  /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
-  condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
-}
-
-export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
-
-/** What may stand as `train` or `validation` of a data module. */
-export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
-
-/** @internal Registers a data set by its parameters. */
-export function register<P extends object>(
-  names: readonly string[],
-  fields: FieldsOf<P>,
-  toSpec: (params: P) => ImageSetSpec,
-  accepted: readonly string[] = [],
-): void {
-  const params = mapping<P>(fields, accepted);
-  datasetTargets.register(names, {
-    params: {
-      read(node, name) {
-        const read = params.read(node, name);
-        try {
-          const spec = toSpec(read);
-          checkTransform(spec.transform);
-          return spec;
-        } catch (error) {
-          // What the transform refuses is told with its place as well, and before anything is built.
-          throw new ConfigError((error as Error).message, node.place, { cause: error });
-        }
-      },
-    },
-    build: (spec) => spec.open(names[0]),
-  });
-}
-
-/** @internal */
-export interface Rooted {
-  dataRoot?: string;
-}
-
-/** @internal */
-export const side = integer({ min: 1 });
-/** @internal */
-export const share = number({ min: 0, max: 1 });
-/** @internal */
-export const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
-
-/** @internal @throws ArgumentError that says how to name the folder */
-export function rootOf({ dataRoot }: Rooted, name: string): string {
-  check(dataRoot, () => {
-    return (
-      `${name}: say where the pictures are, with data_root in its params; on the command line, ` +
-      'data.params.train.params.data_root=FOLDER.'
-    );
-  });
-  return dataRoot;
-}
+export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './image_sets.js';
 
 const folder = (
   params: Rooted,
@@ -109,41 +57,7 @@ const folder = (
   open: async (name) => ImageFolder.open(rootOf(params, name), classes),
 });
 
-// Our own: everything that the transform can do.
-
-/** @internal */
-export interface OwnParams extends Omit<
-  TransformOptions,
-  'smallestSide' | 'cropFraction' | 'channels'
-> {
-  smallestSide?: number;
-  minCropFraction?: number;
-  maxCropFraction?: number;
-}
-
-/** @internal */
-export const ownFields: FieldsOf<OwnParams> = {
-  size: side,
-  smallest_side: optional(side),
-  min_crop_fraction: optional(share),
-  max_crop_fraction: optional(share),
-  min_crop_side: optional(side),
-  filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
-  random_crop: optional(boolean),
-  flip: optional(share),
-  background: optional(text),
-  orient: optional(boolean),
-  max_pixels: optional(side),
-};
-
-/** @internal */
-export function ownTransform(params: OwnParams): TransformOptions {
-  const { minCropFraction: min, maxCropFraction: max, ...options } = params;
-  check(min !== undefined || max === undefined, () => {
-    return `max_crop_fraction needs min_crop_fraction: give both, got ${max} alone.`;
-  });
-  return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
-}
+// Our own.
 
 register<OwnParams & Rooted & { labels?: 'folders'; words?: string }>(
   ['emulsion.data.ImageFolder'],
@@ -269,6 +183,32 @@ register<OwnParams & Rooted & Masks>(
   },
 );
 
+// Pictures beside what is left of them at a lower resolution.
+
+interface Degraded {
+  degradation?: DegradationName;
+  downscaleF?: number;
+}
+
+const degraded: FieldsOf<Degraded> = {
+  degradation: optional(oneOf(...degradationNames)),
+  downscale_f: optional(integer({ min: 1 })),
+};
+
+function superResolution(set: ImageSetSpec, params: Degraded): ImageSetSpec {
+  const { degradation, downscaleF: factor } = params;
+  const source = new LowResolution({ degradation, factor });
+  source.checkSide(set.transform.size);
+  return { ...set, condition: () => source };
+}
+
+register<OwnParams & Rooted & Degraded>(
+  ['emulsion.data.SuperResolutionFolder'],
+  { ...ownFields, ...rooted, ...degraded },
+  ({ dataRoot, degradation, downscaleF, ...params }) =>
+    superResolution(folder({ dataRoot }, ownTransform(params)), { degradation, downscaleF }),
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -316,7 +256,7 @@ for (const training of [true, false]) {
     ['process_images'],
   );
 
-  interface SuperResolution extends Rooted {
+  interface SuperResolution extends Rooted, Degraded {
     size: number;
     minCropF?: number;
     maxCropF?: number;
@@ -330,19 +270,19 @@ for (const training of [true, false]) {
       min_crop_f: optional(share),
       max_crop_f: optional(share),
       random_crop: optional(boolean),
+      ...degraded,
     },
     (params) => {
       const { size, minCropF = 0.5, maxCropF = 1, randomCrop: anywhere = true } = params;
-      return folder(params, {
+      const transform: TransformOptions = {
         size,
         cropFraction: [minCropF, maxCropF],
         filter: 'area',
         randomCrop: anywhere,
         orient: false,
-      });
+      };
+      return superResolution(folder(params, transform), params);
     },
-    // the small picture beside the image, which a first stage does not look at
-    ['degradation', 'downscale_f'],
   );
 
   interface Lsun extends Rooted {

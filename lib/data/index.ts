@@ -29,3 +29,11 @@ export { DataLoader, type DataLoaderOptions, type ImageBatch } from './loader.js
 export type { DamagedPicture } from './damaged.js';
 export type { DataSource } from './source.js';
 export type { Pixels } from './pixels.js';
+export {
+  degradationNames,
+  degrade,
+  type DegradationName,
+  type DegradationStep,
+  type Degraded,
+} from './degradation/index.js';
+export { LowResolution, type LowResolutionOptions } from './conditions/low_resolution.js';

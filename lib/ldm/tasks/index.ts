@@ -27,3 +27,5 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
+// The paper's tasks, from what people have to pictures.
+export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
