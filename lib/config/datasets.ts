@@ -3,6 +3,7 @@
 import {
   captionCondition,
   CaptionedImages,
+  type Dataset,
   type DegradationName,
   degradationNames,
   ImageFolder,
@@ -20,13 +21,12 @@ import {
   type TransformOptions,
 } from '../data/index.js';
 import { check } from '../errors.js';
-import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
+import { openTokenizer } from '../ldm/index.js';
 import {
   boolean,
   integer,
   list,
   mapping,
-  number,
   oneOf,
   optional,
   text,
