@@ -3,5 +3,6 @@ import { inpaint } from './inpaint.js';
 import { layout } from './layout.js';
 import type { TaskStudy } from './study.js';
 import { unconditional } from './unconditional.js';
+import { upscaleStudy } from './upscale.js';
 
-export const tasks: readonly TaskStudy[] = [unconditional, layout, inpaint];
+export const tasks: readonly TaskStudy[] = [unconditional, layout, upscaleStudy, inpaint];
