@@ -6,6 +6,7 @@ import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
+import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
@@ -21,7 +22,7 @@ const makeCommands = (): Command[] => [
   ...[textCommand(), classCommand(), upscaleCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
-  ...[throughputCommand(), reportCommand()],
+  ...[throughputCommand(), reportCommand(), layoutCommand()],
 ];
 const page = source('docs/command-line.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
