@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command `emulsion`: one file per subcommand beside this one.
+import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
@@ -8,6 +9,7 @@ import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { semantic2imgCommand } from './semantic2img.js';
 import { trainCommand } from './train.js';
+import { textCommand } from './txt2img.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -25,6 +27,8 @@ for (const command of [
   trainCommand(),
   sampleCommand(),
   semantic2imgCommand(),
+  textCommand(),
+  classCommand(),
   ...firstStageCommands(),
   convertCommand(),
   inspectCommand(),

@@ -18,6 +18,8 @@ export { LayoutConditions, type LayoutEncoder, type RelativeObject } from './con
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
 export { MapFolder, type MapFolderOptions } from './map_folder.js';
+export { CaptionedImages } from './captioned_images.js';
+export { captionCondition, type CaptionTokenizer } from './conditions/captions.js';
 export { TarShards } from './tar_shards.js';
 export type { Region, TransformOptions } from './transform.js';
 export type { ResizeFilter } from './resize.js';

@@ -66,7 +66,7 @@ data:
     num_workers: 0
     train:
       target: emulsion.data.MapFolder
-      params: {data_root: ${file('scenes')}, size: 32, random_crop: true, flip: 0.5, labels: ${labels}}
+      params: {data_root: ${file('scenes')}, size: 32, random_crop: true, flip: 0.5}
 lightning:
   trainer: {max_steps: 3}
 `;

@@ -7,21 +7,30 @@ import { Command } from 'commander';
 import {
   concat,
   defaultDevice,
+  loadEmojiExtractor,
   loadFirstStage,
   makeGrid,
   resize,
   tidy,
   writeFileAtomic,
   writeImage,
+  type EmojiExtractor,
   type FirstStage,
   type Tensor,
 } from '../../../lib/index.js';
 import { writePlot, type Curve } from '../../plot.js';
 import { measure, reconstruct } from './measure.js';
 import { allPictures, loadPictures } from './pictures.js';
-import { adversarialTable, trend, zooTable, type AdversarialRow, type Row } from './report.js';
+import {
+  adversarialTable,
+  longerTable,
+  trend,
+  zooTable,
+  type AdversarialRow,
+  type Row,
+} from './report.js';
 import { freshModel, train, type Budget } from './train.js';
-import { zoo } from './zoo.js';
+import { zoo, type Entry } from './zoo.js';
 
 const options = new Command('study:first-stage')
   .description('Train first stages of every downsampling factor on emoji and compare them.')
@@ -34,6 +43,9 @@ const seed = 0;
 const budget: Budget = options.quick
   ? { steps: 20, batch: 4, learningRate: 1e-3, seed }
   : { steps: 600, batch: 8, learningRate: 1e-3, seed };
+/** How KL and VQ at f = 4 compare when a codebook has had the time that it needs. */
+const longerBudget: Budget = { ...budget, steps: 3 * budget.steps };
+const trainedLonger = ['kl-f4', 'vq-f4'];
 /** The adversarial study goes on with this model, whose pictures are blurred enough to be sharpened. */
 const adversarialBase = 'kl-f8';
 const adversarialBudget: Budget = { ...budget, learningRate: 2e-4, seed: 1 };
@@ -50,20 +62,28 @@ async function main(): Promise<void> {
   console.log(`${training.count} drawings to train on, ${heldOut.count} held out`);
   const common = { folder: out, pictures: training, signal: interrupt.signal };
 
-  const rows: Row[] = [];
+  const extractor = await loadEmojiExtractor();
   const shown: Tensor[] = [originals];
-  for (const entry of zoo) {
+  const study = async (entry: Entry, spent: Budget): Promise<Row> => {
+    const name = spent === budget ? entry.name : `${entry.name} longer`;
     const model = freshModel(entry.spec, seed);
-    const trained = await train({ ...common, name: entry.name, budget, model });
+    const trained = await train({ ...common, name, budget: spent, model });
     const reconstructions = await reconstruct(trained, originals);
-    const quality = await measure(trained, originals, reconstructions);
-    rows.push({ entry, parameters: trained.parameterCount(), quality });
-    shown.push(reconstructions);
+    const quality = await measure(trained, extractor, originals, reconstructions);
+    if (spent === budget) shown.push(reconstructions);
     console.log(
-      `${entry.name}: ${quality.psnr.mean.toFixed(2)} dB, SSIM ${quality.ssim.mean.toFixed(3)}`,
+      `${name}: ${quality.psnr.mean.toFixed(2)} dB, SSIM ${quality.ssim.mean.toFixed(3)}, ` +
+        `R-FID-like ${quality.rfid.toFixed(2)}`,
     );
+    const parameters = trained.parameterCount();
     trained.dispose();
-  }
+    return { entry, parameters, quality };
+  };
+  const rows: Row[] = [];
+  for (const entry of zoo) rows.push(await study(entry, budget));
+  const longer: Row[] = [];
+  for (const entry of zoo)
+    if (trainedLonger.includes(entry.name)) longer.push(await study(entry, longerBudget));
   await comparison(join(out, 'reconstructions.png'), shown, Math.min(10, heldOut.count));
   await writePlot(join(out, 'psnr.png'), {
     title: 'What first stages keep of held-out emoji',
@@ -72,10 +92,16 @@ async function main(): Promise<void> {
     curves: [curve(rows, 'KL', '#d1495b'), curve(rows, 'VQ', '#00798c')],
   });
 
-  const sharpened = await adversarial(common, originals);
-  const summary = { device: defaultDevice().name, budget, rows, adversarial: sharpened };
+  const sharpened = await adversarial(common, extractor, originals);
+  const device = defaultDevice().name;
+  const summary = { device, budget, rows, longerBudget, longer, adversarial: sharpened };
   await writeFileAtomic(join(out, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
-  const page = [zooTable(rows), trend(rows).join('\n'), adversarialTable(sharpened)].join('\n\n');
+  const page = [
+    zooTable(rows),
+    trend(rows).join('\n'),
+    longerTable(longer),
+    adversarialTable(sharpened),
+  ].join('\n\n');
   await writeFileAtomic(join(out, 'tables.md'), `${page}\n`);
   console.log(`\n${page}\n\nlook at`);
   for (const file of ['psnr.png', 'reconstructions.png', 'adversarial.png', 'tables.md'])
@@ -91,6 +117,7 @@ function curve(rows: readonly Row[], regularizer: 'KL' | 'VQ', colour: string): 
 /** Goes on from one model with and without a discriminator, for as many steps. */
 async function adversarial(
   common: Pick<Parameters<typeof train>[0], 'folder' | 'pictures' | 'signal'>,
+  extractor: EmojiExtractor,
   originals: Tensor,
 ): Promise<AdversarialRow[]> {
   const base = (): Promise<FirstStage> => loadFirstStage(join(out, 'models', adversarialBase));
@@ -109,7 +136,7 @@ async function adversarial(
       adversarial: terms,
     });
     const reconstructions = await reconstruct(model, originals);
-    rows.push({ name, quality: await measure(model, originals, reconstructions) });
+    rows.push({ name, quality: await measure(model, extractor, originals, reconstructions) });
     shown.push(reconstructions);
     model.dispose();
   }

@@ -3,11 +3,16 @@ import {
   clamp,
   concat,
   CodeUsage,
+  FeatureStatistics,
+  flip,
+  frechetDistance,
   noGrad,
   psnr,
   ssim,
   tidy,
   VQModel,
+  type EmojiExtractor,
+  type FeatureMoments,
   type FirstStage,
   type MeanStd,
   type Tensor,
@@ -17,6 +22,11 @@ export interface Quality {
   /** dB, over pictures. */
   psnr: MeanStd;
   ssim: MeanStd;
+  /**
+   * R-FID with the built-in extractor: between originals and reconstructions, each with its mirror image, since
+   * the features have more dimensions than there are pictures. Compares with its like only.
+   */
+  rfid: number;
   /** Energy of the pictures' gradients over that of the originals: below 1 is blurred. */
   sharpness: number;
   latentStd: number;
@@ -35,13 +45,19 @@ export function reconstruct(model: FirstStage, pictures: Tensor): Promise<Tensor
 
 export async function measure(
   model: FirstStage,
+  extractor: EmojiExtractor,
   pictures: Tensor,
   reconstructions: Tensor,
 ): Promise<Quality> {
+  const [original, reconstructed] = [
+    await momentsOf(extractor, pictures),
+    await momentsOf(extractor, reconstructions),
+  ];
   const latents = await inBatches(pictures, (images) => model.encodeToLatents(images));
   const quality: Quality = {
     psnr: statistics(await numbers(() => psnr(pictures, reconstructions))),
     ssim: statistics(await numbers(() => ssim(pictures, reconstructions))),
+    rfid: await frechetDistance(original, reconstructed),
     sharpness: (await gradientEnergy(reconstructions)) / (await gradientEnergy(pictures)),
     latentStd: statistics(await numbers(() => latents.alias())).std,
   };
@@ -67,6 +83,16 @@ async function inBatches(pictures: Tensor, compute: (images: Tensor) => Tensor):
     }
     return concat(parts, 0);
   });
+}
+
+async function momentsOf(extractor: EmojiExtractor, pictures: Tensor): Promise<FeatureMoments> {
+  const statistics = new FeatureStatistics();
+  for (const seen of [(x: Tensor) => x, (x: Tensor) => flip(x, 2)]) {
+    const features = await inBatches(pictures, (x) => extractor.forward(seen(x)).features);
+    await statistics.update(features);
+    features.dispose();
+  }
+  return statistics.moments();
 }
 
 const numbers = (compute: () => Tensor): Promise<number[]> =>

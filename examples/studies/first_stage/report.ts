@@ -34,6 +34,7 @@ export function zooTable(rows: readonly Row[]): string {
       'parameters',
       'PSNR',
       'SSIM',
+      'R-FID-like',
       'codes used',
       'perplexity',
     ],
@@ -46,6 +47,7 @@ export function zooTable(rows: readonly Row[]): string {
       parameters.toLocaleString('en-US'),
       spread(quality.psnr, 2),
       spread(quality.ssim, 3),
+      quality.rfid.toFixed(2),
       String(quality.codes?.used ?? '–'),
       quality.codes?.perplexity.toFixed(0) ?? '–',
     ]),
@@ -54,12 +56,28 @@ export function zooTable(rows: readonly Row[]): string {
 
 export function adversarialTable(rows: readonly AdversarialRow[]): string {
   return table(
-    ['training', 'PSNR', 'SSIM', 'sharpness'],
+    ['training', 'PSNR', 'SSIM', 'R-FID-like', 'sharpness'],
     rows.map(({ name, quality }) => [
       name,
       spread(quality.psnr, 2),
       spread(quality.ssim, 3),
+      quality.rfid.toFixed(2),
       quality.sharpness.toFixed(3),
+    ]),
+  );
+}
+
+/** KL and VQ at f = 4 after a longer training. */
+export function longerTable(rows: readonly Row[]): string {
+  return table(
+    ['trained longer', 'PSNR', 'SSIM', 'R-FID-like', 'codes used', 'perplexity'],
+    rows.map(({ entry, quality }) => [
+      entry.name,
+      spread(quality.psnr, 2),
+      spread(quality.ssim, 3),
+      quality.rfid.toFixed(2),
+      String(quality.codes?.used ?? '–'),
+      quality.codes?.perplexity.toFixed(0) ?? '–',
     ]),
   );
 }

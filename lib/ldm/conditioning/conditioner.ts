@@ -8,6 +8,11 @@ import { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 import { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
 import { HybridConditioner } from './hybrid_conditioner.js';
 import {
+  clipTextEncoderConfig,
+  ClipTextEncoder,
+  type ClipTextEncoderConfig,
+} from './text/clip_text_encoder.js';
+import {
   checkSpatialRescalerConfig,
   SpatialRescaler,
   type SpatialRescalerConfig,
@@ -17,6 +22,7 @@ import {
 export type EncoderSpec =
   | ({ kind: 'class' } & ClassEmbedderConfig)
   | ({ kind: 'bert' } & BertEmbedderConfig)
+  | ({ kind: 'clip' } & ClipTextEncoderConfig)
   | ({ kind: 'spatial-rescaler' } & SpatialRescalerConfig);
 
 /** What may encode one part of a conditioning. */
@@ -82,6 +88,8 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
         return `${what}: unconditionalToken must be below vocabSize (${vocabSize}). Got ${unconditionalToken}.`;
       });
     }
+    case 'clip':
+      return void clipTextEncoderConfig(config);
     case 'spatial-rescaler':
       return checkSpatialRescalerConfig(config);
     case 'identity':
@@ -98,7 +106,7 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
       return checkParts(config);
     default:
       throw new ArgumentError(
-        'conditioner: kind must be one of class, bert, spatial-rescaler, identity, first-stage, hybrid, none. ' +
+        'conditioner: kind must be one of class, bert, clip, spatial-rescaler, identity, first-stage, hybrid, none. ' +
           `Got '${String(kind)}'.`,
       );
   }
@@ -145,10 +153,43 @@ function buildPart(
       return new ClassEmbedder(config as ClassEmbedderConfig);
     case 'bert':
       return new BertEmbedder(config as BertEmbedderConfig);
+    case 'clip':
+      return new ClipTextEncoder(config as ClipTextEncoderConfig);
     case 'spatial-rescaler':
       return new SpatialRescaler(config as SpatialRescalerConfig);
     case 'first-stage':
       return firstStage;
+    default:
+      return null;
+  }
+}
+
+/** @internal */
+export const withoutKind = <T extends { kind: string }>({
+  kind: _,
+  ...config
+}: T): Omit<T, 'kind'> => config;
+
+/** What a conditioner that reads texts wants of a tokenizer. */
+export interface TextInput {
+  readonly kind: 'bert' | 'clip';
+  /** most ids of a text */
+  readonly length: number;
+  /** number of different ids */
+  readonly vocabSize: number;
+}
+
+/** How a conditioner takes texts; null where it takes something else. */
+export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null {
+  switch (spec?.kind) {
+    case 'bert': {
+      const { maxSeqLen: length = 77, vocabSize = 30_522, useTokenizer = true } = spec;
+      return useTokenizer ? { kind: 'bert', length, vocabSize } : null;
+    }
+    case 'clip': {
+      const { maxSeqLen: length, vocabSize } = clipTextEncoderConfig(withoutKind(spec));
+      return { kind: 'clip', length, vocabSize };
+    }
     default:
       return null;
   }

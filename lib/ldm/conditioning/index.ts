@@ -4,17 +4,27 @@ export type { ConditionInput, HybridInput, MaskedImage } from './condition_input
 export {
   buildConditionEncoder,
   checkConditionerSpec,
+  textInputOf,
   hasOwnWeights,
   type ConditionEncoder,
   type ConditionerSpec,
   type ConditionStage,
   type EncoderSpec,
+  type TextInput,
   type HybridSpec,
   type PartSpec,
 } from './conditioner.js';
 export { HybridConditioner } from './hybrid_conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
+export { ClipTextEncoder, type ClipTextEncoderConfig } from './text/clip_text_encoder.js';
+export { checkTokenizer, openTokenizer } from './text/open_tokenizer.js';
+export {
+  TextTokenizer,
+  type TextTokenizerOptions,
+  type WordVocabularyOptions,
+} from './text/tokenizer.js';
+export type { BertVocabulary, ClipVocabulary, TextVocabulary } from './text/vocabulary.js';
 export {
   LayoutTokens,
   type Layout,

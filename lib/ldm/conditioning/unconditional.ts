@@ -4,7 +4,8 @@ import { ArgumentError, check } from '../../errors.js';
 import { where } from '../../ops/index.js';
 import { Tensor } from '../../tensor.js';
 import { hybridInput, isHybrid, type ConditionInput } from './condition_input.js';
-import type { ConditionerSpec } from './conditioner.js';
+import { withoutKind, type ConditionerSpec } from './conditioner.js';
+import { clipTextEncoderConfig } from './text/clip_text_encoder.js';
 
 // Of bert-base-uncased, which reads "" as a beginning, an end and padding.
 const emptyCaption = [101, 102];
@@ -36,9 +37,12 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
           'for layouts), or the unconditional input itself.'
         );
       });
-      const ids = Array.from({ length: like.shape[1] }, (_, i) => emptyCaption[i] ?? 0);
-      const row = tensor(ids, { dtype: like.dtype, device: like.device });
-      return zerosLike(like).add(row);
+      return everywhere(like, (i) => emptyCaption[i] ?? 0);
+    }
+    case 'clip': {
+      const { vocabSize } = clipTextEncoderConfig(withoutKind(spec));
+      // a beginning, then nothing but ends
+      return everywhere(like, (i) => vocabSize - (i === 0 ? 2 : 1));
     }
     case 'identity':
     case 'spatial-rescaler':
@@ -49,6 +53,12 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
           'unconditional input itself.',
       );
   }
+}
+
+// The same row of ids for each of a batch.
+function everywhere(like: Tensor, idAt: (position: number) => number): Tensor {
+  const ids = Array.from({ length: like.shape[1] }, (_, i) => idAt(i));
+  return zerosLike(like).add(tensor(ids, { dtype: like.dtype, device: like.device }));
 }
 
 /**

@@ -29,6 +29,7 @@ export { checkPatchOptions, type PatchOptions } from './patch_grid.js';
 export { decodePatchWise, encodePatchWise } from './patch_wise.js';
 export { minSnrWeights } from './min_snr.js';
 export {
+  holdsAverage,
   loadLatentDiffusion,
   saveLatentDiffusion,
   type LoadLatentDiffusionOptions,

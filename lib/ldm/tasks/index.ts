@@ -5,3 +5,7 @@ export {
   type CanvasOptions,
   type SemanticToImageOptions,
 } from './semantic_to_image.js';
+export { classIds } from './class_names.js';
+export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
+export { latentSize, type PictureOptions } from './pictures.js';
+export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
