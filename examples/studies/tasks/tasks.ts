@@ -1,4 +1,5 @@
 // The tasks of the paper, in its order.
+import { semantic } from './semantic.js';
 import type { TaskStudy } from './study.js';
 
-export const tasks: readonly TaskStudy[] = [];
+export const tasks: readonly TaskStudy[] = [semantic];
