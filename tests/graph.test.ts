@@ -19,6 +19,8 @@ const layers: readonly (readonly string[])[] = [
   ['ldm', 'metrics', 'data'],
   ['config'],
   ['train'],
+  ['eval'],
+  ['report'],
   ['cli'],
   ['index'],
 ];

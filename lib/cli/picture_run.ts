@@ -22,13 +22,16 @@ import { terminalBar } from './terminal_bar.js';
  * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
  * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
  */
-const cpuGroup = 4;
+export const cpuGroup = 4;
+
+/** What decides pictures beside the command's options and their seeds. */
+type Told = Omit<SampleOptions, 'seed' | 'decode'>;
 
 /** Pictures to be made, numbered from 0 in this call. */
 export interface PictureRun {
   readonly total: number;
   /** What the model is told beside sampler, steps and seeds, for a group of pictures of one {@link kind}. */
-  sampling?(pictures: readonly number[]): Omit<SampleOptions, 'seed' | 'condition' | 'decode'>;
+  sampling?(pictures: readonly number[]): Told | Promise<Told>;
   /** What a group is conditioned on, as one batch. */
   condition?(pictures: readonly number[]): ConditionInput;
   /** What guidance leads a group away from. Default: the model's own "nothing". */
@@ -173,16 +176,17 @@ function groupFrom(first: number, size: number, { total, kind }: PictureRun): nu
   return other < 0 ? all : all.slice(0, other);
 }
 
-async function sampleGroup(
+/** Scaled latents of these pictures, all of one kind. */
+export async function sampleGroup(
   model: LatentDiffusion,
   pictures: readonly number[],
   { sampling, condition, unconditional }: PictureRun,
-  { common, seedOf }: Plan,
+  { common, seedOf }: Pick<Plan, 'common' | 'seedOf'>,
   watching: Pick<SampleOptions, 'signal' | 'onStep'>,
 ): Promise<Tensor> {
   const { latents } = await model.sample({
     ...common,
-    ...sampling?.(pictures),
+    ...(await sampling?.(pictures)),
     ...watching,
     seed: pictures.map(seedOf),
     ...(condition && { condition: condition(pictures) }),
@@ -193,10 +197,10 @@ async function sampleGroup(
 }
 
 /** Moves with every step. */
-class SampleProgress {
+export class SampleProgress {
   readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(total: number, options: SamplingCommandOptions) {
+  constructor(total: number, options: Pick<SamplingCommandOptions, 'quiet'>) {
     this.#bar = terminalBar(
       '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
       options,

@@ -3,19 +3,26 @@
 import {
   captionCondition,
   CaptionedImages,
-  ImageFolder,
-  ImageList,
-  MapFolder,
-  readColourMap,
-  segmentation,
-  TarShards,
   type ConditionSource,
   type Dataset,
-  type LabelOptions,
+  type DegradationName,
+  degradationNames,
+  ImageFolder,
   type ImageFolderOptions,
+  ImageList,
+  type LabelOptions,
+  LowResolution,
+  MapFolder,
+  MaskedPictures,
+  type MaskFamilyName,
+  type MaskMixture,
+  readColourMap,
   type ResizeFilter,
+  segmentation,
+  TarShards,
   type TransformOptions,
 } from '../data/index.js';
+import { resizeFilters } from '../data/resize.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
 import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
@@ -31,6 +38,7 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import { masksField } from './masks.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Which pictures, and what becomes of them. */
@@ -112,7 +120,7 @@ const ownFields: FieldsOf<OwnParams> = {
   smallest_side: optional(side),
   min_crop_fraction: optional(share),
   max_crop_fraction: optional(share),
-  filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
+  filter: optional(oneOf(...resizeFilters)),
   random_crop: optional(boolean),
   flip: optional(share),
   background: optional(text),
@@ -149,48 +157,6 @@ register<OwnParams & { shards: string[] }>(
     transform: ownTransform(params),
     open: () => TarShards.open(shards),
   }),
-);
-
-// Pictures with label maps, which lie on pixels as they are stored.
-
-interface Maps extends Rooted, Omit<LabelOptions, 'labels'> {
-  images?: string;
-  maps?: string;
-  /** a JSON file of labels by colour */
-  colours?: string;
-}
-
-const mapFields: FieldsOf<Maps> = {
-  ...rooted,
-  images: optional(text),
-  maps: optional(text),
-  ignore: optional(integer({ min: 0, max: 255 })),
-  shift: optional(integer({ min: 0, max: 255 })),
-  colours: optional(text),
-};
-
-const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
-  transform,
-  open: async (name) => MapFolder.open(rootOf(params, name), params),
-  condition: async (conditioner) => {
-    check(conditioner.kind === 'spatial-rescaler', () => {
-      return 'label maps are for a model with a SpatialRescaler as its conditioner.';
-    });
-    const { ignore, shift, colours: file } = params;
-    const { inChannels: labels = 3 } = conditioner;
-    const colours = file === undefined ? undefined : await readColourMap(file);
-    return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
-  },
-});
-
-register<OwnParams & Maps>(
-  ['emulsion.data.MapFolder'],
-  { ...ownFields, ...mapFields },
-  ({ dataRoot, images, maps, ignore, shift, colours, ...params }) =>
-    mapped(
-      { dataRoot, images, maps, ignore, shift, colours },
-      { orient: false, ...ownTransform(params) },
-    ),
 );
 
 interface Captioned extends OwnParams, Rooted {
@@ -236,6 +202,95 @@ register<Captioned & { list: string }>(
     captionedSet(params, (root) => CaptionedImages.openList(file, root)),
 );
 
+// Pictures with label maps, which lie on pixels as they are stored.
+
+interface Maps extends Rooted, Omit<LabelOptions, 'labels'> {
+  images?: string;
+  maps?: string;
+  /** a JSON file of labels by colour */
+  colours?: string;
+}
+
+const mapFields: FieldsOf<Maps> = {
+  ...rooted,
+  images: optional(text),
+  maps: optional(text),
+  ignore: optional(integer({ min: 0, max: 255 })),
+  shift: optional(integer({ min: 0, max: 255 })),
+  colours: optional(text),
+};
+
+const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
+  transform,
+  open: async (name) => MapFolder.open(rootOf(params, name), params),
+  condition: async (conditioner) => {
+    check(conditioner.kind === 'spatial-rescaler', () => {
+      return 'label maps are for a model with a SpatialRescaler as its conditioner.';
+    });
+    const { ignore, shift, colours: file } = params;
+    const { inChannels: labels = 3 } = conditioner;
+    const colours = file === undefined ? undefined : await readColourMap(file);
+    return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
+  },
+});
+
+register<OwnParams & Maps>(
+  ['emulsion.data.MapFolder'],
+  { ...ownFields, ...mapFields },
+  ({ dataRoot, images, maps, ignore, shift, colours, ...params }) =>
+    mapped(
+      { dataRoot, images, maps, ignore, shift, colours },
+      { orient: false, ...ownTransform(params) },
+    ),
+);
+
+interface Masks {
+  masks?: MaskFamilyName | MaskMixture;
+  minMasked?: number;
+  maxMasked?: number;
+}
+
+register<OwnParams & Rooted & Masks>(
+  ['emulsion.data.InpaintingFolder'],
+  {
+    ...ownFields,
+    ...rooted,
+    masks: optional(masksField),
+    min_masked: optional(share),
+    max_masked: optional(share),
+  },
+  ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
+    const condition = new MaskedPictures({ masks, least, most });
+    return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
+  },
+);
+
+// Pictures beside what is left of them at a lower resolution.
+
+interface Degraded {
+  degradation?: DegradationName;
+  downscaleF?: number;
+}
+
+const degraded: FieldsOf<Degraded> = {
+  degradation: optional(oneOf(...degradationNames)),
+  downscale_f: optional(integer({ min: 1 })),
+};
+
+function superResolution(set: ImageSetSpec, params: Degraded): ImageSetSpec {
+  const { degradation, downscaleF: factor } = params;
+  const source = new LowResolution({ degradation, factor });
+  source.checkSide(set.transform.size);
+  return { ...set, condition: () => source };
+}
+
+register<OwnParams & Rooted & Degraded>(
+  ['emulsion.data.SuperResolutionFolder'],
+  { ...ownFields, ...rooted, ...degraded },
+  ({ dataRoot, degradation, downscaleF, ...params }) =>
+    superResolution(folder({ dataRoot }, ownTransform(params)), { degradation, downscaleF }),
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -277,7 +332,7 @@ for (const training of [true, false]) {
     ['process_images'],
   );
 
-  interface SuperResolution extends Rooted {
+  interface SuperResolution extends Rooted, Degraded {
     size: number;
     minCropF?: number;
     maxCropF?: number;
@@ -291,19 +346,19 @@ for (const training of [true, false]) {
       min_crop_f: optional(share),
       max_crop_f: optional(share),
       random_crop: optional(boolean),
+      ...degraded,
     },
     (params) => {
       const { size, minCropF = 0.5, maxCropF = 1, randomCrop: anywhere = true } = params;
-      return folder(params, {
+      const transform: TransformOptions = {
         size,
         cropFraction: [minCropF, maxCropF],
         filter: 'area',
         randomCrop: anywhere,
         orient: false,
-      });
+      };
+      return superResolution(folder(params, transform), params);
     },
-    // the small picture beside the image, which a first stage does not look at
-    ['degradation', 'downscale_f'],
   );
 
   interface Lsun extends Rooted {

@@ -1,5 +1,7 @@
 // The tasks of the paper, in its order.
+import { inpaint } from './inpaint.js';
 import { semantic } from './semantic.js';
 import type { TaskStudy } from './study.js';
+import { unconditional } from './unconditional.js';
 
-export const tasks: readonly TaskStudy[] = [semantic];
+export const tasks: readonly TaskStudy[] = [unconditional, semantic, inpaint];

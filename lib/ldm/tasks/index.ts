@@ -1,3 +1,7 @@
+export { classIds } from './class_names.js';
+export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
+export { latentSize, type PictureOptions } from './pictures.js';
+export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
 export {
   SemanticCanvas,
   semanticLabels,
@@ -5,7 +9,15 @@ export {
   type CanvasOptions,
   type SemanticToImageOptions,
 } from './semantic_to_image.js';
-export { classIds } from './class_names.js';
-export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
-export { latentSize, type PictureOptions } from './pictures.js';
-export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';
+// The paper's tasks, from what people have to pictures.
+export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
