@@ -9,6 +9,7 @@ import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { throughputCommand } from '../../lib/cli/throughput.js';
+import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import { upscaleCommand } from '../../lib/cli/upscale.js';
@@ -16,7 +17,13 @@ import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[trainCommand(), sampleCommand(), upscaleCommand(), ...firstStageCommands()],
+  ...[
+    trainCommand(),
+    sampleCommand(),
+    semantic2imgCommand(),
+    upscaleCommand(),
+    ...firstStageCommands(),
+  ],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand()],
 ];
