@@ -3,7 +3,6 @@
 import {
   captionCondition,
   CaptionedImages,
-  type ConditionSource,
   type Dataset,
   type DegradationName,
   degradationNames,
@@ -21,81 +20,33 @@ import {
   TarShards,
   type TransformOptions,
 } from '../data/index.js';
-import { resizeFilters } from '../data/resize.js';
-import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
-import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
-import { ConfigError } from './error.js';
+import { openTokenizer } from '../ldm/index.js';
 import {
   boolean,
   integer,
   list,
   mapping,
-  number,
   oneOf,
   optional,
   text,
   type FieldsOf,
 } from './fields.js';
+import {
+  ownFields,
+  ownTransform,
+  register,
+  rooted,
+  rootOf,
+  share,
+  side,
+  type ImageSetSpec,
+  type OwnParams,
+  type Rooted,
+} from './image_sets.js';
 import { masksField } from './masks.js';
-import { Targets, type Instance } from './targets.js';
 
-/** Which pictures, and what becomes of them. */
-export interface ImageSetSpec {
-  readonly transform: TransformOptions;
-  /** Lists the pictures. @param name what errors call the data set */
-  open(name: string): Promise<Dataset>;
-  /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
-  condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
-}
-
-export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
-
-/** What may stand as `train` or `validation` of a data module. */
-export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
-
-function register<P extends object>(
-  names: readonly string[],
-  fields: FieldsOf<P>,
-  toSpec: (params: P) => ImageSetSpec,
-  accepted: readonly string[] = [],
-): void {
-  const params = mapping<P>(fields, accepted);
-  datasetTargets.register(names, {
-    params: {
-      read(node, name) {
-        const read = params.read(node, name);
-        try {
-          const spec = toSpec(read);
-          checkTransform(spec.transform);
-          return spec;
-        } catch (error) {
-          // What the transform refuses is told with its place as well, and before anything is built.
-          throw new ConfigError((error as Error).message, node.place, { cause: error });
-        }
-      },
-    },
-    build: (spec) => spec.open(names[0]),
-  });
-}
-
-interface Rooted {
-  dataRoot?: string;
-}
-
-const side = integer({ min: 1 });
-const share = number({ min: 0, max: 1 });
-const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
-
-function rootOf({ dataRoot }: Rooted, name: string): string {
-  check(dataRoot, () => {
-    return (
-      `${name}: say where the pictures are, with data_root in its params; on the command line, ` +
-      'data.params.train.params.data_root=FOLDER.'
-    );
-  });
-  return dataRoot;
-}
+export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './image_sets.js';
 
 const folder = (
   params: Rooted,
@@ -106,34 +57,7 @@ const folder = (
   open: async (name) => ImageFolder.open(rootOf(params, name), classes),
 });
 
-// Our own: everything that the transform can do.
-
-interface OwnParams extends Omit<TransformOptions, 'smallestSide' | 'cropFraction' | 'channels'> {
-  smallestSide?: number;
-  minCropFraction?: number;
-  maxCropFraction?: number;
-}
-
-const ownFields: FieldsOf<OwnParams> = {
-  size: side,
-  smallest_side: optional(side),
-  min_crop_fraction: optional(share),
-  max_crop_fraction: optional(share),
-  filter: optional(oneOf(...resizeFilters)),
-  random_crop: optional(boolean),
-  flip: optional(share),
-  background: optional(text),
-  orient: optional(boolean),
-  max_pixels: optional(side),
-};
-
-function ownTransform(params: OwnParams): TransformOptions {
-  const { minCropFraction: min, maxCropFraction: max, ...options } = params;
-  check(min !== undefined || max === undefined, () => {
-    return `max_crop_fraction needs min_crop_fraction: give both, got ${max} alone.`;
-  });
-  return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
-}
+// Our own.
 
 register<OwnParams & Rooted & { labels?: 'folders'; words?: string }>(
   ['emulsion.data.ImageFolder'],

@@ -23,6 +23,7 @@ import {
   type CanvasOptions,
   type StickerSet,
 } from './canvases.js';
+import { Judge } from './judge.js';
 import type { Measured, SharedFirstStage, StudyContext, TaskResult, TaskStudy } from './study.js';
 
 /** The background, and the classes of canvases. */
@@ -33,6 +34,7 @@ const canvasesInTraining = 50_000;
 const canvasesMeasured = 64;
 const shownInGrid = 8;
 const sampledAtOnce = 8;
+const judgeSteps = 400;
 const sampling = { method: 'ddim', steps: 40 } as const;
 
 export const semantic: TaskStudy = {
@@ -110,6 +112,7 @@ async function run(context: StudyContext): Promise<TaskResult> {
   log(`${scenes.length} canvases of drawings that were held out`);
   const samples = await sampled(model, scenes, seed);
   const { value, baseline, more } = agreement(scenes, samples);
+  more.push(...(await judged(context, scenes, samples)));
   const pictures = [await writeGrid(context, scenes, samples)];
   for (const [name, size] of [
     ['square', { width: 2 * side, height: 2 * side }],
@@ -187,6 +190,40 @@ function agreement(
       },
     ],
   };
+}
+
+/** Share of the objects that a judge, which never saw their drawings, takes for what the map calls them. */
+async function judged(
+  { seed, scale, signal }: StudyContext,
+  scenes: readonly Canvas[],
+  samples: readonly Uint8Array[],
+): Promise<Measured[]> {
+  const stickers = await loadStickers({ heldOut: false });
+  const steps = Math.max(2, Math.round(judgeSteps * scale));
+  const judge = await Judge.train({ stickers, steps, seed, signal });
+  const agreed = async (pictures: readonly Uint8Array[], shift: number) => {
+    let [right, all] = [0, 0];
+    for (const [i, data] of pictures.entries()) {
+      const { boxes } = scenes[(i + shift) % scenes.length];
+      const found = await judge.classify({ ...scenes[i], data, channels: 3 }, boxes);
+      right += boxes.filter(({ label }, k) => label === found[k]).length;
+      all += boxes.length;
+    }
+    return (100 * right) / all;
+  };
+  const real = scenes.map(({ pixels }) => pixels);
+  const name = 'objects that a judge takes for what the map calls them';
+  const measured = [
+    { name, value: await agreed(samples, 0), baseline: await agreed(samples, 1), unit: '%' },
+    {
+      name: `${name}, in the canvases themselves`,
+      value: await agreed(real, 0),
+      baseline: await agreed(real, 1),
+      unit: '%',
+    },
+  ];
+  judge.dispose();
+  return measured;
 }
 
 /** Red, green and blue of a label; the background is white. */

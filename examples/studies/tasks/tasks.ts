@@ -1,7 +1,8 @@
 // The tasks of the paper, in its order.
 import { inpaint } from './inpaint.js';
+import { layout } from './layout.js';
 import { semantic } from './semantic.js';
 import type { TaskStudy } from './study.js';
 import { unconditional } from './unconditional.js';
 
-export const tasks: readonly TaskStudy[] = [unconditional, semantic, inpaint];
+export const tasks: readonly TaskStudy[] = [unconditional, layout, semantic, inpaint];
