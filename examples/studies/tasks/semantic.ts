@@ -34,7 +34,7 @@ const canvasesInTraining = 50_000;
 const canvasesMeasured = 64;
 const shownInGrid = 8;
 const sampledAtOnce = 8;
-const judgeSteps = 400;
+const judgeSteps = 300;
 const sampling = { method: 'ddim', steps: 40 } as const;
 
 export const semantic: TaskStudy = {
