@@ -22,16 +22,7 @@ import {
 } from '../data/index.js';
 import { check } from '../errors.js';
 import { openTokenizer } from '../ldm/index.js';
-import {
-  boolean,
-  integer,
-  list,
-  mapping,
-  oneOf,
-  optional,
-  text,
-  type FieldsOf,
-} from './fields.js';
+import { boolean, integer, list, mapping, oneOf, optional, text, type FieldsOf } from './fields.js';
 import {
   ownFields,
   ownTransform,
