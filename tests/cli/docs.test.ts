@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
+import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
@@ -25,7 +26,7 @@ const makeCommands = (): Command[] => [
     ...firstStageCommands(),
   ],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
-  ...[throughputCommand(), reportCommand()],
+  ...[throughputCommand(), reportCommand(), layoutCommand()],
 ];
 const page = source('docs/command-line.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
