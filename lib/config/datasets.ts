@@ -118,14 +118,15 @@ register<Captioned & { list: string }>(
 
 // Pictures with label maps, which lie on pixels as they are stored.
 
-interface Maps extends Rooted, LabelOptions {
+interface Maps extends Rooted, Omit<LabelOptions, 'labels'> {
   images?: string;
   maps?: string;
   /** a JSON file of labels by colour */
   colours?: string;
 }
 
-const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
+const mapFields: FieldsOf<Maps> = {
+  ...rooted,
   images: optional(text),
   maps: optional(text),
   ignore: optional(integer({ min: 0, max: 255 })),
@@ -136,8 +137,12 @@ const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
 const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
   transform,
   open: async (name) => MapFolder.open(rootOf(params, name), params),
-  condition: async () => {
-    const { labels, ignore, shift, colours: file } = params;
+  condition: async (conditioner) => {
+    check(conditioner.kind === 'spatial-rescaler', () => {
+      return 'label maps are for a model with a SpatialRescaler as its conditioner.';
+    });
+    const { ignore, shift, colours: file } = params;
+    const { inChannels: labels = 3 } = conditioner;
     const colours = file === undefined ? undefined : await readColourMap(file);
     return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
   },
@@ -145,10 +150,10 @@ const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
 
 register<OwnParams & Maps>(
   ['emulsion.data.MapFolder'],
-  { ...ownFields, ...rooted, ...mapFields, labels: integer({ min: 1, max: 256 }) },
-  ({ dataRoot, images, maps, labels, ignore, shift, colours, ...params }) =>
+  { ...ownFields, ...mapFields },
+  ({ dataRoot, images, maps, ignore, shift, colours, ...params }) =>
     mapped(
-      { dataRoot, images, maps, labels, ignore, shift, colours },
+      { dataRoot, images, maps, ignore, shift, colours },
       { orient: false, ...ownTransform(params) },
     ),
 );
@@ -218,13 +223,7 @@ for (const training of [true, false]) {
   // the landscapes of semantic synthesis, whose maps have COCO-Stuff's labels
   register<Maps & { size: number; cropSize: number }>(
     [`ldm.data.landscapes.RFW${split}`],
-    {
-      ...rooted,
-      ...mapFields,
-      size: side,
-      crop_size: side,
-      labels: optional(integer({ min: 1, max: 256 }), 182),
-    },
+    { ...mapFields, size: side, crop_size: side },
     ({ size: smallestSide, cropSize: size, ...params }) =>
       mapped(params, { size, smallestSide, randomCrop, orient: false }),
     ['segmentation_to_float32'],

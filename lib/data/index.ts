@@ -8,6 +8,7 @@ export {
 } from './dataset.js';
 export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
 export {
+  readLabels,
   segmentation,
   type LabelOptions,
   type SegmentationOptions,

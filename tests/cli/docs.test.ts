@@ -11,6 +11,7 @@ import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { throughputCommand } from '../../lib/cli/throughput.js';
+import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import { textCommand } from '../../lib/cli/txt2img.js';
@@ -19,7 +20,7 @@ import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[textCommand(), classCommand(), upscaleCommand()],
+  ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand(), layoutCommand()],

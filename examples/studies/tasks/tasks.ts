@@ -2,6 +2,7 @@
 import { classStudy } from './class.js';
 import { inpaint } from './inpaint.js';
 import { layout } from './layout.js';
+import { semantic } from './semantic.js';
 import type { TaskStudy } from './study.js';
 import { textStudy } from './text.js';
 import { unconditional } from './unconditional.js';
@@ -12,6 +13,7 @@ export const tasks: readonly TaskStudy[] = [
   classStudy,
   textStudy,
   layout,
+  semantic,
   upscaleStudy,
   inpaint,
 ];
