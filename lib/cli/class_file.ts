@@ -1,9 +1,11 @@
 // The names of a model's classes: a line each, in the order of their ids, in a file beside the weights.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileError } from '../errors.js';
+import { ArgumentError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { fileError } from '../io/file_error.js';
+import { classIds, type ConditionerSpec } from '../ldm/index.js';
+import { UsageError } from './run.js';
 
 const fileName = 'classes.txt';
 
@@ -31,5 +33,20 @@ export async function readClassNames(folder: string, given?: string): Promise<re
     const { code } = error as NodeJS.ErrnoException;
     if (given === undefined && (code === 'ENOENT' || code === 'ENOTDIR')) return [];
     throw fileError(path, 'cannot be read', error);
+  }
+}
+
+/** Ids of the classes that a call names. @throws UsageError when the model has no such class */
+export function askedClasses(
+  conditioner: ConditionerSpec,
+  given: readonly string[],
+  names: readonly string[],
+): number[] {
+  try {
+    return classIds(conditioner, given, names);
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    const remedy = names.length === 0 ? ' For names give --class-names.' : '';
+    throw new UsageError(error.message + remedy);
   }
 }

@@ -9,6 +9,7 @@ import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel } from '../io/model_folder.js';
 import {
   checkLatentDiffusionSpec,
+  holdsAverage,
   latentDiffusionPresets,
   loadLatentDiffusion,
   type LatentDiffusion,
@@ -36,18 +37,18 @@ type Options = Pick<
 
 /**
  * Loads the model onto `--device`.
- * @param refuse sees what will be loaded before it is
+ * @param refuse sees what will be loaded, and of which file or folder, before it is
  */
 export async function openDiffusionModel(
   options: Options,
-  refuse: (spec: LatentDiffusionSpec) => void,
+  refuse: (spec: LatentDiffusionSpec, path: string) => void | Promise<void>,
 ): Promise<OpenedModel> {
   if (options.ema && options.raw) throw new UsageError('give either --ema or --raw.');
   if (options.device !== undefined) setDefaultDevice(options.device);
   const { path, spec } = await locate(options);
-  refuse(spec);
+  await refuse(spec, path);
   const classes = await readClassNames(path, options.classNames);
-  const averaged = await holdsAverage(path);
+  const averaged = await isAveraged(path);
   if (options.ema && !averaged)
     throw new UsageError(`${path} holds no moving average: sample without --ema.`);
   const weights = averaged && !options.raw ? 'ema' : 'raw';
@@ -108,11 +109,11 @@ async function stored(folder: string): Promise<LatentDiffusionSpec> {
   return spec;
 }
 
-async function holdsAverage(path: string): Promise<boolean> {
+async function isAveraged(path: string): Promise<boolean> {
   if ((await stat(path)).isDirectory()) return (await openModel(path)).ema !== null;
   const checkpoint = await openCheckpoint(path);
   await checkpoint.close();
-  return checkpoint.keys.some((key) => key.startsWith('model_ema.'));
+  return holdsAverage(checkpoint.keys);
 }
 
 const exists = (path: string): Promise<boolean> =>

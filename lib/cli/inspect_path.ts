@@ -19,6 +19,7 @@ import { withPrefix, type StateReader } from '../io/state.js';
 import type { CheckpointMap } from '../io/torch/values.js';
 import { isDiffusersConfig } from '../ldm/diffusers_rules.js';
 import { diffusersWeights } from '../ldm/diffusers_state.js';
+import { holdsAverage } from '../ldm/diffusion/index.js';
 import { hasDiffusersKeys } from '../ldm/first_stage/index.js';
 import { nameOf, plainOf } from './inspect_data.js';
 import { printReport, type Report } from './inspect_report.js';
@@ -146,7 +147,7 @@ async function ofFile(path: string): Promise<Report> {
     steps: numberOr(data.get('global_step')),
     epochs: numberOr(data.get('epoch')),
     latentScale: await storedScale(checkpoint),
-    ema: checkpoint.keys.some((key) => key.startsWith('model_ema.')),
+    ema: holdsAverage(checkpoint.keys),
     hyperParameters: hyperParameters === undefined ? undefined : plainOf(hyperParameters),
     alsoHolds: [...data.keys()].map(nameOf).filter((key) => !told.includes(key)),
     state: checkpoint,

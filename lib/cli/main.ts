@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command `emulsion`: one file per subcommand beside this one.
+import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { firstStageCommands } from './first_stage_commands.js';
@@ -8,6 +9,7 @@ import { inspectCommand } from './inspect.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
 import { trainCommand } from './train.js';
+import { textCommand } from './txt2img.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -24,6 +26,8 @@ program
 for (const command of [
   trainCommand(),
   sampleCommand(),
+  textCommand(),
+  classCommand(),
   inpaintCommand(),
   ...firstStageCommands(),
   convertCommand(),

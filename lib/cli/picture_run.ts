@@ -52,11 +52,11 @@ export interface PictureRun {
 
 /**
  * Loads the model of a command that samples, which is wrong in its sampler's options before it loads anything.
- * @param refuse sees what will be loaded before it is
+ * @param refuse sees what will be loaded, and of which file or folder, before it is
  */
 export async function openForSampling(
   options: SamplingCommandOptions,
-  refuse: (spec: LatentDiffusionSpec) => void,
+  refuse: (spec: LatentDiffusionSpec, path: string) => void | Promise<void>,
 ): Promise<OpenedModel> {
   samplerOf(options);
   const opened = await openDiffusionModel(options, refuse);

@@ -5,7 +5,8 @@ import { check } from '../errors.js';
 import type { LatentDiffusion, LatentDiffusionSpec, SampleOptions } from '../ldm/index.js';
 import { concat } from '../ops/index.js';
 import { keep, tidy } from '../scope.js';
-import type { OpenedModel } from './diffusion_model.js';
+import { askedClasses } from './class_file.js';
+import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
 import type { SampleCommandOptions } from './sample.js';
@@ -19,7 +20,8 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
     throw new UsageError('--strength says how much of a picture is changed: give it with --init.');
   const opened = await openForSampling(options, (spec) => refuseOther(spec, options));
   const { model } = opened;
-  const classes = classesOf(opened, options);
+  const { class: asked = [] } = options;
+  const classes = asked.length > 0 ? askedClasses(model.conditioner, asked, opened.classes) : [];
   const image = options.init === undefined ? undefined : await initialLatent(model, options);
   const classOf = (picture: number) => BigInt(classes[Math.floor(picture / count)]);
   await runPictures(opened, options, {
@@ -42,43 +44,16 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
   });
 }
 
-// What is conditioned on must be something that the command line can say.
-function refuseOther({ conditioner }: LatentDiffusionSpec, options: SampleCommandOptions): void {
-  const { kind = 'none' } = conditioner ?? {};
-  const what: Record<string, string> = {
-    bert: 'text or a layout',
-    'spatial-rescaler': 'a semantic map',
-    'first-stage': 'a masked picture',
-    identity: 'a picture or embeddings of another network',
-  };
-  if (kind in what)
-    throw new UsageError(
-      `${options.model} is conditioned on ${what[kind]}, which this command cannot be given: it samples models ` +
-        'that take nothing or classes. In a program, LatentDiffusion.sample takes any condition.',
-    );
+// What is conditioned on must be something that this command can be told.
+function refuseOther(spec: LatentDiffusionSpec, options: SampleCommandOptions): void {
+  const { kind } = spec.conditioner ?? { kind: 'none' };
+  if (kind !== 'class') refuseOtherTask(options.model, spec, 'sample');
   if (kind === 'class' && !options.class)
     throw new UsageError(`${options.model} is conditioned on classes: say which with --class.`);
   if (kind === 'none' && options.class)
     throw new UsageError(`${options.model} is not conditioned on classes: leave --class out.`);
   if (kind === 'none' && options.guidance !== undefined)
     throw new UsageError(`${options.model} has no condition that --guidance could strengthen.`);
-}
-
-// Digits are an id, anything else is a name.
-function classesOf({ model, classes }: OpenedModel, options: SampleCommandOptions): number[] {
-  const { conditioner } = model;
-  if (conditioner.kind !== 'class') return [];
-  const { nClasses = 1000 } = conditioner;
-  return options.class!.map((given) => {
-    const id = /^\d+$/.test(given) ? Number(given) : classes.indexOf(given);
-    if (id >= 0 && id < nClasses) return id;
-    const names = classes.length > 0 ? `, or one of ${classes.slice(0, 20).join(', ')}` : '';
-    const more = classes.length > 20 ? ', ...' : '';
-    throw new UsageError(
-      `there is no class '${given}': expected an id from 0 to ${nClasses - 1}${names}${more}. ` +
-        (classes.length > 0 ? '' : 'For names give --class-names.'),
-    );
-  });
 }
 
 /** The latent of `--init`, cut to the square that the model was trained on. */

@@ -1,6 +1,7 @@
 // What every command that makes pictures with a diffusion model can be told.
 import { Option, type Command } from 'commander';
-import { decimal, integer } from './run.js';
+import type { LatentDiffusionSpec } from '../ldm/index.js';
+import { decimal, integer, UsageError } from './run.js';
 import { samplerNames, spacingNames, type SamplerName, type SpacingName } from './samplers.js';
 
 /** Options of {@link withSamplingOptions}, as the command line gives them. */
@@ -24,8 +25,14 @@ export interface SamplingCommandOptions {
   quiet?: boolean;
 }
 
-/** Adds the options that say which model, how it is sampled, and where the pictures go. */
-export function withSamplingOptions(command: Command): Command {
+/**
+ * Adds the options that say which model, how it is sampled, and where the pictures go.
+ * @param defaults.guidance what the command does without that option, in words
+ */
+export function withSamplingOptions(
+  command: Command,
+  { guidance = '1: none' }: { guidance?: string } = {},
+): Command {
   return command
     .requiredOption(
       '--model <path>',
@@ -49,11 +56,30 @@ export function withSamplingOptions(command: Command): Command {
       ).choices(spacingNames),
     )
     .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
-    .option('--guidance <scale>', 'of classifier-free guidance. Default 1: none', decimal(0))
+    .option('--guidance <scale>', `of classifier-free guidance. Default ${guidance}`, decimal(0))
     .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0)
     .option('--grid', 'also write all pictures as one')
     .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
     .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
     .option('--device <name>', 'where to compute. Default: a GPU if there is one')
     .option('--quiet', 'no progress and no summary');
+}
+
+/**
+ * Height and width that `--height` and `--width` ask for, where one of them is given: the other is the model's own.
+ * @param f pixels to a cell of the latents
+ */
+export function pixelSize(
+  { height, width }: { height?: number; width?: number },
+  { imageSize, unet }: LatentDiffusionSpec,
+  f: number,
+): [number, number] | undefined {
+  if (height === undefined && width === undefined) return undefined;
+  const own = (imageSize ?? unet.imageSize ?? 0) * f;
+  const size: [number, number] = [height ?? own, width ?? own];
+  if (size.includes(0))
+    throw new UsageError(
+      'the model does not say how large its pictures are: give --height and --width.',
+    );
+  return size;
 }

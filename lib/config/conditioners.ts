@@ -80,6 +80,29 @@ register<'bert'>(
   ['device'],
 );
 
+const clip: FieldsOf<Specs['clip']> = {
+  n_embed: optional(count),
+  n_layer: optional(integer({ min: 0 })),
+  n_head: optional(count),
+  vocab_size: optional(count),
+  max_seq_len: optional(count),
+};
+
+register<'clip'>(['emulsion.ClipTextEncoder'], clip, (config) => ({ kind: 'clip', ...config }), []);
+conditionerTargets.register(['ldm.modules.encoders.modules.FrozenCLIPEmbedder'], {
+  params: convert(
+    mapping<{ version?: string; maxLength?: number }>(
+      { version: optional(oneOf('openai/clip-vit-large-patch14')), max_length: optional(count) },
+      ['device'],
+    ),
+    ({ maxLength }): ConditionerSpec => ({
+      kind: 'clip',
+      ...(maxLength !== undefined && { maxSeqLen: maxLength }),
+    }),
+  ),
+  build: buildConditionEncoder,
+});
+
 register<'spatial-rescaler'>(
   modules('SpatialRescaler'),
   {

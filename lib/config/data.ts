@@ -1,5 +1,6 @@
 // The original's data module as a target: data sets by split, made into loaders.
 import { DataLoader } from '../data/index.js';
+import type { ConditionerSpec } from '../ldm/index.js';
 import { datasetTargets, type DatasetInstance } from './datasets.js';
 import { boolean, integer, mapping, optional } from './fields.js';
 import { Targets, type Instance } from './targets.js';
@@ -25,8 +26,8 @@ export interface TrainingData {
 export interface DataOptions {
   /** Decides the order. */
   readonly seed: number;
-  /** Whether batches hold what their pictures are conditioned on, beside class labels. Default false. */
-  readonly conditioned?: boolean;
+  /** Reads what batches hold of their pictures beside class labels. Default: they hold nothing more. */
+  readonly conditioner?: ConditionerSpec;
 }
 
 export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: DataOptions]>;
@@ -57,13 +58,13 @@ dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'],
   ),
   async build(
     { batchSize, numWorkers: workers, train, validation, skipDamaged },
-    { seed, conditioned },
+    { seed, conditioner },
   ) {
     const onDamaged: 'skip' | 'throw' = skipDamaged ? 'skip' : 'throw';
     const loader = async (set: DatasetInstance | undefined, dropLast: boolean) => {
       if (!set) return undefined;
       const { transform } = set.spec;
-      const condition = conditioned ? await set.spec.condition?.() : undefined;
+      const condition = conditioner && (await set.spec.condition?.(conditioner));
       const options = { batchSize, transform, seed, dropLast, onDamaged, condition };
       return new DataLoader(await set.build(), {
         ...options,

@@ -1,12 +1,15 @@
 // Data sets as targets: our own, and what those of the original become here. Theirs name pictures that
 // everybody must fetch for themselves, so each takes `data_root`, the folder they lie in.
 import {
+  captionCondition,
+  CaptionedImages,
   ImageFolder,
   ImageList,
   MaskedPictures,
   TarShards,
   type ConditionSource,
   type Dataset,
+  type ImageFolderOptions,
   type MaskFamilyName,
   type MaskMixture,
   type ResizeFilter,
@@ -14,6 +17,7 @@ import {
 } from '../data/index.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
+import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
 import { ConfigError } from './error.js';
 import {
   boolean,
@@ -34,8 +38,8 @@ export interface ImageSetSpec {
   readonly transform: TransformOptions;
   /** Lists the pictures. @param name what errors call the data set */
   open(name: string): Promise<Dataset>;
-  /** What its pictures are conditioned on; asked for where a model is conditioned on more than classes. */
-  condition?(): Promise<ConditionSource> | ConditionSource;
+  /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
+  condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
 }
 
 export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
@@ -86,9 +90,13 @@ function rootOf({ dataRoot }: Rooted, name: string): string {
   return dataRoot;
 }
 
-const folder = (params: Rooted, transform: TransformOptions, labels?: 'folders'): ImageSetSpec => ({
+const folder = (
+  params: Rooted,
+  transform: TransformOptions,
+  classes: Pick<ImageFolderOptions, 'labels' | 'words'> = {},
+): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name), { labels }),
+  open: async (name) => ImageFolder.open(rootOf(params, name), classes),
 });
 
 // Our own: everything that the transform can do.
@@ -120,10 +128,11 @@ function ownTransform(params: OwnParams): TransformOptions {
   return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
 }
 
-register<OwnParams & Rooted & { labels?: 'folders' }>(
+register<OwnParams & Rooted & { labels?: 'folders'; words?: string }>(
   ['emulsion.data.ImageFolder'],
-  { ...ownFields, ...rooted, labels: optional(oneOf('folders')) },
-  ({ dataRoot, labels, ...params }) => folder({ dataRoot }, ownTransform(params), labels),
+  { ...ownFields, ...rooted, labels: optional(oneOf('folders')), words: optional(text) },
+  ({ dataRoot, labels, words, ...params }) =>
+    folder({ dataRoot }, ownTransform(params), { labels, words }),
 );
 register<OwnParams & Rooted & { list: string }>(
   ['emulsion.data.ImageList'],
@@ -140,6 +149,49 @@ register<OwnParams & { shards: string[] }>(
     transform: ownTransform(params),
     open: () => TarShards.open(shards),
   }),
+);
+
+interface Captioned extends OwnParams, Rooted {
+  tokenizer?: string;
+}
+const captioned: FieldsOf<Captioned> = { ...ownFields, ...rooted, tokenizer: optional(text) };
+
+function captionedSet(
+  { dataRoot, tokenizer, ...params }: Captioned,
+  open: (root: string) => Promise<Dataset>,
+): ImageSetSpec {
+  return {
+    transform: ownTransform(params),
+    open: async (name) => open(rootOf({ dataRoot }, name)),
+    async condition(conditioner) {
+      check(tokenizer, () => {
+        return (
+          'captions need a tokenizer: name its files, such as vocab.txt of bert-base-uncased, with tokenizer in the ' +
+          "data set's params."
+        );
+      });
+      return captionCondition(await openTokenizer(tokenizer, conditioner, { warn: onceOnly() }));
+    },
+  };
+}
+
+// Among a million captions some are always too long.
+function onceOnly(): (message: string) => void {
+  let told = false;
+  return (message) => {
+    if (!told) console.warn(`${message} Others like it are not told of.`);
+    told = true;
+  };
+}
+
+register<Captioned>(['emulsion.data.CaptionedFolder'], captioned, (params) =>
+  captionedSet(params, (root) => CaptionedImages.openFolder(root)),
+);
+register<Captioned & { list: string }>(
+  ['emulsion.data.CaptionList'],
+  { ...captioned, list: text },
+  ({ list: file, ...params }) =>
+    captionedSet(params, (root) => CaptionedImages.openList(file, root)),
 );
 
 interface Masks {
@@ -178,12 +230,20 @@ for (const training of [true, false]) {
     },
   );
 
-  register<Rooted & { config: { size?: number } }>(
+  register<Rooted & { words?: string; config: { size?: number } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
-    { ...rooted, config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']) },
+    {
+      ...rooted,
+      words: optional(text),
+      config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']),
+    },
     // a class is the rank of its folder, as it is of the synset
-    ({ config, ...params }) =>
-      folder(params, { size: config.size ?? 256, randomCrop, orient: false }, 'folders'),
+    ({ config, words, ...params }) =>
+      folder(
+        params,
+        { size: config.size ?? 256, randomCrop, orient: false },
+        { labels: 'folders', words },
+      ),
     ['process_images'],
   );
 

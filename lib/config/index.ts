@@ -1,5 +1,11 @@
 // Configurations: YAML in the original's form, read into typed plain data and built by registered targets.
-export { dataModuleTargets, type DataInstance, type DataSpec, type TrainingData } from './data.js';
+export {
+  dataModuleTargets,
+  type DataInstance,
+  type DataOptions,
+  type DataSpec,
+  type TrainingData,
+} from './data.js';
 export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './datasets.js';
 export { ConfigError, type Place } from './error.js';
 export { conditionerField, conditionerTargets } from './conditioners.js';

@@ -33,4 +33,6 @@ export interface ConditionSource<S = unknown> {
   sample(picture: PreparedPicture): S | Promise<S>;
   /** Those of a batch, on its device. Whoever takes the batch disposes them. */
   batch(samples: readonly S[], device: Device): Condition;
+  /** Writes into a trained model's folder what it takes to make such conditions again. Default: nothing. */
+  save?(folder: string): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { check, FileError } from '../errors.js';
 import { imageExtensions } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
 import type { Dataset, ImageItem } from './dataset.js';
+import { readList } from './lines.js';
 
 export interface ImageFolderOptions {
   /**
@@ -17,6 +18,11 @@ export interface ImageFolderOptions {
    * set. Default: the folders that hold pictures, in order.
    */
   classes?: readonly string[];
+  /**
+   * A file that says what the class folders mean, a folder's name and its words in a line, as ImageNet's
+   * `LOC_synset_mapping.txt`: `n01440764 tench, Tinca tinca`. Default: folders are named as they mean.
+   */
+  words?: string;
   /** Whether to take a picture, by its path below the root, with slashes. Default: all are taken. */
   accept?: (path: string) => boolean;
 }
@@ -26,8 +32,10 @@ export interface ImageFolderOptions {
  * machine. Links are followed.
  */
 export class ImageFolder implements Dataset {
-  /** The classes' names by label; empty without labels. */
+  /** The classes' folders by label; empty without labels. */
   readonly classes: readonly string[];
+  /** What they are called, by label: their words where these were given. */
+  readonly classNames: readonly string[];
   /** Below `root`, with slashes, in order. */
   readonly paths: readonly string[];
   readonly #labels?: ReadonlyMap<string, number>;
@@ -36,23 +44,25 @@ export class ImageFolder implements Dataset {
     readonly root: string,
     paths: readonly string[],
     classes: readonly string[] | undefined,
+    words?: ReadonlyMap<string, string>,
   ) {
     this.paths = paths;
     this.classes = classes ?? [];
+    this.classNames = this.classes.map((folder) => words?.get(folder) ?? folder);
     if (classes) this.#labels = new Map(classes.map((name, label) => [name, label]));
   }
 
   /**
    * Lists the folder; no picture is opened.
    * @throws FileError when the folder cannot be read, holds no picture, holds one outside the classes,
-   * or links lead to one of its folders in more than 16 ways
+   * links lead to one of its folders in more than 16 ways, or the words lack one of its classes
    */
   static async open(root: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
-    const { labels, classes, accept = () => true } = options;
+    const { labels, classes, words, accept = () => true } = options;
     const twice = classes?.find((name, label) => classes.indexOf(name) !== label);
     check(twice === undefined, () => `ImageFolder: class '${twice}' is named twice.`);
-    check(labels === 'folders' || classes === undefined, () => {
-      return "ImageFolder: classes are given without labels: 'folders'.";
+    check(labels === 'folders' || (classes ?? words) === undefined, () => {
+      return "ImageFolder: classes or their words are given without labels: 'folders'.";
     });
     const listing: Listing = { root, found: [], visits: new Map() };
     await list(listing, '', []);
@@ -70,7 +80,12 @@ export class ImageFolder implements Dataset {
     const unknown = paths.find((path) => !known.has(classOf(path)));
     if (unknown !== undefined)
       throw new FileError(`its folder is none of the ${names.length} classes given.`, unknown);
-    return new ImageFolder(root, paths, names);
+    return new ImageFolder(
+      root,
+      paths,
+      names,
+      words === undefined ? undefined : await wordsOf(words, names),
+    );
   }
 
   get length(): number {
@@ -82,6 +97,19 @@ export class ImageFolder implements Dataset {
     const file = join(this.root, path);
     return { path: file, source: { file }, label: this.#labels?.get(classOf(path)) };
   }
+}
+
+async function wordsOf(file: string, folders: readonly string[]): Promise<Map<string, string>> {
+  const lines = (await readList(file, "a list of classes' words")).split(/\r?\n/);
+  const words = new Map(
+    lines.flatMap((line) => {
+      const [, folder, meaning] = /^(\S+)\s+(.*\S)/.exec(line) ?? [];
+      return folder === undefined ? [] : [[folder, meaning] as const];
+    }),
+  );
+  const missing = folders.find((folder) => !words.has(folder));
+  if (missing !== undefined) throw new FileError(`has no words for the class ${missing}.`, file);
+  return words;
 }
 
 const classOf = (path: string): string => path.slice(0, path.indexOf('/'));

@@ -1,12 +1,8 @@
 // Pictures named by a text file, as the original's splits of FFHQ and LSUN are.
-import { isAbsolute, join, normalize } from 'node:path';
+import { join } from 'node:path';
 import { FileError } from '../errors.js';
-import { readSmallFile } from '../io/positional.js';
 import type { Dataset, ImageItem } from './dataset.js';
-
-/** Above this a file is no list that somebody made on purpose. */
-const largestList = 256 * 2 ** 20;
-const damagedLinesShown = 10;
+import { damageOf, readList, refuseDamaged } from './lines.js';
 
 /**
  * The pictures whose paths a text file lists, one a line, relative to a root, in the list's order. A label may
@@ -29,11 +25,7 @@ export class ImageList implements Dataset {
    * @throws FileError when the list cannot be read or is empty, or that names its damaged lines
    */
   static async open(list: string, root: string): Promise<ImageList> {
-    const bytes = await readSmallFile(list, largestList, 'a list of pictures');
-    const lines = bytes
-      .toString()
-      .replace(/^\uFEFF/, '')
-      .split(/\r?\n/);
+    const lines = (await readList(list)).split(/\r?\n/);
     const first = lines.find((line) => line !== '') ?? '';
     const labelled = labelPattern.test(first);
     const entries: { path: string; label?: number }[] = [];
@@ -44,11 +36,7 @@ export class ImageList implements Dataset {
       if (typeof entry === 'string') damaged.push(`line ${i + 1}: ${entry}`);
       else entries.push(entry);
     });
-    if (damaged.length > 0) {
-      const shown = damaged.slice(0, damagedLinesShown).join('; ');
-      const more = damaged.length - damagedLinesShown;
-      throw new FileError(shown + (more > 0 ? `; and ${more} more lines.` : '.'), list);
-    }
+    refuseDamaged(damaged, list);
     if (entries.length === 0) throw new FileError('the list is empty.', list);
     return new ImageList(root, entries);
   }
@@ -77,9 +65,5 @@ function parse(line: string, labelled: boolean): { path: string; label?: number 
     label = Number(match[2]);
   }
   path = path.trim();
-  if (path === '') return 'the path is missing';
-  if (/[\0\uFFFD]/.test(path)) return 'the path is not text in UTF-8';
-  if (isAbsolute(path) || /^\.\.([/\\]|$)/.test(normalize(path)))
-    return `${JSON.stringify(path)} leads out of the root`;
-  return { path, label };
+  return damageOf(path) ?? { path, label };
 }

@@ -11,6 +11,8 @@ export { MaskedPictures, type MaskedPicturesOptions } from './conditions/masked.
 export * from './masks/index.js';
 export { ImageFolder, type ImageFolderOptions } from './image_folder.js';
 export { ImageList } from './image_list.js';
+export { CaptionedImages } from './captioned_images.js';
+export { captionCondition, type CaptionTokenizer } from './conditions/captions.js';
 export { TarShards } from './tar_shards.js';
 export type { Region, TransformOptions } from './transform.js';
 export type { ResizeFilter } from './resize.js';

@@ -131,6 +131,11 @@ export class DataLoader implements DataSource<ImageBatch> {
     this.#table = Float32Array.from({ length: 256 }, (_, byte) => byte / 127.5 - 1);
   }
 
+  /** What the pictures are conditioned on, beside their labels. */
+  get condition(): ConditionSource | undefined {
+    return this.#options.condition;
+  }
+
   /** How often a batch was asked for before it was made, first batches aside. */
   get waits(): number {
     return this.#waits;

@@ -78,7 +78,8 @@ export function forEachMember(
         const bytes = await read();
         if (header.type === 'L') next = { ...next, name: text(bytes) };
         if (header.type === 'x') next = { ...next, ...parseAttributes(path, begin, bytes) };
-        if (header.type === 'g') everywhere = parseAttributes(path, begin, bytes);
+        if (header.type === 'g')
+          everywhere = { ...everywhere, ...parseAttributes(path, begin, bytes) };
       } else next = {};
       at = begin + Math.ceil(length / block) * block;
     }

@@ -46,7 +46,14 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
       return { value: await readArchive(path, file, size) };
     // PROTO with a version below 6, as every pickle since Python 2.3 begins
     if (start[0] === 0x80 && start[1] < 6) return { value: await readLegacy(path, file, size) };
-    const begin = JSON.stringify(start.toString('latin1'));
+    const beginning = start.toString('latin1');
+    if (lfsPointer.startsWith(beginning) && size < 1024)
+      throw new FileError(
+        'a pointer of Git LFS that stands for the checkpoint: fetch the file itself with `git lfs pull`.',
+        path,
+        0,
+      );
+    const begin = JSON.stringify(beginning);
     const text = `neither a checkpoint of PyTorch nor safetensors: it has ${size} bytes`;
     throw new FileError(`${text} and begins with ${begin}.`, path, 0);
   });
@@ -57,6 +64,8 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const file = await readSafetensors(path);
   return new OpenCheckpoint(file, new Map(file.metadata));
 }
+
+const lfsPointer = 'version https://git-lfs.github.com/spec/v1';
 
 function looksLikeSafetensors(start: Buffer, fileBytes: number): boolean {
   if (start.length < 9 || start[8] !== 0x7b /* { */) return false;

@@ -29,5 +29,5 @@ export function classNames(
       '(n_classes, unconditional_class).'
     );
   });
-  return dataset.classes;
+  return dataset.classNames;
 }

@@ -49,9 +49,9 @@ export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTr
 export async function buildLatentDiffusionRun(
   config: LatentDiffusionTrainingConfig,
 ): Promise<LatentDiffusionRun> {
-  const { data, options } = await runOf(config, {
-    conditioned: needsConditions(config.model.spec.spec),
-  });
+  const { spec } = config.model.spec;
+  const conditioner = needsConditions(spec) ? spec.conditioner : undefined;
+  const { data, options } = await runOf(config, { conditioner });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
@@ -86,12 +86,16 @@ export function taskOf<Batch>(
   });
 }
 
-/** Saves the model, beside its moving average if it has one, for `loadLatentDiffusion`. */
-export function saveTrainedLatentDiffusion(
+/**
+ * Saves the model for `loadLatentDiffusion`, beside its moving average if it has one, and what makes its
+ * conditions, such as a tokenizer.
+ */
+export async function saveTrainedLatentDiffusion(
   folder: string,
-  { model, task }: Pick<LatentDiffusionRun, 'model' | 'task'>,
+  { model, task, data }: Pick<LatentDiffusionRun, 'model' | 'task' | 'data'>,
 ): Promise<void> {
-  return saveLatentDiffusion(folder, model, { ema: task.ema?.ema });
+  await saveLatentDiffusion(folder, model, { ema: task.ema?.ema });
+  await data.condition?.save?.(folder);
 }
 
 // What changes the loss beside the model itself.
@@ -110,6 +114,7 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
     );
   });
   // As in the original the whole model's weights come last, and need not be complete.
+  let missing: readonly string[] = [];
   const model = ckptPath
     ? await loadLatentDiffusion(ckptPath, spec, {
         weights: 'raw',
@@ -117,8 +122,13 @@ async function startingModel({ spec, training }: DiffusionEntry): Promise<Latent
         takes: (key) =>
           !ignoreKeys.some((prefix) => key.startsWith(prefix)) &&
           (!loadOnlyUnet || key.startsWith('model.')),
+        onReport: (report) => (missing = report.missing),
       })
     : buildLatentDiffusion(spec);
+  check(missing.length < model.stateDict().size, () => {
+    model.dispose();
+    return `${ckptPath} holds none of the model's keys, such as ${missing[0]}: it is no checkpoint of a diffusion model.`;
+  });
   if (firstStageCkptPath && (!ckptPath || loadOnlyUnet)) {
     const stage = await loadFirstStage(firstStageCkptPath, firstStage);
     model.first_stage_model.loadStateDict(stage.stateDict());

@@ -1,5 +1,5 @@
 // What every stage's training takes of a configuration: data, rates, and how the trainer runs.
-import type { TrainingConfig } from '../config/index.js';
+import type { DataOptions, TrainingConfig } from '../config/index.js';
 import type { DataLoader, ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
 import type { TrainerOptions } from './options.js';
@@ -20,19 +20,19 @@ export function learningRateOf(config: RunConfig): number {
 /**
  * Lists the pictures and makes the options of the trainer.
  *
- * @param conditioned whether the model needs to know more of pictures than their class
+ * @param options.conditioner of a model that needs to know more of pictures than their class
  * @throws ArgumentError that says what the configuration lacks; FileError for pictures that cannot be read
  */
 export async function runOf(
   config: RunConfig,
-  { conditioned = false } = {},
+  { conditioner }: Pick<DataOptions, 'conditioner'> = {},
 ): Promise<{
   data: DataLoader;
   options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'> & { seed: number };
 }> {
   const { imageLogger, trainer, run } = config;
   const { seed = defaultSeed } = run;
-  const { train: data, validation } = (await config.data?.build({ seed, conditioned })) ?? {};
+  const { train: data, validation } = (await config.data?.build({ seed, conditioner })) ?? {};
   check(data, () => 'the configuration has no data to train on: name it under data.params.train.');
   return {
     data,

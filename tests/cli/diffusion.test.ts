@@ -23,6 +23,8 @@ import {
   loadLatentDiffusion,
   readImageSize,
   readLatentDiffusionTraining,
+  writeSafetensors,
+  zeros,
   type Tensor,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -251,7 +253,7 @@ describe('classes', () => {
     expect(bytes('cat/000000.png').equals(bytes('owls/000002.png'))).toBe(true);
     const unknown = samplePictures({ ...shared, count: 1, class: ['cow'], output: file('cow') });
     await expect(unknown).rejects.toThrow(
-      /no class 'cow': expected an id from 0 to 3, or one of cat, dog, owl/,
+      /no class 'cow': expected an id from 0 to 3, or one of cat; dog; owl/,
     );
   });
 
@@ -322,8 +324,14 @@ describe('weights to begin with', () => {
       [`model.params.ckpt_path=${file('logs/first/model')}`],
       /is of another network than the spec/,
     ],
+    [
+      'those of nothing in it',
+      [`model.params.ckpt_path=${file('other.safetensors')}`],
+      /other\.safetensors holds none of the model's keys, such as /,
+    ],
     ['none', ['model.params.ckpt_path=nowhere.ckpt'], /nowhere\.ckpt: cannot be read/],
   ])('%s is refused', async (_what, overrides, message) => {
+    await writeSafetensors(file('other.safetensors'), new Map([['weight', zeros([2])]]));
     await expect(built(...overrides)).rejects.toThrow(message);
   });
 });

@@ -249,7 +249,7 @@ describe('what makes no sense is refused before anything is written', () => {
     [
       'text',
       () => ({ model: folder('text', { latentDiffusion: tinySpec({ conditioner: text }) }) }),
-      /conditioned on text or a layout, which this command cannot be given/,
+      /conditioned on texts\. Use emulsion txt2img/,
     ],
     [
       'a description that is wrong',

@@ -18,13 +18,18 @@ import { root } from '../support/source_tree.js';
 const node = (source: string) => parseYaml(source, 'a.yaml');
 const folder = join(root, 'configs', 'latent_diffusion');
 const names = Object.keys(latentDiffusionPresets) as LatentDiffusionPreset[];
+const fileOf = (name: string): string =>
+  name === 'stable-diffusion-v1'
+    ? join(root, 'configs', 'stable-diffusion', 'v1-inference.yaml')
+    : join(folder, `${name}.yaml`);
 
 describe('published configurations', () => {
   const read = async (name: string) =>
-    readTraining(await loadConfigTree([join(folder, `${name}.yaml`)]), diffusionModelTargets);
+    readTraining(await loadConfigTree([fileOf(name)]), diffusionModelTargets);
 
   test('there is a file for every preset', () => {
-    expect(readdirSync(folder).sort()).toEqual(names.map((name) => `${name}.yaml`).sort());
+    const others = names.filter((name) => name !== 'stable-diffusion-v1');
+    expect(readdirSync(folder).sort()).toEqual(others.map((name) => `${name}.yaml`).sort());
   });
 
   test.each(names)('%s builds the preset', async (name) => {
@@ -137,6 +142,18 @@ describe('conditioners', () => {
       nLayer: 1,
       vocabSize: 9,
       useTokenizer: false,
+    });
+    expect(target('FrozenCLIPEmbedder', '{device: cuda, max_length: 40}')).toEqual({
+      kind: 'clip',
+      maxSeqLen: 40,
+    });
+    const narrow = '{n_embed: 12, n_layer: 2, n_head: 3, vocab_size: 47}';
+    expect(read(`target: emulsion.ClipTextEncoder\nparams: ${narrow}`)).toEqual({
+      kind: 'clip',
+      nEmbed: 12,
+      nLayer: 2,
+      nHead: 3,
+      vocabSize: 47,
     });
     expect(target('SpatialRescaler', '{n_stages: 2, out_channels: 3}')).toEqual({
       kind: 'spatial-rescaler',

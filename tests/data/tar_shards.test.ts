@@ -136,6 +136,28 @@ describe('reading', () => {
     );
     expect(await contents((await TarShards.open(binary)).item(0))).toBe('picture');
   });
+
+  test('attributes for all members add up, the latest of a key winning', async () => {
+    const attributes = (...records: string[]) =>
+      records.map((each) => `${each.length + 4} ${each}\n`).join('');
+    const written = await archive('global.tar', [
+      ['one', attributes('size=7')],
+      ['two', attributes('comment=nothing')],
+      ['a.png', 'picture'],
+    ]);
+    // Both headers become global ones, and the member's own field says that it is empty.
+    const [first, second, member] = [0, 1024, 2048];
+    const marked = [first, second].reduce(
+      (path, at) => altered(path, (bytes) => void (bytes[at + 156] = 'g'.charCodeAt(0)), at),
+      written,
+    );
+    const emptied = altered(
+      marked,
+      (bytes) => void bytes.write('00000000000', member + 124),
+      member,
+    );
+    expect(await contents((await TarShards.open(emptied)).item(0))).toBe('picture');
+  });
 });
 
 describe('damage is named with its byte', () => {

@@ -218,6 +218,9 @@ test('missing files, folders and other files say so', async () => {
   await expect(openCheckpoint(golden('checkpoints/bad/not_a_checkpoint.ckpt'))).rejects.toThrow(
     /neither a checkpoint of PyTorch nor safetensors.*<!DOCTYPE html>/,
   );
+  const pointer = ['version https://git-lfs.github.com/spec/v1', 'oid sha256:00', 'size 1', ''];
+  writeFileSync(inFolder('pointer.ckpt'), pointer.join('\n'));
+  await expect(openCheckpoint(inFolder('pointer.ckpt'))).rejects.toThrow(/git lfs pull/);
 });
 
 test("a first stage decodes with the weights of a latent diffusion model's checkpoint", async () => {

@@ -2,15 +2,19 @@
 import { describe, expect, it } from 'vitest';
 import {
   BertEmbedder,
+  ClipTextEncoder,
   LatentDiffusion,
   latentDiffusionPresets,
+  loadLatentDiffusion,
   UNetModel,
+  writeSafetensors,
   type FirstStageSpec,
   type LatentDiffusionPreset,
   type LatentDiffusionSpec,
   type Module,
   type UNetConfig,
 } from '../../lib/index.js';
+import { temporaryFolder } from '../io/temporary.js';
 
 /** Of the instantiated originals: the network's parameters, keys of a checkpoint, whether it has an average. */
 const published: Record<LatentDiffusionPreset, readonly [number, number, boolean]> = {
@@ -28,6 +32,8 @@ const published: Record<LatentDiffusionPreset, readonly [number, number, boolean
   bsr_sr: [113_622_563, 831, true],
   inpainting_big: [387_245_827, 1216, true],
   rdm: [1_335_480_400, 1732, true],
+  // sd-v1-4.ckpt holds three more: position_ids, and the counters of an average that is not there
+  'stable-diffusion-v1': [859_520_964, 1142, false],
 };
 
 /**
@@ -60,13 +66,18 @@ const narrowFirstStage = (spec: FirstStageSpec): FirstStageSpec =>
     ? spec
     : { ...spec, ddconfig: { ...spec.ddconfig, ch: 8, normGroups: 8 } };
 
+function narrowConditioner(spec: LatentDiffusionSpec['conditioner']) {
+  if (spec?.kind === 'clip') return { ...spec, nEmbed: 8, nHead: 2, vocabSize: 9 };
+  return spec?.kind === 'bert' ? { ...spec, nEmbed: 8 } : spec;
+}
+
 /** The same layers with few channels. */
 function narrow({ unet, firstStage, conditioner, ...spec }: LatentDiffusionSpec) {
   return {
     ...spec,
     unet: { ...narrowUNet(unet, 8), ...(unet.contextDim && { contextDim: 8 }) },
     firstStage: narrowFirstStage(firstStage),
-    conditioner: conditioner?.kind === 'bert' ? { ...conditioner, nEmbed: 8 } : conditioner,
+    conditioner: narrowConditioner(conditioner),
   } satisfies LatentDiffusionSpec;
 }
 
@@ -90,6 +101,11 @@ describe.each(Object.entries(published))('%s', (name, [parameters, keys, hasAver
 });
 
 describe('text encoders', () => {
+  it("are CLIP's in Stable Diffusion", () => {
+    const count = countAt(768, (nEmbed) => new ClipTextEncoder({ nEmbed, nHead: 8 }));
+    expect(count).toBe(123_060_480);
+  });
+
   const { conditioner: large } = latentDiffusionPresets['txt2img-1p4B'];
   const { conditioner: small } = latentDiffusionPresets.text2img256;
   const { conditioner: layout } = latentDiffusionPresets['layout2img-openimages256'];
@@ -102,5 +118,45 @@ describe('text encoders', () => {
     const { kind: _, ...config } = spec;
     const count = countAt(config.nEmbed, (nEmbed) => new BertEmbedder({ ...config, nEmbed }));
     expect(count).toBe(parameters);
+  });
+});
+
+describe('checkpoints of text to image', () => {
+  const inFolder = temporaryFolder();
+  const unet = 'model.diffusion_model.';
+  const encoder = 'cond_stage_model.transformer.';
+  const shared = [
+    `${unet}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight`,
+    `${unet}output_blocks.11.1.proj_out.weight`,
+    'first_stage_model.encoder.mid.attn_1.q.weight',
+    'first_stage_model.post_quant_conv.bias',
+    'first_stage_model.decoder.up.3.block.2.conv1.weight',
+  ];
+
+  it.each([
+    ['txt2img-1p4B', ['attn_layers.layers.63.1.net.2.weight', 'pos_emb.emb.weight', 'norm.bias']],
+    [
+      'stable-diffusion-v1',
+      [
+        'text_model.embeddings.position_embedding.weight',
+        'text_model.encoder.layers.11.self_attn.out_proj.bias',
+        'text_model.encoder.layers.11.mlp.fc1.weight',
+        'text_model.final_layer_norm.weight',
+      ],
+    ],
+  ] as const)('%s load by key: network, first stage and text encoder', async (name, own) => {
+    const spec = narrow(latentDiffusionPresets[name]);
+    const model = new LatentDiffusion(spec);
+    const path = inFolder(`${name}.safetensors`);
+    const state = model.exportState();
+    expect([...state.keys()]).toEqual(
+      expect.arrayContaining([...shared, ...own.map((key) => encoder + key)]),
+    );
+    await writeSafetensors(path, state);
+    const loaded = await loadLatentDiffusion(path, spec);
+    const parts = [model, loaded].map(({ cond_stage_model: part }) => part!.parameters().at(-3)!);
+    expect(await parts[0].data()).toEqual(await parts[1].data());
+    model.dispose();
+    loaded.dispose();
   });
 });

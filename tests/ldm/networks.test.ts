@@ -1,5 +1,6 @@
 // Networks from published parameters: keys, shapes, starts, and errors that say what to mend.
 import { describe, expect, it } from 'vitest';
+import { withDefaults } from '../../lib/ldm/unet/config.js';
 import {
   AutoencoderKL,
   autoencoderConfig,
@@ -100,6 +101,12 @@ describe('UNetModel', () => {
       expect(norms.map((each) => each.groups)).toEqual(norms.map(() => 4));
       expect(norms).toHaveLength(21);
     }
+  });
+
+  it('takes what is given as undefined as not given', () => {
+    const config = unetConfig(unetParams);
+    const some = { ...config, dropout: undefined, numHeadsUpsample: undefined, legacy: undefined };
+    expect(withDefaults(some)).toEqual(withDefaults(config));
   });
 
   it('says what is wrong', () => {

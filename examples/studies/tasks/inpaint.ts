@@ -140,8 +140,7 @@ async function filled(
   for (let from = 0; from < image.shape[0]; from += group) {
     const count = Math.min(group, image.shape[0] - from);
     const part = (x: Tensor) => x.narrow(0, from, count);
-    const seeds = Array.from({ length: count }, (_, i) => seed + from + i);
-    const options = { image: part(image), mask: part(mask), steps: 50, seed: seeds, signal };
+    const options = { image: part(image), mask: part(mask), steps: 50, seed: seed + from, signal };
     parts.push(await fillHoles(model, options));
   }
   return concat(parts, 0);

@@ -7,6 +7,11 @@ import { checkOptions, flag, integer, number, type Rules } from '../rules.js';
 import { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 import { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
 import {
+  clipTextEncoderConfig,
+  ClipTextEncoder,
+  type ClipTextEncoderConfig,
+} from './text/clip_text_encoder.js';
+import {
   checkSpatialRescalerConfig,
   SpatialRescaler,
   type SpatialRescalerConfig,
@@ -16,6 +21,7 @@ import {
 export type EncoderSpec =
   | ({ kind: 'class' } & ClassEmbedderConfig)
   | ({ kind: 'bert' } & BertEmbedderConfig)
+  | ({ kind: 'clip' } & ClipTextEncoderConfig)
   | ({ kind: 'spatial-rescaler' } & SpatialRescalerConfig);
 
 /** A conditioner as plain data. */
@@ -62,6 +68,8 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
         'nEmbed',
         'nLayer',
       ]);
+    case 'clip':
+      return void clipTextEncoderConfig(config);
     case 'spatial-rescaler':
       return checkSpatialRescalerConfig(config);
     case 'identity':
@@ -70,7 +78,7 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
       return checkOptions<object>(`conditioner ${kind}`, config, {}, []);
     default:
       throw new ArgumentError(
-        'conditioner: kind must be one of class, bert, spatial-rescaler, identity, first-stage, none. ' +
+        'conditioner: kind must be one of class, bert, clip, spatial-rescaler, identity, first-stage, none. ' +
           `Got '${String(kind)}'.`,
       );
   }
@@ -85,6 +93,8 @@ export function buildConditionEncoder(spec: ConditionerSpec): ConditionEncoder |
       return new ClassEmbedder(config as ClassEmbedderConfig);
     case 'bert':
       return new BertEmbedder(config as BertEmbedderConfig);
+    case 'clip':
+      return new ClipTextEncoder(config as ClipTextEncoderConfig);
     case 'spatial-rescaler':
       return new SpatialRescaler(config as SpatialRescalerConfig);
     default:
@@ -118,9 +128,12 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
       check(useTokenizer, () => {
         return 'conditioner: tokens that are no captions have no empty form. Give the unconditional input itself.';
       });
-      const ids = Array.from({ length: like.shape[1] }, (_, i) => emptyCaption[i] ?? 0);
-      const row = tensor(ids, { dtype: like.dtype, device: like.device });
-      return zerosLike(like).add(row);
+      return everywhere(like, (i) => emptyCaption[i] ?? 0);
+    }
+    case 'clip': {
+      const { vocabSize } = clipTextEncoderConfig(withoutKind(spec));
+      // a beginning, then nothing but ends
+      return everywhere(like, (i) => vocabSize - (i === 0 ? 2 : 1));
     }
     case 'identity':
       return zerosLike(like);
@@ -129,5 +142,39 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
         `conditioner: nothing stands for "none" with a conditioner of kind ${spec.kind}. Give the ` +
           'unconditional input itself.',
       );
+  }
+}
+
+// The same row of ids for each of a batch.
+function everywhere(like: Tensor, idAt: (position: number) => number): Tensor {
+  const ids = Array.from({ length: like.shape[1] }, (_, i) => idAt(i));
+  return zerosLike(like).add(tensor(ids, { dtype: like.dtype, device: like.device }));
+}
+
+const withoutKind = <T extends { kind: string }>({ kind: _, ...config }: T): Omit<T, 'kind'> =>
+  config;
+
+/** What a conditioner that reads texts wants of a tokenizer. */
+export interface TextInput {
+  readonly kind: 'bert' | 'clip';
+  /** most ids of a text */
+  readonly length: number;
+  /** number of different ids */
+  readonly vocabSize: number;
+}
+
+/** How a conditioner takes texts; null where it takes something else. */
+export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null {
+  switch (spec?.kind) {
+    case 'bert': {
+      const { maxSeqLen: length = 77, vocabSize = 30_522, useTokenizer = true } = spec;
+      return useTokenizer ? { kind: 'bert', length, vocabSize } : null;
+    }
+    case 'clip': {
+      const { maxSeqLen: length, vocabSize } = clipTextEncoderConfig(withoutKind(spec));
+      return { kind: 'clip', length, vocabSize };
+    }
+    default:
+      return null;
   }
 }

@@ -197,6 +197,7 @@ function pipelineOf(spec: LatentDiffusionSpec): DiffusersPipelineClass {
     case 'crossattn bert':
       return 'LDMTextToImagePipeline';
     // tokens from outside: this pipeline's autoencoder is always a KL model
+    case 'crossattn clip':
     case 'crossattn identity':
       return firstStage.kind === 'kl' ? 'StableDiffusionPipeline' : 'LDMTextToImagePipeline';
     default:

@@ -33,6 +33,7 @@ export {
 } from './latent_sampling.js';
 export { minSnrWeights } from './min_snr.js';
 export {
+  holdsAverage,
   loadLatentDiffusion,
   saveLatentDiffusion,
   type LoadLatentDiffusionOptions,

@@ -8,6 +8,7 @@ import { overlay, type StateReader } from '../../io/state.js';
 import type { LoadReport } from '../../nn/index.js';
 import type { Ema } from '../../optim/index.js';
 import { tidy } from '../../scope.js';
+import { clipTextEncoderConfig } from '../conditioning/text/clip_text_encoder.js';
 import { firstStageLandmarks } from '../first_stage/first_stage.js';
 import { checkLandmarks } from '../landmarks.js';
 import { unetLandmarks } from '../unet/landmarks.js';
@@ -94,6 +95,17 @@ export async function loadLatentDiffusion(
 const networkPrefix = 'model.';
 const averagePrefix = 'model_ema.';
 
+// Pruned checkpoints keep these where the average itself was left out, or put in the network's place.
+const averageCounters = new Set([`${averagePrefix}decay`, `${averagePrefix}num_updates`]);
+
+/** Whether the keys of a checkpoint are those of one with a moving average. */
+export function holdsAverage(keys: readonly string[]): boolean {
+  return keys.some((key) => key.startsWith(averagePrefix) && !averageCounters.has(key));
+}
+
+// Encoders of Stable Diffusion kept this row of 0, 1, 2, ... as if it were a weight.
+const positions = 'cond_stage_model.transformer.text_model.embeddings.position_ids';
+
 const noAverage = (path: string) =>
   `loadLatentDiffusion: ${path} holds no moving average. Load it with weights: 'raw'.`;
 
@@ -105,7 +117,7 @@ async function filled(
   const reader = takes ? only(whole, takes) : whole;
   const model = buildLatentDiffusion(spec);
   try {
-    const hasAverage = reader.keys.some((key) => key.startsWith(averagePrefix));
+    const hasAverage = holdsAverage(reader.keys);
     check(weights !== 'ema' || hasAverage, () => noAverage(reader.origin));
     const chosen = weights ?? (hasAverage ? 'ema' : 'raw');
     const report = await model.importState(choose(model, reader, chosen), { strict });
@@ -126,11 +138,7 @@ function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'r
   const averages = new Map(
     names.map((name) => [networkPrefix + name, averagePrefix + name.replaceAll('.', '')]),
   );
-  const known = new Set([
-    ...averages.values(),
-    `${averagePrefix}decay`,
-    `${averagePrefix}num_updates`,
-  ]);
+  const known = new Set([...averages.values(), ...averageCounters, positions]);
   const source = (key: string) => (weights === 'ema' ? (averages.get(key) ?? key) : key);
   const others = reader.keys.filter((key) => !known.has(key) && !averages.has(key));
   const own = [...averages.keys()].filter((key) => reader.has(source(key)));
@@ -213,6 +221,18 @@ function conditionerLandmarks(
                 [nEmbed, 4 * nEmbed],
               ] as const,
             ]
+          : []),
+      ]);
+    }
+    case 'clip': {
+      const { kind: _, ...config } = spec;
+      const { nEmbed, nLayer, vocabSize, maxSeqLen } = clipTextEncoderConfig(config);
+      const model = 'transformer.text_model.';
+      return new Map([
+        [`${model}embeddings.token_embedding.weight`, [vocabSize, nEmbed]],
+        [`${model}embeddings.position_embedding.weight`, [maxSeqLen, nEmbed]],
+        ...(nLayer > 0
+          ? [[`${model}encoder.layers.${nLayer - 1}.mlp.fc2.weight`, [nEmbed, 4 * nEmbed]] as const]
           : []),
       ]);
     }

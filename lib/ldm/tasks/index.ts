@@ -1,3 +1,5 @@
+export { classIds } from './class_names.js';
+export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
 export {
   inpaint,
   inpaintingMode,
@@ -8,3 +10,5 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
+export { latentSize, type PictureOptions } from './pictures.js';
+export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';

@@ -69,7 +69,10 @@ export function withDefaults(config: UNetConfig): FullUNetConfig {
     contextDim: 0,
     nEmbed: 0,
     legacy: true,
-    ...config,
+    // An option that is given as undefined is not given.
+    ...(Object.fromEntries(
+      Object.entries(config).filter(([, value]) => value !== undefined),
+    ) as unknown as UNetConfig),
   };
   // the original writes -1 for "not set"
   if (full.numHeadsUpsample <= 0) full.numHeadsUpsample = full.numHeads;

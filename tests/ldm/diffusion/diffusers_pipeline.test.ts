@@ -25,6 +25,7 @@ const published: Record<LatentDiffusionPreset, string | RegExp> = {
   bsr_sr: 'LDMSuperResolutionPipeline',
   inpainting_big: /no pipeline of models with a conditioner of kind first-stage/,
   rdm: 'StableDiffusionPipeline',
+  'stable-diffusion-v1': 'StableDiffusionPipeline',
 };
 
 const read = (files: Map<string, Record<string, unknown>>): DiffusersPipelineConfigs => {

@@ -1,0 +1,41 @@
+// Which command a model is for, by what it is conditioned on.
+import { textInputOf, type LatentDiffusionSpec } from '../ldm/index.js';
+import { UsageError } from './run.js';
+
+interface Task {
+  /** Completes "the model is conditioned on". */
+  readonly condition: string;
+  readonly command: string;
+}
+
+function taskOf(spec: LatentDiffusionSpec): Task {
+  const { conditioner = { kind: 'none' }, conditioningKey } = spec;
+  if (textInputOf(conditioner)) return { condition: 'texts', command: 'txt2img' };
+  switch (conditioner.kind) {
+    case 'none':
+      return { condition: 'nothing', command: 'sample' };
+    case 'class':
+      return { condition: 'classes', command: 'class2img' };
+    case 'bert':
+      return { condition: 'layouts', command: 'layout2img' };
+    case 'spatial-rescaler':
+      return { condition: 'semantic maps', command: 'semantic2img' };
+    case 'first-stage':
+      return { condition: 'masked pictures', command: 'inpaint' };
+    default:
+      return conditioningKey === 'concat'
+        ? { condition: 'small pictures', command: 'upscale' }
+        : { condition: 'embeddings of another network', command: '' };
+  }
+}
+
+/** @throws UsageError when the model is for another command, and says for which */
+export function refuseOtherTask(model: string, spec: LatentDiffusionSpec, command: string): void {
+  const task = taskOf(spec);
+  if (task.command === command) return;
+  const remedy =
+    task.command === ''
+      ? 'In a program, LatentDiffusion.sample takes them.'
+      : `Use emulsion ${task.command}.`;
+  throw new UsageError(`${model} is conditioned on ${task.condition}. ${remedy}`);
+}

@@ -1,0 +1,91 @@
+// The work of `emulsion txt2img`.
+import { stat } from 'node:fs/promises';
+import { tensor } from '../creation.js';
+import { FileError } from '../errors.js';
+import { readSmallFile } from '../io/positional.js';
+import {
+  defaultTextGuidance,
+  latentSize,
+  openTokenizer,
+  type LatentDiffusionSpec,
+  type TextTokenizer,
+} from '../ldm/index.js';
+import type { Tensor } from '../tensor.js';
+import { refuseOtherTask } from './other_task.js';
+import { openForSampling, runPictures } from './picture_run.js';
+import { UsageError } from './run.js';
+import { pixelSize } from './sampling_options.js';
+import type { TextCommandOptions } from './txt2img.js';
+
+// A text is a line; files of more are of something else.
+const largestFile = 64 * 1024 * 1024;
+
+/** Makes the pictures. Ctrl-C leaves those that are finished. */
+export async function textPictures(
+  given: readonly string[],
+  options: TextCommandOptions,
+): Promise<void> {
+  const { guidance = defaultTextGuidance, negative, count } = options;
+  const prompts = await promptsOf(given, options);
+  if (negative !== undefined && guidance === 1)
+    throw new UsageError('--negative is what guidance leads away from: --guidance 1 is none.');
+  let tokenizer: TextTokenizer;
+  const opened = await openForSampling(options, async (spec, path) => {
+    refuseOtherTask(options.model, spec, 'txt2img');
+    tokenizer = await tokenizerOf(options, spec, path);
+  });
+  const { model } = opened;
+  const size = pixelSize(options, model.spec, model.first_stage_model.downsampling);
+  const latents = size && latentSize('txt2img', model, size);
+  // Each text once: it may be told that it is too long.
+  const rows = prompts.map((prompt) => tokenizer.ids(prompt));
+  const away = negative === undefined ? undefined : tokenizer!.ids(negative);
+  const rowOf = (picture: number) => rows[Math.floor(picture / count)];
+  await runPictures(
+    opened,
+    { ...options, guidance },
+    {
+      total: prompts.length * count,
+      settings: { prompts, perPrompt: count, negative, size },
+      ...(latents && { sampling: () => ({ size: latents }) }),
+      condition: (pictures) => idsTensor(pictures.map(rowOf)),
+      ...(away && { unconditional: (pictures) => idsTensor(pictures.map(() => away)) }),
+      ...(prompts.length > 1 && { perRow: count }),
+    },
+  );
+}
+
+function idsTensor(rows: readonly (readonly number[])[]): Tensor {
+  const shape = [rows.length, rows[0].length];
+  return tensor(BigInt64Array.from(rows.flat(), BigInt), { shape });
+}
+
+async function promptsOf(
+  given: readonly string[],
+  { fromFile }: TextCommandOptions,
+): Promise<readonly string[]> {
+  if (fromFile === undefined) {
+    if (given.length === 0)
+      throw new UsageError('give a text to make a picture of, or --from-file.');
+    return given;
+  }
+  if (given.length > 0) throw new UsageError('give texts either in the call or with --from-file.');
+  const text = (await readSmallFile(fromFile, largestFile, 'a file of texts')).toString();
+  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
+  const prompts = lines.map((line) => line.trim()).filter((line) => line !== '');
+  if (prompts.length === 0) throw new FileError('holds no text.', fromFile);
+  return prompts;
+}
+
+// Before the model's weights are read, which may take minutes.
+async function tokenizerOf(
+  { tokenizer: given, model }: TextCommandOptions,
+  { conditioner }: LatentDiffusionSpec,
+  path: string,
+): Promise<TextTokenizer> {
+  if (given === undefined && !(await stat(path)).isDirectory())
+    throw new UsageError(
+      `${model} is a checkpoint, which holds no tokenizer: name its files with --tokenizer.`,
+    );
+  return openTokenizer(given ?? path, conditioner);
+}
