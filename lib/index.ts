@@ -73,3 +73,4 @@ export * from './data/index.js';
 export * from './ldm/index.js';
 export * from './config/index.js';
 export * from './train/index.js';
+export * from './report/index.js';

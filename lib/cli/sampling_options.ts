@@ -25,14 +25,8 @@ export interface SamplingCommandOptions {
   quiet?: boolean;
 }
 
-/**
- * Adds the options that say which model, how it is sampled, and where the pictures go.
- * @param defaults.guidance what the command does without that option, in words
- */
-export function withSamplingOptions(
-  command: Command,
-  { guidance = '1: none' }: { guidance?: string } = {},
-): Command {
+/** Adds the options that say which model, as `openDiffusionModel` takes them. */
+export function withModelOptions(command: Command): Command {
   return command
     .requiredOption(
       '--model <path>',
@@ -41,7 +35,18 @@ export function withSamplingOptions(
     .option('--preset <name>', 'the architecture of a checkpoint file, such as ffhq256')
     .option('--config <file>', "or its configuration, the original's YAML")
     .option('--ema', 'the moving average of the weights (default where there is one)')
-    .option('--raw', 'the weights as they were trained last')
+    .option('--raw', 'the weights as they were trained last');
+}
+
+/**
+ * Adds the options that say which model, how it is sampled, and where the pictures go.
+ * @param defaults.guidance what the command does without that option, in words
+ */
+export function withSamplingOptions(
+  command: Command,
+  { guidance = '1: none' }: { guidance?: string } = {},
+): Command {
+  return withModelOptions(command)
     .option('--batch <n>', 'pictures at once on a GPU. A CPU always makes four', integer(1), 4)
     .addOption(
       new Option('--sampler <name>', 'how pictures are found')

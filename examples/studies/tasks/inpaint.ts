@@ -82,7 +82,7 @@ export const inpaint: TaskStudy = {
       const [value, baseline] = [await inside(fillings.conditioned), await inside(fillings.mean)];
 
       const rows = [image, where(hole, 0, image), ...Object.values(fillings)];
-      const shown = 12;
+      const shown = Math.min(12, heldOut.count);
       await writeImage(
         join(folder, 'filled.png'),
         await makeGrid(

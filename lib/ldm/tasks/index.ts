@@ -1,5 +1,14 @@
 export { classIds } from './class_names.js';
 export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
+export { latentSize, type PictureOptions } from './pictures.js';
+export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+export {
+  SemanticCanvas,
+  semanticLabels,
+  semanticToImage,
+  type CanvasOptions,
+  type SemanticToImageOptions,
+} from './semantic_to_image.js';
 export {
   inpaint,
   inpaintingMode,
@@ -10,5 +19,5 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
-export { latentSize, type PictureOptions } from './pictures.js';
-export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+// The paper's tasks, from what people have to pictures.
+export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
