@@ -74,3 +74,4 @@ export * from './ldm/index.js';
 export * from './config/index.js';
 export * from './train/index.js';
 export * from './report/index.js';
+export * from './eval/index.js';

@@ -19,6 +19,7 @@ const layers: readonly (readonly string[])[] = [
   ['ldm', 'metrics', 'data'],
   ['config'],
   ['train'],
+  ['eval'],
   ['report'],
   ['cli'],
   ['index'],

@@ -3,6 +3,7 @@
 import { classCommand } from './class2img.js';
 import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
+import { evalCommand } from './eval.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
@@ -36,6 +37,7 @@ for (const command of [
   inpaintCommand(),
   upscaleCommand(),
   ...firstStageCommands(),
+  evalCommand(),
   convertCommand(),
   inspectCommand(),
   throughputCommand(),

@@ -22,7 +22,7 @@ import { terminalBar } from './terminal_bar.js';
  * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
  * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
  */
-const cpuGroup = 4;
+export const cpuGroup = 4;
 
 /** What decides pictures beside the command's options and their seeds. */
 type Told = Omit<SampleOptions, 'seed' | 'decode'>;
@@ -176,11 +176,12 @@ function groupFrom(first: number, size: number, { total, kind }: PictureRun): nu
   return other < 0 ? all : all.slice(0, other);
 }
 
-async function sampleGroup(
+/** Scaled latents of these pictures, all of one kind. */
+export async function sampleGroup(
   model: LatentDiffusion,
   pictures: readonly number[],
   { sampling, condition, unconditional }: PictureRun,
-  { common, seedOf }: Plan,
+  { common, seedOf }: Pick<Plan, 'common' | 'seedOf'>,
   watching: Pick<SampleOptions, 'signal' | 'onStep'>,
 ): Promise<Tensor> {
   const { latents } = await model.sample({

@@ -39,10 +39,10 @@ export function withModelOptions(command: Command): Command {
 }
 
 /**
- * Adds the options that say which model, how it is sampled, and where the pictures go.
+ * Adds the options that say which model and how it is sampled.
  * @param defaults.guidance what the command does without that option, in words
  */
-export function withSamplingOptions(
+export function withSamplerOptions(
   command: Command,
   { guidance = '1: none' }: { guidance?: string } = {},
 ): Command {
@@ -62,7 +62,15 @@ export function withSamplingOptions(
     )
     .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
     .option('--guidance <scale>', `of classifier-free guidance. Default ${guidance}`, decimal(0))
-    .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0)
+    .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0);
+}
+
+/** And those that say where the pictures go; `defaults` as those of {@link withSamplerOptions}. */
+export function withSamplingOptions(
+  command: Command,
+  defaults: { guidance?: string } = {},
+): Command {
+  return withSamplerOptions(command, defaults)
     .option('--grid', 'also write all pictures as one')
     .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
     .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')

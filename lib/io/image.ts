@@ -5,7 +5,7 @@ import { check, checkShape, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
-import { decodeImage, largestPicture, type ReadImageOptions } from './decode_image.js';
+import { decodeImage, largestPicture, type Pixels, type ReadImageOptions } from './decode_image.js';
 import { fileError } from './file_error.js';
 import { readSmallFile, withFile } from './positional.js';
 
@@ -42,8 +42,8 @@ export async function readImageSize(path: string): Promise<{ height: number; wid
 }
 
 /**
- * Writes a picture, atomically; the extension of `path` chooses PNG, JPEG or WebP. Values outside
- * [-1, 1] are clamped, and bytes are truncated, not rounded, as the reference implementation does.
+ * Writes a picture, atomically; the extension of `path` chooses PNG, JPEG or WebP. Bytes are those of
+ * {@link pixelsOf}.
  *
  * @param image [H, W, C] or [1, H, W, C] with C 1 or 3, values in [-1, 1]; NaN becomes black
  */
@@ -53,21 +53,31 @@ export async function writeImage(path: string, image: Tensor): Promise<void> {
     const known = Object.keys(formats).join(', ');
     return `writeImage: cannot write ${JSON.stringify(path)}. Use a name that ends in ${known}.`;
   });
-  const shape = image.rank === 4 && image.shape[0] === 1 ? image.shape.slice(1) : image.shape;
-  checkShape(
-    shape.length === 3 && (shape[2] === 1 || shape[2] === 3) && image.numel > 0,
-    () => `writeImage: a picture is [H, W, 1] or [H, W, 3]. Got shape [${image.shape.join(', ')}].`,
-  );
-  const [height, width, channels] = shape;
-  const pixels = toBytes((await image.data()) as Float32Array);
+  const { data, width, height, channels } = await pixelsOf(image);
   const format = formats[extension as keyof typeof formats];
   try {
     const raw = { width, height, channels: channels as 1 | 3 };
-    const encoded = await sharp(pixels, { raw }).toFormat(format).toBuffer();
+    const encoded = await sharp(data, { raw }).toFormat(format).toBuffer();
     await writeFileAtomic(path, encoded);
   } catch (error) {
     throw fileError(path, 'cannot be written', error);
   }
+}
+
+/**
+ * A picture in 8 bits, as a file holds it. Values outside [-1, 1] are clamped, and bytes are truncated, not
+ * rounded, as the reference implementation does.
+ *
+ * @param image [H, W, C] or [1, H, W, C] with C 1 or 3, values in [-1, 1]; NaN becomes black
+ */
+export async function pixelsOf(image: Tensor): Promise<Pixels> {
+  const shape = image.rank === 4 && image.shape[0] === 1 ? image.shape.slice(1) : image.shape;
+  checkShape(
+    shape.length === 3 && (shape[2] === 1 || shape[2] === 3) && image.numel > 0,
+    () => `a picture is [H, W, 1] or [H, W, 3]. Got shape [${image.shape.join(', ')}].`,
+  );
+  const [height, width, channels] = shape;
+  return { data: toBytes((await image.data()) as Float32Array), height, width, channels };
 }
 
 function toBytes(values: Float32Array): Uint8Array {

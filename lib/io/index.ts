@@ -2,6 +2,7 @@
 export { writeFileAtomic, type Append } from './atomic.js';
 export { readSafetensors, writeSafetensors, SafetensorsFile } from './safetensors.js';
 export { readNpz, writeNpz, type ReadNpzOptions } from './npz.js';
+export { describeNpz, visitNpzRows } from './npz_rows.js';
 export type { NpyArray, NpyDType, StreamedNpyArray } from './npy.js';
 export { openCheckpoint, type Checkpoint } from './checkpoint.js';
 export { StorageRef, TensorRef } from './torch/tensor_ref.js';

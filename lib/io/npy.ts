@@ -37,15 +37,36 @@ const alignment = 64;
 // Some hundred bytes are usual: a description of plain numbers is short.
 const largestHeader = 64 * 1024;
 
+/** What the header of a .npy file says. */
+export interface NpyHeader {
+  readonly shape: readonly number[];
+  readonly dtype: NpyDType;
+  /** Whether the elements are big-endian. */
+  readonly swapped: boolean;
+  readonly columnMajor: boolean;
+  /** Where the elements begin. */
+  readonly length: number;
+}
+
+/** No header reaches further. */
+export const longestNpyHeader = 12 + largestHeader;
+
 /**
- * The array that the bytes of a .npy file hold; it may share their memory.
+ * Reads the header at the beginning of a .npy file.
  *
  * @param path names the file in errors
  * @param entry names the array in errors
+ * @param bytes at least the whole header
+ * @param size bytes of the whole .npy file
  * @throws FileError when the header is damaged, the elements are no plain numbers, or their count is not
  *   the shape's
  */
-export function parseNpy(path: string, entry: string, bytes: Buffer): NpyArray {
+export function parseNpyHeader(
+  path: string,
+  entry: string,
+  bytes: Buffer,
+  size: number,
+): NpyHeader {
   const fail = (problem: string): never => {
     throw new FileError(`${entry} ${problem}.`, path);
   };
@@ -54,31 +75,45 @@ export function parseNpy(path: string, entry: string, bytes: Buffer): NpyArray {
   const version = bytes[6];
   if (version < 1 || version > 3) fail(`is of .npy version ${version}, which is not known`);
   const begin = version === 1 ? 10 : 12;
-  const length = version === 1 ? bytes.readUInt16LE(8) : bytes.readUInt32LE(8);
-  if (length > largestHeader || begin + length > bytes.byteLength)
-    fail(`announces a header of ${length} bytes`);
-  const header = bytes.toString('latin1', begin, begin + length);
+  const text = version === 1 ? bytes.readUInt16LE(8) : bytes.readUInt32LE(8);
+  if (text > largestHeader || begin + text > bytes.byteLength)
+    fail(`announces a header of ${text} bytes`);
+  const header = bytes.toString('latin1', begin, begin + text);
 
   const { dtype, swapped } = parseDescription(header) ?? fail(unreadable(header));
   const shape = parseShape(header) ?? fail('has no shape in its header');
   const order = /'fortran_order'\s*:\s*(True|False)/.exec(header)?.[1] ?? fail('has no order');
-  const content = bytes.subarray(begin + length);
-  const { array, bytes: size } = dtypeInfo(dtype);
   const count = shape.reduce((product, extent) => product * extent, 1);
-  if (count * size !== content.byteLength) {
-    const found = `but ${content.byteLength} bytes follow`;
-    fail(`has shape [${shape.join(', ')}] of ${dtype}, ${count * size} bytes, ${found}`);
+  const [wanted, found] = [count * dtypeInfo(dtype).bytes, size - begin - text];
+  if (wanted !== found) {
+    const follow = `but ${found} bytes follow`;
+    fail(`has shape [${shape.join(', ')}] of ${dtype}, ${wanted} bytes, ${follow}`);
   }
+  return { shape, dtype, swapped, columnMajor: order === 'True', length: begin + text };
+}
+
+/**
+ * The array that the bytes of a .npy file hold; it may share their memory.
+ *
+ * @param path names the file in errors
+ * @param entry names the array in errors
+ * @throws FileError as {@link parseNpyHeader}
+ */
+export function parseNpy(path: string, entry: string, bytes: Buffer): NpyArray {
+  const header = parseNpyHeader(path, entry, bytes, bytes.byteLength);
+  const { shape, dtype, swapped, columnMajor } = header;
+  const content = bytes.subarray(header.length);
+  const { array, bytes: size } = dtypeInfo(dtype);
   // Typed arrays begin at multiples of their element's size.
   const aligned = content.byteOffset % size === 0 ? content : Uint8Array.from(content);
   if (swapped) swapBytes(aligned, size);
-  const { buffer, byteOffset } = aligned;
+  const { buffer, byteOffset, byteLength } = aligned;
   const Elements = array as unknown as new (
     ...place: [ArrayBufferLike, number, number]
   ) => TypedArray;
-  let data = new Elements(buffer, byteOffset, count);
+  let data = new Elements(buffer, byteOffset, byteLength / size);
   if (dtype === 'bool') data = data.map((value: number | bigint) => (value ? 1 : 0) as never);
-  if (order === 'True') data = fromColumnMajor(data, shape);
+  if (columnMajor) data = fromColumnMajor(data, shape);
   return { shape, dtype, data };
 }
 

@@ -11,6 +11,8 @@ const extension = '.npy';
 export interface ReadNpzOptions {
   /** Refuses files whose arrays together take more bytes. Default 4 GiB. */
   maxBytes?: number;
+  /** Reads only the arrays of these names. Default: all. */
+  names?: readonly string[];
 }
 
 /**
@@ -22,11 +24,14 @@ export interface ReadNpzOptions {
  */
 export async function readNpz(
   path: string,
-  { maxBytes = 2 ** 32 }: ReadNpzOptions = {},
+  { maxBytes = 2 ** 32, names }: ReadNpzOptions = {},
 ): Promise<Map<string, NpyArray>> {
   return withFile(path, async (file) => {
     const entries = await readZipDirectory(path, file, (await file.stat()).size);
-    const arrays = [...entries.values()].filter(({ name }) => name.endsWith(extension));
+    const wanted = names && new Set(names.map((name) => name + extension));
+    const arrays = [...entries.values()].filter(({ name }) =>
+      wanted ? wanted.has(name) : name.endsWith(extension),
+    );
     const total = arrays.reduce((sum, { size }) => sum + size, 0);
     if (total > maxBytes) {
       const text = `its arrays take ${total} bytes, more than the ${maxBytes} allowed; see maxBytes.`;

@@ -51,16 +51,22 @@ export async function visitProducts(
   { signal, upperHalf = false }: VisitOptions = {},
 ): Promise<void> {
   const blocks = (set: Tensor) => blocksOf(set.shape[0], set.shape[1]);
+  const compute = async (left: Tensor, columns: Block): Promise<Float64Array> =>
+    tidy(async () => {
+      const values = matmul(left, readBlock(y, columns), { transposeB: true });
+      return (await values.data()) as Float64Array;
+    });
   for (const rows of blocks(x)) {
     const left = readBlock(x, rows);
     try {
-      for (const columns of blocks(y)) {
-        if (upperHalf && columns.begin < rows.begin) continue;
+      const wanted = blocks(y).filter(({ begin }) => !upperHalf || begin >= rows.begin);
+      // The engine computes the next block while this one is looked at.
+      let next = compute(left, wanted[0]);
+      for (const [i, columns] of wanted.entries()) {
+        const values = await next;
         signal?.throwIfAborted();
-        const values = await tidy(() => {
-          return matmul(left, readBlock(y, columns), { transposeB: true }).data();
-        });
-        visit(values as Float64Array, rows, columns);
+        if (i + 1 < wanted.length) next = compute(left, wanted[i + 1]);
+        visit(values, rows, columns);
       }
     } finally {
       left.dispose();
@@ -89,30 +95,33 @@ export function visitDistances(
   return visitProducts(x.vectors, y.vectors, toDistances, options);
 }
 
-/** Squared distance of every point to its k-th nearest neighbour in the set, itself not counted. */
+/** For each of `ks`, the squared distance of every point to its k-th nearest neighbour in the set, itself not counted. */
 export async function neighbourRadii(
   points: Points,
-  k: number,
+  ks: readonly number[],
   { signal }: PairOptions = {},
-): Promise<Float64Array> {
+): Promise<Float64Array[]> {
   const count = points.squares.length;
-  const nearest = new Float64Array(count * k).fill(Infinity); // k for each point, ascending
+  const most = Math.max(...ks);
+  const nearest = new Float64Array(count * most).fill(Infinity); // of each point, ascending
   const insert = (point: number, distance: number): void => {
-    let at = point * k + k - 1;
-    if (distance >= nearest[at]) return;
-    for (; at > point * k && nearest[at - 1] > distance; at--) nearest[at] = nearest[at - 1];
+    const first = point * most;
+    let at = first + most - 1;
+    for (; at > first && nearest[at - 1] > distance; at--) nearest[at] = nearest[at - 1];
     nearest[at] = distance;
   };
   const visit: PairVisitor = (distances, rows, columns) => {
+    // The mirrored block is not visited; the block on the diagonal holds both halves.
+    const mirrored = rows.begin !== columns.begin;
     for (let i = rows.begin, at = 0; i < rows.end; i++) {
+      const last = i * most + most - 1;
       for (let j = columns.begin; j < columns.end; j++, at++) {
-        if (i === j) continue;
-        insert(i, distances[at]);
-        // The mirrored block is not visited; the block on the diagonal holds both halves.
-        if (rows.begin !== columns.begin) insert(j, distances[at]);
+        const distance = distances[at];
+        if (distance < nearest[last] && i !== j) insert(i, distance);
+        if (mirrored && distance < nearest[j * most + most - 1]) insert(j, distance);
       }
     }
   };
   await visitDistances(points, points, visit, { signal, upperHalf: true });
-  return Float64Array.from({ length: count }, (_, i) => nearest[i * k + k - 1]);
+  return ks.map((k) => Float64Array.from({ length: count }, (_, i) => nearest[i * most + k - 1]));
 }

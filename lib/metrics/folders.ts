@@ -55,7 +55,6 @@ export async function comparePictures(
   picture: string,
   options: CompareOptions = {},
 ): Promise<PictureQuality> {
-  const { lpips, convention } = options;
   return tidy(async () => {
     const [expected, actual] = [await load(reference), await load(picture)];
     if (String(expected.shape) !== String(actual.shape)) {
@@ -63,12 +62,23 @@ export async function comparePictures(
       const text = `is ${got} pixels, but ${reference} is ${wanted}. Only equal sizes compare.`;
       throw new FileError(text, picture);
     }
-    return noGrad(async () => ({
-      psnr: await psnr(expected, actual).item(),
-      ssim: await ssim(expected, actual, { convention }).item(),
-      ...(lpips ? { lpips: await lpips.forward(expected, actual).item() } : {}),
-    }));
+    return compareImages(expected, actual, options);
   });
+}
+
+/** As {@link comparePictures}, of tensors [1, H, W, C] in [-1, 1]. */
+export function compareImages(
+  reference: Tensor,
+  picture: Tensor,
+  { lpips, convention }: CompareOptions = {},
+): Promise<PictureQuality> {
+  return tidy(() =>
+    noGrad(async () => ({
+      psnr: await psnr(reference, picture).item(),
+      ssim: await ssim(reference, picture, { convention }).item(),
+      ...(lpips ? { lpips: await lpips.forward(reference, picture).item() } : {}),
+    })),
+  );
 }
 
 async function load(path: string): Promise<Tensor> {

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { noGrad } from '../autograd/index.js';
 import { checkTensors } from '../checks.js';
 import { tensor } from '../creation.js';
+import { isFloating } from '../dtype.js';
 import { checkShape, DTypeError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { Linear, Module, pipe } from '../nn/index.js';
@@ -68,14 +69,16 @@ export class InceptionV3 extends Module<[Tensor], InceptionOutputs> {
   }
 
   /**
-   * @param pictures [N, H, W, 3], uint8, of any size
+   * @param pictures [N, H, W, 3], uint8, of any size; or [N, 299, 299, 3] in [0, 255], floating, where another
+   *   resize than TensorFlow's is wanted, as "clean" FID does (Parmar et al., 2022)
    * @throws DTypeError for other pictures: 8 bits are what published numbers were measured on
    */
   forward(pictures: Tensor): InceptionOutputs {
     checkTensors('InceptionV3', { pictures });
-    if (pictures.dtype !== 'uint8')
+    const atSize = pictures.shape[1] === side && pictures.shape[2] === side;
+    if (pictures.dtype !== 'uint8' && !(isFloating(pictures.dtype) && atSize))
       throw new DTypeError(
-        `InceptionV3: pictures must be uint8, as 8-bit files hold them. Got ${pictures.describe()}`,
+        `InceptionV3: pictures must be uint8, as 8-bit files hold them, or be resized to ${side} x ${side}. Got ${pictures.describe()}`,
       );
     checkShape(pictures.rank === 4 && pictures.shape[3] === 3, () => {
       return `InceptionV3: expected pictures [N, H, W, 3], got [${pictures.shape.join(', ')}]`;

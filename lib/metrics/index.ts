@@ -18,7 +18,13 @@ export { FeatureStatistics, loadMoments, saveMoments } from './statistics.js';
 export { frechetDistance, type FeatureMoments } from './frechet.js';
 export { kernelDistance, polynomialMmd, type KernelDistanceOptions } from './kernel_distance.js';
 export { inceptionScore, type InceptionScoreOptions } from './inception_score.js';
-export { densityCoverage, precisionRecall, type NeighbourOptions } from './precision_recall.js';
+export {
+  densityCoverage,
+  neighbourScores,
+  precisionRecall,
+  type NeighbourOptions,
+  type NeighbourScores,
+} from './precision_recall.js';
 export { nearestNeighbours, type NearestNeighbours } from './nearest_neighbours.js';
 export type { PairOptions } from './distances.js';
 export {

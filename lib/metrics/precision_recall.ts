@@ -6,13 +6,21 @@ import {
   pointsOf,
   visitDistances,
   type PairOptions,
-  type Points,
+  type PairVisitor,
 } from './distances.js';
 import { checkFeatures } from './features.js';
 
 export interface NeighbourOptions extends PairOptions {
   /** Each point's ball reaches to its k-th nearest neighbour. Default 3 (`precisionRecall`), 5 (`densityCoverage`). */
   k?: number;
+}
+
+/** What two sets share, see {@link precisionRecall} and {@link densityCoverage}. */
+export interface NeighbourScores {
+  precision: number;
+  recall: number;
+  density: number;
+  coverage: number;
 }
 
 /**
@@ -31,17 +39,11 @@ export async function precisionRecall(
   real: Tensor,
   generated: Tensor,
   { k = 3, signal }: NeighbourOptions = {},
-): Promise<{ precision: number; recall: number }> {
-  const [R, G] = await bothPoints('precisionRecall', real, generated, k);
-  const realRadii = await neighbourRadii(R, k, { signal });
-  const generatedRadii = await neighbourRadii(G, k, { signal });
-  const realistic = new Uint8Array(G.squares.length);
-  const covered = new Uint8Array(R.squares.length);
-  await visitPairs(R, G, { signal }, (i, j, distance) => {
-    if (distance <= realRadii[i]) realistic[j] = 1;
-    if (distance <= generatedRadii[j]) covered[i] = 1;
+): Promise<Pick<NeighbourScores, 'precision' | 'recall'>> {
+  const { precision, recall } = await compare('precisionRecall', real, generated, {
+    ...{ precisionK: k, densityK: k, signal },
   });
-  return { precision: share(realistic), recall: share(covered) };
+  return { precision, recall };
 }
 
 /**
@@ -57,47 +59,71 @@ export async function densityCoverage(
   real: Tensor,
   generated: Tensor,
   { k = 5, signal }: NeighbourOptions = {},
-): Promise<{ density: number; coverage: number }> {
-  const [R, G] = await bothPoints('densityCoverage', real, generated, k);
-  const radii = await neighbourRadii(R, k, { signal });
-  const covered = new Uint8Array(R.squares.length);
-  let inside = 0;
-  await visitPairs(R, G, { signal }, (i, _, distance) => {
-    if (distance > radii[i]) return;
-    inside++;
-    covered[i] = 1;
+): Promise<Pick<NeighbourScores, 'density' | 'coverage'>> {
+  const { density, coverage } = await compare('densityCoverage', real, generated, {
+    ...{ densityK: k, signal },
   });
-  return { density: inside / (k * G.squares.length), coverage: share(covered) };
+  return { density, coverage };
 }
 
-async function bothPoints(
+/**
+ * {@link precisionRecall} with its default of k and {@link densityCoverage} with its own, for the work of one.
+ * @throws ArgumentError when a set has 5 samples or fewer, or holds NaN
+ */
+export function neighbourScores(
+  real: Tensor,
+  generated: Tensor,
+  { signal }: PairOptions = {},
+): Promise<NeighbourScores> {
+  return compare('neighbourScores', real, generated, { precisionK: 3, densityK: 5, signal });
+}
+
+async function compare(
   metric: string,
   real: Tensor,
   generated: Tensor,
-  k: number,
-): Promise<[Points, Points]> {
-  check(Number.isInteger(k) && k >= 1, () => {
-    return `${metric}: k must be a positive integer, got ${k}`;
-  });
-  checkFeatures(metric, { real, generated }, k + 1);
-  return [await pointsOf(metric, 'real', real), await pointsOf(metric, 'generated', generated)];
-}
+  // without the former, the balls of generated samples are not looked for
+  { precisionK, densityK, signal }: PairOptions & { precisionK?: number; densityK: number },
+): Promise<NeighbourScores> {
+  const ks = [densityK, precisionK ?? densityK];
+  for (const k of ks)
+    check(Number.isInteger(k) && k >= 1, () => {
+      return `${metric}: k must be a positive integer, got ${k}`;
+    });
+  checkFeatures(metric, { real, generated }, Math.max(...ks) + 1);
+  const R = await pointsOf(metric, 'real', real);
+  const G = await pointsOf(metric, 'generated', generated);
+  const [densityRadii, realRadii] = await neighbourRadii(R, ks, { signal });
+  const [generatedRadii] =
+    precisionK === undefined
+      ? [new Float64Array(G.squares.length).fill(-1)]
+      : await neighbourRadii(G, [precisionK], { signal });
 
-function visitPairs(
-  x: Points,
-  y: Points,
-  options: PairOptions,
-  visit: (i: number, j: number, distance: number) => void,
-): Promise<void> {
-  return visitDistances(
-    x,
-    y,
-    (distances, rows, columns) => {
-      for (let i = rows.begin, at = 0; i < rows.end; i++)
-        for (let j = columns.begin; j < columns.end; j++, at++) visit(i, j, distances[at]);
-    },
-    options,
-  );
+  const realistic = new Uint8Array(G.squares.length);
+  const recalled = new Uint8Array(R.squares.length);
+  const covered = new Uint8Array(R.squares.length);
+  let inside = 0;
+  const visit: PairVisitor = (distances, rows, columns) => {
+    for (let i = rows.begin, at = 0; i < rows.end; i++) {
+      const [ball, denseBall] = [realRadii[i], densityRadii[i]];
+      let held = 0;
+      for (let j = columns.begin; j < columns.end; j++, at++) {
+        const distance = distances[at];
+        if (distance <= ball) realistic[j] = 1;
+        if (distance <= denseBall) held++;
+        if (distance <= generatedRadii[j]) recalled[i] = 1;
+      }
+      if (held > 0) covered[i] = 1;
+      inside += held;
+    }
+  };
+  await visitDistances(R, G, visit, { signal });
+  return {
+    precision: share(realistic),
+    recall: share(recalled),
+    density: inside / (densityK * G.squares.length),
+    coverage: share(covered),
+  };
 }
 
 function share(flags: Uint8Array): number {

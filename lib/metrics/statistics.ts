@@ -1,6 +1,7 @@
 // Mean and covariance of features, gathered batch by batch and kept as the usual FID tools keep them.
 import { check, checkShape, FileError } from '../errors.js';
 import { readNpz, writeNpz } from '../io/npz.js';
+import { describeNpz } from '../io/npz_rows.js';
 import type { NpyArray } from '../io/npy.js';
 import { matmul } from '../ops/index.js';
 import { tidy } from '../scope.js';
@@ -36,9 +37,7 @@ export class FeatureStatistics {
    * covariance is singular, and FID far too large.
    */
   get warning(): string | undefined {
-    if (this.#count > this.width) return undefined;
-    const given = `${this.#count} samples of ${this.width} dimensions`;
-    return `The covariance of ${given} is singular: FID is biased upwards. Use several times as many samples as dimensions.`;
+    return covarianceWarning(this.#count, this.width);
   }
 
   /**
@@ -102,6 +101,13 @@ export class FeatureStatistics {
   }
 }
 
+/** The `warning` of statistics of which only the numbers of samples and dimensions are known. */
+export function covarianceWarning(count: number, width: number): string | undefined {
+  if (count > width) return undefined;
+  const given = `${count} samples of ${width} dimensions`;
+  return `The covariance of ${given} is singular: FID is biased upwards. Use several times as many samples as dimensions.`;
+}
+
 // Mean of the rows, and Σ (x − mean)(x − mean)ᵀ. The block is disposed.
 async function deviations(block: Tensor): Promise<[Float64Array, Float64Array]> {
   try {
@@ -119,13 +125,20 @@ async function deviations(block: Tensor): Promise<[Float64Array, Float64Array]> 
 /**
  * Writes `mu` [D] and `sigma` [D, D] in float64 to a .npz file, as pytorch-fid, torch-fidelity's users and
  * the ADM evaluator exchange them.
+ *
+ * @param more further arrays, which those tools leave alone
  */
-export async function saveMoments(path: string, moments: FeatureMoments): Promise<void> {
+export async function saveMoments(
+  path: string,
+  moments: FeatureMoments,
+  more: Readonly<Record<string, NpyArray>> = {},
+): Promise<void> {
   const { mean, covariance } = moments;
   const n = mean.length;
   await writeNpz(path, [
     ['mu', { shape: [n], dtype: 'float64', data: mean }],
     ['sigma', { shape: [n, n], dtype: 'float64', data: covariance }],
+    ...Object.entries(more),
   ]);
 }
 
@@ -134,13 +147,20 @@ export async function saveMoments(path: string, moments: FeatureMoments): Promis
  * @throws FileError when the file is damaged, lacks them, or their shapes do not belong together
  */
 export async function loadMoments(path: string): Promise<FeatureMoments> {
-  const arrays = await readNpz(path);
-  const [mu, sigma] = ['mu', 'sigma'].map((name) => {
+  const names = ['mu', 'sigma'];
+  const arrays = await readNpz(path, { names });
+  const read: NpyArray[] = [];
+  for (const name of names) {
     const array = arrays.get(name);
-    if (array && /^float/.test(array.dtype)) return array;
-    const found = array ? `of ${array.dtype}` : `missing: it has ${[...arrays.keys()].join(', ')}`;
+    if (array && /^float/.test(array.dtype)) {
+      read.push(array);
+      continue;
+    }
+    const others = array ? [] : [...(await describeNpz(path)).keys()];
+    const found = array ? `of ${array.dtype}` : `missing: it has ${others.join(', ')}`;
     throw new FileError(`no statistics of features: ${name} is ${found}.`, path);
-  });
+  }
+  const [mu, sigma] = read;
   const n = mu.shape[0];
   if (mu.shape.length !== 1 || String(sigma.shape) !== String([n, n])) {
     const shapes = `[${mu.shape.join(', ')}] and [${sigma.shape.join(', ')}]`;

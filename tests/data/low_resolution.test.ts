@@ -108,7 +108,8 @@ describe('in a configuration', () => {
       {target: ${target}, params: {data_root: ${inFolder('pictures')}, ${params}}}}}`;
     await writePicture(inFolder('pictures/0.png'), 0, { width: 20, height: 18 });
     const module = dataModuleTargets.read(parseYaml(text, 'data.yaml'), 'data');
-    return (await module.build({ seed: 1, conditioned })).train!;
+    const conditioner = conditioned ? ({ kind: 'identity' } as const) : undefined;
+    return (await module.build({ seed: 1, conditioner })).train!;
   };
 
   test.each([

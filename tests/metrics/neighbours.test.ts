@@ -6,6 +6,7 @@ import {
   Generator,
   indexSelect,
   nearestNeighbours,
+  neighbourScores,
   noise,
   precisionRecall,
   ShapeError,
@@ -84,6 +85,13 @@ describe('precision, recall, density and coverage', () => {
     expect(await densityCoverage(x, y)).not.toEqual(await densityCoverage(x, y, { k: 3 }));
   });
 
+  test('together they are what each is alone', async () => {
+    expect(await neighbourScores(real, fake)).toEqual({
+      ...(await precisionRecall(real, fake)),
+      ...(await densityCoverage(real, fake)),
+    });
+  });
+
   test('the order of the samples changes nothing', async () => {
     const expected = await scoresOf(real, fake, 4);
     expect(await scoresOf(shuffled(real, 3), shuffled(fake, 4), 4)).toEqual(expected);
@@ -110,7 +118,7 @@ describe('precision, recall, density and coverage', () => {
     const points = random([30, 700], 5).to('float64').mul(0.3).add(40.1);
     const copies = concat([points, points, points, points]);
     const known = await pointsOf('test', 'copies', copies);
-    expect(await neighbourRadii(known, 3)).toEqual(new Float64Array(120));
+    expect(await neighbourRadii(known, [3])).toEqual([new Float64Array(120)]);
     const scores = { precision: 1, recall: 1, coverage: 1 };
     expect(await scoresOf(copies, shuffled(copies, 6), 3)).toMatchObject(scores);
   });

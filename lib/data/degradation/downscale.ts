@@ -2,7 +2,7 @@
 // compute them.
 import type { Pixels } from '../pixels.js';
 import { resizePixels, type ResizeFilter } from '../resize.js';
-import { roundHalfToEven } from '../resize_opencv.js';
+import { roundHalfToEven } from '../../rounding.js';
 
 const filters = {
   cv_bilinear: 'linear',

@@ -112,7 +112,7 @@ async function neighbours(real: Tensor, fake: Tensor, k: number): Promise<Result
     [`out.coverage_k${k}`, scalar(coverage)],
   ]);
   for (const [name, x] of Object.entries({ real, fake })) {
-    const squares = await neighbourRadii(await pointsOf('parity', name, x), k);
+    const [squares] = await neighbourRadii(await pointsOf('parity', name, x), [k]);
     results.set(`out.${name}_radii_k${k}`, vector(squares.map(Math.sqrt)));
   }
   return results;

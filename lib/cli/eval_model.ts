@@ -1,0 +1,149 @@
+// The work of `emulsion eval model`: samples that are made to be measured, their features kept on the way.
+import { join } from 'node:path';
+import { noGrad } from '../autograd/index.js';
+import { tensor } from '../creation.js';
+import { modelHash } from '../eval/hash.js';
+import {
+  classBalance,
+  generateFeatures,
+  withDefaults,
+  type FolderRecord,
+  type Generation,
+} from '../eval/index.js';
+import { pixelsOf, writeImage } from '../io/image.js';
+import type { Pixels } from '../io/decode_image.js';
+import { decodeInBatches, type ConditionerSpec } from '../ldm/index.js';
+import { tidy } from '../scope.js';
+import { askedClasses } from './class_file.js';
+import type { OpenedModel } from './diffusion_model.js';
+import type { ModelCommandOptions } from './eval.js';
+import { scoreAgainst } from './eval_folder.js';
+import { measuring, openExtractor, tell } from './eval_report.js';
+import { refuseOtherTask } from './other_task.js';
+import { makeFolder } from './picture_files.js';
+import { cpuGroup, openForSampling, sampleGroup } from './picture_run.js';
+import { UsageError } from './run.js';
+import { samplerOf } from './samplers.js';
+
+const resultFile = 'result.json';
+const pictureFolder = 'pictures';
+
+/** Samples, scores and tells the result; begun again with the same call, it goes on. */
+export async function evaluateModel(options: ModelCommandOptions): Promise<void> {
+  const { output, count } = options;
+  const opened = await openForSampling(options, (spec) => {
+    if (spec.conditioner?.kind !== 'class') refuseOtherTask(options.model, spec, 'sample');
+    if (spec.conditioner?.kind !== 'class' && (options.class || options.guidance !== undefined))
+      throw new UsageError(
+        `${options.model} is not conditioned on classes: leave --class and --guidance out.`,
+      );
+  });
+  const classes = classesOf(opened, options);
+  const { sampling, plan } = await described(opened, options, classes);
+  const record: FolderRecord = {
+    sampling,
+    classes: classes && classBalance(classes.map((_, i) => shareOf(i, count, classes.length))),
+    notes: [],
+  };
+  const extractor = await openExtractor(options);
+  await makeFolder(output);
+  if (options.pictures) await makeFolder(join(output, pictureFolder));
+  try {
+    const evaluation = await measuring(
+      options,
+      (signal, progress) =>
+        scoreAgainst(options, extractor, { signal, progress }, async () => {
+          const generation = generationOf(opened, options, classes, plan);
+          const onProgress = progress.pictures('samples', count);
+          const watching = { signal, onProgress };
+          return {
+            record,
+            features: await generateFeatures(output, generation, extractor, watching),
+          };
+        }),
+      `Interrupted. The features so far are in ${output}; the same call goes on.`,
+    );
+    if (evaluation) await tell(evaluation, { ...options, output: join(output, resultFile) });
+  } finally {
+    extractor.dispose();
+  }
+}
+
+// Picture k is of class k modulo their number, so that every count is as even as it can be.
+const shareOf = (index: number, count: number, classes: number): number =>
+  Math.ceil((count - index) / classes);
+
+/** The classes that are asked for, or all but the one that means "none"; null for a model without. */
+function classesOf(
+  { model, classes: names }: OpenedModel,
+  { class: asked }: ModelCommandOptions,
+): number[] | null {
+  const conditioner: ConditionerSpec = model.conditioner;
+  if (conditioner.kind !== 'class') return null;
+  if (asked) return askedClasses(conditioner, asked, names);
+  const { nClasses = 1000, unconditionalClass } = conditioner;
+  const all = Array.from({ length: nClasses }, (_, id) => id);
+  return all.filter((id) => id !== unconditionalClass);
+}
+
+async function described(
+  { model, path, weights }: OpenedModel,
+  options: ModelCommandOptions,
+  classes: readonly number[] | null,
+): Promise<{ sampling: FolderRecord['sampling']; plan: Generation['plan'] }> {
+  const sampler = samplerOf(options);
+  const { timesteps } = model.diffusion.schedule;
+  const steps = sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50);
+  const { seed } = options;
+  const hash = await modelHash(path);
+  const { eta, guidance, spacing } = withDefaults({ ...options }) as Pick<
+    FolderRecord['sampling'],
+    'eta' | 'guidance' | 'spacing'
+  >;
+  const how = { weights, sampler: options.sampler, steps, spacing, eta, guidance, seed };
+  return {
+    sampling: { model: path, modelHash: hash, ...how },
+    // Where the model lies may change; what decides the pictures may not.
+    plan: { model: hash, ...how, classes, device: model.betas.device.name },
+  };
+}
+
+function generationOf(
+  { model }: OpenedModel,
+  options: ModelCommandOptions,
+  classes: readonly number[] | null,
+  plan: Generation['plan'],
+): Generation {
+  const { count, seed, output } = options;
+  const onCpu = model.betas.device.name === 'cpu';
+  const group = onCpu ? cpuGroup : options.batch;
+  const classOf = (picture: number) => BigInt(classes![picture % classes!.length]);
+  const run = {
+    total: count,
+    ...(classes && {
+      condition: (pictures: readonly number[]) => tensor(BigInt64Array.from(pictures, classOf)),
+    }),
+  };
+  const how = {
+    common: { ...samplerOf(options), guidance: options.guidance },
+    seedOf: (picture: number) => seed + picture,
+  };
+  return {
+    ...{ total: count, group, plan },
+    make: (pictures, signal) =>
+      tidy(async () => {
+        const filled = onCpu
+          ? Array.from({ length: group }, (_, i) => pictures[i] ?? pictures[0])
+          : pictures;
+        const latents = await sampleGroup(model, filled, run, how, { signal });
+        const made: Pixels[] = [];
+        for (const [i, picture] of pictures.entries()) {
+          const image = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
+          const name = `${String(picture).padStart(6, '0')}.png`;
+          if (options.pictures) await writeImage(join(output, pictureFolder, name), image);
+          made.push(await pixelsOf(image));
+        }
+        return made;
+      }),
+  };
+}
