@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inpaintCommand } from '../../lib/cli/inpaint.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
 import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
@@ -16,7 +17,7 @@ import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[trainCommand(), sampleCommand(), upscaleCommand(), ...firstStageCommands()],
+  ...[trainCommand(), sampleCommand(), inpaintCommand(), upscaleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand()],
 ];
