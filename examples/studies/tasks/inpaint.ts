@@ -54,7 +54,7 @@ export const inpaint: TaskStudy = {
   claim: {
     metric: 'mean error inside holes of drawings held out',
     baseline: "the mean colour of the drawing's known pixels",
-    margin: 15,
+    margin: 10,
     unit: 'of 255',
     higherIsBetter: false,
   },
