@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inpaintCommand } from '../../lib/cli/inpaint.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
 import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { reportCommand } from '../../lib/cli/report.js';
@@ -20,7 +21,7 @@ import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand()],
+  ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand(), inpaintCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand(), layoutCommand()],
