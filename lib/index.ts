@@ -73,4 +73,5 @@ export * from './data/index.js';
 export * from './ldm/index.js';
 export * from './config/index.js';
 export * from './train/index.js';
+export * from './report/index.js';
 export * from './eval/index.js';

@@ -20,6 +20,7 @@ const layers: readonly (readonly string[])[] = [
   ['config'],
   ['train'],
   ['eval'],
+  ['report'],
   ['cli'],
   ['index'],
 ];

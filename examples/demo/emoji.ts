@@ -20,10 +20,12 @@ export interface EmojiSet {
   readonly categories: readonly string[];
 }
 
-interface Entry {
+/** What the package says of a drawing. */
+export interface EmojiEntry {
   name: string;
   short_name: string;
   category: string;
+  subcategory: string;
   image: string;
   has_img_google: boolean;
 }
@@ -34,17 +36,23 @@ const plain = (text: string): string =>
     .replace(/[^a-z0-9]+/g, ' ')
     .trim();
 
+/** The package's drawings in its order, and the folder of their files of 64 x 64 pixels. */
+export async function listEmoji(): Promise<{ folder: string; drawn: EmojiEntry[] }> {
+  const root = dirname(
+    createRequire(import.meta.url).resolve('emoji-datasource-google/package.json'),
+  );
+  const listed = JSON.parse(await readFile(join(root, 'emoji.json'), 'utf8')) as EmojiEntry[];
+  // Five skin-tone swatches are no drawings of their own.
+  const drawn = listed.filter((entry) => entry.has_img_google && entry.category !== 'Component');
+  return { folder: join(root, 'img/google/64'), drawn };
+}
+
 /**
  * Reads the pictures, in the package's order.
  * @param limit at most this many, spread evenly.
  */
 export async function loadEmoji(limit = Infinity): Promise<EmojiSet> {
-  const root = dirname(
-    createRequire(import.meta.url).resolve('emoji-datasource-google/package.json'),
-  );
-  const listed = JSON.parse(await readFile(join(root, 'emoji.json'), 'utf8')) as Entry[];
-  // Five skin-tone swatches are no drawings of their own.
-  const drawn = listed.filter((entry) => entry.has_img_google && entry.category !== 'Component');
+  const { folder, drawn } = await listEmoji();
   const step = Math.max(1, drawn.length / limit);
   const entries = Array.from(
     { length: Math.floor(drawn.length / step) },
@@ -55,8 +63,7 @@ export async function loadEmoji(limit = Infinity): Promise<EmojiSet> {
   for (let from = 0; from < entries.length; from += 64)
     await Promise.all(
       entries.slice(from, from + 64).map(async ({ image }, i) => {
-        const file = join(root, 'img/google/64', image);
-        const raw = await sharp(file)
+        const raw = await sharp(join(folder, image))
           .resize(side, side)
           .flatten({ background: '#ffffff' })
           .removeAlpha()

@@ -4,9 +4,8 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { concat, defaultDevice, noGrad, tidy } from '../../lib/index.js';
+import { concat, defaultDevice, noGrad, smooth, tidy, writePlot } from '../../lib/index.js';
 import { makeGrid, writeFileAtomic, writeImage } from '../../lib/io/index.js';
-import { smooth, writePlot } from '../plot.js';
 import { loadEmoji } from './emoji.js';
 import { diffusionConfig, save } from './models.js';
 import { MetricsFile } from './progress.js';

@@ -13,6 +13,7 @@ import {
   toDiffusersUNetConfig,
   toDiffusersUNetState,
   unetShapes,
+  type ConditionerSpec,
   type ConvertedReader,
   type ConvertedState,
   type DiffusersPipelineConfigs,
@@ -119,14 +120,12 @@ function diffusionShapes(spec: LatentDiffusionSpec, target: Target): Shapes {
   const { unet, conditioner = { kind: 'none' }, diffusion = {}, scaleByStd } = spec;
   const below = (prefix: string, shapes: Shapes) =>
     [...shapes].map(([key, shape]) => [prefix + key, shape] as const);
-  const firstStage = shapesOf(buildFirstStage(spec.firstStage));
   const networks = [
     ...below('model.diffusion_model.', unetShapes(unet)),
-    ...below('first_stage_model.', firstStage),
+    ...below('first_stage_model.', shapesOf(buildFirstStage(spec.firstStage))),
   ];
   // a pipeline tells the rest in its configurations, or lacks it
   if (target === 'diffusers') return new Map(networks);
-  const encoder = buildConditionEncoder(conditioner);
   const tables = new NoiseSchedule(diffusion).buffers();
   const { length } = tables.betas;
   return new Map([
@@ -134,11 +133,19 @@ function diffusionShapes(spec: LatentDiffusionSpec, target: Target): Shapes {
     ...(diffusion.learnLogvar ? [['logvar', [length]] as const] : []),
     ...(scaleByStd ? [['scale_factor', []] as const] : []),
     ...networks,
-    ...below(
-      'cond_stage_model.',
-      conditioner.kind === 'first-stage' ? firstStage : encoder ? shapesOf(encoder) : new Map(),
-    ),
+    ...below('cond_stage_model.', conditionerShapes(conditioner, spec.firstStage)),
   ]);
+}
+
+// The first stage may be the conditioner, or a part of it.
+function conditionerShapes(conditioner: ConditionerSpec, firstStage: FirstStageSpec): Shapes {
+  const stage = buildFirstStage(firstStage);
+  const encoder = buildConditionEncoder(conditioner, stage);
+  try {
+    return encoder ? shapesOf(encoder) : new Map();
+  } finally {
+    stage.dispose();
+  }
 }
 
 /** Shape in files of every tensor of a network: the network itself is asked. */

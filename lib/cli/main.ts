@@ -5,11 +5,16 @@ import { convertCommand } from './convert.js';
 import { doctor } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { firstStageCommands } from './first_stage_commands.js';
+import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
+import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
+import { semantic2imgCommand } from './semantic2img.js';
+import { throughputCommand } from './throughput.js';
 import { trainCommand } from './train.js';
 import { textCommand } from './txt2img.js';
+import { upscaleCommand } from './upscale.js';
 import { packageVersion } from './version.js';
 
 const program = newCommand('emulsion')
@@ -28,10 +33,15 @@ for (const command of [
   sampleCommand(),
   textCommand(),
   classCommand(),
+  semantic2imgCommand(),
+  inpaintCommand(),
+  upscaleCommand(),
   ...firstStageCommands(),
   evalCommand(),
   convertCommand(),
   inspectCommand(),
+  throughputCommand(),
+  reportCommand(),
 ])
   program.addCommand(command);
 

@@ -24,17 +24,24 @@ import { terminalBar } from './terminal_bar.js';
  */
 export const cpuGroup = 4;
 
+/** What decides pictures beside the command's options and their seeds. */
+type Told = Omit<SampleOptions, 'seed' | 'decode'>;
+
 /** Pictures to be made, numbered from 0 in this call. */
 export interface PictureRun {
   readonly total: number;
   /** What the model is told beside sampler, steps and seeds, for a group of pictures of one {@link kind}. */
-  sampling?(pictures: readonly number[]): Omit<SampleOptions, 'seed' | 'condition' | 'decode'>;
+  sampling?(pictures: readonly number[]): Told | Promise<Told>;
   /** What a group is conditioned on, as one batch. */
   condition?(pictures: readonly number[]): ConditionInput;
   /** What guidance leads a group away from. Default: the model's own "nothing". */
   unconditional?(pictures: readonly number[]): ConditionInput;
   /** Only neighbours of one kind, of one size for instance, are made in one group. Default: all are alike. */
   kind?(picture: number): string;
+  /** Each picture is made by itself: a large canvas is a batch of patches already. Default false. */
+  readonly alone?: boolean;
+  /** Makes [1, H, W, 3] of a picture's latents [1, h, w, C]. Default: the first stage at once. */
+  decode?(picture: number, latents: Tensor): Promise<Tensor>;
   /** What becomes of [1, H, W, 3] in [-1, 1] before it is written: it may be cut, or joined with known pixels. */
   finish?(picture: number, pixels: Tensor): Tensor | Promise<Tensor>;
   /** Where a picture goes. Default: into the folder, numbered on from those that are there. */
@@ -128,9 +135,11 @@ function makePictures(
   run: PictureRun,
   plan: Plan,
 ): Promise<number> {
-  const { total, finish = (_picture: number, pixels: Tensor) => pixels } = run;
+  const { total, alone, finish = (_picture: number, pixels: Tensor) => pixels } = run;
+  const decode = run.decode ?? ((_picture: number, z: Tensor) => decodeInBatches(model, z, 1));
   const onCpu = model.betas.device.name === 'cpu';
-  const size = onCpu ? cpuGroup : options.batch;
+  const batch = onCpu ? cpuGroup : options.batch;
+  const size = alone ? 1 : batch;
   const progress = new SampleProgress(total, options);
   return interruptible('Stopping.', async (signal) => {
     let done = 0;
@@ -144,7 +153,7 @@ function makePictures(
             onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
           });
           for (const [i, picture] of group.entries()) {
-            const pixels = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
+            const pixels = await noGrad(() => decode(picture, latents.narrow(0, i, 1)));
             const path = plan.fileOf(picture);
             await writeImage(path, await finish(picture, pixels));
             await run.written?.(picture, path);
@@ -177,7 +186,7 @@ export async function sampleGroup(
 ): Promise<Tensor> {
   const { latents } = await model.sample({
     ...common,
-    ...sampling?.(pictures),
+    ...(await sampling?.(pictures)),
     ...watching,
     seed: pictures.map(seedOf),
     ...(condition && { condition: condition(pictures) }),
@@ -188,10 +197,10 @@ export async function sampleGroup(
 }
 
 /** Moves with every step. */
-class SampleProgress {
+export class SampleProgress {
   readonly #bar: ReturnType<typeof terminalBar>;
 
-  constructor(total: number, options: SamplingCommandOptions) {
+  constructor(total: number, options: Pick<SamplingCommandOptions, 'quiet'>) {
     this.#bar = terminalBar(
       '{bar} {picture}/{total} pictures | step {step}/{steps} | {eta_formatted} left',
       options,

@@ -25,27 +25,8 @@ export interface SamplingCommandOptions {
   quiet?: boolean;
 }
 
-/**
- * Adds the options that say which model, how it is sampled, and where the pictures go.
- * @param defaults.guidance what the command does without that option, in words
- */
-export function withSamplingOptions(
-  command: Command,
-  defaults: { guidance?: string } = {},
-): Command {
-  return withSamplerOptions(command, defaults)
-    .option('--grid', 'also write all pictures as one')
-    .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
-    .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
-    .option('--device <name>', 'where to compute. Default: a GPU if there is one')
-    .option('--quiet', 'no progress and no summary');
-}
-
-/** Adds those of them that say which model and how it is sampled. */
-export function withSamplerOptions(
-  command: Command,
-  { guidance = '1: none' }: { guidance?: string } = {},
-): Command {
+/** Adds the options that say which model, as `openDiffusionModel` takes them. */
+export function withModelOptions(command: Command): Command {
   return command
     .requiredOption(
       '--model <path>',
@@ -54,7 +35,18 @@ export function withSamplerOptions(
     .option('--preset <name>', 'the architecture of a checkpoint file, such as ffhq256')
     .option('--config <file>', "or its configuration, the original's YAML")
     .option('--ema', 'the moving average of the weights (default where there is one)')
-    .option('--raw', 'the weights as they were trained last')
+    .option('--raw', 'the weights as they were trained last');
+}
+
+/**
+ * Adds the options that say which model and how it is sampled.
+ * @param defaults.guidance what the command does without that option, in words
+ */
+export function withSamplerOptions(
+  command: Command,
+  { guidance = '1: none' }: { guidance?: string } = {},
+): Command {
+  return withModelOptions(command)
     .option('--batch <n>', 'pictures at once on a GPU. A CPU always makes four', integer(1), 4)
     .addOption(
       new Option('--sampler <name>', 'how pictures are found')
@@ -71,6 +63,19 @@ export function withSamplerOptions(
     .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
     .option('--guidance <scale>', `of classifier-free guidance. Default ${guidance}`, decimal(0))
     .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0);
+}
+
+/** And those that say where the pictures go; `defaults` as those of {@link withSamplerOptions}. */
+export function withSamplingOptions(
+  command: Command,
+  defaults: { guidance?: string } = {},
+): Command {
+  return withSamplerOptions(command, defaults)
+    .option('--grid', 'also write all pictures as one')
+    .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
+    .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
+    .option('--device <name>', 'where to compute. Default: a GPU if there is one')
+    .option('--quiet', 'no progress and no summary');
 }
 
 /**

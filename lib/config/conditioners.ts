@@ -2,8 +2,9 @@
 import {
   buildConditionEncoder,
   checkConditionerSpec,
-  type ConditionEncoder,
   type ConditionerSpec,
+  type ConditionStage,
+  type PartSpec,
 } from '../ldm/index.js';
 import { ConfigError } from './error.js';
 import {
@@ -21,7 +22,7 @@ import {
 import { Targets } from './targets.js';
 
 /** What may stand as `cond_stage_config`. Building gives null where there are no weights. */
-export const conditionerTargets = new Targets<ConditionerSpec, ConditionEncoder | null>(
+export const conditionerTargets = new Targets<ConditionerSpec, ConditionStage | null>(
   'a conditioner',
 );
 
@@ -35,7 +36,16 @@ function register<K extends keyof Specs>(
   toSpec: (params: Specs[K]) => ConditionerSpec,
   accepted: readonly string[],
 ): void {
-  const params = convert(mapping<Specs[K]>(fields, accepted), (given, node) => {
+  const params = checked(mapping<Specs[K]>(fields, accepted), toSpec);
+  conditionerTargets.register(names, { params, build: (spec) => buildConditionEncoder(spec) });
+}
+
+// What the conditioner itself refuses is told with its place.
+const checked = <Params>(
+  field: Field<Params>,
+  toSpec: (params: Params) => ConditionerSpec,
+): Field<ConditionerSpec> =>
+  convert(field, (given, node) => {
     const spec = toSpec(given);
     try {
       checkConditionerSpec(spec);
@@ -44,8 +54,6 @@ function register<K extends keyof Specs>(
     }
     return spec;
   });
-  conditionerTargets.register(names, { params, build: buildConditionEncoder });
-}
 
 const modules = (name: string) => [`ldm.modules.encoders.modules.${name}`, `emulsion.${name}`];
 
@@ -68,6 +76,7 @@ const bert: FieldsOf<Specs['bert']> = {
   max_seq_len: optional(count),
   use_tokenizer: optional(boolean),
   embedding_dropout: optional(number({ min: 0, max: 1 })),
+  unconditional_token: optional(integer({ min: 0 })),
 };
 
 register<'bert'>(modules('BERTEmbedder'), bert, (config) => ({ kind: 'bert', ...config }), [
@@ -120,7 +129,7 @@ register<'spatial-rescaler'>(
 conditionerTargets.register(['torch.nn.Identity'], {
   // Its arguments mean nothing, and published files give some.
   params: { read: () => ({ kind: 'identity' as const }) },
-  build: buildConditionEncoder,
+  build: (spec) => buildConditionEncoder(spec),
 });
 
 const words: Readonly<Record<string, ConditionerSpec>> = {
@@ -141,3 +150,27 @@ export const conditionerField: Field<ConditionerSpec> = {
     return words[word];
   },
 };
+
+/** Its parts are read as conditioners of their own; which kinds may be parts, the check says. */
+interface HybridParams {
+  cConcatConfig: ConditionerSpec;
+  cCrossattnConfig: ConditionerSpec;
+}
+
+conditionerTargets.register(
+  ['ldm.modules.diffusionmodules.util.HybridConditioner', 'emulsion.HybridConditioner'],
+  {
+    params: checked(
+      mapping<HybridParams>({
+        c_concat_config: conditionerField,
+        c_crossattn_config: conditionerField,
+      }),
+      ({ cConcatConfig, cCrossattnConfig }) => ({
+        kind: 'hybrid',
+        concat: cConcatConfig as PartSpec,
+        crossattn: cCrossattnConfig as PartSpec,
+      }),
+    ),
+    build: (spec) => buildConditionEncoder(spec),
+  },
+);

@@ -3,15 +3,26 @@
 import {
   captionCondition,
   CaptionedImages,
-  ImageFolder,
-  ImageList,
-  TarShards,
   type ConditionSource,
   type Dataset,
+  type DegradationName,
+  degradationNames,
+  ImageFolder,
   type ImageFolderOptions,
+  ImageList,
+  type LabelOptions,
+  LowResolution,
+  MapFolder,
+  MaskedPictures,
+  type MaskFamilyName,
+  type MaskMixture,
+  readColourMap,
   type ResizeFilter,
+  segmentation,
+  TarShards,
   type TransformOptions,
 } from '../data/index.js';
+import { resizeFilters } from '../data/resize.js';
 import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
 import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
@@ -27,6 +38,7 @@ import {
   text,
   type FieldsOf,
 } from './fields.js';
+import { masksField } from './masks.js';
 import { Targets, type Instance } from './targets.js';
 
 /** Which pictures, and what becomes of them. */
@@ -108,7 +120,7 @@ const ownFields: FieldsOf<OwnParams> = {
   smallest_side: optional(side),
   min_crop_fraction: optional(share),
   max_crop_fraction: optional(share),
-  filter: optional(oneOf<ResizeFilter>('linear', 'area', 'box', 'bilinear', 'bicubic', 'lanczos')),
+  filter: optional(oneOf(...resizeFilters)),
   random_crop: optional(boolean),
   flip: optional(share),
   background: optional(text),
@@ -190,6 +202,90 @@ register<Captioned & { list: string }>(
     captionedSet(params, (root) => CaptionedImages.openList(file, root)),
 );
 
+// Pictures with label maps, which lie on pixels as they are stored.
+
+interface Maps extends Rooted, LabelOptions {
+  images?: string;
+  maps?: string;
+  /** a JSON file of labels by colour */
+  colours?: string;
+}
+
+const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
+  images: optional(text),
+  maps: optional(text),
+  ignore: optional(integer({ min: 0, max: 255 })),
+  shift: optional(integer({ min: 0, max: 255 })),
+  colours: optional(text),
+};
+
+const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
+  transform,
+  open: async (name) => MapFolder.open(rootOf(params, name), params),
+  condition: async () => {
+    const { labels, ignore, shift, colours: file } = params;
+    const colours = file === undefined ? undefined : await readColourMap(file);
+    return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
+  },
+});
+
+register<OwnParams & Maps>(
+  ['emulsion.data.MapFolder'],
+  { ...ownFields, ...rooted, ...mapFields, labels: integer({ min: 1, max: 256 }) },
+  ({ dataRoot, images, maps, labels, ignore, shift, colours, ...params }) =>
+    mapped(
+      { dataRoot, images, maps, labels, ignore, shift, colours },
+      { orient: false, ...ownTransform(params) },
+    ),
+);
+
+interface Masks {
+  masks?: MaskFamilyName | MaskMixture;
+  minMasked?: number;
+  maxMasked?: number;
+}
+
+register<OwnParams & Rooted & Masks>(
+  ['emulsion.data.InpaintingFolder'],
+  {
+    ...ownFields,
+    ...rooted,
+    masks: optional(masksField),
+    min_masked: optional(share),
+    max_masked: optional(share),
+  },
+  ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
+    const condition = new MaskedPictures({ masks, least, most });
+    return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
+  },
+);
+
+// Pictures beside what is left of them at a lower resolution.
+
+interface Degraded {
+  degradation?: DegradationName;
+  downscaleF?: number;
+}
+
+const degraded: FieldsOf<Degraded> = {
+  degradation: optional(oneOf(...degradationNames)),
+  downscale_f: optional(integer({ min: 1 })),
+};
+
+function superResolution(set: ImageSetSpec, params: Degraded): ImageSetSpec {
+  const { degradation, downscaleF: factor } = params;
+  const source = new LowResolution({ degradation, factor });
+  source.checkSide(set.transform.size);
+  return { ...set, condition: () => source };
+}
+
+register<OwnParams & Rooted & Degraded>(
+  ['emulsion.data.SuperResolutionFolder'],
+  { ...ownFields, ...rooted, ...degraded },
+  ({ dataRoot, degradation, downscaleF, ...params }) =>
+    superResolution(folder({ dataRoot }, ownTransform(params)), { degradation, downscaleF }),
+);
+
 // The original's, which take pixels as they are stored.
 
 for (const training of [true, false]) {
@@ -203,6 +299,21 @@ for (const training of [true, false]) {
       const { size: smallestSide = null, cropSize: size } = params;
       return folder(params, { size, smallestSide, randomCrop, orient: false });
     },
+  );
+
+  // the landscapes of semantic synthesis, whose maps have COCO-Stuff's labels
+  register<Maps & { size: number; cropSize: number }>(
+    [`ldm.data.landscapes.RFW${split}`],
+    {
+      ...rooted,
+      ...mapFields,
+      size: side,
+      crop_size: side,
+      labels: optional(integer({ min: 1, max: 256 }), 182),
+    },
+    ({ size: smallestSide, cropSize: size, ...params }) =>
+      mapped(params, { size, smallestSide, randomCrop, orient: false }),
+    ['segmentation_to_float32'],
   );
 
   register<Rooted & { words?: string; config: { size?: number } }>(
@@ -222,7 +333,7 @@ for (const training of [true, false]) {
     ['process_images'],
   );
 
-  interface SuperResolution extends Rooted {
+  interface SuperResolution extends Rooted, Degraded {
     size: number;
     minCropF?: number;
     maxCropF?: number;
@@ -236,19 +347,19 @@ for (const training of [true, false]) {
       min_crop_f: optional(share),
       max_crop_f: optional(share),
       random_crop: optional(boolean),
+      ...degraded,
     },
     (params) => {
       const { size, minCropF = 0.5, maxCropF = 1, randomCrop: anywhere = true } = params;
-      return folder(params, {
+      const transform: TransformOptions = {
         size,
         cropFraction: [minCropF, maxCropF],
         filter: 'area',
         randomCrop: anywhere,
         orient: false,
-      });
+      };
+      return superResolution(folder(params, transform), params);
     },
-    // the small picture beside the image, which a first stage does not look at
-    ['degradation', 'downscale_f'],
   );
 
   interface Lsun extends Rooted {

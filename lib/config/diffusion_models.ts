@@ -2,6 +2,7 @@
 import {
   buildLatentDiffusion,
   checkLatentDiffusionSpec,
+  hasOwnWeights,
   type ConditionerSpec,
   type ConditioningKey,
   type DiffusionConfig,
@@ -215,12 +216,10 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
     ...(scaleFactor !== undefined && { scaleFactor }),
     ...(scaleByStd && { scaleByStd }),
     // the original lets a conditioner without weights be "trained"
-    ...(condStageTrainable && !unweighted.has(conditioner.kind) && { conditionerTrainable: true }),
+    ...(condStageTrainable && hasOwnWeights(conditioner) && { conditionerTrainable: true }),
     ...(numTimestepsCond !== undefined && { numTimestepsCond }),
   };
 }
-
-const unweighted: ReadonlySet<string> = new Set(['none', 'identity', 'first-stage']);
 
 function toPixelSpec(params: PixelParams): LatentDiffusionSpec {
   const { unetConfig, conditioningKey, imageSize, clipDenoised = true } = params;

@@ -11,7 +11,7 @@ export type ImageSource =
   /** Decoded: rows of interleaved bytes from the top; 1 or 3 channels. */
   | { readonly pixels: Pixels };
 
-/** An object in a picture, in pixels of it from its upper left corner. */
+/** An object in a picture, in pixels of it from its upper left corner, with what may be known of it besides. */
 export interface LabelledBox {
   /** What it is, in whatever way the data set names its categories. */
   readonly label: number | string;
@@ -19,6 +19,15 @@ export interface LabelledBox {
   readonly y: number;
   readonly width: number;
   readonly height: number;
+  /** Whether the four numbers are shares of the picture's width and height instead. Default false. */
+  readonly relative?: boolean;
+  /** It surrounds several objects of one kind. */
+  readonly isGroupOf?: boolean;
+  readonly isOccluded?: boolean;
+  /** A drawing or a statue of the object. */
+  readonly isDepiction?: boolean;
+  /** The object is seen from its inside. */
+  readonly isInside?: boolean;
 }
 
 /** One picture of a data set. */

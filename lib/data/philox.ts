@@ -2,7 +2,13 @@
 // before there is a tensor. Nothing here has a state.
 
 /** Sequences of the data layer: far from the small numbers that models and samplers use. */
-export const streams = { order: 0xda7a_0001, sample: 0xda7a_0002, replacement: 0xda7a_0003 };
+export const streams = {
+  order: 0xda7a_0001,
+  sample: 0xda7a_0002,
+  replacement: 0xda7a_0003,
+  degradation: 0xda7a_0010,
+  degradationNoise: 0xda7a_0011,
+};
 
 /** Four words that depend on the key alone. */
 export function philox(

@@ -9,7 +9,7 @@ import { resizePillow, type PillowFilter } from './resize_pillow.js';
  * - `'linear'`: OpenCV's INTER_LINEAR, not antialiased. ImageNet, FFHQ and CelebA-HQ of the original.
  * - `'area'`: OpenCV's INTER_AREA, box averages. The original's super-resolution crops, and the autoencoders
  *   trained on them.
- * - `'box'`, `'bilinear'`, `'bicubic'`, `'lanczos'`: Pillow's, antialiased. LSUN is `'bicubic'`.
+ * - `'box'`, `'bilinear'`, `'hamming'`, `'bicubic'`, `'lanczos'`: Pillow's, antialiased. LSUN is `'bicubic'`.
  *
  * All are computed here, to the bit as those libraries do. sharp's kernels of the same names gave up to 26
  * levels of 255 more or less than Pillow's when a test picture shrank, and more when it grew.
@@ -21,6 +21,7 @@ export const resizeFilters: readonly ResizeFilter[] = [
   'area',
   'box',
   'bilinear',
+  'hamming',
   'bicubic',
   'lanczos',
 ];

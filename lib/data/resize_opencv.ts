@@ -1,5 +1,6 @@
 // OpenCV's resizing of 8-bit pictures: `linear` looks at two source pixels per axis however much the picture
 // shrinks (no antialiasing, weights of 11 bits), `area` averages exact boxes.
+import { roundHalfToEven } from '../rounding.js';
 import type { Pixels, Window } from './pixels.js';
 
 const linearBits = 11;
@@ -10,8 +11,8 @@ export function resizeLinear(image: Pixels, height: number, width: number, windo
   if (image.height === 2 * height && image.width === 2 * width)
     return resizeArea(image, height, width, window);
   return interpolate(image, window, {
-    columns: linearTaps(image.width, width, window.left, window.width),
-    rows: linearTaps(image.height, height, window.top, window.height),
+    columns: taps(image.width, window.left, window.width, linearPlace(image.width, width)),
+    rows: taps(image.height, window.top, window.height, linearPlace(image.height, height)),
   });
 }
 
@@ -20,8 +21,8 @@ export function resizeArea(image: Pixels, height: number, width: number, window:
   const { channels } = image;
   if (image.height < height || image.width < width)
     return interpolate(image, window, {
-      columns: enlargingTaps(image.width, width, window.left, window.width),
-      rows: enlargingTaps(image.height, height, window.top, window.height),
+      columns: taps(image.width, window.left, window.width, enlargingPlace(image.width, width)),
+      rows: taps(image.height, window.top, window.height, enlargingPlace(image.height, height)),
     });
   const columns = boxes(image.width, width, window.left, window.width);
   const rows = boxes(image.height, height, window.top, window.height);
@@ -79,11 +80,10 @@ interface Taps {
   farWeight: Int32Array;
 }
 
-function taps(
-  from: number,
-  wanted: number,
-  place: (i: number) => { position: number; fraction: number },
-): Taps {
+/** Between which two source pixels an output pixel lies: the first of them, and how far it is from there. */
+type Place = (i: number) => { position: number; fraction: number };
+
+function taps(from: number, offset: number, wanted: number, place: Place): Taps {
   const made: Taps = {
     near: new Int32Array(wanted),
     far: new Int32Array(wanted),
@@ -92,7 +92,7 @@ function taps(
   };
   const one = 2 ** linearBits;
   for (let i = 0; i < wanted; ++i) {
-    const { position, fraction } = place(i);
+    const { position, fraction } = place(offset + i);
     made.near[i] = Math.min(Math.max(position, 0), from - 1);
     made.far[i] = Math.min(Math.max(position + 1, 0), from - 1);
     made.nearWeight[i] = roundHalfToEven(Math.fround(1 - fraction) * one);
@@ -101,24 +101,24 @@ function taps(
   return made;
 }
 
-// Half-pixel centres; positions in float32.
-function linearTaps(from: number, to: number, offset: number, wanted: number): Taps {
+/** @internal Half-pixel centres; positions in float32. */
+export function linearPlace(from: number, to: number): Place {
   const scale = scaleOf(from, to);
-  return taps(from, wanted, (i) => {
-    const centre = Math.fround((offset + i + 0.5) * scale - 0.5);
+  return (i) => {
+    const centre = Math.fround((i + 0.5) * scale - 0.5);
     const position = Math.floor(centre);
     return { position, fraction: Math.fround(centre - position) };
-  });
+  };
 }
 
-// Pixels are flat squares: only where an output square crosses an edge are two of them mixed.
-function enlargingTaps(from: number, to: number, offset: number, wanted: number): Taps {
+/** @internal Pixels are flat squares: only where an output square crosses an edge are two of them mixed. */
+export function enlargingPlace(from: number, to: number): Place {
   const scale = scaleOf(from, to);
-  return taps(from, wanted, (i) => {
-    const position = Math.floor((offset + i) * scale);
-    const beyond = Math.fround(offset + i + 1 - (position + 1) * (to / from));
+  return (i) => {
+    const position = Math.floor(i * scale);
+    const beyond = Math.fround(i + 1 - (position + 1) * (to / from));
     return { position, fraction: beyond <= 0 ? 0 : Math.fround(beyond - Math.floor(beyond)) };
-  });
+  };
 }
 
 function interpolate(
@@ -164,7 +164,8 @@ interface Boxes {
   size: number;
 }
 
-function boxes(from: number, to: number, offset: number, wanted: number): Boxes {
+/** @internal Of the pixels from `offset` on. */
+export function boxes(from: number, to: number, offset: number, wanted: number): Boxes {
   const scale = scaleOf(from, to);
   // Slivers below a thousandth of a pixel are left out.
   const sliver = 1e-3;
@@ -192,11 +193,3 @@ function boxes(from: number, to: number, offset: number, wanted: number): Boxes 
 
 // Rounded twice, as OpenCV has it: floor(12 / 34 * 17) depends on that.
 const scaleOf = (from: number, to: number): number => 1 / (to / from);
-
-/** To the nearest integer, halves to the even one, as C's rint and Python's round do. */
-export function roundHalfToEven(value: number): number {
-  const below = Math.floor(value);
-  const rest = value - below;
-  if (rest !== 0.5) return Math.round(value);
-  return below % 2 === 0 ? below : below + 1;
-}

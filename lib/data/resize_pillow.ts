@@ -7,6 +7,7 @@ const kernels = {
   box: { support: 0.5, at: (x: number) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
   bilinear: { support: 1, at: (x: number) => Math.max(0, 1 - Math.abs(x)) },
   bicubic: { support: 2, at: cubic },
+  hamming: { support: 1, at: (x: number) => (Math.abs(x) < 1 ? sinc(x) * hamming(x) : 0) },
   lanczos: { support: 3, at: (x: number) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
 } as const;
 
@@ -139,6 +140,8 @@ function cubic(x: number): number {
   if (d < 2) return (((d - 5) * d + 8) * d - 4) * a;
   return 0;
 }
+
+const hamming = (x: number): number => 0.54 + 0.46 * Math.cos(Math.PI * x);
 
 function sinc(x: number): number {
   if (x === 0) return 1;

@@ -1,9 +1,9 @@
 // From a decoded picture to the square that a model sees.
 import { check, FileError } from '../errors.js';
 import { checkColour, type ReadImageOptions } from '../io/decode_image.js';
+import { roundHalfToEven } from '../rounding.js';
 import { crop, mirror, type Pixels, type Window } from './pixels.js';
 import { resizeFilters, resizePixels, type ResizeFilter } from './resize.js';
-import { roundHalfToEven } from './resize_opencv.js';
 
 /**
  * How pictures become squares of one size. What the original did with its data sets:

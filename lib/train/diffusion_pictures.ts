@@ -7,6 +7,7 @@ import {
   type LatentDiffusion,
   type SampleOptions,
 } from '../ldm/index.js';
+import { mapCondition } from '../ldm/conditioning/condition_input.js';
 import { clamp, stack } from '../ops/index.js';
 import { noise } from '../random.js';
 import { keep } from '../scope.js';
@@ -95,7 +96,5 @@ function conditionOf(
       conditioning: Object.fromEntries(entries.map(([name, x]) => [name, first(x as Tensor)])),
     };
   }
-  if (!condition) return {};
-  if (condition instanceof Tensor) return { condition: first(condition) };
-  return { condition: { image: first(condition.image), mask: first(condition.mask) } };
+  return condition ? { condition: mapCondition(condition, first) } : {};
 }

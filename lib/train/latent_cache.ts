@@ -106,7 +106,8 @@ export async function cacheLatents(
   try {
     for await (const { image, label } of data.epoch({ signal })) {
       signal?.throwIfAborted();
-      const moments = tidy(() => noGrad(() => cast(momentsOf(stage, image), dtype)));
+      // Of pixels the latents may be the very images, which are disposed.
+      const moments = tidy(() => noGrad(() => cast(momentsOf(stage, image), dtype).alias()));
       image.dispose();
       const [N, ...own] = moments.shape;
       shape ??= own;

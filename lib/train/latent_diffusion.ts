@@ -192,11 +192,12 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
 
 function defaultReader<Batch>(model: LatentDiffusion): (batch: Batch) => DiffusionBatch {
   const { kind } = model.conditioner;
+  const takesClasses = kind === 'class' || model.spec.conditioningKey === 'adm';
   return (batch) => {
     const { image, label, condition } = batch as unknown as ImageBatch;
     if (kind === 'none') return { images: image };
     if (condition) return { images: image, condition: condition as ConditionInput };
-    check(kind === 'class', () => {
+    check(takesClasses, () => {
       return (
         `latentDiffusionTask: the model has a conditioner of kind ${kind}, and batches hold no conditions: give ` +
         'the loader a source of conditions, or read.'

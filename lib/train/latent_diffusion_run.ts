@@ -61,7 +61,8 @@ export async function buildLatentDiffusionRun(
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
-export function needsConditions({ conditioner }: LatentDiffusionSpec): boolean {
+export function needsConditions({ conditioner, conditioningKey }: LatentDiffusionSpec): boolean {
+  if (conditioningKey === 'adm') return false;
   return conditioner !== undefined && conditioner.kind !== 'none' && conditioner.kind !== 'class';
 }
 

@@ -5,16 +5,20 @@ import { expect, test } from 'vitest';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
+import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
+import { throughputCommand } from '../../lib/cli/throughput.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
+import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
+  ...[trainCommand(), sampleCommand(), upscaleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
+  ...[throughputCommand(), reportCommand()],
 ];
 const page = source('docs/command-line.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import {
   AdamW,
   buildLatentDiffusion,
+  buildFirstStage,
   cacheLatents,
   latentDiffusionTask,
   LatentCache,
@@ -280,6 +281,17 @@ describe('cached latents', () => {
         expect(await actual.item()).toBe(await expected.item());
       });
     }
+  });
+
+  it('are the pictures themselves where diffusion works on pixels', async () => {
+    const path = folder();
+    const stage = buildFirstStage({ kind: 'identity' });
+    await cacheLatents(stage, new Pictures(), path);
+    const cache = await LatentCache.open(path, { batchSize: 2, shuffle: false });
+    const { image } = (await new Pictures().batches().next()).value!;
+    const cachedBatch = (await cache.batches().next()).value!;
+    expect(cache.encoded(cachedBatch)).toBe(cachedBatch.moments);
+    expect(await values(cachedBatch)).toEqual([...((await image.data()) as Float32Array)]);
   });
 
   it('come in an order of the seed, from any batch on', async () => {

@@ -14,11 +14,12 @@ import {
   tidy,
   writeFileAtomic,
   writeImage,
+  writePlot,
+  type Curve,
   type EmojiExtractor,
   type FirstStage,
   type Tensor,
 } from '../../../lib/index.js';
-import { writePlot, type Curve } from '../../plot.js';
 import { measure, reconstruct } from './measure.js';
 import { allPictures, loadPictures } from './pictures.js';
 import {
@@ -29,7 +30,7 @@ import {
   type AdversarialRow,
   type Row,
 } from './report.js';
-import { freshModel, train, type Budget } from './train.js';
+import { freshModel, train, zooBudget, type Budget } from './train.js';
 import { zoo, type Entry } from './zoo.js';
 
 const options = new Command('study:first-stage')
@@ -39,10 +40,8 @@ const options = new Command('study:first-stage')
   .parse()
   .opts<{ quick?: boolean; out: string }>();
 
-const seed = 0;
-const budget: Budget = options.quick
-  ? { steps: 20, batch: 4, learningRate: 1e-3, seed }
-  : { steps: 600, batch: 8, learningRate: 1e-3, seed };
+const { seed } = zooBudget;
+const budget: Budget = options.quick ? { ...zooBudget, steps: 20, batch: 4 } : zooBudget;
 /** How KL and VQ at f = 4 compare when a codebook has had the time that it needs. */
 const longerBudget: Budget = { ...budget, steps: 3 * budget.steps };
 const trainedLonger = ['kl-f4', 'vq-f4'];

@@ -27,6 +27,9 @@ export interface Budget {
   readonly seed: number;
 }
 
+/** Of each first stage of the zoo. */
+export const zooBudget: Budget = { steps: 600, batch: 8, learningRate: 1e-3, seed: 0 };
+
 export interface Training {
   readonly name: string;
   /** Where runs and models are kept; a model that is there is not trained again. */

@@ -1,6 +1,6 @@
 // The study's page: for each task what was claimed, what was measured, its pictures, and the curve to expect.
 import { join } from 'node:path';
-import { writePlot } from '../../plot.js';
+import { writePlot } from '../../../lib/index.js';
 import type { Claim, Measured, TaskResult, TaskStudy, TrainingRecord } from './study.js';
 
 export interface Row {

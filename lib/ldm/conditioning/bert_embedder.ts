@@ -14,6 +14,8 @@ export interface BertEmbedderConfig {
   /** whether the tokens are those of captions, by bert-base-uncased; default true */
   useTokenizer?: boolean;
   embeddingDropout?: number;
+  /** a text of nothing but this token stands for "none"; default: the empty caption does, where there are captions */
+  unconditionalToken?: number;
 }
 
 /** Token ids [N, T] → context [N, T, nEmbed]. Every token counts, padding too. */

@@ -1,11 +1,12 @@
 /** The encoders τ of what a diffusion model is conditioned on (paper, section 3.3), as plain data and as modules. */
 import { ArgumentError, check } from '../../errors.js';
-import { tensor, zerosLike } from '../../creation.js';
 import type { Module } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
-import { checkOptions, flag, integer, number, type Rules } from '../rules.js';
+import type { FirstStage } from '../first_stage/index.js';
+import { checkOptions, flag, group, integer, number, type Rules } from '../rules.js';
 import { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 import { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
+import { HybridConditioner } from './hybrid_conditioner.js';
 import {
   clipTextEncoderConfig,
   ClipTextEncoder,
@@ -24,17 +25,29 @@ export type EncoderSpec =
   | ({ kind: 'clip' } & ClipTextEncoderConfig)
   | ({ kind: 'spatial-rescaler' } & SpatialRescalerConfig);
 
-/** A conditioner as plain data. */
-export type ConditionerSpec =
+/** What may encode one part of a conditioning. */
+export type PartSpec =
   | EncoderSpec
   /** what is given is the conditioning itself: a low-resolution image, embeddings of another network */
   | { kind: 'identity' }
   /** the diffusion model's own first stage, whose latents are neither quantised nor scaled */
-  | { kind: 'first-stage' }
-  | { kind: 'none' };
+  | { kind: 'first-stage' };
+
+/** A conditioner for the map that is joined to the latents, and one for the tokens that are attended to. */
+export interface HybridSpec {
+  kind: 'hybrid';
+  concat: PartSpec;
+  crossattn: PartSpec;
+}
+
+/** A conditioner as plain data. */
+export type ConditionerSpec = PartSpec | HybridSpec | { kind: 'none' };
 
 /** What encodes class ids [N], token ids [N, T] or maps [N, H, W, C]. */
 export type ConditionEncoder = Module<[Tensor], Tensor>;
+
+/** The module of a conditioner, whatever its kind. */
+export type ConditionStage = ConditionEncoder | FirstStage | HybridConditioner;
 
 const classRules: Rules<Required<ClassEmbedderConfig>> = {
   embedDim: integer(1, 65_536),
@@ -49,7 +62,11 @@ const bertRules: Rules<Required<BertEmbedderConfig>> = {
   maxSeqLen: integer(1, 2 ** 20),
   useTokenizer: flag,
   embeddingDropout: number(0, 1),
+  unconditionalToken: integer(0, 2 ** 24),
 };
+
+const hybridRules: Rules<Omit<HybridSpec, 'kind'>> = { concat: group, crossattn: group };
+const mapKinds: readonly string[] = ['spatial-rescaler', 'identity', 'first-stage'];
 
 /** Checks a spec from outside. @throws ArgumentError that names what is wrong in it */
 export function checkConditionerSpec(spec: unknown): asserts spec is ConditionerSpec {
@@ -63,11 +80,14 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
         return `${what}: unconditionalClass must be below nClasses (${nClasses}). Got ${unconditionalClass}.`;
       });
     }
-    case 'bert':
-      return checkOptions<BertEmbedderConfig>('BertEmbedder', config, bertRules, [
-        'nEmbed',
-        'nLayer',
-      ]);
+    case 'bert': {
+      const what = 'BertEmbedder';
+      checkOptions<BertEmbedderConfig>(what, config, bertRules, ['nEmbed', 'nLayer']);
+      const { vocabSize = 30522, unconditionalToken = 0 } = config;
+      return check(unconditionalToken < vocabSize, () => {
+        return `${what}: unconditionalToken must be below vocabSize (${vocabSize}). Got ${unconditionalToken}.`;
+      });
+    }
     case 'clip':
       return void clipTextEncoderConfig(config);
     case 'spatial-rescaler':
@@ -76,17 +96,57 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
     case 'first-stage':
     case 'none':
       return checkOptions<object>(`conditioner ${kind}`, config, {}, []);
+    case 'hybrid':
+      checkOptions<Omit<HybridSpec, 'kind'>>('conditioner hybrid', config, hybridRules, [
+        'concat',
+        'crossattn',
+      ]);
+      checkConditionerSpec(config.concat);
+      checkConditionerSpec(config.crossattn);
+      return checkParts(config);
     default:
       throw new ArgumentError(
-        'conditioner: kind must be one of class, bert, clip, spatial-rescaler, identity, first-stage, none. ' +
+        'conditioner: kind must be one of class, bert, clip, spatial-rescaler, identity, first-stage, hybrid, none. ' +
           `Got '${String(kind)}'.`,
       );
   }
 }
 
-/** Builds an encoder with fresh weights; null where the spec has none of its own. */
-export function buildConditionEncoder(spec: ConditionerSpec): ConditionEncoder | null {
+function checkParts({ concat, crossattn }: Omit<HybridSpec, 'kind'>): void {
+  check(mapKinds.includes(concat.kind), () => {
+    return `conditioner hybrid: concat must be one of ${mapKinds.join(', ')}, which give maps. Got '${concat.kind}'.`;
+  });
+  // none and hybrid are no parts, whatever the types say of data from outside
+  const noTokens = ['spatial-rescaler', 'first-stage', 'hybrid', 'none'];
+  check(!noTokens.includes(crossattn.kind), () => {
+    return `conditioner hybrid: crossattn must give tokens, which no conditioner of kind ${crossattn.kind} does.`;
+  });
+}
+
+/** Whether a conditioner has weights of its own, which can be trained. */
+export function hasOwnWeights(spec: ConditionerSpec): boolean {
+  if (spec.kind === 'hybrid') return hasOwnWeights(spec.concat) || hasOwnWeights(spec.crossattn);
+  return spec.kind !== 'none' && spec.kind !== 'identity' && spec.kind !== 'first-stage';
+}
+
+/**
+ * Builds a conditioner with fresh weights; null where the spec has none of its own.
+ * @param firstStage stands where the spec says 'first-stage'
+ */
+export function buildConditionEncoder(
+  spec: ConditionerSpec,
+  firstStage: FirstStage | null = null,
+): ConditionStage | null {
   checkConditionerSpec(spec);
+  if (spec.kind !== 'hybrid') return buildPart(spec, firstStage);
+  const crossattn = buildPart(spec.crossattn, firstStage) as ConditionEncoder | null;
+  return new HybridConditioner(spec, buildPart(spec.concat, firstStage), crossattn);
+}
+
+function buildPart(
+  spec: Exclude<ConditionerSpec, HybridSpec>,
+  firstStage: FirstStage | null,
+): ConditionEncoder | FirstStage | null {
   const { kind, ...config } = spec;
   switch (kind) {
     case 'class':
@@ -97,62 +157,18 @@ export function buildConditionEncoder(spec: ConditionerSpec): ConditionEncoder |
       return new ClipTextEncoder(config as ClipTextEncoderConfig);
     case 'spatial-rescaler':
       return new SpatialRescaler(config as SpatialRescalerConfig);
+    case 'first-stage':
+      return firstStage;
     default:
       return null;
   }
 }
 
-// Of bert-base-uncased, which reads "" as a beginning, an end and padding.
-const emptyCaption = [101, 102];
-
-/**
- * What stands for "nothing" beside a given input, of its shape: the class that means none, the empty caption,
- * or zeros where embeddings are given.
- *
- * @throws ArgumentError when the conditioner has no such input
- */
-export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor {
-  switch (spec.kind) {
-    case 'class': {
-      const none = spec.unconditionalClass;
-      check(none !== undefined, () => {
-        return (
-          'conditioner: no class of the embedder means "none". Give unconditionalClass in its spec (ImageNet ' +
-          'with 1001 classes has 1000), or the unconditional input itself.'
-        );
-      });
-      return zerosLike(like).add(none);
-    }
-    case 'bert': {
-      const { useTokenizer = true } = spec;
-      check(useTokenizer, () => {
-        return 'conditioner: tokens that are no captions have no empty form. Give the unconditional input itself.';
-      });
-      return everywhere(like, (i) => emptyCaption[i] ?? 0);
-    }
-    case 'clip': {
-      const { vocabSize } = clipTextEncoderConfig(withoutKind(spec));
-      // a beginning, then nothing but ends
-      return everywhere(like, (i) => vocabSize - (i === 0 ? 2 : 1));
-    }
-    case 'identity':
-      return zerosLike(like);
-    default:
-      throw new ArgumentError(
-        `conditioner: nothing stands for "none" with a conditioner of kind ${spec.kind}. Give the ` +
-          'unconditional input itself.',
-      );
-  }
-}
-
-// The same row of ids for each of a batch.
-function everywhere(like: Tensor, idAt: (position: number) => number): Tensor {
-  const ids = Array.from({ length: like.shape[1] }, (_, i) => idAt(i));
-  return zerosLike(like).add(tensor(ids, { dtype: like.dtype, device: like.device }));
-}
-
-const withoutKind = <T extends { kind: string }>({ kind: _, ...config }: T): Omit<T, 'kind'> =>
-  config;
+/** @internal */
+export const withoutKind = <T extends { kind: string }>({
+  kind: _,
+  ...config
+}: T): Omit<T, 'kind'> => config;
 
 /** What a conditioner that reads texts wants of a tokenizer. */
 export interface TextInput {

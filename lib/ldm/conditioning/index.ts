@@ -1,15 +1,20 @@
 export { BertEmbedder, type BertEmbedderConfig } from './bert_embedder.js';
 export { ClassEmbedder, type ClassEmbedderConfig } from './class_embedder.js';
+export type { ConditionInput, HybridInput, MaskedImage } from './condition_input.js';
 export {
   buildConditionEncoder,
   checkConditionerSpec,
   textInputOf,
-  unconditionalInput,
+  hasOwnWeights,
   type ConditionEncoder,
   type ConditionerSpec,
+  type ConditionStage,
   type EncoderSpec,
   type TextInput,
+  type HybridSpec,
+  type PartSpec,
 } from './conditioner.js';
+export { HybridConditioner } from './hybrid_conditioner.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
 export { ClipTextEncoder, type ClipTextEncoderConfig } from './text/clip_text_encoder.js';
@@ -20,3 +25,13 @@ export {
   type WordVocabularyOptions,
 } from './text/tokenizer.js';
 export type { BertVocabulary, ClipVocabulary, TextVocabulary } from './text/vocabulary.js';
+export {
+  LayoutTokens,
+  type Layout,
+  type LayoutObject,
+  type LayoutTokensConfig,
+  type LayoutView,
+  type ObjectFlags,
+  type RelativeBox,
+} from './layout_tokens.js';
+export { unconditionalCondition, unconditionalInput } from './unconditional.js';

@@ -16,14 +16,8 @@ export {
   type ConditioningKey,
   type NetworkConditioning,
 } from './diffusion_wrapper.js';
-export {
-  buildLatentDiffusion,
-  LatentDiffusion,
-  type ConditionInput,
-  type DiffusionBatch,
-  type LatentDiffusionLoss,
-  type LossDraws,
-} from './latent_diffusion.js';
+export { buildLatentDiffusion, LatentDiffusion } from './latent_diffusion.js';
+export type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
 export { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
 export {
   decodeInBatches,
@@ -31,6 +25,8 @@ export {
   type SampleOptions,
   type SamplingMethod,
 } from './latent_sampling.js';
+export type { PatchOptions } from './patch_grid.js';
+export { decodePatchWise, encodePatchWise } from './patch_wise.js';
 export { minSnrWeights } from './min_snr.js';
 export {
   holdsAverage,

@@ -5,15 +5,20 @@ import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
 import { ArgumentError, check } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { concat, indexSelect, resize, std, where } from '../../ops/index.js';
+import { indexSelect, std } from '../../ops/index.js';
 import { noise, type NoiseOptions } from '../../random.js';
+import { roundHalfToEven } from '../../rounding.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
+import { encodePart, hybridInput } from '../conditioning/condition_input.js';
+import { dropCondition } from '../conditioning/unconditional.js';
 import {
   buildConditionEncoder,
-  unconditionalInput,
-  type ConditionEncoder,
+  HybridConditioner,
+  unconditionalCondition,
   type ConditionerSpec,
+  type ConditionInput,
+  type ConditionStage,
 } from '../conditioning/index.js';
 import {
   buildFirstStage,
@@ -25,44 +30,15 @@ import {
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+import type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
 import { sampleLatents, type LatentSamples, type SampleOptions } from './latent_sampling.js';
-
-/**
- * What is conditioned on, before it is encoded: class ids [N], token ids [N, T], a map or image [N, H, W, C],
- * or a masked image and its mask [N, H, W, 1], where 1 is to be made and -1 is known (paper, section 4.5).
- */
-export type ConditionInput = Tensor | { readonly image: Tensor; readonly mask: Tensor };
-
-/** Pictures, and what they are conditioned on. */
-export interface DiffusionBatch {
-  /** [N, H, W, 3] in [-1, 1]. This or `encoded` */
-  images?: Tensor;
-  /** what the first stage made of them: unscaled latents [N, h, w, C], or a KL model's posterior */
-  encoded?: Tensor | DiagonalGaussian;
-  condition?: ConditionInput;
-  /** the condition, encoded already */
-  conditioning?: NetworkConditioning;
-}
-
-/** Everything random in a loss. */
-export interface LossDraws {
-  /** timesteps, int64 [N] in 0..T-1 */
-  t: Tensor;
-  /** ε of the latents' shape */
-  noise: Tensor;
-  /** of the first stage's posterior; default: its mode */
-  encoding?: Tensor | NoiseOptions;
-  /** bool [N]: which samples lose their condition, so that guidance has something to lead away from */
-  dropped?: Tensor;
-  /** of the conditioning, where `numTimestepsCond` is above 1 */
-  conditioning?: NoiseOptions;
-}
-
-/** A loss, and what the original logs beside it under its names. */
-export interface LatentDiffusionLoss {
-  loss: Tensor;
-  log: Record<string, Tensor>;
-}
+import type { PatchOptions } from './patch_grid.js';
+import {
+  applyPatchWise,
+  decodePatchWise,
+  encodePatchWise,
+  type PatchConditioning,
+} from './patch_wise.js';
 
 /**
  * A latent diffusion model. Its fields are named as the published checkpoints name their keys; of these only
@@ -90,8 +66,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   readonly scale_factor: Tensor | null;
   readonly model: DiffusionWrapper;
   readonly first_stage_model: FirstStage;
-  /** the first stage once more where that is the conditioner */
-  readonly cond_stage_model: ConditionEncoder | FirstStage | null;
+  /** the first stage once more where that is the conditioner, or a part of it */
+  readonly cond_stage_model: ConditionStage | null;
   readonly #diffusion: GaussianDiffusion;
   readonly #levels: BigInt64Array | null;
 
@@ -120,10 +96,7 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     this.model = new DiffusionWrapper(unet, spec.conditioningKey ?? null);
     this.first_stage_model = buildFirstStage(firstStage);
     this.first_stage_model.requiresGrad_(false);
-    this.cond_stage_model =
-      this.conditioner.kind === 'first-stage'
-        ? this.first_stage_model
-        : buildConditionEncoder(this.conditioner);
+    this.cond_stage_model = buildConditionEncoder(this.conditioner, this.first_stage_model);
     if (!this.trainsConditioner) this.cond_stage_model?.requiresGrad_(false);
     this.#levels = numTimestepsCond > 1 ? levels(schedule.timesteps, numTimestepsCond) : null;
     this.train();
@@ -146,7 +119,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   /** What the optimizer trains, in the original's order: network, conditioner if trainable, logvar if learned. */
   trainedParameters(): Tensor[] {
     const conditioner = this.trainsConditioner ? this.cond_stage_model!.parameters() : [];
-    return [...this.model.parameters(), ...conditioner, ...(this.logvar ? [this.logvar] : [])];
+    const frozen = new Set(this.first_stage_model.parameters());
+    const own = conditioner.filter((x) => !frozen.has(x));
+    return [...this.model.parameters(), ...own, ...(this.logvar ? [this.logvar] : [])];
   }
 
   /**
@@ -161,8 +136,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   }
 
   /** The scaled latents of a batch, as {@link encode}, encoded if they are not yet. */
-  latentsOf(batch: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
-    return noGrad(() => tidy(() => this.#unscaled(batch, noise).mul(this.#scale)));
+  latentsOf(batch: DiffusionBatch, noise?: Tensor | NoiseOptions, patches?: PatchOptions): Tensor {
+    return noGrad(() => tidy(() => this.#unscaled(batch, noise, patches).mul(this.#scale)));
   }
 
   /** Shape of a batch's latents, [N, h, w, C], without encoding it. */
@@ -174,8 +149,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   }
 
   /** Scaled latents to images [N, H, W, 3], about in [-1, 1]; a VQ model quantises first. */
-  decode(latents: Tensor): Tensor {
-    return this.first_stage_model.decodeLatents(latents.div(this.#scale));
+  decode(latents: Tensor, patches?: PatchOptions): Tensor {
+    const [stage, unscaled] = [this.first_stage_model, latents.div(this.#scale)];
+    return patches?.patchDistributedVq
+      ? decodePatchWise(stage, unscaled, patches)
+      : stage.decodeLatents(unscaled);
   }
 
   /** Scaled latents to the nearest codes of a VQ model. @throws ArgumentError when there is no codebook */
@@ -213,35 +191,39 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    * @throws ArgumentError when the model has no conditioner for it
    */
   condition(input: ConditionInput): NetworkConditioning {
-    const encoded = this.trainsConditioner
-      ? this.#encodeCondition(input)
-      : noGrad(() => tidy(() => this.#encodeCondition(input).alias()));
-    switch (this.spec.conditioningKey) {
-      case 'concat':
-        return { concat: encoded };
-      case 'crossattn':
-        return { context: encoded };
-      case 'adm':
-        return { y: encoded };
-      default:
-        throw new ArgumentError(
-          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
-            'from a single input. Give the conditioning itself.',
-        );
-    }
+    if (this.trainsConditioner) return this.#encodeCondition(input);
+    return noGrad(() =>
+      tidy(() => {
+        // What is given is not to be disposed with what it gives.
+        const encoded = Object.entries(this.#encodeCondition(input)) as [string, Tensor][];
+        return Object.fromEntries(encoded.map(([name, x]) => [name, x.alias()]));
+      }),
+    );
   }
 
-  /** What guidance leads away from beside a condition; see {@link unconditionalInput}. */
+  /** What guidance leads away from beside a condition; see {@link unconditionalCondition}. */
   unconditional(like: ConditionInput): ConditionInput {
-    check('shape' in like, () => {
-      return 'LatentDiffusion: nothing stands for "no image". Give the unconditional input itself.';
+    check(this.spec.conditioningKey !== 'adm', () => {
+      return 'LatentDiffusion: no class of a network with numClasses stands for "none". Give the unconditional input itself.';
     });
-    return unconditionalInput(this.conditioner, like);
+    return unconditionalCondition(this.conditioner, like);
   }
 
-  /** The network's prediction for noisy latents [N, h, w, C] at timesteps [N]: the original's apply_model. */
-  applyModel(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
-    return this.model.forward(x, t, conditioning);
+  /**
+   * The network's prediction for noisy latents [N, h, w, C] at timesteps [N]: the original's apply_model.
+   *
+   * @param patches the network sees one part of larger latents after the other
+   */
+  applyModel(
+    x: Tensor,
+    t: Tensor,
+    conditioning?: PatchConditioning,
+    patches?: PatchOptions,
+  ): Tensor {
+    const network = this.model.forward.bind(this.model);
+    return patches
+      ? applyPatchWise(network, x, t, conditioning ?? {}, patches)
+      : network(x, t, conditioning as NetworkConditioning);
   }
 
   override forward(x: Tensor, t: Tensor, conditioning?: NetworkConditioning): Tensor {
@@ -251,15 +233,16 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   /**
    * The training loss (paper, equations 2 and 3).
    *
+   * @param patches latents larger than the network is to see at once are cut; so are images, with `patchDistributedVq`
    * @returns log: `loss_simple`, `loss_vlb`, `loss`, and with a learned logvar `loss_gamma` and `logvar`; and
    *   the scaled latents' deviation as `latent_std`
    */
-  loss(batch: DiffusionBatch, draws: LossDraws): LatentDiffusionLoss {
+  loss(batch: DiffusionBatch, draws: LossDraws, patches?: PatchOptions): LatentDiffusionLoss {
     const { t, noise: epsilon } = draws;
-    const latents = this.latentsOf(batch, draws.encoding);
+    const latents = this.latentsOf(batch, draws.encoding, patches);
     const conditioning = this.#noised(this.#conditioningOf(batch, draws.dropped), t, draws);
     const { loss, lossSimple, lossVlb, lossGamma } = this.#diffusion.loss(
-      (x, time) => this.applyModel(x, time, conditioning),
+      (x, time) => this.applyModel(x, time, conditioning, patches),
       latents,
       t,
       epsilon,
@@ -326,11 +309,18 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.scale_factor ?? this.spec.scaleFactor ?? 1;
   }
 
-  #unscaled({ images, encoded }: DiffusionBatch, noise?: Tensor | NoiseOptions): Tensor {
+  #unscaled(
+    { images, encoded }: DiffusionBatch,
+    noise?: Tensor | NoiseOptions,
+    patches?: PatchOptions,
+  ): Tensor {
     check((images === undefined) !== (encoded === undefined), () => {
       return 'LatentDiffusion: a batch has either images or what the first stage made of them.';
     });
-    if (images) return this.first_stage_model.encodeToLatents(images, noise);
+    const stage = this.first_stage_model;
+    if (images && patches?.patchDistributedVq)
+      return encodePatchWise(stage, images, patches, noise);
+    if (images) return stage.encodeToLatents(images, noise);
     if (!(encoded instanceof DiagonalGaussian)) return encoded!;
     return noise ? encoded.sample(noise) : encoded.mode();
   }
@@ -344,13 +334,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       check(!dropped, () => 'LatentDiffusion: there is no condition that could be dropped.');
       return conditioning ?? {};
     }
-    return this.condition(dropped ? this.#drop(condition, dropped) : condition);
-  }
-
-  #drop(condition: ConditionInput, dropped: Tensor): Tensor {
-    const nothing = this.unconditional(condition) as Tensor;
-    const mask = dropped.reshape([-1, ...nothing.shape.slice(1).map(() => 1)]);
-    return where(mask, nothing, condition as Tensor);
+    return this.condition(
+      dropped ? dropCondition(condition, this.unconditional(condition), dropped) : condition,
+    );
   }
 
   #noised(conditioning: NetworkConditioning, t: Tensor, draws: LossDraws): NetworkConditioning {
@@ -361,20 +347,23 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.noisedConditioning(conditioning, t, draws.conditioning);
   }
 
-  #encodeCondition(input: ConditionInput): Tensor {
-    const { kind } = this.conditioner;
-    if (kind === 'first-stage') {
-      const { image, mask } = 'shape' in input ? { image: input } : input;
-      const latents = this.first_stage_model.encodeToLatents(image);
-      if (!mask) return latents;
-      const [, height, width] = latents.shape;
-      return concat([latents, resize(mask, { size: [height, width], mode: 'nearest' })], 3);
+  #encodeCondition(input: ConditionInput): NetworkConditioning {
+    const stage = this.cond_stage_model;
+    if (stage instanceof HybridConditioner) return stage.forward(hybridInput(input));
+    const encoded = encodePart(this.conditioner, stage, input);
+    switch (this.spec.conditioningKey) {
+      case 'concat':
+        return { concat: encoded };
+      case 'crossattn':
+        return { context: encoded };
+      case 'adm':
+        return { y: encoded };
+      default:
+        throw new ArgumentError(
+          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
+            'from a single input. Give the conditioning itself.',
+        );
     }
-    check('shape' in input, () => {
-      return `LatentDiffusion: a conditioner of kind ${kind} takes one tensor, not an image with a mask.`;
-    });
-    check(kind !== 'none', () => 'LatentDiffusion: the model has no conditioner.');
-    return (this.cond_stage_model as ConditionEncoder | null)?.forward(input) ?? input;
   }
 }
 
@@ -388,9 +377,4 @@ function levels(timesteps: number, count: number): BigInt64Array {
   const last = timesteps - 1;
   const evenly = (i: number) => roundHalfToEven((i * last) / (count - 1));
   return BigInt64Array.from({ length: timesteps }, (_, i) => BigInt(i < count ? evenly(i) : last));
-}
-
-function roundHalfToEven(x: number): number {
-  const below = Math.floor(x);
-  return x - below === 0.5 ? below + (below % 2) : Math.round(x);
 }

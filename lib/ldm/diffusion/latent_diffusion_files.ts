@@ -242,6 +242,14 @@ function conditionerLandmarks(
         outChannels ? [['channel_mapper.weight', [outChannels, inChannels, 1, 1]]] : [],
       );
     }
+    case 'hybrid': {
+      const parts = (['concat', 'crossattn'] as const).map((name) =>
+        [...conditionerLandmarks(spec[name])].map(
+          ([key, shape]) => [`${name}_conditioner.${key}`, shape] as const,
+        ),
+      );
+      return new Map(parts.flat());
+    }
     default:
       return new Map();
   }

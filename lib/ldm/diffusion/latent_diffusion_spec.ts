@@ -1,6 +1,10 @@
 /** A whole latent diffusion model as plain data. */
 import { check } from '../../errors.js';
-import { checkConditionerSpec, type ConditionerSpec } from '../conditioning/index.js';
+import {
+  checkConditionerSpec,
+  hasOwnWeights,
+  type ConditionerSpec,
+} from '../conditioning/index.js';
 import { checkFirstStageSpec, type FirstStageSpec } from '../first_stage/index.js';
 import { checkOptions, flag, group, integer, number, oneOf, type Rules } from '../rules.js';
 import { checkUNetConfig, type UNetConfig } from '../unet/index.js';
@@ -63,8 +67,11 @@ export function checkLatentDiffusionSpec(spec: unknown): asserts spec is LatentD
   check(kind === 'none' || conditioningKey, () => {
     return `${what}: say how the network takes the conditioning: conditioningKey is missing beside a conditioner of kind ${kind}.`;
   });
-  check(!conditionerTrainable || !['none', 'identity', 'first-stage'].includes(kind), () => {
+  check(!conditionerTrainable || hasOwnWeights(conditioner), () => {
     return `${what}: a conditioner of kind ${kind} has nothing to train: conditionerTrainable must be false.`;
+  });
+  check(kind === 'none' || (kind === 'hybrid') === (conditioningKey === 'hybrid'), () => {
+    return `${what}: conditioningKey 'hybrid' and a conditioner of kind hybrid belong together. Got ${conditioningKey} and ${kind}.`;
   });
   const attends = conditioningKey === 'crossattn' || conditioningKey === 'hybrid';
   check(attends === (unet.useSpatialTransformer ?? false), () => {
@@ -75,6 +82,9 @@ export function checkLatentDiffusionSpec(spec: unknown): asserts spec is LatentD
   });
   check((conditioningKey === 'adm') === (unet.numClasses ?? 0) > 0, () => {
     return `${what}: conditioningKey 'adm' and the network's numClasses belong together.`;
+  });
+  check(conditioningKey !== 'adm' || kind === 'none' || kind === 'identity', () => {
+    return `${what}: with the conditioningKey adm the network takes the class ids themselves: its conditioner is the identity, not of kind ${kind}.`;
   });
   const levels = makeBetas(diffusion).length;
   check(numTimestepsCond <= levels, () => {

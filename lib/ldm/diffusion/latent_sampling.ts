@@ -4,6 +4,7 @@ import { ArgumentError, check, checkShape } from '../../errors.js';
 import { concat } from '../../ops/index.js';
 import { tensorsIn, tidy } from '../../scope.js';
 import { Tensor } from '../../tensor.js';
+import type { ConditionInput } from '../conditioning/index.js';
 import { PreparedContext } from '../unet/index.js';
 import {
   ddim,
@@ -24,7 +25,8 @@ import {
 } from '../samplers/index.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
-import type { ConditionInput, LatentDiffusion } from './latent_diffusion.js';
+import type { LatentDiffusion } from './latent_diffusion.js';
+import type { PatchOptions } from './patch_grid.js';
 
 /** How a latent is found; 'ddpm' walks all T timesteps. */
 export type SamplingMethod =
@@ -56,6 +58,8 @@ export interface SampleOptions extends Omit<
   /** what guidance leads away from; default: what stands for "nothing" beside the condition */
   unconditional?: ConditionInput;
   unconditionalConditioning?: NetworkConditioning;
+  /** the network sees one part of larger latents after the other; with `patchDistributedVq` the decoder, too */
+  patches?: PatchOptions;
   /** bring each estimate to the nearest codes of a VQ model, default false */
   quantizeX0?: boolean;
   /** whether the latents are decoded, default true */
@@ -87,7 +91,7 @@ export function sampleLatents(
       const { decode = true, decodeBatch = 4 } = options;
       return {
         latents,
-        images: decode ? await decodeInBatches(model, latents, decodeBatch) : null,
+        images: decode ? await decodeInBatches(model, latents, decodeBatch, options.patches) : null,
       };
     }),
   ).finally(() => wasTraining.forEach((module) => (module.training = true)));
@@ -97,11 +101,13 @@ export function sampleLatents(
  * Decodes a few latents at a time, so that the decoder's maps need no more memory than these take.
  *
  * @param latents scaled, [N, h, w, C]
+ * @param patches of each latent, where these have `patchDistributedVq`
  */
 export async function decodeInBatches(
   model: LatentDiffusion,
   latents: Tensor,
   size: number,
+  patches?: PatchOptions,
 ): Promise<Tensor> {
   check(Number.isInteger(size) && size >= 1, () => {
     return `LatentDiffusion: decodeBatch must be an integer of at least 1. Got ${size}.`;
@@ -110,7 +116,7 @@ export async function decodeInBatches(
   const parts: Tensor[] = [];
   for (let from = 0; from < count; from += size) {
     const length = Math.min(size, count - from);
-    parts.push(tidy(() => model.decode(latents.narrow(0, from, length))));
+    parts.push(tidy(() => model.decode(latents.narrow(0, from, length), patches)));
     // Without this the work of all parts would be enqueued at once, and its memory taken.
     await latents.device.synchronize();
   }
@@ -132,7 +138,7 @@ function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser 
 function bind(
   model: LatentDiffusion,
   conditioning: NetworkConditioning,
-  { method, seed }: SampleOptions,
+  { method, seed, patches }: SampleOptions,
 ): Denoiser {
   // As in the original only ancestral sampling noises the conditioning, anew in each step.
   if (model.hasNoisedConditioning && method === 'ddpm') {
@@ -144,15 +150,16 @@ function bind(
     let step = 0;
     return (x, t) => {
       const key = { seed: first, stream: conditioningStream, step: step++ };
-      return model.applyModel(x, t, model.noisedConditioning(conditioning, t, key));
+      return model.applyModel(x, t, model.noisedConditioning(conditioning, t, key), patches);
     };
   }
   const { context } = conditioning;
+  // A context is prepared for as many samples as the network sees at once.
   const prepared =
-    context instanceof Tensor
+    context instanceof Tensor && (patches?.batch ?? 1) === 1
       ? { ...conditioning, context: model.model.diffusion_model.prepareContext(context) }
       : conditioning;
-  return (x, t) => model.applyModel(x, t, prepared);
+  return (x, t) => model.applyModel(x, t, prepared, patches);
 }
 
 // Apart from the streams of the samplers' own noise.

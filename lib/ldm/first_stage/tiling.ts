@@ -69,7 +69,7 @@ export async function encodeTiled(
     return `encodeTiled: noise must have the latents' shape [${shape.join(', ')}]. Got [${got}].`;
   });
   return tidy(async () => {
-    const padded = extend(images, h * f, w * f);
+    const padded = extendMirrored(images, h * f, w * f);
     const eps =
       noise && !(noise instanceof Tensor)
         ? drawNoise(shape, { device: images.device, ...noise })
@@ -279,8 +279,8 @@ class Canvas {
   }
 }
 
-// Mirrors at the bottom and at the right; an image too small for that repeats its last row or column.
-function extend(images: Tensor, height: number, width: number): Tensor {
+/** @internal Mirrors at the bottom and at the right; an image too small for that repeats its last row or column. */
+export function extendMirrored(images: Tensor, height: number, width: number): Tensor {
   let result = images;
   for (const [axis, extent] of [
     [1, height],

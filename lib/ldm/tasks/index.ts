@@ -2,3 +2,22 @@ export { classIds } from './class_names.js';
 export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
 export { latentSize, type PictureOptions } from './pictures.js';
 export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+export {
+  SemanticCanvas,
+  semanticLabels,
+  semanticToImage,
+  type CanvasOptions,
+  type SemanticToImageOptions,
+} from './semantic_to_image.js';
+export {
+  inpaint,
+  inpaintingMode,
+  prepareInpainting,
+  withBorders,
+  type Borders,
+  type HoleOptions,
+  type Inpainting,
+  type InpaintOptions,
+} from './inpaint.js';
+// The paper's tasks, from what people have to pictures.
+export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';

@@ -1,0 +1,85 @@
+// Boxes as the tokens that a model is conditioned on.
+import { tensor } from '../../creation.js';
+import type { Device } from '../../device.js';
+import { check } from '../../errors.js';
+import type { Tensor } from '../../tensor.js';
+import type { ConditionSource, PreparedPicture } from '../condition.js';
+import type { LabelledBox } from '../dataset.js';
+import { philox } from '../philox.js';
+import type { Region } from '../transform.js';
+
+/** An object in shares of the whole picture, its category by number, with what else is known of it. */
+export type RelativeObject = Omit<LabelledBox, 'label' | 'relative'> & {
+  readonly category: number;
+};
+
+/** What makes tokens of objects: `LayoutTokens` of the models. */
+export interface LayoutEncoder {
+  /** Tokens of a layout. */
+  readonly length: number;
+  encode(
+    objects: readonly RelativeObject[],
+    view: { crop: { x: number; y: number; width: number; height: number }; mirrored: boolean },
+  ): readonly number[];
+}
+
+const stream = 0xda7a_0010;
+
+/**
+ * The boxes of pictures as token ids, int64 [N, T]: objects in an order that the picture's key decides, with the
+ * part that was cut out, mirrored as it was. Labels must be category numbers.
+ */
+export class LayoutConditions implements ConditionSource<readonly number[]> {
+  constructor(private readonly encoder: LayoutEncoder) {}
+
+  /** @throws ArgumentError when the picture's data set has no boxes, or their labels are no numbers */
+  sample({ item, region, index, key }: PreparedPicture): readonly number[] {
+    const { boxes, path } = item;
+    check(boxes, () => {
+      return `LayoutConditions: ${path} has no boxes: take a data set of annotated pictures.`;
+    });
+    const objects = boxes.map((box) => relative(box, region, path));
+    return this.encoder.encode(shuffled(objects, key, index), {
+      crop: shares(region, region),
+      mirrored: region.mirrored,
+    });
+  }
+
+  batch(samples: readonly (readonly number[])[], device: Device): Tensor {
+    const ids = BigInt64Array.from(samples.flat(), BigInt);
+    return tensor(ids, { shape: [samples.length, this.encoder.length], device });
+  }
+}
+
+function relative(box: LabelledBox, region: Region, path: string): RelativeObject {
+  const { label, relative: isRelative = false, ...rest } = box;
+  check(typeof label === 'number', () => {
+    return `LayoutConditions: ${path}: labels of boxes must be category numbers. Got '${label}'.`;
+  });
+  return { ...rest, ...(isRelative ? {} : shares(box, region)), category: label };
+}
+
+const shares = (
+  { x, y, width, height }: { x: number; y: number; width: number; height: number },
+  { sourceWidth, sourceHeight }: Region,
+) => ({
+  x: x / sourceWidth,
+  y: y / sourceHeight,
+  width: width / sourceWidth,
+  height: height / sourceHeight,
+});
+
+// Fisher and Yates, by numbers of the picture's key.
+function shuffled<T>(
+  items: readonly T[],
+  { seed, epoch }: PreparedPicture['key'],
+  index: number,
+): T[] {
+  const order = [...items];
+  for (let i = order.length - 1; i > 0; --i) {
+    const [word] = philox(seed, stream, epoch, index, i);
+    const j = Math.floor((word / 2 ** 32) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}

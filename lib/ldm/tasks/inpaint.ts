@@ -1,0 +1,202 @@
+/** Inpainting (paper, section 4.5): holes of pictures are filled so that they fit what is known around them. */
+import { noGrad } from '../../autograd/index.js';
+import { zeros } from '../../creation.js';
+import { ArgumentError, check, checkShape } from '../../errors.js';
+import { clamp, ge, narrow, pad, where } from '../../ops/index.js';
+import { tidy } from '../../scope.js';
+import type { Tensor } from '../../tensor.js';
+import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
+import type { LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
+import type { SampleOptions } from '../diffusion/latent_sampling.js';
+import { faded, filledPlainly, holesOf, known, padded } from './holes.js';
+
+/** Pictures, and which of their pixels are to be made. */
+export interface HoleOptions {
+  /** [N, H, W, C] in [-1, 1], of any size. What lies under the holes is never looked at */
+  image: Tensor;
+  /** [N or 1, H, W, 1] in [0, 1]: from 0.5 on a pixel is to be made, below it is known */
+  mask: Tensor;
+  /** bring a mask of another size to the picture's, by nearest pixels. Default false: it is refused */
+  resizeMask?: boolean;
+  /**
+   * Width in pixels of a seam around holes in which known pixels fade into made ones. Default 0: every known
+   * pixel stays as it is, to the bit
+   */
+  softEdge?: number;
+}
+
+/** Beside the holes, everything that sampling takes but for what follows from them. */
+export type InpaintOptions = HoleOptions &
+  Omit<SampleOptions, 'count' | 'size' | 'initial' | 'image' | 'mask' | 'decode'>;
+
+/** What sampling is told of pictures with holes, and how its pictures join what is known. */
+export interface Inpainting {
+  readonly sampling: Pick<SampleOptions, 'size' | 'mask' | 'condition'>;
+  /**
+   * @param made decoded samples [M, ...] for the pictures from number `first` on (default 0)
+   * @returns [M, H, W, C]
+   */
+  compose(made: Tensor, first?: number): Tensor;
+}
+
+/**
+ * How a model fills holes: `conditioned` on the picture with holes and the mask, as the published
+ * `inpainting_big`; or `guided`, any other whose network takes no map, by sampling that keeps what is known.
+ *
+ * @throws ArgumentError when it can do neither
+ */
+export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guided' {
+  const { conditioner = { kind: 'none' }, conditioningKey, unet } = spec;
+  if (conditioningKey === undefined || conditioningKey === 'crossattn' || conditioningKey === 'adm')
+    return 'guided';
+  const { kind } = conditioner;
+  const joined = unet.inChannels - unet.outChannels;
+  if (conditioningKey === 'concat' && kind === 'first-stage' && joined === unet.outChannels + 1)
+    return 'conditioned';
+  throw new ArgumentError(
+    `inpaint: the model joins ${joined} channels of a conditioner of kind ${kind} to its latents ` +
+      `(${conditioningKey}), which makes it one for another task. Inpainting takes a model of nothing, classes or ` +
+      'text, or one that joins the masked picture as latents and its mask (conditioner first-stage).',
+  );
+}
+
+/**
+ * Fills the holes of pictures. Known pixels are those of `image`, to the bit.
+ *
+ * A model that is conditioned on masked pictures sees them as in its training. Any other keeps the latents of
+ * cells that are wholly known, at each step's level of noise, and makes the others; give it its condition and
+ * guidance as to `LatentDiffusion.sample`. Sides are padded to what the network needs, and cut back.
+ *
+ * ```ts
+ * const image = (await readImage('photo.png')).reshape([1, 512, 512, 3]);
+ * const filled = await inpaint(model, { image, mask, steps: 50, seed: 1 });
+ * ```
+ *
+ * @returns [N, H, W, C]
+ * @throws ShapeError when picture and mask do not belong together; ArgumentError for a mask without holes or
+ *   with values outside of [0, 1], or a model for another task
+ */
+export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
+  const { image, mask, resizeMask, softEdge, ...sampling } = options;
+  check(
+    inpaintingMode(model.spec) === 'guided' || !(options.condition ?? options.conditioning),
+    () => {
+      return 'inpaint: what the model is conditioned on is the picture with its mask: leave the condition out.';
+    },
+  );
+  return tidy(async () => {
+    const holes = await prepareInpainting(model, { image, mask, resizeMask, softEdge });
+    const { images } = await model.sample({ ...sampling, ...holes.sampling });
+    return holes.compose(images!);
+  });
+}
+
+/**
+ * The two ends of {@link inpaint}, for whoever samples by themselves.
+ *
+ * @throws as `inpaint` does
+ */
+export function prepareInpainting(
+  model: LatentDiffusion,
+  { image: given, mask, resizeMask = false, softEdge = 0 }: HoleOptions,
+): Promise<Inpainting> {
+  const mode = inpaintingMode(model.spec);
+  check(Number.isInteger(softEdge) && softEdge >= 0 && softEdge <= 256, () => {
+    return `inpaint: softEdge must be an integer from 0 to 256. Got ${softEdge}.`;
+  });
+  return noGrad(async () => {
+    const { device } = model.betas;
+    const image = given.to(device);
+    const hole = await holesOf(mask.to(device), image, resizeMask);
+    const [whole, open] = [image, hole].map((each) => padded(each, stride(model)));
+    const f = model.first_stage_model.downsampling;
+    const size = [whole.shape[1] / f, whole.shape[2] / f] as const;
+    return {
+      sampling:
+        mode === 'conditioned'
+          ? {
+              size,
+              condition: { image: where(ge(open, 0.5), -1, whole), mask: open.mul(2).sub(1) },
+            }
+          : {
+              size,
+              mask: { known: model.encode(filledPlainly(whole, open)), keep: known(open, f) },
+            },
+      compose: (made: Tensor, first = 0) =>
+        noGrad(() =>
+          tidy(() => {
+            const [count] = made.shape;
+            const [x, isHole] = [image, hole].map((each) => narrow(each, 0, first, count));
+            return composed(x, isHole, made, softEdge);
+          }),
+        ),
+    };
+  });
+}
+
+// In pixels, as the authors' program has it: the first stage would change what is known as well.
+function composed(image: Tensor, hole: Tensor, decoded: Tensor, softEdge: number): Tensor {
+  const [, height, width] = image.shape;
+  const made = clamp(narrow(narrow(decoded, 1, 0, height), 2, 0, width), -1, 1);
+  return where(ge(hole, 0.5), made, softEdge === 0 ? image : faded(image, made, hole, softEdge));
+}
+
+/** Pixels by which sides must be divisible: the first stage's cells, halved between the network's levels. */
+function stride({ spec, first_stage_model: stage }: LatentDiffusion): number {
+  const { channelMult = [1, 2, 4, 8] } = spec.unet;
+  return stage.downsampling * 2 ** (channelMult.length - 1);
+}
+
+/** Pixels to be added on each side of a picture. */
+export interface Borders {
+  left?: number;
+  top?: number;
+  right?: number;
+  bottom?: number;
+}
+
+/** The most pixels that a picture is grown to. */
+const largest = 1e8;
+
+/**
+ * A picture with room around it, and the mask of that room: what {@link inpaint} takes to go on beyond a
+ * picture's edges.
+ *
+ * @param image [N, H, W, C]
+ * @returns image [N, H + top + bottom, W + left + right, C] and mask [1, ..., 1]
+ * @throws ArgumentError for borders that are no whole numbers, all zero, or make the picture too large
+ */
+export function withBorders(
+  image: Tensor,
+  { left = 0, top = 0, right = 0, bottom = 0 }: Borders,
+): { image: Tensor; mask: Tensor } {
+  const borders = [left, top, right, bottom];
+  checkShape(image.rank === 4, () => {
+    return `withBorders: an image is [N, H, W, C]. Got shape [${image.shape.join(', ')}].`;
+  });
+  const [, H, W] = image.shape;
+  check(
+    borders.every((each) => Number.isInteger(each) && each >= 0),
+    () => {
+      return `withBorders: borders are whole numbers of pixels. Got ${borders.join(', ')}.`;
+    },
+  );
+  check(
+    borders.some((each) => each > 0),
+    () => 'withBorders: there is no border to be made.',
+  );
+  check((H + top + bottom) * (W + left + right) <= largest, () => {
+    return (
+      `withBorders: ${H + top + bottom} x ${W + left + right} pixels are too many; at most ${largest} ` +
+      'can be made.'
+    );
+  });
+  const pads = [
+    [0, 0],
+    [top, bottom],
+    [left, right],
+    [0, 0],
+  ] as const;
+  const inside = zeros([1, H, W, 1], { device: image.device });
+  return { image: pad(image, pads), mask: pad(inside, pads, { value: 1 }) };
+}

@@ -1,0 +1,153 @@
+// What a report is made from: folders of runs and of samples, and files of measurements.
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { FileError } from '../errors.js';
+import { fileError } from '../io/file_error.js';
+import { isEvaluation, type Evaluation } from './evaluation.js';
+import { isObject, readJson, type JsonObject } from './json.js';
+import { readMetrics, type Metrics } from './metrics.js';
+import { readThroughput, throughputKind, type ThroughputFile } from './throughput_file.js';
+
+/** Pictures of one kind that a run drew while it went on, steps ascending. */
+export interface PictureSeries {
+  readonly split: string;
+  readonly name: string;
+  readonly files: readonly { step: number; path: string }[];
+}
+
+/** All that one path gave. */
+export interface Source {
+  /** what tells it apart from the others */
+  readonly label: string;
+  readonly path: string;
+  readonly metrics?: Metrics;
+  /** the run's configuration, YAML */
+  readonly config?: string;
+  readonly pictures: readonly PictureSeries[];
+  /** a folder of samples: the calls that made them, and their files */
+  readonly samples?: { calls: readonly JsonObject[]; files: readonly string[] };
+  readonly evaluations: readonly Evaluation[];
+  readonly throughput: readonly ThroughputFile[];
+}
+
+const longestConfig = 256 * 1024;
+const mostFiles = 100_000;
+
+/**
+ * Opens what the paths name, each with a label of its own.
+ * @throws FileError for what is no source of a report
+ */
+export async function openSources(paths: readonly string[]): Promise<Source[]> {
+  const labels = labelsOf(paths);
+  return Promise.all(paths.map((path, i) => openSource(path, labels[i])));
+}
+
+async function openSource(path: string, label: string): Promise<Source> {
+  const entry = await stat(path).catch((error: unknown) => {
+    throw fileError(path, 'cannot be read', error);
+  });
+  const nothing = { label, path, pictures: [], evaluations: [], throughput: [] };
+  if (!entry.isDirectory())
+    return path.endsWith('.jsonl')
+      ? { ...nothing, metrics: await readMetrics(path) }
+      : { ...nothing, ...(await measurements([path], true)) };
+
+  const names = (await readdir(path)).sort();
+  const inside = (name: string) => join(path, name);
+  const found: Source = {
+    ...nothing,
+    ...(names.includes('metrics.jsonl') && { metrics: await readMetrics(inside('metrics.jsonl')) }),
+    ...(names.includes('config.yaml') && { config: await readConfig(inside('config.yaml')) }),
+    ...(names.includes('images') && { pictures: await pictureSeries(inside('images')) }),
+    ...(names.includes('sampling_config.json') && { samples: await samplesOf(path, names) }),
+    ...(await measurements(names.filter((name) => name.endsWith('.json')).map(inside), false)),
+  };
+  const { metrics, samples, evaluations, throughput } = found;
+  if (!metrics && !samples && evaluations.length === 0 && throughput.length === 0)
+    throw new FileError(
+      'holds nothing to report on: expected the folder of a run (metrics.jsonl), of samples ' +
+        '(sampling_config.json), or results of `emulsion eval` or `emulsion throughput`.',
+      path,
+    );
+  return found;
+}
+
+/** The measurements among JSON files. @param isNamed whether a file that is none is a mistake */
+async function measurements(
+  paths: readonly string[],
+  isNamed: boolean,
+): Promise<Pick<Source, 'evaluations' | 'throughput'>> {
+  const evaluations: Evaluation[] = [];
+  const throughput: ThroughputFile[] = [];
+  for (const path of paths) {
+    const value = await readJson(path).catch((error: unknown) => {
+      if (isNamed) throw error;
+    });
+    if (isObject(value) && value.kind === throughputKind)
+      throughput.push(await readThroughput(path));
+    else if (isEvaluation(value)) evaluations.push({ name: basename(path), value });
+    else if (isNamed)
+      throw new FileError('is no result of `emulsion eval` or `emulsion throughput`.', path);
+  }
+  return { evaluations, throughput };
+}
+
+async function readConfig(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8');
+  return text.length > longestConfig ? `${text.slice(0, longestConfig)}\n...` : text;
+}
+
+// images/val/samples-00012000.png
+async function pictureSeries(folder: string): Promise<PictureSeries[]> {
+  const found: PictureSeries[] = [];
+  for (const split of (await readdir(folder, { withFileTypes: true })).filter((each) =>
+    each.isDirectory(),
+  )) {
+    const files = new Map<string, { step: number; path: string }[]>();
+    const names = (await readdir(join(folder, split.name))).slice(0, mostFiles);
+    for (const file of names) {
+      const match = /^(.+)-(\d{1,15})\.png$/.exec(file);
+      if (!match) continue;
+      const [, name, step] = match;
+      const own = files.get(name) ?? files.set(name, []).get(name)!;
+      own.push({ step: Number(step), path: join(folder, split.name, file) });
+    }
+    for (const [name, own] of files)
+      found.push({ split: split.name, name, files: own.sort((a, b) => a.step - b.step) });
+  }
+  return found;
+}
+
+async function samplesOf(
+  path: string,
+  names: readonly string[],
+): Promise<NonNullable<Source['samples']>> {
+  const value = await readJson(join(path, 'sampling_config.json'));
+  if (!Array.isArray(value))
+    throw new FileError(
+      'is no list of runs as `emulsion sample` writes it.',
+      join(path, 'sampling_config.json'),
+    );
+  // A grid shows them once more.
+  const pictures = names.filter((name) => name.endsWith('.png') && !name.startsWith('grid-'));
+  return {
+    calls: value.filter(isObject),
+    files: pictures.slice(0, mostFiles).map((name) => join(path, name)),
+  };
+}
+
+/** The last part of each path, with the parts before it where that is not enough. */
+function labelsOf(paths: readonly string[]): string[] {
+  const whole = paths.map((path) => resolve(path));
+  const last = (path: string, parts: number) => {
+    let [label, rest] = [basename(path), dirname(path)];
+    for (let i = 1; i < parts && basename(rest) !== ''; i++)
+      [label, rest] = [join(basename(rest), label), dirname(rest)];
+    return label;
+  };
+  for (let parts = 1; parts < 8; parts++) {
+    const labels = whole.map((path) => last(path, parts));
+    if (new Set(labels).size === labels.length) return labels;
+  }
+  return whole.map((path, i) => `${last(path, 1)} (${i + 1})`);
+}

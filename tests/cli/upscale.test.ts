@@ -1,0 +1,157 @@
+// `emulsion upscale`: which files come out, and calls that make no sense.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import sharp from 'sharp';
+import { beforeAll, describe, expect, test } from 'vitest';
+import type { UpscaleCommandOptions } from '../../lib/cli/upscale.js';
+import { upscalePictures } from '../../lib/cli/upscale_pictures.js';
+import {
+  loadLatentDiffusion,
+  readImage,
+  saveLatentDiffusion,
+  tidy,
+  upscale,
+  writeImage,
+} from '../../lib/index.js';
+import { writePicture } from '../data/pictures.js';
+import { temporaryFolder } from '../io/temporary.js';
+import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+
+const inFolder = temporaryFolder();
+const bytes = (path: string) => readFileSync(inFolder(path));
+const spec = {
+  ...plainSpec({ diffusion: { timesteps: 20 } }),
+  unet: { ...plainSpec().unet, inChannels: 6 },
+  conditioner: { kind: 'identity' },
+  conditioningKey: 'concat',
+} as const;
+
+beforeAll(async () => {
+  await saveLatentDiffusion(inFolder('model'), await shaken(spec));
+  await saveLatentDiffusion(inFolder('plain'), await shaken(plainSpec()));
+  await saveLatentDiffusion(inFolder('classes'), await shaken(tinySpec()));
+  await writePicture(inFolder('pictures/a.png'), 1, { width: 7, height: 5 });
+  await writePicture(inFolder('pictures/b.jpg'), 2, { width: 7, height: 5 });
+  await writePicture(inFolder('pictures/c.png'), 3, { width: 1, height: 1 });
+});
+
+const call = (inputs: string[], folder: string, options: Partial<UpscaleCommandOptions> = {}) =>
+  upscalePictures(
+    inputs.map((name) => inFolder(name)),
+    {
+      ...{ model: inFolder('model'), sampler: 'ddim', steps: 2, seed: 0, batch: 1, quiet: true },
+      ...{ background: 'white', output: inFolder(folder), ...options },
+    },
+  );
+
+describe('pictures', () => {
+  test('of a folder are enlarged under their names, whatever their sizes', async () => {
+    await call(['pictures'], 'large');
+    expect(readdirSync(inFolder('large'))).toEqual(['a.png', 'b.png', 'c.png']);
+    const sizes = await Promise.all(
+      ['a', 'b', 'c'].map(async (name) => {
+        const { width, height } = await sharp(inFolder(`large/${name}.png`)).metadata();
+        return [width, height];
+      }),
+    );
+    expect(sizes).toEqual([
+      [14, 10],
+      [14, 10],
+      [2, 2],
+    ]);
+  });
+
+  test('do not depend on each other, but on the seed, steps, eta and sampler', async () => {
+    await call(['pictures'], 'together', { batch: 3 });
+    await call(['pictures/b.jpg'], 'alone');
+    expect(bytes('together/b.png')).toEqual(bytes('alone/b.png'));
+    const others = { seeded: { seed: 1 }, longer: { steps: 4 }, calm: { eta: 0 } };
+    for (const [name, options] of Object.entries({
+      ...others,
+      solved: { sampler: 'dpm++' as const },
+    })) {
+      await call(['pictures/b.jpg'], name, options);
+      expect(bytes(`${name}/b.png`), name).not.toEqual(bytes('alone/b.png'));
+    }
+  });
+
+  test('are what the library makes of them', async () => {
+    await call(['pictures/a.png'], 'command');
+    const model = await loadLatentDiffusion(inFolder('model'));
+    await tidy(async () => {
+      const image = (await readImage(inFolder('pictures/a.png'))).reshape([1, 5, 7, 3]);
+      const large = await upscale(model, { image, steps: 2, seed: [0] });
+      await writeImage(inFolder('library.png'), large);
+    });
+    model.dispose();
+    expect(bytes('command/a.png')).toEqual(bytes('library.png'));
+  });
+
+  test('show the background where they are transparent', async () => {
+    const raw = { width: 4, height: 4, channels: 4 } as const;
+    const clear = Buffer.alloc(64);
+    const grey = Buffer.alloc(64, 128);
+    await sharp(clear, { raw }).png().toFile(inFolder('clear.png'));
+    await sharp(grey.fill(255), { raw }).png().toFile(inFolder('white.png'));
+    await call(['clear.png', 'white.png'], 'backgrounds');
+    expect(bytes('backgrounds/clear.png')).toEqual(bytes('backgrounds/white.png'));
+    await call(['clear.png'], 'red', { background: '#f00' });
+    expect(bytes('red/clear.png')).not.toEqual(bytes('backgrounds/clear.png'));
+  });
+
+  test('that exist are overwritten only with --force', async () => {
+    await call(['pictures/c.png'], 'again');
+    const before = bytes('again/c.png');
+    await expect(call(['pictures/c.png'], 'again', { seed: 9 })).rejects.toThrow(/--force/);
+    expect(bytes('again/c.png')).toEqual(before);
+    await call(['pictures/c.png'], 'again', { seed: 9, force: true });
+    expect(bytes('again/c.png')).not.toEqual(before);
+  });
+});
+
+describe('what makes no sense is refused before anything is written', () => {
+  test.each<[string, string[], Partial<UpscaleCommandOptions>, RegExp]>([
+    [
+      'a model of nothing',
+      ['pictures/a.png'],
+      { model: inFolder('plain') },
+      /plain: upscale: the model was made for another task: it is conditioned on nothing/,
+    ],
+    [
+      'a model of classes',
+      ['pictures/a.png'],
+      { model: inFolder('classes') },
+      /made for another task: its conditioner is class/,
+    ],
+    ['a preset of inpainting', ['pictures/a.png'], { preset: 'inpainting_big' }, /is a folder/],
+    ['a picture that is not there', ['nowhere.png'], {}, /nowhere\.png: cannot be read/],
+    ['a folder without pictures', ['model'], {}, /holds no pictures/],
+    ['two of one name', ['pictures/a.png', 'pictures/a.png'], {}, /'a\.png' comes twice/],
+    ['no colour', ['pictures/a.png'], { background: 'reddish' }, /"reddish" is no colour/],
+    ['more steps than there are', ['pictures/a.png'], { steps: 21 }, /with 20 timesteps/],
+    ['eta of a solver', ['pictures/a.png'], { sampler: 'dpm++', eta: 1 }, /has no --eta/],
+    ['steps of ddpm', ['pictures/a.png'], { sampler: 'ddpm' }, /leave --steps out/],
+  ])('%s', async (_what, inputs, options, message) => {
+    await expect(call(inputs, 'refused', options)).rejects.toThrow(message);
+    expect(existsSync(inFolder('refused'))).toBe(false);
+  });
+
+  test('a picture over itself', async () => {
+    const before = bytes('pictures/a.png');
+    await expect(call(['pictures/a.png'], 'pictures', { force: true })).rejects.toThrow(
+      /would overwrite the input/,
+    );
+    expect(bytes('pictures/a.png')).toEqual(before);
+  });
+
+  test('a damaged picture, which leaves no file of its own', async () => {
+    mkdirSync(inFolder('damaged'));
+    await writePicture(inFolder('damaged/a.png'), 4, { width: 60, height: 60 });
+    const whole = bytes('damaged/a.png');
+    writeFileSync(inFolder('damaged/z.png'), whole.subarray(0, whole.length - 40));
+    await expect(call(['damaged'], 'half')).rejects.toThrow(/z\.png: cannot be read as a picture/);
+    expect(readdirSync(inFolder('half'))).toEqual(['a.png']);
+    writeFileSync(inFolder('text.png'), 'no picture');
+    await expect(call(['text.png'], 'refused')).rejects.toThrow(/text\.png: cannot be read/);
+    expect(existsSync(inFolder('refused'))).toBe(false);
+  });
+});
