@@ -125,11 +125,11 @@ describe('unlike protocols', () => {
     expect(() => checkComparable([{ name: 'a', protocol: alike }])).not.toThrow();
     expect(fields(changed((p) => (p.size = null)))).toEqual(['size']);
     expect(fields(changed((p) => (p.reference = { hash: other, count: null })))).toEqual([
-      'reference.hash',
       'reference.count',
+      'reference.hash',
     ]);
     const steps = changed((p) => (p.sampling = { ...sampling, steps: 20, eta: 0 }));
-    expect(fields(steps)).toEqual(['sampling.steps', 'sampling.eta']);
+    expect(fields(steps)).toEqual(['sampling.eta', 'sampling.steps']);
     const unknown = fields(changed((p) => (p.sampling = null)));
     expect(unknown).toContain('sampling.sampler');
   });
