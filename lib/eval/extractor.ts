@@ -119,7 +119,7 @@ export class PictureExtractor {
   #fit({ data, width, height }: Pixels): Tensor {
     const { side } = this.network;
     return tidy(() => {
-      const x = tensor(data, { shape: [1, height, width, 3] }).to('float32');
+      const x = tensor(Uint8Array.from(data), { shape: [1, height, width, 3] }).to('float32');
       if (height === side && width === side) return x;
       if (this.resize === 'tf') return resizeAsTensorFlow(x, side);
       return resize(x, { size: [side, side], mode: 'bicubic', antialias: true });

@@ -136,7 +136,7 @@ async function writeShard(
     writeSafetensors(path, {
       features: tensor(features, { shape: [rows, width], device: 'cpu' }),
       logits: tensor(logits, { shape: [rows, classes], device: 'cpu' }),
-      hashes: tensor(hashes, { shape: [rows, hashBytes], device: 'cpu' }),
+      hashes: tensor(Uint8Array.from(hashes), { shape: [rows, hashBytes], device: 'cpu' }),
     }),
   );
 }

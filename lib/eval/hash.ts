@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pixels } from '../io/decode_image.js';
-import { withFile } from '../io/positional.js';
+import { readChunks, withFile } from '../io/positional.js';
 
 export function sha256(content: string | Uint8Array): string {
   return createHash('sha256').update(content).digest('hex');
@@ -11,10 +11,9 @@ export function sha256(content: string | Uint8Array): string {
 
 /** SHA-256 of a file's bytes. */
 export async function fileHash(path: string): Promise<string> {
-  return withFile(path, async (file) => {
+  return withFile(path, async (file, size) => {
     const hash = createHash('sha256');
-    for await (const chunk of file.createReadStream({ autoClose: false }))
-      hash.update(chunk as Buffer);
+    for await (const chunk of readChunks(path, file, 0, size)) hash.update(chunk);
     return hash.digest('hex');
   });
 }

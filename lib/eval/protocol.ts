@@ -117,7 +117,7 @@ export function protocolDifferences(
   vary: readonly string[] = [],
 ): ProtocolDifference[] {
   const flat = protocols.map((each) => flatten(each));
-  const fields = [...new Set(flat.flatMap((each) => [...each.keys()]))];
+  const fields = [...new Set(flat.flatMap((each) => [...each.keys()]))].sort();
   const allowed = (field: string) =>
     free.has(field) || vary.some((name) => field === name || field.startsWith(`${name}.`));
   return fields.flatMap((field) => {

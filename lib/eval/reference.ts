@@ -74,6 +74,8 @@ async function ofPictures(
   options: ReferenceOptions,
 ): Promise<Reference> {
   const set = await openPictureSet(path, options);
+  if (set.count < 2)
+    throw new FileError('one picture is no reference: at least 2 pictures are needed.', path);
   const hash = await set.hash(options.signal);
   const { cache } = options;
   const kept =

@@ -69,13 +69,20 @@ function mergeRuns(runs: readonly Record<string, unknown>[]): SamplingRecord {
   };
 }
 
-/** Settings of a run with what a sampler does when it is not told: said or not, they are the same. */
+/** What samplers do when they are not told. */
+const defaults: Readonly<Record<string, { eta?: number; spacing?: string }>> = {
+  ddim: { eta: 0, spacing: 'uniform' },
+  plms: { spacing: 'uniform' },
+  'dpm++': { spacing: 'linspace' },
+  euler: { spacing: 'linspace' },
+  'euler-a': { eta: 1, spacing: 'linspace' },
+  unipc: { spacing: 'linspace' },
+};
+
+/** Settings of a run with its sampler's defaults: said or not, they are the same. */
 export function withDefaults(run: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { sampler } = run;
-  const multistep =
-    sampler === 'dpm++' || sampler === 'euler' || sampler === 'euler-a' || sampler === 'unipc';
-  const eta = sampler === 'ddim' ? 0 : sampler === 'euler-a' ? 1 : null;
-  const spacing = sampler === 'ddpm' ? null : multistep ? 'linspace' : 'uniform';
+  const name = String(run.sampler);
+  const { eta = null, spacing = null } = Object.hasOwn(defaults, name) ? defaults[name] : {};
   return {
     ...run,
     eta: run.eta ?? eta,
@@ -93,8 +100,8 @@ const plain = (value: unknown): Value => {
 function balanceOf(runs: readonly Record<string, unknown>[]): ClassBalance | null {
   const pictures = new Map<string, number>();
   for (const { classes, count } of runs) {
-    if (!Array.isArray(classes) || classes.length === 0 || !Number.isSafeInteger(count))
-      return null;
+    if (!Array.isArray(classes) || classes.length === 0) return null;
+    if (!Number.isSafeInteger(count) || (count as number) < 1) return null;
     for (const each of classes as unknown[]) {
       const name = JSON.stringify(each);
       pictures.set(name, (pictures.get(name) ?? 0) + (count as number) / classes.length);

@@ -55,7 +55,7 @@ export interface SetScores {
 /**
  * FID, KID, Inception score, precision, recall, density and coverage.
  *
- * A small set still gives what it can: KID draws subsets of 1000, or of the smaller set's size; the Inception score
+ * A small set still gives what it can: KID draws subsets of 1000, or of half the smaller set; the Inception score
  * takes ten splits, or one for fewer than a hundred pictures; neighbours want more pictures than the fifth.
  *
  * @throws ArgumentError for fewer than two samples
@@ -74,7 +74,7 @@ export async function scoreSets(
   const real = reference.features;
   const smaller = Math.min(count, real?.shape[0] ?? 0);
   const parameters: MetricParameters = {
-    ...{ kidSubsets: 100, kidSubsetSize: Math.min(1000, smaller), kidSeed: 0 },
+    ...{ kidSubsets: 100, kidSubsetSize: Math.min(1000, Math.ceil(smaller / 2)), kidSeed: 0 },
     splits: count < 100 ? 1 : 10,
     ...{ precisionNeighbours: 3, coverageNeighbours: 5 },
   };

@@ -1,16 +1,14 @@
 // One array of a .npz file, a few rows at a time: fifty thousand pictures need not fit into memory.
 import type { FileHandle } from 'node:fs/promises';
-import { pipeline } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { crc32, createInflateRaw } from 'node:zlib';
 import { dtypeInfo } from '../dtype.js';
 import { FileError } from '../errors.js';
-import { fileError } from './file_error.js';
 import { longestNpyHeader, parseNpyHeader, type NpyHeader } from './npy.js';
-import { withFile } from './positional.js';
+import { readChunks, withFile } from './positional.js';
 import { contentOf, readZipDirectory, verifyChecksum, type ZipEntry } from './zip.js';
 
 const extension = '.npy';
-const chunkBytes = 256 * 1024;
 
 /**
  * What the arrays of a .npz file are, by name, without their elements. Entries that are no arrays are left out.
@@ -131,20 +129,22 @@ async function* unpacked(
   file: FileHandle,
   entry: ZipEntry,
 ): AsyncGenerator<Buffer, undefined> {
-  if (entry.packed === 0) return;
-  const start = await contentOf(path, file, entry);
-  const place = { start, end: start + entry.packed - 1, highWaterMark: chunkBytes };
-  const packed = file.createReadStream({ ...place, autoClose: false });
-  // A failure of the file reaches the reader through the stream it ends.
-  const stream = entry.deflated ? pipeline(packed, createInflateRaw(), () => undefined) : packed;
+  const begin = await contentOf(path, file, entry);
+  const packed = readChunks(path, file, begin, begin + entry.packed);
+  if (!entry.deflated) {
+    yield* packed;
+    return;
+  }
+  const source = Readable.from(packed);
   try {
-    for await (const chunk of stream) yield chunk as Buffer;
+    // A failure of the source reaches the reader through the stream that it ends.
+    for await (const chunk of pipeline(source, createInflateRaw(), () => undefined))
+      yield chunk as Buffer;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code?.startsWith('Z_'))
-      throw new FileError(`${entry.name} cannot be unpacked: ${message}.`, path, entry.begin);
-    throw fileError(path, 'cannot be read', error);
+    if (!code?.startsWith('Z_')) throw error;
+    throw new FileError(`${entry.name} cannot be unpacked: ${message}.`, path, entry.begin);
   } finally {
-    packed.destroy();
+    source.destroy();
   }
 }

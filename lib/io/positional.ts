@@ -81,6 +81,19 @@ export async function readBytes(
   return bytes;
 }
 
+const chunkBytes = 256 * 1024;
+
+/** The bytes from `begin` to `end` in order, a piece at a time. */
+export async function* readChunks(
+  path: string,
+  file: FileHandle,
+  begin: number,
+  end: number,
+): AsyncGenerator<Buffer, undefined> {
+  for (let at = begin; at < end; at += chunkBytes)
+    yield await readBytes(path, file, at, Math.min(chunkBytes, end - at));
+}
+
 /** The whole of a file that should be small; `what` says what it should be, for the error. */
 export async function readSmallFile(path: string, largest: number, what: string): Promise<Buffer> {
   return withFile(path, async (file, size) => {

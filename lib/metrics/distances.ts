@@ -94,34 +94,3 @@ export function visitDistances(
   };
   return visitProducts(x.vectors, y.vectors, toDistances, options);
 }
-
-/** For each of `ks`, the squared distance of every point to its k-th nearest neighbour in the set, itself not counted. */
-export async function neighbourRadii(
-  points: Points,
-  ks: readonly number[],
-  { signal }: PairOptions = {},
-): Promise<Float64Array[]> {
-  const count = points.squares.length;
-  const most = Math.max(...ks);
-  const nearest = new Float64Array(count * most).fill(Infinity); // of each point, ascending
-  const insert = (point: number, distance: number): void => {
-    const first = point * most;
-    let at = first + most - 1;
-    for (; at > first && nearest[at - 1] > distance; at--) nearest[at] = nearest[at - 1];
-    nearest[at] = distance;
-  };
-  const visit: PairVisitor = (distances, rows, columns) => {
-    // The mirrored block is not visited; the block on the diagonal holds both halves.
-    const mirrored = rows.begin !== columns.begin;
-    for (let i = rows.begin, at = 0; i < rows.end; i++) {
-      const last = i * most + most - 1;
-      for (let j = columns.begin; j < columns.end; j++, at++) {
-        const distance = distances[at];
-        if (distance < nearest[last] && i !== j) insert(i, distance);
-        if (mirrored && distance < nearest[j * most + most - 1]) insert(j, distance);
-      }
-    }
-  };
-  await visitDistances(points, points, visit, { signal, upperHalf: true });
-  return ks.map((k) => Float64Array.from({ length: count }, (_, i) => nearest[i * most + k - 1]));
-}

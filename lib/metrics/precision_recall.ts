@@ -2,13 +2,13 @@
 import { check } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import {
+  centreOf,
   neighbourRadii,
-  pointsOf,
-  visitDistances,
-  type PairOptions,
-  type PairVisitor,
-} from './distances.js';
-import { checkFeatures } from './features.js';
+  visitBounded,
+  type BoundedDistances,
+} from './bounded_distances.js';
+import type { PairOptions } from './distances.js';
+import { checkFeatures, scanFeatures } from './features.js';
 
 export interface NeighbourOptions extends PairOptions {
   /** Each point's ball reaches to its k-th nearest neighbour. Default 3 (`precisionRecall`), 5 (`densityCoverage`). */
@@ -28,8 +28,8 @@ export interface NeighbourScores {
  * ball of any real one, and of real samples inside the ball of any generated one. A ball reaches to the k-th
  * nearest neighbour in its own set and includes its surface.
  *
- * Distances are Euclidean, in float64 on the CPU, in blocks: the order of the samples changes nothing. The
- * work grows with N² D, as does that of {@link densityCoverage}.
+ * Distances are Euclidean and decided as in float64, on the CPU and in blocks: the order of the samples changes
+ * nothing. The work grows with N² D, as does that of {@link densityCoverage}.
  *
  * @param real [N, D], of Inception-v3 in the literature
  * @param generated [M, D]
@@ -91,37 +91,45 @@ async function compare(
       return `${metric}: k must be a positive integer, got ${k}`;
     });
   checkFeatures(metric, { real, generated }, Math.max(...ks) + 1);
-  const R = await pointsOf(metric, 'real', real);
-  const G = await pointsOf(metric, 'generated', generated);
-  const [densityRadii, realRadii] = await neighbourRadii(R, ks, { signal });
+  await scanFeatures(metric, 'real', real);
+  await scanFeatures(metric, 'generated', generated);
+  const [N, M] = [real.shape[0], generated.shape[0]];
+  const [denseRadii, realRadii] = await neighbourRadii(real, ks, { signal });
   const [generatedRadii] =
     precisionK === undefined
-      ? [new Float64Array(G.squares.length).fill(-1)]
-      : await neighbourRadii(G, [precisionK], { signal });
+      ? [new Float64Array(M).fill(-1)]
+      : await neighbourRadii(generated, [precisionK], { signal });
 
-  const realistic = new Uint8Array(G.squares.length);
-  const recalled = new Uint8Array(R.squares.length);
-  const covered = new Uint8Array(R.squares.length);
+  const [realistic, recalled, covered] = [new Uint8Array(M), new Uint8Array(N), new Uint8Array(N)];
   let inside = 0;
-  const visit: PairVisitor = (distances, rows, columns) => {
-    for (let i = rows.begin, at = 0; i < rows.end; i++) {
-      const [ball, denseBall] = [realRadii[i], densityRadii[i]];
-      let held = 0;
-      for (let j = columns.begin; j < columns.end; j++, at++) {
-        const distance = distances[at];
-        if (distance <= ball) realistic[j] = 1;
-        if (distance <= denseBall) held++;
-        if (distance <= generatedRadii[j]) recalled[i] = 1;
+  const visit = (distances: BoundedDistances): void => {
+    const { rows, columns, products, below, columnsBelow } = distances;
+    for (let i = 0, at = 0; i < below.length; i++) {
+      const row = rows.begin + i;
+      const [ball, denseBall] = [realRadii[row], denseRadii[row]];
+      const reach = Math.max(ball, denseBall);
+      for (let j = 0; j < columnsBelow.length; j++, at++) {
+        const column = columns.begin + j;
+        const least = below[i] + columnsBelow[j] - 2 * products[at];
+        if (least > reach && least > generatedRadii[column]) continue;
+        if (!realistic[column] && distances.within(i, j, ball)) realistic[column] = 1;
+        if (!recalled[row] && distances.within(i, j, generatedRadii[column])) recalled[row] = 1;
+        if (!distances.within(i, j, denseBall)) continue;
+        inside++;
+        covered[row] = 1;
       }
-      if (held > 0) covered[i] = 1;
-      inside += held;
     }
   };
-  await visitDistances(R, G, visit, { signal });
+  const centre = await centreOf(real);
+  try {
+    await visitBounded(real, generated, centre, visit, { signal });
+  } finally {
+    centre.dispose();
+  }
   return {
     precision: share(realistic),
     recall: share(recalled),
-    density: inside / (densityK * G.squares.length),
+    density: inside / (densityK * M),
     coverage: share(covered),
   };
 }

@@ -1,9 +1,10 @@
-// docs/command-line.md: every command is there, and every example is a call that the commands accept.
+// docs/command-line.md and evaluation.md: every command is there, and every example is a call that the commands accept.
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
+import { evalCommand } from '../../lib/cli/eval.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
 import { inpaintCommand } from '../../lib/cli/inpaint.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
@@ -24,9 +25,9 @@ const makeCommands = (): Command[] => [
   ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand(), inpaintCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
-  ...[throughputCommand(), reportCommand(), layoutCommand()],
+  ...[throughputCommand(), reportCommand(), layoutCommand(), evalCommand()],
 ];
-const page = source('docs/command-line.md');
+const page = source('docs/command-line.md') + source('docs/evaluation.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
   .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
   .map((line) => line.trim().split(/\s+/));
@@ -36,9 +37,11 @@ test.each(makeCommands().map((command) => command.name()))('%s has an example', 
 });
 
 test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
-  const [program, name, ...args] = line.split(' ');
+  const [program, name, ...rest] = line.split(' ');
   expect(program).toBe('emulsion');
-  const command = makeCommands().find((each) => each.name() === name)!;
+  const called = makeCommands().find((each) => each.name() === name)!;
+  const part = called.commands.find((each) => each.name() === rest[0]);
+  const [command, args] = part ? [part, rest.slice(1)] : [called, rest];
   const { operands, unknown } = command.parseOptions(args);
   expect(unknown).toEqual([]);
   const required = command.options.filter((option) => option.mandatory);

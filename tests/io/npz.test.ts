@@ -2,7 +2,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { crc32, deflateRawSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { ArgumentError, FileError, readNpz, writeNpz, type NpyArray } from '../../lib/index.js';
+import {
+  ArgumentError,
+  describeNpz,
+  FileError,
+  readNpz,
+  visitNpzRows,
+  writeNpz,
+  type NpyArray,
+} from '../../lib/index.js';
 import { formatNpy, parseNpy } from '../../lib/io/npy.js';
 import { golden, temporaryFolder } from './temporary.js';
 
@@ -223,4 +231,57 @@ test('elements at an odd place are copied, not refused', () => {
   ]);
   const { data } = parseNpy('x.npz', 'x.npy', bytes.subarray(1));
   expect(data).toEqual(new Float64Array(Uint8Array.from(Buffer.alloc(8, 1)).buffer));
+});
+
+describe('rows', () => {
+  const data = Uint8Array.from({ length: 50_000 * 6 }, (_, i) => (i * 7) ^ (i >> 8));
+  const rows: NpyArray = { shape: [50_000, 2, 3], dtype: 'uint8', data };
+  const bytes = fileOf('mu', rows);
+
+  async function readRows(name: string, zip: Buffer, group: number): Promise<Buffer> {
+    writeFileSync(inFolder(name), zip);
+    const parts: Uint8Array[] = [];
+    await visitNpzRows(inFolder(name), 'mu', group, (part, first) => {
+      expect(first).toBe(parts.length * group);
+      parts.push(part);
+      return Promise.resolve();
+    });
+    return Buffer.concat(parts);
+  }
+
+  test.each([false, true])('come in groups of any size, deflated: %s', async (deflated) => {
+    const zip = zipOf(bytes, { deflated });
+    for (const group of [50_000, 77])
+      expect((await readRows('rows.npz', zip, group)).equals(data)).toBe(true);
+    expect([...(await describeNpz(inFolder('rows.npz'))).values()]).toMatchObject([
+      { shape: [50_000, 2, 3], dtype: 'uint8' },
+    ]);
+  });
+
+  test('a reader that fails ends the reading, and the file is closed', async () => {
+    writeFileSync(inFolder('rows.npz'), zipOf(bytes, { deflated: true }));
+    let called = 0;
+    const visit = () => Promise.reject(new Error(`enough ${++called}`));
+    await expect(visitNpzRows(inFolder('rows.npz'), 'mu', 5, visit)).rejects.toThrow('enough 1');
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    ['a wrong checksum', zipOf(bytes, { crc: 1 }), /checksum of mu\.npy/],
+    ['a wrong checksum of packed bytes', zipOf(bytes, { crc: 1, deflated: true }), /checksum/],
+    ['another array', zipOf(bytes, { name: 'nu.npy' }), /there is no array mu/],
+    ['columns', zipOf(npyOf(headerOf("'|u1'", '1,', 'True'), Buffer.alloc(1))), /column-major/],
+    ['big-endian', zipOf(npyOf(headerOf("'>i4'", '1,'), Buffer.alloc(4))), /big-endian/],
+    ['rows without end', zipOf(npyOf(headerOf("'|u1'", '9007199254740991, 0'))), /is empty/],
+    ['a lie', zipOf(npyOf(headerOf("'|u1'", '9,'), Buffer.alloc(8))), /9 bytes, but 8/],
+    ['too little', zipOf(bytes, { size: bytes.length + 6, deflated: true }), /but 300006/],
+  ])('%s', async (_, zip, message) => {
+    await expect(readRows('bad.npz', zip, 1000)).rejects.toThrow(FileError);
+    await expect(readRows('bad.npz', zip, 1000)).rejects.toThrow(message);
+  });
+
+  test('packed bytes that are no packing', async () => {
+    const zip = zipOf(bytes, { deflated: true });
+    zip.fill(0xff, 40, 60);
+    await expect(readRows('noise.npz', zip, 10)).rejects.toThrow(/cannot be unpacked/);
+  });
 });

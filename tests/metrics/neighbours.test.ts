@@ -14,7 +14,8 @@ import {
   tidy,
   type Tensor,
 } from '../../lib/index.js';
-import { neighbourRadii, pointsOf, visitProducts } from '../../lib/metrics/distances.js';
+import { neighbourRadii } from '../../lib/metrics/bounded_distances.js';
+import { visitProducts } from '../../lib/metrics/distances.js';
 import { blocksOf } from '../../lib/metrics/features.js';
 import { availableDevices } from '../support/devices.js';
 
@@ -117,10 +118,28 @@ describe('precision, recall, density and coverage', () => {
     // Four copies each of 30 points: with k = 3 every radius is 0, which rounding must not blur.
     const points = random([30, 700], 5).to('float64').mul(0.3).add(40.1);
     const copies = concat([points, points, points, points]);
-    const known = await pointsOf('test', 'copies', copies);
-    expect(await neighbourRadii(known, [3])).toEqual([new Float64Array(120)]);
+    expect(await neighbourRadii(copies, [3])).toEqual([new Float64Array(120)]);
     const scores = { precision: 1, recall: 1, coverage: 1 };
     expect(await scoresOf(copies, shuffled(copies, 6), 3)).toMatchObject(scores);
+  });
+
+  test('what float32 cannot tell apart or hold is decided all the same', async () => {
+    // Far from their centre, distances of 1e-3 drown in the rounding of products; then they overflow.
+    const points = real.narrow(0, 0, 60).to('float64');
+    const near = concat([points.mul(1e-5).add(7), points]);
+    for (const [scale, shift] of [
+      [1, 0],
+      [1e30, 0],
+      [1e-25, 0],
+      [1, 1e4],
+    ]) {
+      const x = near.mul(scale).add(shift);
+      const rows = Array.from({ length: 120 }, (_, i) => {
+        return Float64Array.from(x.narrow(0, i, 1).dataSync() as Float64Array);
+      });
+      const [radii] = await neighbourRadii(x, [3]);
+      expect([...radii]).toEqual(plainRadii(rows, 3));
+    }
   });
 
   test('too few samples, NaN and other mistakes are named', async () => {

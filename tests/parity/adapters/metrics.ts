@@ -13,7 +13,7 @@ import {
   type FeatureMoments,
   type Tensor,
 } from '../../../lib/index.js';
-import { neighbourRadii, pointsOf } from '../../../lib/metrics/distances.js';
+import { neighbourRadii } from '../../../lib/metrics/bounded_distances.js';
 import { meanStd } from '../../../lib/metrics/mean_std.js';
 import type { Computed } from '../compare.js';
 import type { GoldenCase } from '../golden.js';
@@ -112,7 +112,7 @@ async function neighbours(real: Tensor, fake: Tensor, k: number): Promise<Result
     [`out.coverage_k${k}`, scalar(coverage)],
   ]);
   for (const [name, x] of Object.entries({ real, fake })) {
-    const [squares] = await neighbourRadii(await pointsOf('parity', name, x), [k]);
+    const [squares] = await neighbourRadii(x, [k]);
     results.set(`out.${name}_radii_k${k}`, vector(squares.map(Math.sqrt)));
   }
   return results;

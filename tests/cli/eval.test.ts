@@ -1,0 +1,241 @@
+// `emulsion eval` on networks that were never trained: what its commands write, say and refuse.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import sharp from 'sharp';
+import {
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  test,
+  vi,
+  type MockInstance,
+} from 'vitest';
+import type { FolderCommandOptions, ModelCommandOptions } from '../../lib/cli/eval.js';
+import { compareResults } from '../../lib/cli/eval_compare.js';
+import { evaluateReconstructions } from '../../lib/cli/eval_first_stage.js';
+import { evaluateFolder, writeReference } from '../../lib/cli/eval_folder.js';
+import { evaluateModel } from '../../lib/cli/eval_model.js';
+import { showNearest } from '../../lib/cli/eval_nearest.js';
+import { evaluatePairs } from '../../lib/cli/eval_pairs.js';
+import { reconstruct } from '../../lib/cli/reconstruct.js';
+import { UsageError } from '../../lib/cli/run.js';
+import { samplePictures } from '../../lib/cli/sample_pictures.js';
+import {
+  compareFolders,
+  FileError,
+  loadEvaluation,
+  saveEvaluation,
+  saveFirstStage,
+  saveLatentDiffusion,
+} from '../../lib/index.js';
+import { drawingFolder, range } from '../eval/drawings.js';
+import { temporaryFolder } from '../io/temporary.js';
+import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+import { emulsion } from './emulsion.js';
+
+const inFolder = temporaryFolder();
+const [model, classes, stage] = ['model', 'classes', 'stage'].map(inFolder);
+const [real, few] = [inFolder('real'), inFolder('few')];
+const metric = { extractor: 'emoji', quiet: true } as const;
+let said: MockInstance<typeof console.log>;
+
+beforeAll(async () => {
+  const network = await shaken(plainSpec({ diffusion: { timesteps: 20 } }));
+  await saveLatentDiffusion(model, network);
+  await saveFirstStage(stage, network.first_stage_model);
+  await saveLatentDiffusion(classes, await shaken(tinySpec()));
+  await drawingFolder(real, range(0, 40));
+  await drawingFolder(few, range(40, 52));
+});
+
+beforeEach(() => {
+  said = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+});
+afterEach(() => said.mockRestore());
+
+const output = (): string => said.mock.calls.flat().join('\n');
+const bytes = (path: string): Buffer => readFileSync(inFolder(path));
+
+const ofFolder = (path: string, result: string, options: Partial<FolderCommandOptions> = {}) =>
+  evaluateFolder(path, {
+    ...{ ...metric, reference: real, cache: false, output: inFolder(result), ...options },
+  });
+
+const ofModel = (folder: string, options: Partial<ModelCommandOptions> = {}) =>
+  evaluateModel({
+    ...{ ...metric, model, reference: real, cache: false, count: 10, batch: 4, sampler: 'ddim' },
+    ...{ steps: 2, seed: 3, output: inFolder(folder), ...options },
+  });
+
+describe('a model', () => {
+  test('scores as its pictures do', async () => {
+    await ofModel('of-model', { pictures: true });
+    await samplePictures({
+      ...{ model, count: 10, batch: 4, sampler: 'ddim', steps: 2, seed: 3, quiet: true },
+      output: inFolder('sampled'),
+    });
+    for (const name of readdirSync(inFolder('of-model/pictures')))
+      expect(bytes(`of-model/pictures/${name}`).equals(bytes(`sampled/${name}`)), name).toBe(true);
+    await ofFolder(inFolder('sampled'), 'sampled.json');
+    const [a, b] = [
+      await loadEvaluation(inFolder('of-model/result.json')),
+      await loadEvaluation(inFolder('sampled.json')),
+    ];
+    expect(b.scores).toEqual(a.scores);
+    const { modelHash, ...known } = a.protocol.sampling!;
+    expect(b.protocol).toEqual({ ...a.protocol, sampling: { ...known, modelHash: null } });
+    expect(known).toMatchObject({ weights: 'raw', sampler: 'ddim', steps: 2, eta: 0, seed: 3 });
+    expect(modelHash).toMatch(/^[0-9a-f]{64}$/);
+    expect(output()).toMatch(/FID +\d+\.\d\d\n[\s\S]*emoji do not compare with published numbers/);
+    // the same call again makes nothing and says the same
+    const result = bytes('of-model/result.json');
+    await ofModel('of-model', { pictures: true });
+    expect(bytes('of-model/result.json').equals(result)).toBe(true);
+  });
+
+  test('of classes gives as many of each', async () => {
+    await ofModel('all', { model: classes, guidance: 2 });
+    const { protocol } = await loadEvaluation(inFolder('all/result.json'));
+    expect(protocol.samples.classes).toEqual({ count: 4, least: 2, most: 3 });
+    expect(protocol.sampling).toMatchObject({ guidance: 2 });
+    await ofModel('some', { model: classes, class: ['1', '0'], count: 4 });
+    expect((await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes).toEqual({
+      ...{ count: 2, least: 2, most: 2 },
+    });
+  });
+
+  test('killed at any moment goes on to the same bytes', async () => {
+    const call = (folder: string) => [
+      ...['eval', 'model', '--model', model, '-n', '70', '--steps', '1', '--no-neighbours'],
+      ...['--extractor', 'emoji', '--reference', real, '--no-cache', '-o', inFolder(folder)],
+    ];
+    const whole = await emulsion(call('whole'));
+    expect(whole.status, whole.stderr).toBe(0);
+    const at = inFolder('killed/features/00000000.safetensors');
+    const killed = await emulsion(call('killed'), { signal: 'SIGKILL', at });
+    expect(killed.signal).toBe('SIGKILL');
+    expect(existsSync(inFolder('killed/result.json'))).toBe(false);
+    const again = await emulsion(call('killed'));
+    expect(again.status, again.stderr).toBe(0);
+    expect(bytes('killed/result.json').equals(bytes('whole/result.json'))).toBe(true);
+  });
+
+  test('interrupted says how to go on, with 130', async () => {
+    const args = ['eval', 'model', '--model', model, '-n', '4000', '--reference', real];
+    const more = ['--extractor', 'emoji', '--no-cache', '--steps', '1', '-o', inFolder('stopped')];
+    const at = inFolder('stopped/features/00000000.safetensors');
+    const { status, stdout } = await emulsion([...args, ...more], { signal: 'SIGINT', at });
+    expect(status).toBe(130);
+    expect(stdout).toMatch(/features so far are in .*stopped; the same call goes on/);
+  });
+
+  test('that takes something else, or options that it has not, is refused', async () => {
+    await expect(ofModel('no', { guidance: 3 })).rejects.toThrow(UsageError);
+    await expect(ofModel('no', { class: ['1'] })).rejects.toThrow(/not conditioned on classes/);
+    await expect(ofModel('no', { steps: 21 })).rejects.toThrow(/20 timesteps/);
+    await expect(ofModel('no', { model: classes, class: ['9'] })).rejects.toThrow(UsageError);
+    await expect(ofModel('of-model', { seed: 4 })).rejects.toThrow(/begun with another seed/);
+    await expect(ofModel('no', { reference: inFolder('nowhere') })).rejects.toThrow(FileError);
+    expect(existsSync(inFolder('no/plan.json'))).toBe(false);
+  });
+});
+
+describe('a folder', () => {
+  test('is scored against statistics too, which are written once', async () => {
+    const statistics = inFolder('real.npz');
+    await writeReference(real, { ...metric, output: statistics });
+    await ofFolder(few, 'pictures.json');
+    await ofFolder(few, 'statistics.json', { reference: statistics });
+    const [a, b] = [
+      await loadEvaluation(inFolder('pictures.json')),
+      await loadEvaluation(inFolder('statistics.json')),
+    ];
+    expect(b.scores).toEqual(a.scores);
+    await expect(writeReference(real, { ...metric, output: statistics })).rejects.toThrow(
+      /--force/,
+    );
+    await expect(ofFolder(few, 'pictures.json')).rejects.toThrow(/--force/);
+  });
+
+  test('without weights or with superfluous ones says what is needed', async () => {
+    await expect(ofFolder(few, 'no.json', { extractor: 'inception' })).rejects.toThrow(
+      /--weights pt_inception.*pth/,
+    );
+    await expect(ofFolder(few, 'no.json', { weights: 'x' })).rejects.toThrow(/leave --weights out/);
+    expect(existsSync(inFolder('no.json'))).toBe(false);
+  });
+});
+
+test('pairs give the means of their distances', async () => {
+  const [a, b] = [await drawingFolder(inFolder('a'), [1, 2]), inFolder('b')];
+  await drawingFolder(b, [1, 3], (number) => `${number === 3 ? 2 : number}.png`);
+  const result = inFolder('pairs.json');
+  await evaluatePairs(a, b, { output: result, quiet: true });
+  const { scores, protocol } = await loadEvaluation(result);
+  const { summary } = await compareFolders(a, b);
+  expect(scores).toEqual(summary);
+  expect(protocol).toMatchObject({ task: 'pairs', extractor: null, samples: { count: 2 } });
+  await drawingFolder(b, [7]);
+  await expect(evaluatePairs(a, b, { quiet: true })).rejects.toThrow(/no partner for 7\.png/);
+});
+
+test('a first stage is measured as its reconstructions are', async () => {
+  const result = inFolder('stage.json');
+  await evaluateReconstructions({ ...metric, model: stage, images: few, output: result });
+  const { scores, protocol } = await loadEvaluation(result);
+  await reconstruct([few], { model: stage, output: inFolder('back'), quiet: true });
+  const { summary } = await compareFolders(few, inFolder('back'));
+  expect(scores).toMatchObject(summary);
+  await ofFolder(inFolder('back'), 'back.json', { reference: few });
+  const { fid } = (await loadEvaluation(inFolder('back.json'))).scores;
+  // the rows of reconstructions lie in the order of their originals, which sums round by
+  expect(Math.abs((scores.fid as number) / (fid as number) - 1)).toBeLessThan(1e-9);
+  expect(protocol).toMatchObject({ task: 'first-stage', reference: { count: 12 } });
+  expect(protocol.sampling!.modelHash).toMatch(/^[0-9a-f]{64}$/);
+});
+
+test('copies of training pictures are found and shown beside each other', async () => {
+  const samples = await drawingFolder(inFolder('samples'), [100, 7, 101, 23]);
+  const picture = inFolder('nearest.png');
+  const options = { ...metric, training: real, output: picture, json: true };
+  await showNearest(samples, { ...options, count: 3 });
+  const pairs = JSON.parse(output()) as { sample: string; training: string; distance: number }[];
+  expect(pairs).toHaveLength(4);
+  expect(pairs.slice(0, 2)).toEqual([
+    { sample: '23.png', training: '23.png', distance: 0 },
+    { sample: '7.png', training: '7.png', distance: 0 },
+  ]);
+  expect(pairs[2].distance).toBeGreaterThan(0);
+  const { width, height } = await sharp(picture).metadata();
+  expect([width, height]).toEqual([6 * 18 + 2, 18 + 2]);
+  await expect(showNearest(samples, { ...options, count: 3 })).rejects.toThrow(/--force/);
+  rmSync(picture);
+  await expect(showNearest(samples, { ...options, count: 513 })).rejects.toThrow(UsageError);
+  await expect(
+    showNearest(samples, { ...options, count: 1, output: inFolder('x.jpg') }),
+  ).rejects.toThrow(/no name of a PNG/);
+});
+
+test('results side by side, refused when measured by other steps', async () => {
+  await ofFolder(few, 'one.json');
+  const one = await loadEvaluation(inFolder('one.json'));
+  const two = structuredClone(one) as { -readonly [K in keyof typeof one]: (typeof one)[K] };
+  two.scores = { ...one.scores, fid: 99.5 };
+  await saveEvaluation(inFolder('two.json'), two);
+  mkdirSync(inFolder('three'));
+  const { protocol } = one;
+  two.protocol = { ...protocol, size: 32, samples: { ...protocol.samples, count: 11 } };
+  await saveEvaluation(inFolder('three/result.json'), two);
+  said.mockClear();
+  await compareResults([inFolder('one.json'), inFolder('two.json')], {});
+  expect(output()).toMatch(/^ +one +two\nFID +\d+\.\d\d +99\.50\n/);
+  const both = ['one.json', 'three/result.json'].map(inFolder);
+  await expect(compareResults(both, {})).rejects.toThrow(
+    /samples\.count: 12 \(one\), 11 \(three\)\n +size: unknown \(one\), 32 \(three\)\n/,
+  );
+  await compareResults(both, { vary: ['size', 'samples'], json: true });
+  await expect(compareResults(both.slice(1), {})).rejects.toThrow(/at least two/);
+  const { status, stderr } = await emulsion(['eval', 'compare', ...both]);
+  expect([status, stderr.split('\n')[0]]).toEqual([1, expect.stringMatching(/not measured alike/)]);
+});
