@@ -17,7 +17,6 @@ import {
   type MaskFamilyName,
   type MaskMixture,
   readColourMap,
-  type ResizeFilter,
   segmentation,
   TarShards,
   type TransformOptions,
