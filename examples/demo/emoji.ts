@@ -106,7 +106,7 @@ const hues: [number, string][] = [
 ];
 
 // The colour name that most pixels outside the background have, if it covers enough of them.
-function colourWords(picture: Uint8Array): string[] {
+export function colourWords(picture: Uint8Array): string[] {
   const counts = new Map<string, number>();
   let total = 0;
   for (let i = 0; i < picture.length; i += 3) {

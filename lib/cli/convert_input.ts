@@ -5,6 +5,7 @@ import {
   diffusionModelTargets,
   firstStageTargets,
   loadConfigTree,
+  readModel,
   toPlain,
   type ConfigNode,
 } from '../config/index.js';
@@ -215,12 +216,13 @@ function diffusersOf(config: Record<string, unknown>): Description {
 // The original's: of a diffusion model, or of a first stage by itself or inside one.
 function originalOf(tree: ConfigNode): Description {
   if (nodeAt(tree, ['model', 'params', 'unet_config'])) {
-    const { spec } = diffusionModelTargets.read(nodeAt(tree, ['model'])!, 'model').spec;
-    return diffusionOf(spec);
+    return diffusionOf(readModel(tree, diffusionModelTargets).spec.spec);
   }
   const nested = nodeAt(tree, ['model', 'params', 'first_stage_config']);
-  const model = nested ?? nodeAt(tree, ['model']) ?? tree;
-  const read = firstStageTargets.read(model, nested ? 'first_stage_config' : 'model');
+  if (nested) return { firstStage: firstStageTargets.read(nested, 'first_stage_config').spec.spec };
+  const read = nodeAt(tree, ['model'])
+    ? readModel(tree, firstStageTargets)
+    : firstStageTargets.read(tree, 'model');
   return { firstStage: read.spec.spec };
 }
 

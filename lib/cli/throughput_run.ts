@@ -1,5 +1,5 @@
 // The work of `emulsion throughput`: every sampler with every number of steps and batch size, in turn.
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { LatentDiffusion } from '../ldm/index.js';
 import {
   describeMachine,
@@ -13,6 +13,7 @@ import {
   type ThroughputOptions,
 } from '../report/index.js';
 import { openDiffusionModel } from './diffusion_model.js';
+import { makeFolder } from './picture_files.js';
 import { interruptible, UsageError } from './run.js';
 import { samplerOf } from './samplers.js';
 import { terminalBar } from './terminal_bar.js';
@@ -30,6 +31,7 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
   const { model } = opened;
   const size = sizeOf(model);
   const cases = casesOf(options, model.diffusion.schedule.timesteps);
+  for (const path of [output, plot]) if (path !== undefined) await makeFolder(dirname(path));
   const entries: ThroughputEntry[] = [];
   // Written after every measurement: whatever ends the command, what is measured is kept.
   const write = async (complete: boolean): Promise<ThroughputFile> => {

@@ -30,10 +30,13 @@ export type { DamagedPicture } from './damaged.js';
 export type { DataSource } from './source.js';
 export type { Pixels } from './pixels.js';
 export {
+  applySteps,
   degradationNames,
   degrade,
   type DegradationName,
   type DegradationStep,
   type Degraded,
+  type DrawKey,
+  type Noise,
 } from './degradation/index.js';
 export { LowResolution, type LowResolutionOptions } from './conditions/low_resolution.js';

@@ -39,24 +39,26 @@ const counters = ['images', 'seconds', 'skipped'];
 export function chartGroups(runs: readonly ChartedRun[]): ChartGroup[] {
   const names = [...new Set(runs.flatMap(({ metrics }) => [...metrics.series.keys()]))];
   const losses = lossNames(runs);
-  const validation = names.filter((name) => name.startsWith('val/') && !name.endsWith('_ema'));
-  const process = names.filter((name) =>
+  // An average stands in the chart of what it is an average of.
+  const isAverage = (name: string) =>
+    name.startsWith('val/') && name.endsWith('_ema') && names.includes(name.slice(0, -4));
+  const own = names.filter((name) => !isAverage(name) && !counters.includes(name));
+  const validation = own.filter((name) => name.startsWith('val/'));
+  const process = own.filter((name) =>
     /^(lr|grad_norm)\/|^images_per_second$|^loss_scale$/.test(name),
   );
-  const shown = new Set([...losses, ...validation, ...process, ...counters]);
-  const rest = names.filter(
-    (name) => !shown.has(name) && !(name.startsWith('val/') && name.endsWith('_ema')),
-  );
+  const known = new Set([...losses, ...validation, ...process]);
+  const rest = own.filter((name) => !known.has(name));
   const drawn = new Set<string>();
   /** Whether these very numbers have no chart yet: without a variance to learn, one loss has two names. */
   const isNew = (name: string): boolean => {
-    const own = JSON.stringify(
+    const numbers = JSON.stringify(
       runs.map(({ metrics: { series } }) => {
         const each = series.get(name);
         return each && [each.count, each.first, each.last, each.least, each.most];
       }),
     );
-    return drawn.size < drawn.add(own).size;
+    return drawn.size < drawn.add(numbers).size;
   };
   const group = (title: string, those: readonly string[], isSecondary = false): ChartGroup => ({
     title,
@@ -67,8 +69,8 @@ export function chartGroups(runs: readonly ChartedRun[]): ChartGroup[] {
     isSecondary,
   });
   return [
-    group('Training', [...losses, ...validation, ...process]),
-    group('Further measurements', rest, true),
+    group('Training', known.size > 0 ? [...known] : rest),
+    group('Further measurements', known.size > 0 ? rest : [], true),
   ].filter(({ charts }) => charts.length > 0);
 }
 

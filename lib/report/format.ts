@@ -2,6 +2,7 @@
 
 /** Four significant digits; whole numbers with their thousands. */
 export function formatNumber(value: number): string {
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : '–';
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e12) return value.toLocaleString('en-US');
   if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace('e+', 'e');

@@ -11,7 +11,7 @@ const entities: Readonly<Record<string, string>> = {
 /** Text as it must stand in HTML or XML, inside quoted attributes too; what XML cannot hold becomes U+FFFD. */
 export const escapeHtml = (text: string): string =>
   text
-    // eslint-disable-next-line no-control-regex -- control characters are what is meant
+
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '\ufffd')
     .replace(/[&<>"']/g, (character) => entities[character]);
 

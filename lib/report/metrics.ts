@@ -21,9 +21,10 @@ const longestMessage = 500;
 
 /**
  * Reads JSONL as the trainer writes it: `step` and numbers by name in each line.
+ * @param spans that each series keeps at most, an even number. Default 400
  * @throws FileError when the file cannot be read
  */
-export async function readMetrics(path: string): Promise<Metrics> {
+export async function readMetrics(path: string, spans?: number): Promise<Metrics> {
   const series = new Map<string, ThinnedSeries>();
   const messages: { step: number; text: string }[] = [];
   let damaged = 0;
@@ -43,7 +44,7 @@ export async function readMetrics(path: string): Promise<Metrics> {
         const known = series.get(name);
         if (known) known.add(step, value);
         else if (series.size < mostSeries && name.length <= longestName) {
-          const begun = new ThinnedSeries();
+          const begun = new ThinnedSeries(spans);
           begun.add(step, value);
           series.set(name, begun);
         }

@@ -34,7 +34,8 @@ export class PictureShelf {
    */
   async embed(path: string, side = 1200): Promise<EmbeddedPicture | string> {
     try {
-      if ((await stat(path)).size > largestFile) return 'the file is too large';
+      const entry = await stat(path);
+      if (!entry.isFile() || entry.size > largestFile) return 'it is no file, or too large a one';
       const bytes = await readFile(path);
       const source = sharp(bytes, { limitInputPixels: mostPixels });
       const { format = '', width = 0, height = 0 } = await source.metadata();

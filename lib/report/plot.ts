@@ -4,7 +4,7 @@ import sharp from 'sharp';
 import { ArgumentError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { escapeHtml } from './html.js';
-import { scaleOf, type Axis } from './scale.js';
+import { scaleOf, type Axis, type Scale } from './scale.js';
 
 export type Point = readonly [x: number, y: number];
 
@@ -56,6 +56,18 @@ const paper: PlotStyle = {
 const letter = 7; // about the width of one at 13 pixels
 const legendRow = 20;
 
+/** Where values stand in the picture. */
+interface Frame {
+  readonly left: number;
+  readonly right: number;
+  readonly top: number;
+  readonly bottom: number;
+  readonly across: Scale;
+  readonly up: Scale;
+  px(value: number): number;
+  py(value: number): number;
+}
+
 /**
  * Draws a plot as an SVG element; each curve is a `g` with its values for those who look closer
  * (`data-name`, `data-x`, `data-y`).
@@ -63,108 +75,114 @@ const legendRow = 20;
  * @returns null when there is no point to show
  */
 export function drawPlot(
-  { title, x, y, curves }: Plot,
+  plot: Plot,
   style: PlotStyle = paper,
-  described = title,
+  described = plot.title,
 ): string | null {
+  const { title, x, y, curves } = plot;
   const isShown = ([px, py]: Point): boolean =>
     Number.isFinite(px) &&
     Number.isFinite(py) &&
     (x.scale !== 'log' || px > 0) &&
     (y.scale !== 'log' || py > 0);
-  const shown = curves.map((curve) => ({
-    curve,
-    // with their labels, which must not move to other points
-    points: curve.points.flatMap((point, i) => (isShown(point) ? [{ point, i }] : [])),
-  }));
-  const all = shown.flatMap(({ points }) => points.map(({ point }) => point));
-  if (all.length === 0) return null;
-  const across = scaleOf(
-    x,
-    all.map(([px]) => px),
-  );
-  const up = scaleOf(
-    y,
-    all.map(([, py]) => py),
-  );
-  const { width, height, framed } = style;
-  const legend = framed
-    ? legendOf(
-        curves.filter((curve) => !curve.faint),
-        style,
-      )
-    : { rows: 0, svg: '' };
-  // Labels stand above and to the right of their dots.
-  const more = curves.some(({ labels }) => labels) ? 16 : 0;
-  const [left, right] = [framed ? 80 : 56, (framed ? 32 : 16) + more];
-  const [top, bottom] = [(framed ? 40 + legend.rows * legendRow : 12) + more / 2, framed ? 56 : 44];
-  const px = (value: number): number => left + across.share(value) * (width - left - right);
-  const py = (value: number): number => height - bottom - up.share(value) * (height - top - bottom);
-
-  const text = (at: string, what: string, anchor: string, fill = style.quiet) =>
-    `<text ${at} text-anchor="${anchor}" fill="${fill}">${escapeHtml(what)}</text>`;
-  const marks = [
-    ...across.ticks.map((tick) => {
-      const at = px(tick).toFixed(1);
-      return (
-        `<line x1="${at}" x2="${at}" y1="${top}" y2="${height - bottom}" stroke="${style.grid}"/>` +
-        text(`x="${at}" y="${height - bottom + 18}"`, across.label(tick), 'middle')
-      );
-    }),
-    ...up.ticks.map((tick) => {
-      const at = py(tick);
-      return (
-        `<line x1="${left}" x2="${width - right}" y1="${at.toFixed(1)}" y2="${at.toFixed(1)}" stroke="${style.grid}"/>` +
-        text(`x="${left - 8}" y="${(at + 4).toFixed(1)}"`, up.label(tick), 'end')
-      );
-    }),
-  ];
-  const lines = shown.map(({ curve, points }) => {
-    const places = points.map(({ point: [a, b] }) => [px(a).toFixed(1), py(b).toFixed(1)]);
-    const labels = points.flatMap(({ i }, at) => {
-      const label = curve.labels?.[i];
-      const [cx, cy] = places[at].map(Number);
-      return label === undefined
-        ? []
-        : [text(`x="${cx + 7}" y="${cy - 6}" font-size="11"`, label, 'start')];
-    });
-    return drawCurve(
-      curve,
-      points.map(({ point }) => point),
-      places,
-    ).concat(labels.join(''));
+  const shown = curves.map((curve) => {
+    const kept = curve.points.flatMap((point, i) => (isShown(point) ? [i] : []));
+    const points = kept.map((i) => curve.points[i]);
+    return { ...curve, points, labels: curve.labels && kept.map((i) => curve.labels![i]) };
   });
-  const middle = (top + height - bottom) / 2;
+  const all = shown.flatMap(({ points }) => points);
+  if (all.length === 0) return null;
+  const { width, height, framed, background, ink } = style;
+  const legend = framed ? legendOf(curves, style) : { rows: 0, svg: '' };
+  const frame = frameOf(plot, all, style, legend.rows);
+  const { left, right, top, bottom } = frame;
+  const middle = (top + bottom) / 2;
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" ` +
     `${framed ? `width="${width}" height="${height}" ` : ''}font-family="system-ui, sans-serif" font-size="13" ` +
     `role="img" aria-label="${escapeHtml(described)}">` +
-    (style.background ? `<rect width="100%" height="100%" fill="${style.background}"/>` : '') +
+    (background ? `<rect width="100%" height="100%" fill="${background}"/>` : '') +
     (framed
-      ? `<text x="${left}" y="24" font-size="16" font-weight="bold" fill="${style.ink}">${escapeHtml(title)}</text>`
+      ? `<text x="${left}" y="24" font-size="16" font-weight="bold" fill="${ink}">${escapeHtml(title)}</text>`
       : '') +
-    `${marks.join('')}${lines.join('')}${legend.svg}` +
-    text(`x="${(left + width - right) / 2}" y="${height - 8}"`, x.label, 'middle') +
-    text(`transform="translate(14 ${middle}) rotate(-90)"`, y.label, 'middle') +
+    drawGrid(frame, style) +
+    shown.map((curve) => drawCurve(curve, frame, style)).join('') +
+    legend.svg +
+    text(`x="${(left + right) / 2}" y="${height - 8}"`, x.label, 'middle', style) +
+    text(`transform="translate(14 ${middle}) rotate(-90)"`, y.label, 'middle', style) +
     '</svg>'
   );
 }
 
-function drawCurve(
-  { name, colour, dots, dashed, faint }: Curve,
+function frameOf(
+  { x, y, curves }: Plot,
   points: readonly Point[],
-  places: readonly (readonly string[])[],
+  { width, height, framed }: PlotStyle,
+  legendRows: number,
+): Frame {
+  const across = scaleOf(
+    x,
+    points.map(([px]) => px),
+  );
+  const up = scaleOf(
+    y,
+    points.map(([, py]) => py),
+  );
+  // Labels stand above and to the right of their dots.
+  const more = curves.some(({ labels }) => labels) ? 16 : 0;
+  const [left, right] = [framed ? 80 : 56, width - (framed ? 32 : 16) - more];
+  const top = (framed ? 40 + legendRows * legendRow : 12) + more / 2;
+  const bottom = height - (framed ? 56 : 44);
+  return {
+    ...{ left, right, top, bottom, across, up },
+    px: (value) => left + across.share(value) * (right - left),
+    py: (value) => bottom - up.share(value) * (bottom - top),
+  };
+}
+
+const text = (at: string, what: string, anchor: string, { quiet }: PlotStyle): string =>
+  `<text ${at} text-anchor="${anchor}" fill="${quiet}">${escapeHtml(what)}</text>`;
+
+function drawGrid(
+  { left, right, top, bottom, across, up, px, py }: Frame,
+  style: PlotStyle,
 ): string {
+  const columns = across.ticks.map((tick) => {
+    const at = px(tick).toFixed(1);
+    const line = `<line x1="${at}" x2="${at}" y1="${top}" y2="${bottom}" stroke="${style.grid}"/>`;
+    return line + text(`x="${at}" y="${bottom + 18}"`, across.label(tick), 'middle', style);
+  });
+  const rows = up.ticks.map((tick) => {
+    const at = py(tick);
+    const y = at.toFixed(1);
+    const line = `<line x1="${left}" x2="${right}" y1="${y}" y2="${y}" stroke="${style.grid}"/>`;
+    const label = `x="${left - 8}" y="${(at + 4).toFixed(1)}"`;
+    return line + text(label, up.label(tick), 'end', style);
+  });
+  return [...columns, ...rows].join('');
+}
+
+function drawCurve(curve: Curve, { px, py }: Frame, style: PlotStyle): string {
+  const { name, colour, points, dots, dashed, labels, faint } = curve;
+  const places = points.map(([x, y]) => [px(x).toFixed(1), py(y).toFixed(1)]);
   const stroke = faint ? 'stroke-width="1" opacity="0.45"' : 'stroke-width="2"';
   const line =
     `<polyline points="${places.map((p) => p.join()).join(' ')}" stroke="${colour}" fill="none" ` +
     `stroke-linejoin="round" ${stroke}${dashed ? ' stroke-dasharray="6 4"' : ''}/>`;
   if (faint) return line;
-  const values = (axis: 0 | 1) => points.map((p) => Number(p[axis].toPrecision(5))).join(' ');
+  const values = (axis: 0 | 1, digits: number) =>
+    points.map((p) => Number(p[axis].toPrecision(digits))).join(' ');
   const circles = dots
-    ? places.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="4" fill="${colour}"/>`).join('')
-    : '';
-  return `<g data-name="${escapeHtml(name)}" data-x="${values(0)}" data-y="${values(1)}">${line}${circles}</g>`;
+    ? places.map(([cx, cy]) => `<circle cx="${cx}" cy="${cy}" r="4" fill="${colour}"/>`)
+    : [];
+  const said = labels?.map((label, i) => {
+    const [cx, cy] = places[i].map(Number);
+    return text(`x="${cx + 7}" y="${cy - 6}" font-size="11"`, label, 'start', style);
+  });
+  return (
+    `<g data-name="${escapeHtml(name)}" data-x="${values(0, 9)}" data-y="${values(1, 5)}">` +
+    `${line}${circles.join('')}${said?.join('') ?? ''}</g>`
+  );
 }
 
 /** Names in rows below the title, as many in each as fit. */
@@ -174,7 +192,8 @@ function legendOf(
 ): { rows: number; svg: string } {
   const start = 90;
   let [x, rows] = [start, 1];
-  const entries = curves.map(({ name, colour, dashed }) => {
+  const named = curves.filter(({ faint }) => !faint);
+  const entries = named.map(({ name, colour, dashed }) => {
     const long = 44 + letter * name.length;
     if (x > start && x + long > width) [x, rows] = [start, rows + 1];
     const y = 24 + rows * legendRow;

@@ -15,6 +15,7 @@ for (const figure of document.querySelectorAll('figure.chart')) {
   mark.setAttribute('class', 'mark');
   svg.append(mark);
   const short = (v) => v.toLocaleString('en-US', { maximumSignificantDigits: 4 });
+  const exact = (v) => v.toLocaleString('en-US', { maximumFractionDigits: 2 });
   let place = width;
   const show = (x) => {
     place = x;
@@ -23,7 +24,7 @@ for (const figure of document.querySelectorAll('figure.chart')) {
       let best = 0;
       at.forEach((each, i) => { if (Math.abs(each - x) < Math.abs(at[best] - x)) best = i; });
       if (Math.abs(at[best] - x) < near) { near = Math.abs(at[best] - x); column = at[best]; }
-      return name + ' ' + short(y[best]) + ' at ' + short(xs[best]);
+      return name + ' ' + short(y[best]) + ' at ' + exact(xs[best]);
     });
     for (const [name, value] of [['x1', column], ['x2', column], ['y1', 12], ['y2', height - 44]])
       mark.setAttribute(name, value);

@@ -1,9 +1,11 @@
 // The page's sections: tables, charts and pictures of what was found.
 import { chartFigure, chartGroups, inPage, lossNames, type ChartedRun } from './charts.js';
-import { notesOf, protocolOf, scoresOf } from './evaluation.js';
 import { formatBytes, formatNumber, formatSeconds } from './format.js';
-import { html, Html } from './html.js';
+import type { Html } from './html.js';
+import { html } from './html.js';
 import { parseYaml, toPlain } from '../config/index.js';
+import { protocolDifferences, scoreNames, type ScoreName } from '../eval/index.js';
+import type { MeanStd } from '../metrics/index.js';
 import { leavesOf } from './json.js';
 import { drawPlot } from './plot.js';
 import type { Source } from './sources.js';
@@ -107,16 +109,31 @@ export function chartSections(sources: readonly Coloured[]): Section[] {
 export function evaluationSection(sources: readonly Coloured[]): Section | null {
   const results = sources.flatMap((source) =>
     source.evaluations.map((evaluation) => ({
-      label: source.evaluations.length > 1 ? `${source.label}: ${evaluation.name}` : source.label,
+      ...evaluation,
+      label: source.evaluations.length > 1 ? `${source.label}: ${evaluation.file}` : source.label,
       colour: source.colour,
-      scores: scoresOf(evaluation),
-      protocol: protocolOf(evaluation),
-      notes: notesOf(evaluation),
     })),
   );
   if (results.length === 0) return null;
-  const names = [...new Set(results.flatMap(({ scores }) => [...scores.keys()]))];
-  const rows = names.map((name) => [name, ...results.map(({ scores }) => scores.get(name) ?? '–')]);
+  const names = (Object.keys(scoreNames) as ScoreName[]).filter((name) =>
+    results.some(({ scores }) => scores[name] !== undefined),
+  );
+  const rows = names.map((name) => [
+    `${name} ${scoreNames[name] === 'lower' ? '↓' : '↑'}`,
+    ...results.map(({ scores }) => formatScore(scores[name])),
+  ]);
+  const different = protocolDifferences(results.map(({ protocol }) => protocol));
+  const warning =
+    different.length === 0
+      ? null
+      : html`<p class="note">
+            These results were not measured alike, so their numbers may not compare.
+          </p>
+          ${table(
+            ['what differs', ...results.map(swatch)],
+            different.map(({ field, values }) => [field, ...values]),
+            { words: true },
+          )}`;
   const notes = results.flatMap(({ label, notes: own }) =>
     own.map((note) => html`<p class="note">${label}: ${note}</p>`),
   );
@@ -124,32 +141,27 @@ export function evaluationSection(sources: readonly Coloured[]): Section | null 
     ({ label, protocol }) =>
       html`<details>
         <summary>Protocol of ${label}</summary>
-        ${table(['setting', 'value'], [...protocol], { words: true })}
+        ${table(
+          ['setting', 'value'],
+          leavesOf(protocol).flatMap(([name, leaf]) =>
+            leaf === null ? [] : [[name, String(leaf)]],
+          ),
+          { words: true },
+        )}
       </details>`,
   );
   return {
     id: 'evaluation',
     title: 'Evaluation',
-    body: html`${table(['score', ...results.map(swatch)], rows)}${notes}${differences(
-      'their protocols differ in',
-      results.map((result) => ({ ...result, leaves: result.protocol })),
-    )}${protocols}`,
+    body: html`${table(['score', ...results.map(swatch)], rows)}${notes}${warning}${protocols}`,
   };
 }
 
-const mostDifferences = 200;
-
-/** A table of what is not the same in all of several; null where there is only one, or no difference. */
-function differences(
-  what: string,
-  columns: readonly { label: string; colour: string; leaves: ReadonlyMap<string, string> }[],
-): Html | null {
-  const paths = [...new Set(columns.flatMap(({ leaves }) => [...leaves.keys()]))];
-  const rows = paths
-    .map((path) => [path, ...columns.map(({ leaves }) => leaves.get(path) ?? '–')])
-    .filter(([, ...values]) => new Set(values).size > 1)
-    .slice(0, mostDifferences);
-  return rows.length === 0 ? null : table([what, ...columns.map(swatch)], rows, { words: true });
+function formatScore(score: number | MeanStd | undefined): string {
+  if (score === undefined) return '–';
+  return typeof score === 'number'
+    ? formatNumber(score)
+    : `${formatNumber(score.mean)} ± ${formatNumber(score.std)}`;
 }
 
 /** Samples a second against quality, and the memory that they took. */
@@ -209,6 +221,22 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   };
 }
 
+const mostDifferences = 200;
+
+/** What is not the same in all configurations; null where there is only one, or no difference. */
+function differences(
+  columns: readonly { label: string; colour: string; leaves: ReadonlyMap<string, string> }[],
+): Html | null {
+  const paths = [...new Set(columns.flatMap(({ leaves }) => [...leaves.keys()]))];
+  const rows = paths
+    .map((path) => [path, ...columns.map(({ leaves }) => leaves.get(path) ?? '–')])
+    .filter(([, ...values]) => new Set(values).size > 1)
+    .slice(0, mostDifferences);
+  return rows.length === 0
+    ? null
+    : table(['what differs', ...columns.map(swatch)], rows, { words: true });
+}
+
 /** What differs between the runs' configurations, and each as a whole. */
 export function configurationSection(sources: readonly Coloured[]): Section | null {
   const configured = sources.flatMap((source) =>
@@ -229,7 +257,7 @@ export function configurationSection(sources: readonly Coloured[]): Section | nu
   return {
     id: 'configuration',
     title: 'Configuration',
-    body: html`${differences('what differs', columns)}${whole}`,
+    body: html`${differences(columns)}${whole}`,
   };
 }
 

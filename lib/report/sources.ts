@@ -1,9 +1,11 @@
 // What a report is made from: folders of runs and of samples, and files of measurements.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
-import { isEvaluation, type Evaluation } from './evaluation.js';
+import { readSmallFile } from '../io/positional.js';
+import { loadEvaluation, type Evaluation } from '../eval/index.js';
+import { evaluationFormat } from '../eval/protocol.js';
 import { isObject, readJson, type JsonObject } from './json.js';
 import { readMetrics, type Metrics } from './metrics.js';
 import { readThroughput, throughputKind, type ThroughputFile } from './throughput_file.js';
@@ -26,7 +28,8 @@ export interface Source {
   readonly pictures: readonly PictureSeries[];
   /** a folder of samples: the calls that made them, and their files */
   readonly samples?: { calls: readonly JsonObject[]; files: readonly string[] };
-  readonly evaluations: readonly Evaluation[];
+  /** with the names of their files */
+  readonly evaluations: readonly (Evaluation & { readonly file: string })[];
   readonly throughput: readonly ThroughputFile[];
 }
 
@@ -39,26 +42,36 @@ const mostFiles = 100_000;
  */
 export async function openSources(paths: readonly string[]): Promise<Source[]> {
   const labels = labelsOf(paths);
-  return Promise.all(paths.map((path, i) => openSource(path, labels[i])));
+  // Curves of many runs are finer together than a screen is.
+  const spans = Math.max(40, 2 * Math.floor(Math.min(400, 1600 / paths.length) / 2));
+  return Promise.all(paths.map((path, i) => openSource(path, labels[i], spans)));
 }
 
-async function openSource(path: string, label: string): Promise<Source> {
+async function openSource(path: string, label: string, spans: number): Promise<Source> {
   const entry = await stat(path).catch((error: unknown) => {
     throw fileError(path, 'cannot be read', error);
   });
   const nothing = { label, path, pictures: [], evaluations: [], throughput: [] };
+  if (!entry.isDirectory() && !entry.isFile())
+    throw new FileError('is neither a file nor a folder.', path);
   if (!entry.isDirectory())
     return path.endsWith('.jsonl')
-      ? { ...nothing, metrics: await readMetrics(path) }
+      ? { ...nothing, metrics: await readMetrics(path, spans) }
       : { ...nothing, ...(await measurements([path], true)) };
 
-  const names = (await readdir(path)).sort();
+  const { files: names, folders } = await listed(path);
   const inside = (name: string) => join(path, name);
   const found: Source = {
     ...nothing,
-    ...(names.includes('metrics.jsonl') && { metrics: await readMetrics(inside('metrics.jsonl')) }),
-    ...(names.includes('config.yaml') && { config: await readConfig(inside('config.yaml')) }),
-    ...(names.includes('images') && { pictures: await pictureSeries(inside('images')) }),
+    ...(names.includes('metrics.jsonl') && {
+      metrics: await readMetrics(inside('metrics.jsonl'), spans),
+    }),
+    ...(names.includes('config.yaml') && {
+      config: (
+        await readSmallFile(inside('config.yaml'), longestConfig, 'a configuration')
+      ).toString(),
+    }),
+    ...(folders.includes('images') && { pictures: await pictureSeries(inside('images')) }),
     ...(names.includes('sampling_config.json') && { samples: await samplesOf(path, names) }),
     ...(await measurements(names.filter((name) => name.endsWith('.json')).map(inside), false)),
   };
@@ -72,12 +85,26 @@ async function openSource(path: string, label: string): Promise<Source> {
   return found;
 }
 
+/** Names of the files and folders in a folder, in order; what else has a name, such as a pipe, may never end. */
+async function listed(folder: string): Promise<{ files: string[]; folders: string[] }> {
+  const found: { files: string[]; folders: string[] } = { files: [], folders: [] };
+  for (const each of await readdir(folder, { withFileTypes: true })) {
+    // A link is what it leads to; one that leads nowhere is nothing.
+    const entry = each.isSymbolicLink()
+      ? await stat(join(folder, each.name)).catch(() => each)
+      : each;
+    if (entry.isFile()) found.files.push(each.name);
+    if (entry.isDirectory()) found.folders.push(each.name);
+  }
+  return { files: found.files.sort(), folders: found.folders.sort() };
+}
+
 /** The measurements among JSON files. @param isNamed whether a file that is none is a mistake */
 async function measurements(
   paths: readonly string[],
   isNamed: boolean,
 ): Promise<Pick<Source, 'evaluations' | 'throughput'>> {
-  const evaluations: Evaluation[] = [];
+  const evaluations: (Evaluation & { file: string })[] = [];
   const throughput: ThroughputFile[] = [];
   for (const path of paths) {
     const value = await readJson(path).catch((error: unknown) => {
@@ -85,35 +112,29 @@ async function measurements(
     });
     if (isObject(value) && value.kind === throughputKind)
       throughput.push(await readThroughput(path));
-    else if (isEvaluation(value)) evaluations.push({ name: basename(path), value });
+    else if (isObject(value) && value.format === evaluationFormat)
+      evaluations.push({ ...(await loadEvaluation(path)), file: basename(path) });
     else if (isNamed)
       throw new FileError('is no result of `emulsion eval` or `emulsion throughput`.', path);
   }
   return { evaluations, throughput };
 }
 
-async function readConfig(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8');
-  return text.length > longestConfig ? `${text.slice(0, longestConfig)}\n...` : text;
-}
-
 // images/val/samples-00012000.png
 async function pictureSeries(folder: string): Promise<PictureSeries[]> {
   const found: PictureSeries[] = [];
-  for (const split of (await readdir(folder, { withFileTypes: true })).filter((each) =>
-    each.isDirectory(),
-  )) {
+  for (const split of (await listed(folder)).folders) {
     const files = new Map<string, { step: number; path: string }[]>();
-    const names = (await readdir(join(folder, split.name))).slice(0, mostFiles);
+    const names = (await readdir(join(folder, split))).slice(0, mostFiles);
     for (const file of names) {
       const match = /^(.+)-(\d{1,15})\.png$/.exec(file);
       if (!match) continue;
       const [, name, step] = match;
       const own = files.get(name) ?? files.set(name, []).get(name)!;
-      own.push({ step: Number(step), path: join(folder, split.name, file) });
+      own.push({ step: Number(step), path: join(folder, split, file) });
     }
     for (const [name, own] of files)
-      found.push({ split: split.name, name, files: own.sort((a, b) => a.step - b.step) });
+      found.push({ split, name, files: own.sort((a, b) => a.step - b.step) });
   }
   return found;
 }

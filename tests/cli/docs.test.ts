@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
+import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { evalCommand } from '../../lib/cli/eval.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
@@ -12,12 +13,14 @@ import { sampleCommand } from '../../lib/cli/sample.js';
 import { throughputCommand } from '../../lib/cli/throughput.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
+import { textCommand } from '../../lib/cli/txt2img.js';
 import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[trainCommand(), sampleCommand(), upscaleCommand(), ...firstStageCommands()],
+  ...[textCommand(), classCommand(), upscaleCommand()],
+  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand(), evalCommand()],
 ];

@@ -5,23 +5,32 @@ import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { ClassCommandOptions } from '../../lib/cli/class2img.js';
 import { classPictures } from '../../lib/cli/class2img_pictures.js';
+import { convert } from '../../lib/cli/convert_checkpoint.js';
 import { train } from '../../lib/cli/train_run.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import type { TextCommandOptions } from '../../lib/cli/txt2img.js';
 import { textPictures } from '../../lib/cli/txt2img_pictures.js';
 import {
   buildFirstStage,
+  diffusionModelTargets,
   firstStagePresets,
+  loadConfigTree,
+  loadLatentDiffusion,
   readImageSize,
+  readModel,
   saveFirstStage,
   saveLatentDiffusion,
+  tensor,
   TextTokenizer,
+  writeSafetensors,
   type FirstStageSpec,
+  type Tensor,
+  type TensorSource,
 } from '../../lib/index.js';
 import { writePicture } from '../data/pictures.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { tinyClip } from '../ldm/conditioning/vocabularies.js';
-import { shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+import { int64, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
 import { root } from '../support/source_tree.js';
 
 const file = temporaryFolder();
@@ -146,7 +155,7 @@ describe('text2img256', () => {
     expect(existsSync(file(name))).toBe(false);
   });
 
-  test('refuses an empty file, a model of classes, and a checkpoint without a tokenizer', async () => {
+  test('refuses an empty file, and a model of classes', async () => {
     await expect(pictures([], { fromFile: write('none.txt', '\n') })).rejects.toThrow(
       'holds no text',
     );
@@ -155,10 +164,6 @@ describe('text2img256', () => {
     model.dispose();
     await expect(pictures(['a'], { model: file('classes') })).rejects.toThrow(
       /conditioned on classes\. Use emulsion class2img/,
-    );
-    const weights = join(file('logs/text2img256/model'), 'model.safetensors');
-    await expect(pictures(['a'], { model: weights, preset: 'text2img256' })).rejects.toThrow(
-      'holds no tokenizer: name its files with --tokenizer',
     );
   });
 
@@ -178,43 +183,84 @@ describe('text2img256', () => {
   });
 });
 
-test("Stable Diffusion's kind is asked with a tokenizer of CLIP", async () => {
-  const { unet } = tinySpec();
-  const conditioner = {
-    kind: 'clip',
-    nEmbed: 6,
-    nLayer: 1,
-    nHead: 2,
-    vocabSize: 47,
-    maxSeqLen: 9,
-  } as const;
-  const spec = tinySpec({ unet, conditioner, conditionerTrainable: false });
-  const model = await shaken(spec);
-  await saveLatentDiffusion(file('sd'), model);
-  model.dispose();
-  const options = { ...shared, model: file('sd'), count: 1, output: file('sd-pictures') };
-  await expect(textPictures(['fox'], options)).rejects.toThrow('the folder holds no tokenizer');
-  mkdirSync(file('clip'));
-  await new TextTokenizer(tinyClip).save(file('clip'));
-  const clip = file('clip');
+/** Stable Diffusion's configuration with few channels. */
+const tinyStableDiffusion = `model:
+  base_learning_rate: 1.0e-04
+  target: ldm.models.diffusion.ddpm.LatentDiffusion
+  params:
+    {linear_start: 0.00085, linear_end: 0.012, timesteps: 100, image_size: 8, channels: 3, scale_factor: 0.18215,
+     conditioning_key: crossattn, cond_stage_trainable: false,
+     unet_config: {target: ldm.modules.diffusionmodules.openaimodel.UNetModel, params:
+       {in_channels: 3, out_channels: 3, model_channels: 8, num_res_blocks: 1, attention_resolutions: [1],
+        channel_mult: [1, 2], num_heads: 2, use_spatial_transformer: true, context_dim: 6, norm_groups: 4}},
+     first_stage_config: {target: ldm.models.autoencoder.AutoencoderKL, params:
+       {embed_dim: 3, lossconfig: {target: torch.nn.Identity}, ddconfig:
+         {double_z: true, z_channels: 3, resolution: 16, in_channels: 3, out_ch: 3, ch: 8, ch_mult: [1, 2],
+          num_res_blocks: 1, attn_resolutions: [], norm_groups: 4}}},
+     cond_stage_config: {target: emulsion.ClipTextEncoder, params:
+       {n_embed: 6, n_layer: 1, n_head: 2, vocab_size: 47, max_seq_len: 9}}}
+`;
+
+describe("a checkpoint of Stable Diffusion's kind", () => {
+  const options = { ...shared, count: 1, negative: 'a' } as const;
+  let checkpoint: { model: string; config: string; tokenizer: string };
+
+  beforeAll(async () => {
+    const config = write('sd.yaml', tinyStableDiffusion);
+    const { spec } = readModel(await loadConfigTree([config]), diffusionModelTargets).spec;
+    const network = await shaken(spec);
+    const positions = 'cond_stage_model.transformer.text_model.embeddings.position_ids';
+    const ids = int64(0, 1, 2, 3, 4, 5, 6, 7, 8).reshape([1, 9]);
+    const bookkeeping = [
+      [positions, ids],
+      ['model_ema.decay', tensor(0.9999)],
+      ['model_ema.num_updates', int64(7)],
+    ] as const;
+    const model = file('sd.safetensors');
+    const state = new Map<string, Tensor | TensorSource>([
+      ...network.exportState(),
+      ...bookkeeping,
+    ]);
+    await writeSafetensors(model, state);
+    network.dispose();
+    for (const [, x] of bookkeeping) x.dispose();
+    mkdirSync(file('clip'));
+    await new TextTokenizer(tinyClip).save(file('clip'));
+    checkpoint = { model, config, tokenizer: file('clip') };
+  });
+
   const made = async (name: string, prompts: string[], changed: Partial<TextCommandOptions>) => {
-    const output = file(name);
-    await textPictures(prompts, { ...options, tokenizer: clip, negative: 'a', output, ...changed });
-    return readFileSync(file(`${name}/00000${prompts.length - 1}.png`));
+    await textPictures(prompts, { ...options, ...checkpoint, output: file(name), ...changed });
+    return (picture: number) => readFileSync(file(`${name}/00000${picture}.png`));
   };
-  const last = await made('sd-two', ['the red fox', 'hen'], { seed: 8 });
-  // a picture is a function of its text and seed, and of what guidance leads away from
-  const fromFile = write('prompts.txt', '\nhen\n');
-  await made('sd-one', ['hen'], { seed: 9 });
-  await textPictures([], { ...options, tokenizer: clip, negative: 'a', fromFile, seed: 9 });
-  for (const folder of ['sd-one', 'sd-pictures'])
-    expect(readFileSync(file(`${folder}/000000.png`)).equals(last), folder).toBe(true);
-  expect((await made('sd-free', ['hen'], { seed: 9, negative: undefined })).equals(last)).toBe(
-    false,
-  );
-  expect((await made('sd-fox', ['fox'], { seed: 9 })).equals(last)).toBe(false);
-  const bert = textPictures(['fox'], { ...options, tokenizer: file('tokenizer') });
-  await expect(bert).rejects.toThrow('reads ids of clip, and the tokenizer is of kind bert');
+
+  test('makes pictures that are functions of text, seed and what is led away from', async () => {
+    const last = (await made('sd-two', ['the red fox', 'hen'], { seed: 8 }))(1);
+    const fromFile = write('prompts.txt', '\uFEFF\nhen\r\n');
+    expect((await made('sd-file', [], { fromFile, seed: 9 }))(0).equals(last)).toBe(true);
+    const free = await made('sd-free', ['hen'], { seed: 9, negative: undefined });
+    expect(free(0).equals(last)).toBe(false);
+    expect((await made('sd-fox', ['fox'], { seed: 9 }))(0).equals(last)).toBe(false);
+    expect((await made('sd-seed', ['hen'], { seed: 1 }))(0).equals(last)).toBe(false);
+  });
+
+  test('is converted by the same configuration, bookkeeping left out', async () => {
+    const { model, config } = checkpoint;
+    await convert(model, file('sd-folder'), { config, quiet: true });
+    const made = await loadLatentDiffusion(file('sd-folder'));
+    expect(made.spec.conditioner).toMatchObject({ kind: 'clip', vocabSize: 47 });
+    made.dispose();
+  });
+
+  test('needs a tokenizer, and CLIP has it', async () => {
+    await expect(made('sd-none', ['fox'], { tokenizer: undefined })).rejects.toThrow(
+      'holds no tokenizer: name its files with --tokenizer',
+    );
+    await expect(made('sd-bert', ['fox'], { tokenizer: file('tokenizer') })).rejects.toThrow(
+      'reads ids of clip, and the tokenizer is of kind bert',
+    );
+    await expect(made('sd-ema', ['fox'], { ema: true })).rejects.toThrow('no moving average');
+  });
 });
 
 describe('cin256', () => {

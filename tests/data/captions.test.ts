@@ -1,16 +1,20 @@
 // Pictures with captions: folders, lists, and which caption an epoch takes.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   captionCondition,
   CaptionedImages,
   DataLoader,
+  datasetTargets,
   FileError,
   ImageFolder,
   MemoryImages,
+  parseYaml,
   TextTokenizer,
+  type ConditionSource,
   type Dataset,
+  type PreparedPicture,
   type Tensor,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
@@ -180,6 +184,28 @@ describe('captionCondition', () => {
     await expect(loader.batches().next()).rejects.toThrow('the picture has no caption');
     await loader.dispose();
   });
+});
+
+test('a list in a configuration makes ids for the model that it trains', async () => {
+  mkdirSync(inFolder('tokenizer'));
+  const words = TextTokenizer.fromTexts(['one two three']);
+  await words.save(inFolder('tokenizer'));
+  const list = write('listed/m.csv', 'file_name,text\na.png,one two three\nb.png,three two one\n');
+  const text = `{target: emulsion.data.CaptionList, params: {size: 8, data_root: ${inFolder('listed')},
+    list: ${list}, tokenizer: ${inFolder('tokenizer')}}}`;
+  const { spec, build } = datasetTargets.read(parseYaml(text, 'data.yaml'), 'train');
+  const set = await build();
+  const conditioner = { kind: 'bert', nEmbed: 8, nLayer: 1, vocabSize: 107, maxSeqLen: 4 } as const;
+  const source = (await spec.condition!(conditioner)) as ConditionSource<readonly number[]>;
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+  onTestFinished(() => warn.mockRestore());
+  const picture = { size: 8, channels: 3, key: { seed: 0, epoch: 0 } } as PreparedPicture;
+  const ids = [0, 1].map((index) => source.sample({ ...picture, index, item: set.item(index) }));
+  expect(ids).toEqual([
+    [101, 104, 106, 102],
+    [101, 105, 106, 102],
+  ]);
+  expect(warn.mock.calls).toEqual([[expect.stringContaining('Others like it are not told of.')]]);
 });
 
 describe('words of class folders', () => {

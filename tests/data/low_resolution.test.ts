@@ -4,8 +4,10 @@ import {
   DataLoader,
   dataModuleTargets,
   degrade,
+  ImageFolder,
   LowResolution,
   parseYaml,
+  type ConditionerSpec,
   type DataLoaderOptions,
   type ImageBatch,
   type Tensor,
@@ -96,19 +98,18 @@ describe('in the loader', () => {
   });
 });
 
-async function grey() {
-  const { ImageFolder } = await import('../../lib/index.js');
+async function grey(): Promise<ImageFolder> {
   await writePicture(inFolder('grey/0.png'), 0, { width: 4, height: 4 });
   return ImageFolder.open(inFolder('grey'));
 }
 
 describe('in a configuration', () => {
-  const built = async (target: string, params: string, conditioned = true) => {
+  const identity: ConditionerSpec = { kind: 'identity' };
+  const built = async (target: string, params: string, conditioner?: ConditionerSpec) => {
     const text = `{target: main.DataModuleFromConfig, params: {batch_size: 1, num_workers: 0, train:
       {target: ${target}, params: {data_root: ${inFolder('pictures')}, ${params}}}}}`;
     await writePicture(inFolder('pictures/0.png'), 0, { width: 20, height: 18 });
     const module = dataModuleTargets.read(parseYaml(text, 'data.yaml'), 'data');
-    const conditioner = conditioned ? ({ kind: 'identity' } as const) : undefined;
     return (await module.build({ seed: 1, conditioner })).train!;
   };
 
@@ -118,7 +119,7 @@ describe('in a configuration', () => {
     ['ldm.data.imagenet.ImageNetSRTrain', 'size: 16, degradation: cv_lanczos, downscale_f: 2', 8],
     ['emulsion.data.SuperResolutionFolder', 'size: 12, flip: 0.5, downscale_f: 2', 6],
   ])('%s with %s', async (target, params, side) => {
-    const loader = await built(target, params);
+    const loader = await built(target, params, identity);
     const [{ shape }] = await seen(loader.batches(), 1);
     expect(shape).toEqual([1, side, side, 3]);
     await loader.dispose();
@@ -126,7 +127,7 @@ describe('in a configuration', () => {
 
   test('a first stage is not given the small pictures', async () => {
     const params = 'size: 16, degradation: pil_nearest, downscale_f: 4';
-    const loader = await built('ldm.data.imagenet.ImageNetSRTrain', params, false);
+    const loader = await built('ldm.data.imagenet.ImageNetSRTrain', params);
     for await (const { image, condition } of loader.batches()) {
       expect(condition).toBeUndefined();
       image.dispose();

@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import type { ThroughputFile } from '../../lib/index.js';
+import type { Evaluation, ThroughputFile } from '../../lib/index.js';
 
 /** What must never become part of a page. */
 export const hostile = `<script>alert("x")</script>'&`;
@@ -68,4 +68,21 @@ export const measuredThroughput = (): ThroughputFile => ({
     residentBytes: 2 ** 27,
     quality: 200 / steps,
   })),
+});
+
+/** Of so many samples. */
+export const evaluation = (count: number): Evaluation => ({
+  scores: { fid: 12.5, kid: { mean: 0.01, std: 0.002 }, psnr: Infinity },
+  notes: [`few samples ${hostile}`],
+  protocol: {
+    task: 'sets',
+    emulsion: '0.1.0',
+    extractor: { name: 'emoji', weights: 'a'.repeat(64), resize: 'clean' },
+    size: null,
+    reference: { hash: 'b'.repeat(64), count: 100 },
+    samples: { hash: 'c'.repeat(64), count, classes: null },
+    sampling: null,
+    parameters: null,
+    lpips: null,
+  },
 });

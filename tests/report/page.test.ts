@@ -3,11 +3,11 @@ import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { chromium as browsers, type Browser, type Page } from 'playwright-core';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { makeReport } from '../../lib/index.js';
+import { makeReport, saveEvaluation } from '../../lib/index.js';
 import { emulsion } from '../cli/emulsion.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { chromium, howToInstall, mustHaveChromium } from './chromium.js';
-import { hostile, measuredThroughput, writeRun, writeSamples } from './fixtures.js';
+import { evaluation, hostile, measuredThroughput, writeRun, writeSamples } from './fixtures.js';
 
 const file = temporaryFolder();
 const named = `run ${hostile.replaceAll('/', '∕')}`;
@@ -18,15 +18,11 @@ beforeAll(async () => {
   await writeRun(file('second'), 40, 2);
   await writeSamples(file('samples'));
   writeFileSync(file('throughput.json'), JSON.stringify(measuredThroughput()));
-  const scores = { fid: 12.5, kid: { mean: 0.01, std: 0.002 }, psnr: null };
-  const evaluation = { format: 'emulsion evaluation 1', scores, notes: ['few samples'] };
   for (const [name, count] of [
     ['eval', 50],
     ['other-eval', 60],
-  ] as const) {
-    const protocol = { samples: { count, hash: hostile }, size: null };
-    writeFileSync(file(`${name}.json`), JSON.stringify({ ...evaluation, protocol }));
-  }
+  ] as const)
+    await saveEvaluation(file(`${name}.json`), evaluation(count));
   paths = [named, 'second', 'samples', 'throughput.json', 'eval.json', 'other-eval.json'].map(file);
 });
 
@@ -38,9 +34,11 @@ describe('a report', () => {
     expect(body).not.toContain('alert("x")');
     for (const title of ['Runs', 'Training', 'Evaluation', 'Pictures', 'Samples', 'Throughput'])
       expect(page).toContain(`>${title}</a`);
+    expect(page).toContain('fid ↓');
     expect(page).toContain('0.01 ± 0.002');
-    expect(page).toContain('eval.json: few samples');
-    expect(page).toContain('their protocols differ in');
+    expect(page).toContain('∞');
+    expect(page).toContain('few samples &lt;script');
+    expect(page).toContain('not measured alike');
     expect(page).toContain('samples.count');
     expect(page).toMatch(/1 lines? (is|are) no measurements?/);
     expect(page).toContain('damaged of second, val, step 10: left out, it cannot be read.');
@@ -56,6 +54,16 @@ describe('a report', () => {
     const alone = await makeReport([`${file('second')}/metrics.jsonl`], { title: 'Alone' });
     expect(alone).toContain('<h1>Alone</h1>');
     expect(alone).not.toContain('<img');
+    // numbers of another program, whatever they are called
+    writeFileSync(
+      file('other.jsonl'),
+      '{"step":1,"a":1,"val/b_ema":2}\n{"step":2,"a":3,"val/b_ema":1}\n',
+    );
+    const other = await makeReport([file('other.jsonl')]);
+    expect(other.match(/<h3>\s*[^<]*/g)?.map((each) => each.slice(4).trim())).toEqual([
+      'val/b_ema',
+      'a',
+    ]);
     mkdirSync(file('empty'));
     await expect(makeReport([file('empty')])).rejects.toThrow(
       /nothing to report on.*metrics\.jsonl/,

@@ -1,5 +1,5 @@
 // Throughput: what is measured, how it is stored and read, and how a plot shows it.
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
   buildLatentDiffusion,
@@ -172,10 +172,19 @@ describe('the command', () => {
   test('measures, judges and plots', async () => {
     const { status, stdout, stderr } = await run(
       ...['--sampler', 'ddim', 'dpm++', '--steps', '2', '4', '--batch', '1', '2', '--repeats', '1'],
-      ...['--quality', '2=9.5', 'dpm++:2=7', '--quality-name', 'FID', '--plot', file('out.svg')],
+      ...[
+        '--quality',
+        '2=9.5',
+        'dpm++:2=7',
+        '--quality-name',
+        'FID',
+        '--plot',
+        file('new/out.svg'),
+      ],
     );
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout.split('\n')).toHaveLength(10);
+    expect(existsSync(file('new/out.svg'))).toBe(true);
     const { entries, model, size, complete, qualityName } = await readThroughput(file('out.json'));
     expect([model, size, complete, qualityName]).toEqual(['model', [8, 8], true, 'FID']);
     expect(

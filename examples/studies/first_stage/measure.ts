@@ -99,7 +99,7 @@ const numbers = (compute: () => Tensor): Promise<number[]> =>
   tidy(async () => [...((await noGrad(compute).data()) as Float32Array)]);
 
 // mean square difference of neighbours, across and down
-const gradientEnergy = (x: Tensor): Promise<number> =>
+export const gradientEnergy = (x: Tensor): Promise<number> =>
   tidy(async () => {
     const [, H, W] = x.shape;
     const across = x.narrow(2, 1, W - 1).sub(x.narrow(2, 0, W - 1));

@@ -1,6 +1,15 @@
 // The tasks of the paper, in its order.
+import { classStudy } from './class.js';
 import { inpaint } from './inpaint.js';
 import type { TaskStudy } from './study.js';
+import { textStudy } from './text.js';
 import { unconditional } from './unconditional.js';
+import { upscaleStudy } from './upscale.js';
 
-export const tasks: readonly TaskStudy[] = [unconditional, inpaint];
+export const tasks: readonly TaskStudy[] = [
+  unconditional,
+  classStudy,
+  textStudy,
+  upscaleStudy,
+  inpaint,
+];

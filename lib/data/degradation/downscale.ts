@@ -1,8 +1,8 @@
 // Plain downscalings by a whole factor under the original's names, to the bit as OpenCV (`cv_`) and Pillow (`pil_`)
 // compute them.
+import { roundHalfToEven } from '../../rounding.js';
 import type { Pixels } from '../pixels.js';
 import { resizePixels, type ResizeFilter } from '../resize.js';
-import { roundHalfToEven } from '../../rounding.js';
 
 const filters = {
   cv_bilinear: 'linear',

@@ -53,7 +53,7 @@ export async function applySteps(
   return toBytes(degraded);
 }
 
-/** The sides of a picture without what is left over beyond multiples of `factor`; at least 1. */
+/** The sides of a picture without what is left over beyond multiples of `factor`. One below it stays as it is. */
 export function wholeSides(
   { height, width }: { height: number; width: number },
   factor: number,

@@ -1,3 +1,4 @@
+// The paper's tasks, from what people have to pictures.
 export { classIds } from './class_names.js';
 export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
 export { latentSize, type PictureOptions } from './pictures.js';
@@ -19,5 +20,4 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
-// The paper's tasks, from what people have to pictures.
 export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';

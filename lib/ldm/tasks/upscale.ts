@@ -3,7 +3,12 @@ import { noGrad } from '../../autograd/index.js';
 import { ArgumentError, checkShape } from '../../errors.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
-import type { LatentDiffusion, LatentDiffusionSpec, SampleOptions } from '../diffusion/index.js';
+import type {
+  LatentDiffusion,
+  LatentDiffusionSpec,
+  PatchOptions,
+  SampleOptions,
+} from '../diffusion/index.js';
 import { downsamplingOf } from '../first_stage/config.js';
 import { decodeTiled, extendMirrored, type TilingOptions } from '../first_stage/tiling.js';
 import { withDefaults } from '../unet/config.js';
@@ -18,15 +23,22 @@ export interface UpscaleOptions extends Omit<
   | 'count'
   | 'initial'
   | 'image'
+  | 'patches'
   | 'decode'
   | 'decodeBatch'
 > {
   /** small pictures [N, h, w, 3] in [-1, 1], of any size */
   image: Tensor;
-  /** default 100, as many as the original's notebook suggests */
+  /** default 100, as many as the original's notebook suggests, or all where the model has fewer */
   steps?: number;
   /** default 1 as there: of one small picture each seed makes another large one */
   eta?: number;
+  /**
+   * How the network goes over large latents. Default, as the original does: where a side is more than twice that of
+   * training, in patches of twice that side, half of one apart. null: it sees the whole at once, for which memory grows
+   * with the picture.
+   */
+  patches?: PatchOptions | null;
   /** how large results are decoded. Default: in tiles of 512 pixels, see `decodeTiled` */
   tiling?: TilingOptions;
 }
@@ -39,15 +51,15 @@ export interface UpscaleOptions extends Omit<
  * const large = await upscale(model, { image: small, seed: 1 }); // [1, 192, 256, 3] with the preset bsr_sr
  * ```
  *
- * Sides that do not suit the network are extended by reflection, and the results are cut back. Latents go through the
- * network whole; the decoder takes large ones in tiles.
+ * Sides that do not suit the network are extended by reflection, and the results are cut back. Memory is bounded by a
+ * patch of the network and a tile of the decoder: beyond these only latents and pictures grow.
  *
  * @returns [N, factor h, factor w, 3] in [-1, 1]
  * @throws ArgumentError when the model is made for another task; ShapeError for an image of another shape
  */
 export async function upscale(
   model: LatentDiffusion,
-  { image, tiling, steps = 100, eta = 1, ...sampling }: UpscaleOptions,
+  { image, patches, tiling, steps, eta = 1, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
   const { factor, mapScale } = resolutionOf(model.spec);
   checkShape(image.rank === 4 && image.shape[3] === 3 && image.numel > 0, () => {
@@ -56,13 +68,16 @@ export async function upscale(
   const [, height, width] = image.shape;
   const unit = smallestSide(model.spec, mapScale);
   const [h, w] = [height, width].map((side) => Math.ceil(side / unit) * unit);
+  const size = [h * mapScale, w * mapScale] as const;
+  const cut = patches ?? (patches === undefined ? usualPatches(model.spec, size) : undefined);
   return tidy(async () => {
     const { latents } = await model.sample({
       ...sampling,
-      steps,
+      steps: steps ?? Math.min(100, model.diffusion.schedule.timesteps),
       eta,
       condition: noGrad(() => extendMirrored(image.to(model.betas.device), h, w)),
-      size: [h * mapScale, w * mapScale],
+      size,
+      ...(cut && { patches: cut }),
       decode: false,
     });
     const scale = model.scale_factor ?? model.spec.scaleFactor ?? 1;
@@ -118,4 +133,12 @@ function smallestSide({ unet }: LatentDiffusionSpec, mapScale: number): number {
   let side = 1;
   while ((side * mapScale) % halved !== 0) side += 1;
   return side;
+}
+
+function usualPatches(
+  { imageSize, unet }: LatentDiffusionSpec,
+  size: readonly [number, number],
+): PatchOptions | undefined {
+  const ks = 2 * (imageSize ?? unet.imageSize ?? 0);
+  return ks > 0 && Math.max(...size) > ks ? { ks } : undefined;
 }

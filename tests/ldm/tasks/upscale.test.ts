@@ -118,6 +118,22 @@ test('a large result is decoded in tiles', () =>
     expect(await values(made)).toEqual(await values(noGrad(() => tiles.clamp(-1, 1))));
   }));
 
+test('beyond twice the size of training the network goes patch by patch', () =>
+  withModel(pairSpec(), async (model) => {
+    const image = small([1, 20, 8, 3]);
+    const made = async (options: object) =>
+      values(await upscale(model, { image, ...quick, ...options }));
+    const usual = await made({});
+    const sampled = { condition: image, size: [20, 8] as const, eta: 1, decodeBatch: 1, ...quick };
+    const { images } = await model.sample({ ...sampled, patches: { ks: 16 } });
+    expect(usual).toEqual(await values(noGrad(() => images!.clamp(-1, 1))));
+    expect(await made({ patches: { ks: 8, stride: 4 } })).not.toEqual(usual);
+    const whole = await model.sample(sampled);
+    expect(await made({ patches: null })).toEqual(
+      await values(noGrad(() => whole.images!.clamp(-1, 1))),
+    );
+  }));
+
 test('it can be stopped', () =>
   withModel(pairSpec(), async (model) => {
     const stop = new AbortController();

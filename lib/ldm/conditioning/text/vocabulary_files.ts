@@ -41,11 +41,6 @@ export async function writeVocabulary(folder: string, vocabulary: TextVocabulary
   await writeFileAtomic(join(folder, files.whole), `${text}\n`);
 }
 
-/** Whether a model's folder holds a tokenizer. */
-export async function holdsVocabulary(folder: string): Promise<boolean> {
-  return (await found(folder)) !== undefined;
-}
-
 async function found(folder: string): Promise<string | undefined> {
   const names = await readdir(folder).catch((error: unknown) => {
     throw fileError(folder, 'cannot be listed', error);
