@@ -43,6 +43,8 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
     total: works.length,
     settings: { image, mask, outpaint, softEdge },
     kind,
+    // Groups gain a CPU nothing, and most calls are of one picture.
+    alone: opened.model.betas.device.name === 'cpu',
     fileOf: (work) => files[work],
     async sampling(numbers) {
       const given = await joined(numbers.map((number) => works[number]));
@@ -56,17 +58,21 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
 
 function refuse(spec: LatentDiffusionSpec, { model, guidance }: InpaintCommandOptions): void {
   const { kind = 'none' } = spec.conditioner ?? {};
+  if (modeFor(spec, model) === 'guided' && kind !== 'none')
+    throw new UsageError(
+      `${model} is conditioned on classes or text, which this command cannot be given. In a program, inpaint takes ` +
+        'any condition.',
+    );
+  if (guidance !== undefined)
+    throw new UsageError(`${model} has no condition that --guidance could strengthen.`);
+}
+
+function modeFor(spec: LatentDiffusionSpec, model: string): ReturnType<typeof inpaintingMode> {
   try {
-    if (inpaintingMode(spec) === 'guided' && kind !== 'none')
-      throw new UsageError(
-        'the model is conditioned on classes or text, which this command cannot be given. In a program, inpaint ' +
-          'takes any condition.',
-      );
+    return inpaintingMode(spec);
   } catch (error) {
     throw new UsageError(`${model}: ${(error as Error).message}`);
   }
-  if (guidance !== undefined)
-    throw new UsageError(`${model} has no condition that --guidance could strengthen.`);
 }
 
 async function masked({ image, mask, resizeMask }: InpaintCommandOptions): Promise<Work[]> {

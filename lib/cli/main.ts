@@ -7,6 +7,7 @@ import { evalCommand } from './eval.js';
 import { firstStageCommands } from './first_stage_commands.js';
 import { inpaintCommand } from './inpaint.js';
 import { inspectCommand } from './inspect.js';
+import { layoutCommand } from './layout2img.js';
 import { reportCommand } from './report.js';
 import { newCommand } from './run.js';
 import { sampleCommand } from './sample.js';
@@ -33,6 +34,7 @@ for (const command of [
   sampleCommand(),
   textCommand(),
   classCommand(),
+  layoutCommand(),
   semantic2imgCommand(),
   inpaintCommand(),
   upscaleCommand(),

@@ -31,12 +31,14 @@ export async function findMaskedPictures(
 ): Promise<MaskedPicture[]> {
   const isBeside = mask === undefined || resolve(mask) === resolve(image);
   const pairs = isBeside ? await beside(image) : await matched(image, mask);
+  const counts = new Map<string, number>();
+  for (const { path } of pairs) counts.set(path, (counts.get(path) ?? 0) + 1);
   const found: MaskedPicture[] = [];
   for (const { path, mask: file } of pairs) {
     const [picture] = await findPictures([path]);
     await checkMask(file, picture, resizeMask);
-    const several = pairs.filter((each) => each.path === path).length > 1;
-    found.push({ picture, mask: file, name: several ? basename(file) : picture.name });
+    const name = counts.get(path)! > 1 ? basename(file) : picture.name;
+    found.push({ picture, mask: file, name });
   }
   return found;
 }
@@ -62,26 +64,26 @@ interface Pair {
 // The authors' program reads NAME.png and NAME_mask.png; LaMa numbers masks, NAME_mask000.png.
 const maskName = /^(.+)_mask\d*$/;
 
+/** NAME of NAME_mask.png; null where a file is not called like a mask. */
+const maskedName = (file: string): string | null => maskName.exec(parse(file).name)?.[1] ?? null;
+
 async function beside(image: string): Promise<Pair[]> {
   const isFolder = (await entry(image)).isDirectory();
   const folder = isFolder ? image : dirname(image);
-  const names = await listPictures(folder);
-  const isMask = (name: string) => maskName.test(parse(name).name);
-  const pairs = names.filter(isMask).map((mask) => {
-    const [, stem] = maskName.exec(parse(mask).name)!;
-    const name = names.find((each) => !isMask(each) && parse(each).name === stem);
-    return { name, mask };
-  });
+  const files = await listPictures(folder);
+  const masks = files.filter((file) => maskedName(file) !== null);
   if (!isFolder) {
-    const own = pairs.filter(({ name }) => name === basename(image));
-    if (own.length > 0) return own.map(({ mask }) => ({ path: image, mask: join(folder, mask) }));
-    const expected = `${parse(image).name}_mask.png`;
-    throw new FileError(`has no mask beside it (${expected}); name one with --mask.`, image);
+    const { name } = parse(image);
+    const own = masks.filter((mask) => maskedName(mask) === name);
+    if (own.length > 0) return own.map((mask) => ({ path: image, mask: join(folder, mask) }));
+    throw new FileError(`has no mask beside it (${name}_mask.png); name one with --mask.`, image);
   }
-  if (pairs.length === 0)
+  if (masks.length === 0)
     throw new FileError('holds no masks: they are called NAME_mask.png beside NAME.png.', folder);
-  return pairs.map(({ name, mask }) => {
-    if (name !== undefined) return { path: join(folder, name), mask: join(folder, mask) };
+  const pictures = new Map(files.map((file) => [parse(file).name, file]));
+  return masks.map((mask) => {
+    const picture = pictures.get(maskedName(mask)!);
+    if (picture !== undefined) return { path: join(folder, picture), mask: join(folder, mask) };
     throw new FileError('is a mask without its picture beside it.', join(folder, mask));
   });
 }
@@ -89,13 +91,15 @@ async function beside(image: string): Promise<Pair[]> {
 async function matched(image: string, mask: string): Promise<Pair[]> {
   const pictures = await findPictures([image]);
   if (!(await entry(mask)).isDirectory()) return pictures.map(({ path }) => ({ path, mask }));
-  const masks = await listPictures(mask);
+  const masks = new Map<string, string>();
+  // A mask of the picture's own name is the surer one.
+  const files = await listPictures(mask);
+  for (const file of files.filter((each) => maskedName(each) !== null))
+    masks.set(maskedName(file)!, file);
+  for (const file of files) masks.set(parse(file).name, file);
   return pictures.map(({ path, name }) => {
     const { name: stem } = parse(name);
-    const found = masks.find((each) => {
-      const { name: other } = parse(each);
-      return other === stem || maskName.exec(other)?.[1] === stem;
-    });
+    const found = masks.get(stem);
     if (found !== undefined) return { path, mask: join(mask, found) };
     throw new FileError(`has no mask in ${mask}: it would be called ${stem}.png.`, path);
   });

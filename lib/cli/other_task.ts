@@ -22,6 +22,8 @@ function taskOf(spec: LatentDiffusionSpec): Task {
       return { condition: 'semantic maps', command: 'semantic2img' };
     case 'first-stage':
       return { condition: 'masked pictures', command: 'inpaint' };
+    case 'hybrid':
+      return { condition: 'maps and tokens at once', command: '' };
     default:
       return conditioningKey === 'concat'
         ? { condition: 'small pictures', command: 'upscale' }

@@ -13,6 +13,7 @@ import {
 } from '../ldm/index.js';
 import { concat } from '../ops/index.js';
 import type { Tensor } from '../tensor.js';
+import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
 import type { MapSize, Semantic2imgOptions } from './semantic2img.js';
@@ -61,6 +62,7 @@ const mapOf = ({ labels, canvas: { size } }: Scene): Tensor =>
 
 function refuseOther(spec: LatentDiffusionSpec, options: Semantic2imgOptions): void {
   const { ignore, shift } = options;
+  refuseOtherTask(options.model, spec, 'semantic2img');
   try {
     checkLabelOptions({ labels: semanticLabels(spec), ignore, shift });
   } catch (error) {

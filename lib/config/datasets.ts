@@ -3,7 +3,6 @@
 import {
   captionCondition,
   CaptionedImages,
-  type ConditionSource,
   type Dataset,
   type DegradationName,
   degradationNames,
@@ -17,86 +16,28 @@ import {
   type MaskFamilyName,
   type MaskMixture,
   readColourMap,
-  type ResizeFilter,
   segmentation,
   TarShards,
   type TransformOptions,
 } from '../data/index.js';
-import { resizeFilters } from '../data/resize.js';
-import { checkTransform } from '../data/transform.js';
 import { check } from '../errors.js';
-import { openTokenizer, type ConditionerSpec } from '../ldm/index.js';
-import { ConfigError } from './error.js';
+import { openTokenizer } from '../ldm/index.js';
+import { boolean, integer, list, mapping, oneOf, optional, text, type FieldsOf } from './fields.js';
 import {
-  boolean,
-  integer,
-  list,
-  mapping,
-  number,
-  oneOf,
-  optional,
-  text,
-  type FieldsOf,
-} from './fields.js';
+  ownFields,
+  ownTransform,
+  register,
+  rooted,
+  rootOf,
+  share,
+  side,
+  type ImageSetSpec,
+  type OwnParams,
+  type Rooted,
+} from './image_sets.js';
 import { masksField } from './masks.js';
-import { Targets, type Instance } from './targets.js';
 
-/** Which pictures, and what becomes of them. */
-export interface ImageSetSpec {
-  readonly transform: TransformOptions;
-  /** Lists the pictures. @param name what errors call the data set */
-  open(name: string): Promise<Dataset>;
-  /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
-  condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
-}
-
-export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
-
-/** What may stand as `train` or `validation` of a data module. */
-export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
-
-function register<P extends object>(
-  names: readonly string[],
-  fields: FieldsOf<P>,
-  toSpec: (params: P) => ImageSetSpec,
-  accepted: readonly string[] = [],
-): void {
-  const params = mapping<P>(fields, accepted);
-  datasetTargets.register(names, {
-    params: {
-      read(node, name) {
-        const read = params.read(node, name);
-        try {
-          const spec = toSpec(read);
-          checkTransform(spec.transform);
-          return spec;
-        } catch (error) {
-          // What the transform refuses is told with its place as well, and before anything is built.
-          throw new ConfigError((error as Error).message, node.place, { cause: error });
-        }
-      },
-    },
-    build: (spec) => spec.open(names[0]),
-  });
-}
-
-interface Rooted {
-  dataRoot?: string;
-}
-
-const side = integer({ min: 1 });
-const share = number({ min: 0, max: 1 });
-const rooted: FieldsOf<Rooted> = { data_root: optional(text) };
-
-function rootOf({ dataRoot }: Rooted, name: string): string {
-  check(dataRoot, () => {
-    return (
-      `${name}: say where the pictures are, with data_root in its params; on the command line, ` +
-      'data.params.train.params.data_root=FOLDER.'
-    );
-  });
-  return dataRoot;
-}
+export { datasetTargets, type DatasetInstance, type ImageSetSpec } from './image_sets.js';
 
 const folder = (
   params: Rooted,
@@ -107,34 +48,7 @@ const folder = (
   open: async (name) => ImageFolder.open(rootOf(params, name), classes),
 });
 
-// Our own: everything that the transform can do.
-
-interface OwnParams extends Omit<TransformOptions, 'smallestSide' | 'cropFraction' | 'channels'> {
-  smallestSide?: number;
-  minCropFraction?: number;
-  maxCropFraction?: number;
-}
-
-const ownFields: FieldsOf<OwnParams> = {
-  size: side,
-  smallest_side: optional(side),
-  min_crop_fraction: optional(share),
-  max_crop_fraction: optional(share),
-  filter: optional(oneOf(...resizeFilters)),
-  random_crop: optional(boolean),
-  flip: optional(share),
-  background: optional(text),
-  orient: optional(boolean),
-  max_pixels: optional(side),
-};
-
-function ownTransform(params: OwnParams): TransformOptions {
-  const { minCropFraction: min, maxCropFraction: max, ...options } = params;
-  check(min !== undefined || max === undefined, () => {
-    return `max_crop_fraction needs min_crop_fraction: give both, got ${max} alone.`;
-  });
-  return min === undefined ? options : { ...options, cropFraction: [min, max ?? 1] };
-}
+// Our own.
 
 register<OwnParams & Rooted & { labels?: 'folders'; words?: string }>(
   ['emulsion.data.ImageFolder'],
@@ -204,14 +118,15 @@ register<Captioned & { list: string }>(
 
 // Pictures with label maps, which lie on pixels as they are stored.
 
-interface Maps extends Rooted, LabelOptions {
+interface Maps extends Rooted, Omit<LabelOptions, 'labels'> {
   images?: string;
   maps?: string;
   /** a JSON file of labels by colour */
   colours?: string;
 }
 
-const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
+const mapFields: FieldsOf<Maps> = {
+  ...rooted,
   images: optional(text),
   maps: optional(text),
   ignore: optional(integer({ min: 0, max: 255 })),
@@ -222,8 +137,12 @@ const mapFields: FieldsOf<Omit<Maps, 'labels' | keyof Rooted>> = {
 const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
   transform,
   open: async (name) => MapFolder.open(rootOf(params, name), params),
-  condition: async () => {
-    const { labels, ignore, shift, colours: file } = params;
+  condition: async (conditioner) => {
+    check(conditioner.kind === 'spatial-rescaler', () => {
+      return 'label maps are for a model with a SpatialRescaler as its conditioner.';
+    });
+    const { ignore, shift, colours: file } = params;
+    const { inChannels: labels = 3 } = conditioner;
     const colours = file === undefined ? undefined : await readColourMap(file);
     return segmentation({ labels, ignore, shift, colours, maxPixels: transform.maxPixels });
   },
@@ -231,10 +150,10 @@ const mapped = (params: Maps, transform: TransformOptions): ImageSetSpec => ({
 
 register<OwnParams & Maps>(
   ['emulsion.data.MapFolder'],
-  { ...ownFields, ...rooted, ...mapFields, labels: integer({ min: 1, max: 256 }) },
-  ({ dataRoot, images, maps, labels, ignore, shift, colours, ...params }) =>
+  { ...ownFields, ...mapFields },
+  ({ dataRoot, images, maps, ignore, shift, colours, ...params }) =>
     mapped(
-      { dataRoot, images, maps, labels, ignore, shift, colours },
+      { dataRoot, images, maps, ignore, shift, colours },
       { orient: false, ...ownTransform(params) },
     ),
 );
@@ -304,13 +223,7 @@ for (const training of [true, false]) {
   // the landscapes of semantic synthesis, whose maps have COCO-Stuff's labels
   register<Maps & { size: number; cropSize: number }>(
     [`ldm.data.landscapes.RFW${split}`],
-    {
-      ...rooted,
-      ...mapFields,
-      size: side,
-      crop_size: side,
-      labels: optional(integer({ min: 1, max: 256 }), 182),
-    },
+    { ...mapFields, size: side, crop_size: side },
     ({ size: smallestSide, cropSize: size, ...params }) =>
       mapped(params, { size, smallestSide, randomCrop, orient: false }),
     ['segmentation_to_float32'],

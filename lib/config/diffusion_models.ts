@@ -2,18 +2,21 @@
 import {
   buildLatentDiffusion,
   checkLatentDiffusionSpec,
+  checkPatchOptions,
   hasOwnWeights,
   type ConditionerSpec,
   type ConditioningKey,
   type DiffusionConfig,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type PatchOptions,
 } from '../ldm/index.js';
 import { camelCase } from '../ldm/config.js';
 import { conditionerField } from './conditioners.js';
 import { ConfigError } from './error.js';
 import {
   boolean,
+  convert,
   integer,
   list,
   mapping,
@@ -60,6 +63,8 @@ export interface DiffusionTrainingParams {
   readonly unconditionalProbability?: number;
   /** deviation of noise that is the same in all of a channel's pixels, default 0 */
   readonly offsetNoise?: number;
+  /** how latents are cut that are larger than the network is to see at once */
+  readonly splitInputParams?: PatchOptions;
   /** weights of the first stage */
   readonly firstStageCkptPath?: string;
 }
@@ -143,6 +148,40 @@ const latentFields: FieldsOf<LatentParams> = {
   scale_by_std: optional(boolean),
 };
 
+const sides: Field<PatchOptions['ks']> = {
+  read(node, name) {
+    if (node.kind !== 'list') return count.read(node, name);
+    return list(count).read(node, name) as [number, number];
+  },
+};
+
+// The original's attribute of this name; the first stage itself tells its factor, vqf.
+const patches = convert(
+  mapping<PatchOptions>(
+    {
+      ks: sides,
+      stride: optional(sides),
+      tie_braker: optional(boolean),
+      clip_min_weight: optional(share),
+      clip_max_weight: optional(share),
+      clip_min_tie_weight: optional(share),
+      clip_max_tie_weight: optional(share),
+      batch: optional(count),
+      patch_distributed_vq: optional(boolean),
+      crop_tokens: optional(boolean),
+    },
+    ['vqf'],
+  ),
+  (options, node) => {
+    try {
+      checkPatchOptions(options);
+    } catch (error) {
+      throw new ConfigError((error as Error).message, node.place, { cause: error });
+    }
+    return options;
+  },
+);
+
 const training: FieldsOf<Training> = {
   use_ema: optional(boolean),
   monitor: optional(text),
@@ -155,6 +194,7 @@ const training: FieldsOf<Training> = {
   load_only_unet: optional(boolean),
   unconditional_probability: optional(share),
   offset_noise: optional(weight),
+  split_input_params: optional(patches),
 };
 
 // The original gives model and training side by side.

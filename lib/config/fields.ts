@@ -84,6 +84,16 @@ export function list<T>(item: Field<T>): Field<T[]> {
   };
 }
 
+/** Texts under keys of the reader's own. */
+export const texts: Field<Record<string, string>> = {
+  read(node, name) {
+    if (node.kind !== 'mapping')
+      throw new ConfigError(`${name} must be a mapping, got ${describe(node)}.`, node.place);
+    const read = ([key, value]: [string, ConfigNode]) => [key, text.read(value, `${name}.${key}`)];
+    return Object.fromEntries([...node.entries].map(read)) as Record<string, string>;
+  },
+};
+
 /** Any value, for another reader. */
 export const subtree: Field<ConfigNode> = { read: (node) => node };
 

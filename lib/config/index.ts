@@ -1,4 +1,5 @@
 // Configurations: YAML in the original's form, read into typed plain data and built by registered targets.
+import './annotated_datasets.js';
 export {
   dataModuleTargets,
   type DataInstance,

@@ -8,12 +8,14 @@ export {
 } from './dataset.js';
 export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
 export {
+  readLabels,
   segmentation,
   type LabelOptions,
   type SegmentationOptions,
 } from './conditions/segmentation.js';
 export { readColourMap, type ColourMap, type LabelMapOptions } from './label_map.js';
 export { AnnotatedImages, type AnnotationOptions, type Category } from './annotations.js';
+export { HybridConditions } from './conditions/hybrid.js';
 export { LayoutConditions, type LayoutEncoder, type RelativeObject } from './conditions/layout.js';
 export { MaskedPictures, type MaskedPicturesOptions } from './conditions/masked.js';
 export * from './masks/index.js';

@@ -15,6 +15,7 @@ import { resizeFilters, resizePixels, type ResizeFilter } from './resize.js';
  * | LSUN | `cropFraction: [1, 1], filter: 'bicubic'`, and `flip: 0.5` in training |
  * | ImageNet for the autoencoders and super-resolution | `cropFraction: [0.5, 1], filter: 'area', randomCrop: true` |
  * | OpenImages | `smallestSide: 384, randomCrop: true` |
+ * | OpenImages with boxes | `minCropSide: 256, filter: 'bilinear', randomCrop: true`, and `flip: 0.5` in training |
  *
  * with `orient: false`, since it takes pixels as they are stored.
  */
@@ -31,6 +32,11 @@ export interface TransformOptions extends ReadImageOptions {
    * at random; it is then resized to `size`.
    */
   cropFraction?: readonly [min: number, max: number];
+  /**
+   * Or a square whose side is between this many pixels and the picture's smaller side, at random; of a smaller
+   * picture it is the smaller side.
+   */
+  minCropSide?: number;
   /** Default `'linear'`. */
   filter?: ResizeFilter;
   /** Whether squares are cut anywhere, or from the middle. Default: from the middle. */
@@ -62,7 +68,7 @@ export type Draws = readonly [fraction: number, top: number, left: number, flip:
 
 /** @throws ArgumentError that names the option that is impossible */
 export function checkTransform(options: TransformOptions): void {
-  const { size, smallestSide, cropFraction, filter, flip, channels, background, maxPixels } =
+  const { size, smallestSide, cropFraction, minCropSide, filter, flip, channels, background } =
     options;
   const whole = (name: string, value: number | null | undefined): void =>
     check(value == null || (Number.isSafeInteger(value) && value > 0), () => {
@@ -71,15 +77,19 @@ export function checkTransform(options: TransformOptions): void {
   check(size !== undefined, () => 'transform: size is required.');
   whole('size', size);
   whole('smallestSide', smallestSide);
-  whole('maxPixels', maxPixels);
+  whole('maxPixels', options.maxPixels);
+  whole('minCropSide', minCropSide);
+  const ways = { smallestSide, cropFraction, minCropSide };
+  const given = Object.entries(ways).filter(([, value]) => value !== undefined);
+  check(given.length <= 1, () => {
+    const names = given.map(([name]) => name);
+    return `transform: give ${names.join(' or ')}, not ${names.length > 2 ? 'all' : 'both'}.`;
+  });
   check(typeof smallestSide !== 'number' || smallestSide >= size, () => {
     return `transform: a square of ${size} pixels does not fit smallestSide ${smallestSide}.`;
   });
   if (cropFraction !== undefined) {
     const [min, max] = cropFraction;
-    check(smallestSide === undefined, () => {
-      return 'transform: give smallestSide or cropFraction, not both.';
-    });
     check(min > 0 && min <= max && max <= 1, () => {
       return `transform: cropFraction must have 0 < min <= max <= 1, got [${min}, ${max}].`;
     });
@@ -107,7 +117,7 @@ export function transformPixels(
   draws: Draws,
   path: string,
 ): Square {
-  const { size, cropFraction, flip = 0, filter = 'linear' } = options;
+  const { size, cropFraction, minCropSide, flip = 0, filter = 'linear' } = options;
   const mirrored = draws[3] < flip;
   const finish = (square: Pixels, window: Window, scale: number): Square => ({
     pixels: mirrored ? mirror(square) : square,
@@ -121,20 +131,20 @@ export function transformPixels(
       mirrored,
     },
   });
-  if (!cropFraction) return resizeThenCrop(image, options, draws, path, finish);
-  const window = squareWindow(image, cropFraction, options, draws);
+  if (!cropFraction && !minCropSide) return resizeThenCrop(image, options, draws, path, finish);
+  const window = squareWindow(image, options, draws);
   return finish(resizePixels(crop(image, window), size, size, filter), window, 1);
 }
 
-function squareWindow(
-  image: Pixels,
-  [min, max]: readonly [number, number],
-  { randomCrop = false }: TransformOptions,
-  draws: Draws,
-): Window {
-  const fraction = min + (max - min) * draws[0];
-  const side = Math.max(1, Math.floor(Math.min(image.height, image.width) * fraction));
-  return place(image, side, randomCrop, draws);
+// What is cut out before it is resized.
+function squareWindow(image: Pixels, options: TransformOptions, draws: Draws): Window {
+  const { cropFraction, minCropSide = 1, randomCrop = false } = options;
+  const smaller = Math.min(image.height, image.width);
+  const least = Math.min(minCropSide, smaller);
+  const side = cropFraction
+    ? Math.floor(smaller * (cropFraction[0] + (cropFraction[1] - cropFraction[0]) * draws[0]))
+    : least + Math.floor(draws[0] * (smaller - least + 1));
+  return place(image, Math.max(1, side), randomCrop, draws);
 }
 
 function resizeThenCrop(

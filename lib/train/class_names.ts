@@ -1,10 +1,11 @@
 // The classes of a data set, as a model that is conditioned on them will know them.
-import { ImageFolder, type DataLoader } from '../data/index.js';
+import { AnnotatedImages, ImageFolder, type DataLoader } from '../data/index.js';
 import { check } from '../errors.js';
 import type { LatentDiffusionSpec } from '../ldm/index.js';
 
 /**
- * The names of the classes by their ids, where folders tell them; empty for other data and other models.
+ * The names of the classes by their ids, where folders tell them, and those of the categories of boxes for a
+ * model that is conditioned on layouts; empty for other data and other models.
  *
  * @throws ArgumentError when the pictures lack the classes that the model is conditioned on, or have others
  */
@@ -12,6 +13,8 @@ export function classNames(
   { conditioner }: LatentDiffusionSpec,
   { dataset }: DataLoader,
 ): readonly string[] {
+  if (conditioner?.kind === 'bert' && dataset instanceof AnnotatedImages)
+    return dataset.categories.map(({ name }) => name);
   if (conditioner?.kind !== 'class') return [];
   check(dataset.item(0).label !== undefined, () => {
     return (

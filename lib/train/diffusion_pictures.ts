@@ -5,6 +5,7 @@ import {
   decodeInBatches,
   type DiffusionBatch,
   type LatentDiffusion,
+  type PatchOptions,
   type SampleOptions,
 } from '../ldm/index.js';
 import { mapCondition } from '../ldm/conditioning/condition_input.js';
@@ -34,15 +35,15 @@ const stream = 0x6c64_0020;
 export async function diffusionPictures(
   model: LatentDiffusion,
   batch: DiffusionBatch,
-  options: DiffusionPictureOptions & { seed: number },
+  options: DiffusionPictureOptions & { seed: number; patches?: PatchOptions },
 ): Promise<Record<string, Tensor>> {
-  const { maxImages = 4, logEveryT = 200, columns = 6, seed } = options;
+  const { maxImages = 4, logEveryT = 200, columns = 6, seed, patches } = options;
   const sampling = options.sampling ?? { steps: 50, eta: 1 };
-  const latents = model.latentsOf(batch, { seed, stream });
+  const latents = model.latentsOf(batch, { seed, stream }, patches);
   const N = Math.min(maxImages, latents.shape[0]);
   const first = (x: Tensor) => x.narrow(0, 0, N);
   const some = first(latents);
-  const decode = async (x: Tensor) => clamp(await decodeInBatches(model, x, 4), -1, 1);
+  const decode = async (x: Tensor) => clamp(await decodeInBatches(model, x, 4, patches), -1, 1);
   const row = async (steps: readonly Tensor[]) => {
     const [, ...shape] = steps[0].shape;
     const images = await decode(stack(steps, 1).reshape([N * steps.length, ...shape]));
@@ -65,6 +66,7 @@ export async function diffusionPictures(
     count: N,
     size: [some.shape[1], some.shape[2]],
     seed,
+    patches,
     onStep({ step, steps, latent, predX0 }) {
       // evenly over the run, its last step included
       const due = Math.floor(((step + 1) * columns) / steps) > Math.floor((step * columns) / steps);

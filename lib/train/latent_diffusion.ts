@@ -4,7 +4,13 @@ import type { ImageBatch } from '../data/index.js';
 import { uniforms } from '../data/philox.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
-import type { ConditionInput, DiffusionBatch, LatentDiffusion, LossDraws } from '../ldm/index.js';
+import type {
+  ConditionInput,
+  DiffusionBatch,
+  LatentDiffusion,
+  LossDraws,
+  PatchOptions,
+} from '../ldm/index.js';
 import type { Module } from '../nn/index.js';
 import { AdamW, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise } from '../random.js';
@@ -27,6 +33,8 @@ export interface LatentDiffusionTaskOptions<Batch> {
    * darker or brighter as a whole. Default 0.
    */
   offsetNoise?: number;
+  /** For latents larger than the network is to see at once: how they are cut. Default: it sees them whole. */
+  patches?: PatchOptions;
   /** What of a batch the model takes. Default: images, and their labels for a conditioner of classes or their conditions for any other. */
   read?: (batch: Batch) => DiffusionBatch;
   pictures?: DiffusionPictureOptions;
@@ -118,7 +126,7 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
       const [size, values] = await tidy(async () => {
         const given = this.read(batch);
         const draws = this.draw(given, { seed: context.seed, step, stream: validating });
-        const { log } = this.options.model.loss(given, draws);
+        const { log } = this.options.model.loss(given, draws, this.options.patches);
         const entries = Object.entries(log).map(
           async ([name, x]) => [name, await x.item()] as const,
         );
@@ -131,9 +139,9 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
   }
 
   pictures(batch: Batch, { seed }: StepContext): Promise<Record<string, Tensor>> {
-    const { model, pictures = {} } = this.options;
+    const { model, patches, pictures = {} } = this.options;
     // The same noise every time: what changes is the network.
-    return diffusionPictures(model, this.read(batch), { ...pictures, seed });
+    return diffusionPictures(model, this.read(batch), { ...pictures, seed, patches });
   }
 
   warnings({ latent_std: deviation }: Readonly<Record<string, number>>): string[] {
@@ -152,7 +160,8 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
     const given = this.read(batch);
     const key = { seed, step: step * accumulate + micro, stream: 0 };
     const draws = this.draw(given, key);
-    return this.options.model.loss(given, { ...draws, dropped: this.dropped(draws.t, key) });
+    const { model, patches } = this.options;
+    return model.loss(given, { ...draws, dropped: this.dropped(draws.t, key) }, patches);
   }
 
   // Everything random in a loss but for what is dropped, as a function of the key alone.

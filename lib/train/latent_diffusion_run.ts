@@ -81,6 +81,7 @@ export function taskOf<Batch>(
     ema: (run.ema ?? training.useEma ?? true) ? {} : null,
     unconditionalProbability: training.unconditionalProbability,
     offsetNoise: training.offsetNoise,
+    patches: training.splitInputParams,
     read,
     pictures: { maxImages: imageLogger.maxImages, logEveryT: training.logEveryT },
     config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
@@ -103,7 +104,12 @@ export async function saveTrainedLatentDiffusion(
 const lossOptions = ({
   unconditionalProbability = 0,
   offsetNoise = 0,
-}: DiffusionEntry['training']) => ({ unconditionalProbability, offsetNoise });
+  splitInputParams: patches,
+}: DiffusionEntry['training']) => ({
+  unconditionalProbability,
+  offsetNoise,
+  ...(patches && { patches }),
+});
 
 async function startingModel({ spec, training }: DiffusionEntry): Promise<LatentDiffusion> {
   const { ckptPath, firstStageCkptPath, ignoreKeys = [], loadOnlyUnet } = training;

@@ -6,11 +6,14 @@ import { classCommand } from '../../lib/cli/class2img.js';
 import { convertCommand } from '../../lib/cli/convert.js';
 import { evalCommand } from '../../lib/cli/eval.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inpaintCommand } from '../../lib/cli/inpaint.js';
 import { inspectCommand } from '../../lib/cli/inspect.js';
+import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { reportCommand } from '../../lib/cli/report.js';
 import { newCommand } from '../../lib/cli/run.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { throughputCommand } from '../../lib/cli/throughput.js';
+import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
 import { trainCommand } from '../../lib/cli/train.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
 import { textCommand } from '../../lib/cli/txt2img.js';
@@ -19,10 +22,10 @@ import { loadConfigTree } from '../../lib/index.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
-  ...[textCommand(), classCommand(), upscaleCommand()],
+  ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand(), inpaintCommand()],
   ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
-  ...[throughputCommand(), reportCommand(), evalCommand()],
+  ...[throughputCommand(), reportCommand(), layoutCommand(), evalCommand()],
 ];
 const page = source('docs/command-line.md') + source('docs/evaluation.md');
 const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]

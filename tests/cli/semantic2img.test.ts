@@ -66,7 +66,7 @@ data:
     num_workers: 0
     train:
       target: emulsion.data.MapFolder
-      params: {data_root: ${file('scenes')}, size: 32, random_crop: true, flip: 0.5, labels: ${labels}}
+      params: {data_root: ${file('scenes')}, size: 32, random_crop: true, flip: 0.5}
 lightning:
   trainer: {max_steps: 3}
 `;
@@ -161,7 +161,7 @@ describe('what does not fit is refused before anything is made', () => {
     ['an odd patch', { patch: 20 }, '--patch must be a multiple of 8 pixels'],
     ['two ways', { patch: 16, whole: true }, 'either --whole or --patch'],
     ['a byte beyond', { ignore: 300 }, 'ignore must be a whole number from 0 to 255'],
-    ['a model for another task', { model: file('classes') }, 'conditioned on something else'],
+    ['a model for another task', { model: file('classes') }, 'is conditioned on classes'],
   ])('%s', async (_, options, message) => {
     if (!existsSync(file('classes')))
       await saveLatentDiffusion(file('classes'), await shaken(tinySpec()));

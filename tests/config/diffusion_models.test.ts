@@ -183,6 +183,25 @@ describe('diffusion models', () => {
     );
   const identity = 'first_stage_config: {target: ldm.models.autoencoder.IdentityFirstStage}';
 
+  it('say how latents are cut that are larger than the network is to see', () => {
+    const patches =
+      '{ks: [16, 8], stride: 4, vqf: 4, tie_braker: true, patch_distributed_vq: true}';
+    const { training } = model([`split_input_params: ${patches}`]).spec;
+    expect(training.splitInputParams).toEqual({
+      ks: [16, 8],
+      stride: 4,
+      tieBraker: true,
+      patchDistributedVq: true,
+    });
+    for (const [wrong, message] of [
+      ['{ks: 4, stride: 8}', 'leaves gaps'],
+      ['{stride: 8}', "needs the key 'ks'"],
+      ['{ks: [4, 4, 4]}', 'ks must be'],
+      ['{ks: 4, tie_breaker: true}', "Did you mean 'tie_braker'"],
+    ])
+      expect(() => model([`split_input_params: ${wrong}`]), wrong).toThrow(message);
+  });
+
   it('of pixels are latent diffusion behind the identity', () => {
     const { spec, training } = model(['timesteps: 10', 'image_size: 8', 'use_ema: false']).spec;
     expect(spec).toMatchObject({

@@ -1,8 +1,11 @@
 // Boxes beside pictures as tokens: of the part that was cut out, mirrored as it was, shuffled by the key.
 import { describe, expect, test } from 'vitest';
 import {
+  HybridConditions,
   LayoutConditions,
   LayoutTokens,
+  tensor,
+  type ConditionSource,
   type Dataset,
   type LabelledBox,
   type Tensor,
@@ -86,5 +89,35 @@ describe('layout conditions', () => {
     await expect(layouts(annotated(undefined))).rejects.toThrow('picture 0 has no boxes');
     const named = annotated([{ ...boxes[0], label: 'cat' }]);
     await expect(layouts(named)).rejects.toThrow("must be category numbers. Got 'cat'");
+  });
+});
+
+describe('hybrid conditions', () => {
+  const numbers: ConditionSource<number> = {
+    sample: ({ index }) => index,
+    batch: (samples) => tensor([...samples]),
+  };
+
+  test('are a map and tokens, each by its own source', async () => {
+    const condition = new HybridConditions(numbers, new LayoutConditions(vocabulary));
+    const [batch] = await take(
+      load(annotated(boxes), {
+        batchSize: 4,
+        shuffle: false,
+        transform: { size: 16 },
+        condition,
+      }).epoch(),
+      1,
+    );
+    const { concat, crossattn } = batch.condition as Record<string, Tensor>;
+    expect([...(await concat.data())]).toEqual([0, 1, 2, 3]);
+    expect(crossattn.shape).toEqual([4, 14]);
+  });
+
+  test('take one tensor of each', async () => {
+    const several = { ...numbers, batch: () => ({ image: tensor([1]), mask: tensor([1]) }) };
+    const condition = new HybridConditions(several, numbers);
+    const loader = load(annotated(boxes), { batchSize: 4, transform: { size: 16 }, condition });
+    await expect(take(loader.epoch(), 1)).rejects.toThrow('one tensor. Got image and mask');
   });
 });

@@ -10,6 +10,7 @@ import {
   FileError,
   MapFolder,
   readColourMap,
+  readLabels,
   segmentation,
   type Dataset,
   type SegmentationOptions,
@@ -317,6 +318,15 @@ describe('as a condition', () => {
   ])('%j is refused', (options, message) => {
     expect(() => checkLabelOptions(options)).toThrow(message);
   });
+});
+
+test('a map for sampling has -1 where a pixel has no label', async () => {
+  const rows = Uint8Array.from([0, 1, 0, 255, 2]);
+  writeFileSync(file('map.png'), png({ width: 4, height: 1, rows }));
+  const map = await readLabels(file('map.png'), { labels: 3, ignore: 255 });
+  expect([map.dtype, map.shape]).toEqual(['int32', [1, 1, 4]]);
+  expect([...(await map.data())]).toEqual([1, 0, -1, 2]);
+  await expect(readLabels(file('map.png'), { labels: 3 })).rejects.toThrow('255 at (2, 0)');
 });
 
 describe('a folder of pairs', () => {

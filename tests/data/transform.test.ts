@@ -38,6 +38,21 @@ describe('squares', () => {
     expect(run(counted(5, 2), options)).toEqual([2, 3, 4, 5]);
   });
 
+  test('or have any side from a least one to the smaller side, and are resized', () => {
+    const region = (height: number, width: number, draws: Draws) =>
+      transformPixels(
+        counted(height, width),
+        { size: 2, minCropSide: 3, randomCrop: true, channels: 1 },
+        draws,
+        'a.png',
+      ).region;
+    expect(region(6, 9, [0, 0, 0, 1])).toMatchObject({ x: 0, y: 0, width: 3, height: 3 });
+    expect(region(6, 9, [0.999, 0.5, 0.999, 1])).toMatchObject({ x: 2, y: 0, width: 6 });
+    expect(region(6, 9, [0.5, 0, 0.5, 1])).toMatchObject({ x: 2, width: 5, height: 5 });
+    // a smaller picture gives all of its smaller side
+    expect(region(2, 5, [0.999, 0, 0.4, 1])).toMatchObject({ x: 1, width: 2, height: 2 });
+  });
+
   test('or from anywhere, rounded down', () => {
     const random = { ...options, randomCrop: true };
     expect(run(wide, random, [0, 0.9, 0, 1])).toEqual([0, 1, 5, 6]);

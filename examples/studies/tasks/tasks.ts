@@ -1,6 +1,8 @@
 // The tasks of the paper, in its order.
 import { classStudy } from './class.js';
 import { inpaint } from './inpaint.js';
+import { layout } from './layout.js';
+import { semantic } from './semantic.js';
 import type { TaskStudy } from './study.js';
 import { textStudy } from './text.js';
 import { unconditional } from './unconditional.js';
@@ -10,6 +12,8 @@ export const tasks: readonly TaskStudy[] = [
   unconditional,
   classStudy,
   textStudy,
+  layout,
+  semantic,
   upscaleStudy,
   inpaint,
 ];

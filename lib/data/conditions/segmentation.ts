@@ -3,6 +3,7 @@ import { arange, tensor } from '../../creation.js';
 import { check, FileError } from '../../errors.js';
 import { eq } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
+import type { Tensor } from '../../tensor.js';
 import type { ConditionSource, PreparedPicture } from '../condition.js';
 import { cutLabels, loadLabelMap, type LabelMapOptions } from '../label_map.js';
 
@@ -54,6 +55,17 @@ export function segmentation(options: SegmentationOptions): ConditionSource<Int3
       });
     },
   };
+}
+
+/**
+ * Reads a label map as `semanticToImage` takes it: int32 [1, H, W], -1 where a pixel has no label.
+ *
+ * @throws FileError when it is damaged or a byte is no label; ArgumentError for options that are impossible
+ */
+export async function readLabels(path: string, options: SegmentationOptions): Promise<Tensor> {
+  checkLabelOptions(options);
+  const { data, width, height } = await loadLabelMap({ file: path }, path, options);
+  return tensor(labelsOf(data, width, options, path), { shape: [1, height, width] });
 }
 
 /** @throws ArgumentError that names the option that is impossible */

@@ -33,7 +33,7 @@ const attempts = 32;
  *
  * @param family or its name in {@link maskFamilies}
  * @returns bytes [height, width]: 1 is to be made, 0 is known
- * @throws ArgumentError for a size, a family or limits that are impossible
+ * @throws ArgumentError for a seed, size, family or limits that are impossible
  */
 export function drawMask(
   family: MaskFamily | MaskFamilyName,
@@ -47,6 +47,9 @@ export function drawMask(
     return `drawMask: there is no family '${String(family)}'. Known are ${known}.`;
   });
   checkMaskFamily(drawn);
+  check(Number.isSafeInteger(key.seed), () => {
+    return `drawMask: the seed must be an integer. Got ${key.seed}.`;
+  });
   for (const side of [height, width])
     check(Number.isInteger(side) && side >= 1 && side <= 2 ** 15, () => {
       return `drawMask: sides must be integers from 1 to ${2 ** 15}. Got ${height} x ${width}.`;

@@ -25,7 +25,7 @@ export {
   type SampleOptions,
   type SamplingMethod,
 } from './latent_sampling.js';
-export type { PatchOptions } from './patch_grid.js';
+export { checkPatchOptions, type PatchOptions } from './patch_grid.js';
 export { decodePatchWise, encodePatchWise } from './patch_wise.js';
 export { minSnrWeights } from './min_snr.js';
 export {

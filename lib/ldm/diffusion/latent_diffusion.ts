@@ -32,6 +32,7 @@ import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
 import { sampleLatents, type LatentSamples, type SampleOptions } from './latent_sampling.js';
+import { layoutsOfPatches } from './patch_crop.js';
 import type { PatchOptions } from './patch_grid.js';
 import {
   applyPatchWise,
@@ -240,7 +241,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   loss(batch: DiffusionBatch, draws: LossDraws, patches?: PatchOptions): LatentDiffusionLoss {
     const { t, noise: epsilon } = draws;
     const latents = this.latentsOf(batch, draws.encoding, patches);
-    const conditioning = this.#noised(this.#conditioningOf(batch, draws.dropped), t, draws);
+    const conditioning = patches?.cropTokens
+      ? this.#layoutsOf(batch, draws.dropped, latents, patches)
+      : this.#noised(this.#conditioningOf(batch, draws.dropped), t, draws);
     const { loss, lossSimple, lossVlb, lossGamma } = this.#diffusion.loss(
       (x, time) => this.applyModel(x, time, conditioning, patches),
       latents,
@@ -334,9 +337,22 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       check(!dropped, () => 'LatentDiffusion: there is no condition that could be dropped.');
       return conditioning ?? {};
     }
-    return this.condition(
-      dropped ? dropCondition(condition, this.unconditional(condition), dropped) : condition,
-    );
+    return this.condition(this.#dropped(condition, dropped));
+  }
+
+  #layoutsOf(
+    { condition }: DiffusionBatch,
+    dropped: Tensor | undefined,
+    latents: Tensor,
+    patches: PatchOptions,
+  ) {
+    const given = condition && this.#dropped(condition, dropped);
+    const [, h, w] = latents.shape;
+    return layoutsOfPatches(this.conditioner, given, [h, w], patches, (x) => this.condition(x));
+  }
+
+  #dropped(condition: ConditionInput, dropped?: Tensor): ConditionInput {
+    return dropped ? dropCondition(condition, this.unconditional(condition), dropped) : condition;
   }
 
   #noised(conditioning: NetworkConditioning, t: Tensor, draws: LossDraws): NetworkConditioning {

@@ -26,6 +26,7 @@ import {
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
 import type { LatentDiffusion } from './latent_diffusion.js';
+import { layoutsOfPatches } from './patch_crop.js';
 import type { PatchOptions } from './patch_grid.js';
 
 /** How a latent is found; 'ddpm' walks all T timesteps. */
@@ -125,9 +126,13 @@ export async function decodeInBatches(
 
 // The network with its conditioning, whose keys and values are made here, once for the whole run.
 function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser {
-  const { guidance = 1 } = options;
-  const conditioning = encoded(model, options.condition, options.conditioning) ?? {};
+  const { guidance = 1, patches } = options;
   const isGuided = guidance !== 1;
+  if (patches?.cropTokens) {
+    const denoise = bindLayouts(model, options, isGuided, patches);
+    return isGuided ? guidedPairs(denoise, guidance) : denoise;
+  }
+  const conditioning = encoded(model, options.condition, options.conditioning) ?? {};
   const both = isGuided
     ? joinConditioning(unconditionalOf(model, options), tensorsOnly(conditioning))
     : conditioning;
@@ -160,6 +165,23 @@ function bind(
       ? { ...conditioning, context: model.model.diffusion_model.prepareContext(context) }
       : conditioning;
   return (x, t) => model.applyModel(x, t, prepared, patches);
+}
+
+// Of layouts every patch has its own.
+function bindLayouts(
+  model: LatentDiffusion,
+  options: SampleOptions,
+  isGuided: boolean,
+  patches: PatchOptions,
+): Denoiser {
+  const [, h, w] = shapeOf(model, options);
+  const nothing = isGuided ? unconditionalOf(model, options) : undefined;
+  const { conditioner } = model;
+  const layouts = layoutsOfPatches(conditioner, options.condition, [h, w], patches, (tokens) => {
+    const own = tensorsOnly(model.condition(tokens));
+    return nothing ? joinConditioning(nothing, own) : own;
+  });
+  return (x, t) => model.applyModel(x, t, layouts, patches);
 }
 
 // Apart from the streams of the samplers' own noise.

@@ -25,6 +25,8 @@ export interface PatchOptions {
   batch?: number;
   /** Whether the first stage works patch by patch as well, see `encodePatchWise`. Default false. */
   patchDistributedVq?: boolean;
+  /** Whether a condition of tokens ends with the corners of what is seen, as layouts do: each patch gets its own. Default false. */
+  cropTokens?: boolean;
 }
 
 const share = number(1e-6, 0.5 + 1e-9);
@@ -40,7 +42,24 @@ const rules: Rules<Required<PatchOptions>> = {
   clipMaxTieWeight: share,
   batch: integer(1, 2 ** 20),
   patchDistributedVq: flag,
+  cropTokens: flag,
 };
+
+/** @throws ArgumentError for options that are unknown, out of range or contradict each other */
+export function checkPatchOptions(options: unknown): asserts options is PatchOptions {
+  checkOptions<PatchOptions>('patches', options, rules, ['ks']);
+  const { ks, stride } = sidesOf(options);
+  check(stride[0] <= ks[0] && stride[1] <= ks[1], () => {
+    const [patch, step] = [ks, stride].map((sides) => sides.join(' x '));
+    return `patches: a stride of ${step} leaves gaps between patches of ${patch}.`;
+  });
+  for (const kind of ['Weight', 'TieWeight'] as const) {
+    const [low, high] = [options[`clipMin${kind}`] ?? 0.01, options[`clipMax${kind}`] ?? 0.5];
+    check(low <= high, () => {
+      return `patches: clipMin${kind} (${low}) must be at most clipMax${kind} (${high}).`;
+    });
+  }
+}
 
 /** Where a patch lies, in values of the map that is cut, and its place among the patches. */
 export interface Patch {
@@ -68,18 +87,11 @@ export class PatchGrid {
     readonly width: number,
     options: PatchOptions,
   ) {
-    checkOptions<PatchOptions>('patches', options, rules, ['ks']);
-    const [kh, kw] = pair(options.ks);
-    const [sy, sx] = options.stride ? pair(options.stride) : [kh, kw].map((k) => Math.ceil(k / 2));
-    check(sy <= kh && sx <= kw, () => {
-      return `patches: a stride of ${sy} x ${sx} leaves gaps between patches of ${kh} x ${kw}.`;
-    });
-    for (const kind of ['Weight', 'TieWeight'] as const) {
-      const [low, high] = [options[`clipMin${kind}`] ?? 0.01, options[`clipMax${kind}`] ?? 0.5];
-      check(low <= high, () => {
-        return `patches: clipMin${kind} (${low}) must be at most clipMax${kind} (${high}).`;
-      });
-    }
+    checkPatchOptions(options);
+    const {
+      ks: [kh, kw],
+      stride: [sy, sx],
+    } = sidesOf(options);
     this.#options = options;
     this.#rows = new Axis(height, kh, sy);
     this.#columns = new Axis(width, kw, sx);
@@ -187,9 +199,14 @@ class Axis {
   }
 }
 
-/** @internal Height and width of what may be given as one number. */
-export const pair = (sides: number | readonly [number, number]): readonly [number, number] =>
-  typeof sides === 'number' ? [sides, sides] : sides;
+/** @internal Height and width of a patch, and the way to the next. */
+export function sidesOf({ ks, stride }: PatchOptions) {
+  const pair = (sides: number | readonly [number, number]): readonly [number, number] =>
+    typeof sides === 'number' ? [sides, sides] : sides;
+  const [kh, kw] = pair(ks);
+  const half = [Math.ceil(kh / 2), Math.ceil(kw / 2)] as const;
+  return { ks: [kh, kw] as const, stride: stride === undefined ? half : pair(stride) };
+}
 
 // From the nearer end, as a share of the whole; a single place is as far from both as it can be.
 function borderDistance(i: number, count: number): number {

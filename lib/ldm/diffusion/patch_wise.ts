@@ -16,7 +16,7 @@ import { tidy } from '../../scope.js';
 import { Tensor } from '../../tensor.js';
 import type { FirstStage } from '../first_stage/index.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
-import { pair, PatchGrid, type Patch, type PatchOptions } from './patch_grid.js';
+import { PatchGrid, sidesOf, type Patch, type PatchOptions } from './patch_grid.js';
 
 /** A network with its conditioning: the original's apply_model. */
 type ConditionedNetwork = (x: Tensor, t: Tensor, conditioning: NetworkConditioning) => Tensor;
@@ -73,7 +73,7 @@ export function encodePatchWise(
 ): Tensor {
   const f = stage.downsampling;
   const [N, H, W] = images.shape;
-  const [ks, stride] = [pair(options.ks), pair(options.stride ?? options.ks)];
+  const { ks, stride } = sidesOf(options);
   check(
     [H, W, ...ks, ...stride].every((side) => side % f === 0),
     () => {
@@ -83,11 +83,7 @@ export function encodePatchWise(
       );
     },
   );
-  const inLatents = {
-    ...options,
-    ks: shrunk(ks, f),
-    ...(options.stride && { stride: shrunk(stride, f) }),
-  };
+  const inLatents = { ...options, ks: shrunk(ks, f), stride: shrunk(stride, f) };
   const grid = new PatchGrid(H / f, W / f, inLatents);
   const shape = [N, H / f, W / f, stage.latentChannels];
   const eps =

@@ -21,7 +21,15 @@ export function classIds(
   check(conditioner.kind === 'class', () => {
     return `the model is not conditioned on classes; its conditioner is of kind ${conditioner.kind}.`;
   });
-  const { nClasses = 1000 } = conditioner;
+  return namedIds(given, conditioner.nClasses ?? 1000, names);
+}
+
+/** @internal As {@link classIds}, of so many things with these names. */
+export function namedIds(
+  given: readonly (number | string)[],
+  nClasses: number,
+  names: readonly string[],
+): number[] {
   const byName = idsByName(names.slice(0, nClasses));
   return given.map((each) => {
     const text = String(each).trim();

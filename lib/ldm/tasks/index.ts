@@ -4,6 +4,14 @@ export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './
 export { latentSize, type PictureOptions } from './pictures.js';
 export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
 export {
+  layoutIds,
+  layoutObjects,
+  layoutToImage,
+  layoutVocabulary,
+  type LayoutToImageOptions,
+  type WantedBox,
+} from './layout_to_image.js';
+export {
   SemanticCanvas,
   semanticLabels,
   semanticToImage,

@@ -14,6 +14,7 @@ import type {
   SampleOptions,
 } from '../diffusion/index.js';
 import { decodeTiled, type TilingOptions } from '../first_stage/index.js';
+import { withDefaults } from '../unet/config.js';
 
 /** How a canvas is made of parts. */
 export interface CanvasOptions {
@@ -123,7 +124,7 @@ export class SemanticCanvas {
         return `semanticToImage: a map is [N, H, W] or [N, H, W, ${this.#labels}]. Got sides ${size.join(' x ')}.`;
       },
     );
-    const levels = 2 ** ((spec.unet.channelMult?.length ?? 4) - 1);
+    const levels = 2 ** (withDefaults(spec.unet).channelMult.length - 1);
     const [h, w] = size.map((side) => Math.ceil(side / (f * levels)) * levels);
     this.#latents = [h, w];
     const trained = spec.imageSize ?? spec.unet.imageSize ?? 0;

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import {
+  LayoutTokens,
   Module,
   mean,
   noise,
@@ -9,6 +10,7 @@ import {
   readSafetensors,
   resize,
   tanh,
+  tensor,
   tidy,
   type FirstStage,
   type FirstStageSpec,
@@ -171,6 +173,73 @@ describe('sampling', () => {
       });
       const [a, b] = [await values(latents), await values(grouped.latents)];
       a.forEach((value, i) => expect(value).toBeCloseTo(b[i], 3));
+    }));
+});
+
+describe('a layout', () => {
+  const layouts = tinySpec({
+    conditioner: {
+      kind: 'bert',
+      nEmbed: 6,
+      nLayer: 1,
+      vocabSize: 8192,
+      maxSeqLen: 5,
+      useTokenizer: false,
+      unconditionalToken: 8191,
+    },
+  });
+  const tokens = tensor(BigInt64Array.from([3, 7, 900, 0, 8099], BigInt), { shape: [1, 5] });
+  const vocabulary = new LayoutTokens({ categories: 4, maxObjects: 1 });
+  const patches: PatchOptions = { ks: [8, 6], stride: [4, 6], cropTokens: true };
+  /** Of latents of 12 x 12: corners in shares of the canvas, as the original has them. */
+  const corners = [0, 4].flatMap((top) =>
+    [0, 6].map((left) =>
+      vocabulary
+        .encode([], { crop: { x: left / 12, y: top / 12, width: 6 / 12, height: 8 / 12 } })
+        .slice(-2),
+    ),
+  );
+
+  it('tells each patch which part of the canvas it is', () =>
+    withModel(layouts, async (model) => {
+      const given: Promise<number[]>[] = [];
+      const encode = model.condition.bind(model);
+      vi.spyOn(model, 'condition').mockImplementation((x) => {
+        given.push(values(x as Tensor));
+        return encode(x);
+      });
+      await model.sample({ condition: tokens, steps: 1, seed: 1, size: [12, 12], patches });
+      expect((await Promise.all(given)).map((ids) => ids.map(Number))).toEqual(
+        corners.map((own) => [3, 7, 900, ...own]),
+      );
+    }));
+
+  it('is guided away from nothing, and reaches the trained conditioner', () =>
+    withModel(layouts, async (model) => {
+      const seen = vi.spyOn(model.model, 'forward');
+      const shared = { condition: tokens, steps: 1, seed: 1, size: [12, 12] as const };
+      await model.sample({ ...shared, guidance: 2, patches: { ...patches, batch: 4 } });
+      expect(seen.mock.calls.map(([x]) => x.shape)).toEqual([[8, 8, 6, 3]]);
+      model.train();
+      const draws = { t: int64(100), noise: noise([1, 12, 12, 3], { seed: 2 }) };
+      const given = { encoded: randn([1, 12, 12, 3]), condition: tokens };
+      model.loss(given, draws, patches).loss.backward();
+      const table = model.cond_stage_model!.parameters()[0];
+      const used = (await values(table.grad!)).reduce((rows, slope, i) => {
+        return slope === 0 ? rows : rows.add(Math.floor(i / 6));
+      }, new Set<number>());
+      expect([...used].sort((a, b) => a - b)).toEqual(
+        [...new Set([3, 7, 900, ...corners.flat()])].sort((a, b) => a - b),
+      );
+    }));
+
+  it('must be one', () =>
+    withModel(tinySpec(), async (model) => {
+      await expect(
+        model.sample({ condition: int64(1), steps: 1, seed: 1, size: [12, 12], patches }),
+      ).rejects.toThrow(
+        'cropTokens is for layouts given as tokens [N, T], not for a conditioner of kind class',
+      );
     }));
 });
 

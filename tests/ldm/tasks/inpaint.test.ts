@@ -79,11 +79,13 @@ describe.each(models)('%s', (_, spec, options) => {
 
   test('never looks under the holes, and follows the seed', () =>
     withModel(spec, async (model) => {
-      const run = async (image: Tensor, seed = brief.seed) =>
+      const run = async (image: Tensor, seed: number | number[] = brief.seed) =>
         values(await inpaint(model, { image, mask: mask(), ...brief, ...options, seed }));
       const made = await run(picture());
       expect(await run(await hiding(picture(), NaN))).toEqual(made);
       expect(await run(picture(), [1, 3])).not.toEqual(made);
+      // one number stands for it and those that follow
+      expect(await run(picture(), 1)).toEqual(made);
     }));
 });
 
