@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type {
+  LatentDiffusion} from '../../../lib/index.js';
 import {
   ClipTextEncoder,
-  LatentDiffusion,
   loadLatentDiffusion,
   saveLatentDiffusion,
   tensor,
