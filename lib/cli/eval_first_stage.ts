@@ -48,6 +48,7 @@ export async function evaluateReconstructions(options: FirstStageCommandOptions)
             ...{ model: options.model, modelHash: await modelHash(options.model) },
             weights: options.ema ? 'ema' : 'raw',
             ...{ sampler: null, steps: null, spacing: null, eta: null, guidance: null, seed: null },
+            condition: null,
           },
           parameters,
           lpips: lpipsHash,

@@ -1,8 +1,8 @@
 // What a measurement of throughput is stored as, and how such a file is read.
 import { ArgumentError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { readJson } from '../io/json.js';
 import { checkOptions, flag, group, integer, list, number, type Rule } from '../ldm/rules.js';
-import { readJson } from './json.js';
 
 /** The machine that something was measured on. */
 export interface MachineDescription {

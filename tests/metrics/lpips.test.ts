@@ -111,13 +111,10 @@ describe('loadLpips', () => {
   // The golden weights as the two published files hold them, and a classifier that nobody wants.
   async function publishedFiles(change: (entries: Map<string, Tensor | TensorSource>) => void) {
     const file = await goldenLpips();
-    const [vgg, heads] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
-    for (const key of file.keys) {
-      const name = key.replace(/^param\./, '');
-      if (name.startsWith('net.')) {
-        vgg.set(name.replace(/^net\.slice\d/, 'features'), await file.get(key));
-      } else if (name.startsWith('lin')) heads.set(name, await file.get(key));
-    }
+    const weights: [string, Tensor][] = [];
+    for (const key of file.keys)
+      weights.push([key.replace(/^param\./, ''), await file.get(key)]);
+    const { vgg, heads } = asPublished(weights);
     vgg.set('classifier.0.weight', zeros([4, 4]));
     change(vgg);
     const paths = { vgg: inFolder('vgg16.safetensors'), heads: inFolder('heads.safetensors') };
