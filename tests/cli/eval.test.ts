@@ -247,7 +247,7 @@ describe('LPIPS with its files', () => {
   beforeAll(async () => {
     files = { vgg: inFolder('vgg16.safetensors'), heads: inFolder('heads.safetensors') };
     manualSeed(5);
-    const { vgg, heads } = asPublished(new Lpips().stateDict());
+    const { vgg, heads } = asPublished(new Lpips().exportState());
     await writeSafetensors(files.vgg, vgg);
     await writeSafetensors(files.heads, heads);
   });

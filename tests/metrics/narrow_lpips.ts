@@ -1,6 +1,6 @@
 // LPIPS at a sixteenth of VGG's width, with the golden file's weights.
 import { join } from 'node:path';
-import { Lpips, readSafetensors, withPrefix, type Tensor } from '../../lib/index.js';
+import { Lpips, readSafetensors, withPrefix } from '../../lib/index.js';
 
 export const widths = [4, 8, 16, 32, 32];
 
@@ -16,8 +16,8 @@ export async function narrowLpips(options: { dropout?: boolean } = {}): Promise<
 }
 
 /** Weights by the names of {@link Lpips} as the two published files hold them. */
-export function asPublished(weights: Iterable<readonly [string, Tensor]>) {
-  const [vgg, heads] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
+export function asPublished<T>(weights: Iterable<readonly [string, T]>) {
+  const [vgg, heads] = [new Map<string, T>(), new Map<string, T>()];
   for (const [name, tensor] of weights)
     if (name.startsWith('net.')) vgg.set(name.replace(/^net\.slice\d/, 'features'), tensor);
     else if (name.startsWith('lin')) heads.set(name, tensor);
