@@ -89,7 +89,8 @@ export async function picturesNamed(
   await set.visit(
     8,
     (pictures) => {
-      for (const { name, pixels } of pictures) if (wanted.has(name)) found.set(name, within(side, pixels));
+      for (const { name, pixels } of pictures)
+        if (wanted.has(name)) found.set(name, within(side, pixels));
       return Promise.resolve();
     },
     signal,

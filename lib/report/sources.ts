@@ -28,7 +28,10 @@ export interface Source {
   readonly config?: string;
   readonly pictures: readonly PictureSeries[];
   /** a folder of samples: the calls that made them, and their files */
-  readonly samples?: { calls: readonly Readonly<Record<string, unknown>>[]; files: readonly string[] };
+  readonly samples?: {
+    calls: readonly Readonly<Record<string, unknown>>[];
+    files: readonly string[];
+  };
   /** with the names of their files */
   readonly evaluations: readonly (Evaluation & { readonly file: string })[];
   readonly throughput: readonly ThroughputFile[];

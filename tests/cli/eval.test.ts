@@ -115,9 +115,9 @@ describe('a model', () => {
     expect(protocol.samples.classes).toMatchObject({ count: 4, least: 2, most: 3 });
     expect(protocol.sampling).toMatchObject({ guidance: 2 });
     await ofModel('some', { model: classes, class: ['1', '0'], count: 4 });
-    expect((await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes).toMatchObject(
-      { count: 2, least: 2, most: 2 },
-    );
+    expect(
+      (await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes,
+    ).toMatchObject({ count: 2, least: 2, most: 2 });
   });
 
   test('killed at any moment goes on to the same bytes', async () => {

@@ -112,8 +112,7 @@ describe('loadLpips', () => {
   async function publishedFiles(change: (entries: Map<string, Tensor | TensorSource>) => void) {
     const file = await goldenLpips();
     const weights: [string, Tensor | TensorSource][] = [];
-    for (const key of file.keys)
-      weights.push([key.replace(/^param\./, ''), await file.get(key)]);
+    for (const key of file.keys) weights.push([key.replace(/^param\./, ''), await file.get(key)]);
     const { vgg, heads } = asPublished(weights);
     vgg.set('classifier.0.weight', zeros([4, 4]));
     change(vgg);

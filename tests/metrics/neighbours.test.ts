@@ -166,7 +166,12 @@ describe('precision, recall, density and coverage', () => {
     ['one outlier at the end of float32', concat([normal, only(1, 3e38)])],
   ])('%s', async (_, points) => {
     for (const x of [points, points.to('float32')]) {
-      const y = x.add(x.narrow(0, 1, 1).sub(x.narrow(0, 0, 1)).mul(0.25));
+      const y = x.add(
+        x
+          .narrow(0, 1, 1)
+          .sub(x.narrow(0, 0, 1))
+          .mul(0.25),
+      );
       expect(await scoresOf(x, y, 3)).toEqual(plainScores(3, x, y));
     }
   });
