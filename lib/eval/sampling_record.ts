@@ -51,7 +51,10 @@ export async function readSamplingRecord(
 export async function readSamplingRuns(path: string): Promise<Record<string, unknown>[]> {
   const runs: unknown = await readJson(path);
   if (!Array.isArray(runs) || !runs.every(isRecord) || runs.length === 0)
-    throw new FileError('is no list of runs as `emulsion sample` writes it.', path);
+    throw new FileError(
+      'is no list of runs as `emulsion sample` writes it: move it away, or choose another folder.',
+      path,
+    );
   return runs;
 }
 
