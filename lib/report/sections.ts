@@ -187,11 +187,12 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   // Models that were measured alike share a note.
   const alike = new Map<string, string[]>();
   for (const { name, file } of files) {
-    const { machine, size, guidance, complete } = file;
+    const { machine, size, guidance, capture = true, complete } = file;
     const where =
       machine.gpu ?? `${machine.processor}, ${machine.threads} threads, ${machine.level}`;
     const how = `pictures of ${size.join(' × ')}, decoding included, guidance ${guidance}`;
-    const told = `${where}; ${how}${complete ? '' : '; interrupted'}.`;
+    const launches = capture ? '' : ', each kernel launched by itself';
+    const told = `${where}; ${how}${launches}${complete ? '' : '; interrupted'}.`;
     alike.set(told, [...(alike.get(told) ?? []), name]);
   }
   const machines = [...alike].map(
