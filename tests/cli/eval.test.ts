@@ -290,6 +290,7 @@ test('a report shows a result beside a run and a measurement of throughput', asy
   await ofModel('reported', { count: 4, steps: 1 });
   await throughput({
     ...{ model, sampler: ['ddim'], steps: [1], batch: [2], repeats: 1, seed: 0, quiet: true },
+    capture: true,
     output: inFolder('throughput.json'),
   });
   await writeRun(inFolder('run'), 5);
