@@ -9,9 +9,13 @@
 namespace emulsion {
 namespace {
 
-// Beyond this a miss returns old blocks to the system first: shapes that no longer occur must not
-// pin memory for ever.
+// A miss returns old blocks to the system first when this much is free, and more than is live: shapes
+// that no longer occur must not pin memory for ever.
 constexpr int64_t cache_floor = int64_t{256} << 20;
+// But what was live at once of late, and a little for blocks that do not fit, is kept: between two
+// steps of a training little is live, and the next step wants all of it again.
+constexpr int64_t spare = cache_floor / 2;
+constexpr int64_t allocations_of_late = 8192;
 
 // A block of this size, or nullptr.
 void* take(FreeBlocks& blocks, size_t size) {
@@ -53,6 +57,11 @@ void* CachingAllocator::allocate(size_t bytes) {
   if (open_) pooled_[block] = open_;
   stats_.live_bytes += static_cast<int64_t>(size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  if (stats_.allocations % allocations_of_late == 0) {
+    earlier_peak_ = late_peak_;
+    late_peak_ = 0;
+  }
+  late_peak_ = std::max(late_peak_, stats_.live_bytes);
   ++stats_.live_blocks;
   ++stats_.allocations;
   return block;
@@ -61,7 +70,8 @@ void* CachingAllocator::allocate(size_t bytes) {
 // A new block, or nullptr. While a pool is open nothing goes back to the system: a device that
 // records cannot do that.
 void* CachingAllocator::acquire(size_t size) {
-  if (!open_ && stats_.cached_bytes > std::max(cache_floor, stats_.live_bytes))
+  const int64_t wanted_again = std::max(late_peak_, earlier_peak_) - stats_.live_bytes + spare;
+  if (!open_ && stats_.cached_bytes > std::max({cache_floor, stats_.live_bytes, wanted_again}))
     trim(stats_.cached_bytes / 2);
   const int64_t room = limit_ - stats_.live_bytes - stats_.graph_bytes;
   if (room < 0 || size > static_cast<uint64_t>(room)) return nullptr;

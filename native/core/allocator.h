@@ -75,6 +75,8 @@ class CachingAllocator {
   FreeBlocks* open_ = nullptr;
   std::unordered_map<void*, FreeBlocks*> pooled_;
   int64_t limit_ = no_limit;
+  // Most that was live at once: in the last few thousand allocations, and in as many before them.
+  int64_t late_peak_ = 0, earlier_peak_ = 0;
   MemoryStats stats_;
 };
 
