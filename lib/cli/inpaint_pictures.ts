@@ -41,7 +41,7 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
   let group: { numbers: readonly number[]; holes: Inpainting };
   await runPictures(opened, options, {
     total: works.length,
-    settings: { image, mask, outpaint, softEdge },
+    settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge },
     kind,
     // Groups gain a CPU nothing, and most calls are of one picture.
     alone: opened.model.betas.device.name === 'cpu',

@@ -11,6 +11,7 @@ import {
   type LatentDiffusionSpec,
   type PatchOptions,
 } from '../ldm/index.js';
+import { latentStep } from '../ldm/tasks/pictures.js';
 import { concat } from '../ops/index.js';
 import type { Tensor } from '../tensor.js';
 import { refuseOtherTask } from './other_task.js';
@@ -26,7 +27,8 @@ interface Scene {
 
 /** Makes the pictures. Ctrl-C leaves those that are finished. */
 export async function semantic2img(options: Semantic2imgOptions): Promise<void> {
-  const { map: files, count, whole, patch, guidance = 1 } = options;
+  const { map: files, count, size, whole, patch, colours, ignore, shift } = options;
+  const { guidance = 1 } = options;
   if (whole && patch !== undefined) throw new UsageError('give either --whole or --patch.');
   const opened = await openForSampling(options, (spec) => refuseOther(spec, options));
   const { model } = opened;
@@ -41,7 +43,7 @@ export async function semantic2img(options: Semantic2imgOptions): Promise<void> 
   await runPictures(opened, options, {
     total: count * files.length,
     perRow: count,
-    settings: { maps: files, size: options.size, patch, whole },
+    settings: { maps: files, perMap: count, size, patch, whole, colours, ignore, shift },
     alone: scenes.some(({ canvas }) => canvas.sampling.patches !== undefined),
     kind: (picture) => sceneOf(picture).canvas.size.join(),
     sampling: (pictures) => {
@@ -77,7 +79,7 @@ function patchesOf(
   patch?: number,
 ): PatchOptions | undefined {
   if (patch === undefined) return undefined;
-  const factor = first_stage_model.downsampling * 2 ** ((spec.unet.channelMult?.length ?? 4) - 1);
+  const factor = first_stage_model.downsampling * latentStep(spec);
   if (patch % factor !== 0)
     throw new UsageError(
       `--patch must be a multiple of ${factor} pixels for this model, got ${patch}.`,

@@ -280,7 +280,7 @@ describe('cin256', () => {
     );
     expect(read('logs/cin256/model/classes.txt')).toBe('red fox, Vulpes vulpes\nhen\n');
 
-    await pictures(['Vulpes vulpes', '1'], { grid: true });
+    await pictures(['Vulpes vulpes', '1'], { grid: true, npz: true });
     expect(JSON.parse(read('classes-made/sampling_config.json'))).toMatchObject([
       { count: 4, guidance: 3, classes: [0, 1], perClass: 2 },
     ]);
@@ -288,9 +288,28 @@ describe('cin256', () => {
       height: 70,
       width: 70,
     });
+    // numbered on from a grid as well
+    await pictures(['1'], { count: 1 });
+    expect(readdirSync(file('classes-made'))).toEqual([
+      ...[0, 1, 2, 3, 4].map((i) => `00000${i}.png`),
+      'grid-000000.png',
+      'samples-000000-4x32x32x3.npz',
+      'sampling_config.json',
+    ]);
+  });
+
+  test('are guided by 3 unless told otherwise', async () => {
+    const made = async (name: string, options: Partial<ClassCommandOptions>) => {
+      await pictures(['1'], { model: file('classes'), count: 1, output: file(name), ...options });
+      return readFileSync(file(`${name}/000000.png`));
+    };
+    const usual = await made('usual', {});
+    expect((await made('guided', { guidance: 3 })).equals(usual)).toBe(true);
+    expect((await made('free', { guidance: 1 })).equals(usual)).toBe(false);
   });
 
   test.each<[string, string[], Partial<ClassCommandOptions>, RegExp]>([
+    ['a name of a model without names', ['cat'], { model: file('classes') }, /give --class-names/],
     ['a misspelt name', ['red foxx'], {}, /no class 'red foxx'[^]*Did you mean 'red fox'\?/],
     ['an id beyond all', ['3'], {}, /no class '3': expected an id from 0 to 2/],
     ['an odd size', ['1'], { width: 33 }, /multiples of 8 pixels/],

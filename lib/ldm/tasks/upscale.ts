@@ -3,29 +3,14 @@ import { noGrad } from '../../autograd/index.js';
 import { ArgumentError, checkShape } from '../../errors.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
-import type {
-  LatentDiffusion,
-  LatentDiffusionSpec,
-  PatchOptions,
-  SampleOptions,
-} from '../diffusion/index.js';
+import type { LatentDiffusion, LatentDiffusionSpec, PatchOptions } from '../diffusion/index.js';
 import { downsamplingOf } from '../first_stage/config.js';
 import { decodeTiled, extendMirrored, type TilingOptions } from '../first_stage/tiling.js';
-import { withDefaults } from '../unet/config.js';
+import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
 
 export interface UpscaleOptions extends Omit<
-  SampleOptions,
-  | 'condition'
-  | 'conditioning'
-  | 'unconditional'
-  | 'unconditionalConditioning'
-  | 'size'
-  | 'count'
-  | 'initial'
-  | 'image'
-  | 'patches'
-  | 'decode'
-  | 'decodeBatch'
+  TaskOptions,
+  'initial' | 'image' | 'patches' | 'decode' | 'decodeBatch'
 > {
   /** small pictures [N, h, w, 3] in [-1, 1], of any size */
   image: Tensor;
@@ -59,7 +44,7 @@ export interface UpscaleOptions extends Omit<
  */
 export async function upscale(
   model: LatentDiffusion,
-  { image, patches, tiling, steps, eta = 1, ...sampling }: UpscaleOptions,
+  { image, patches, tiling, steps, eta = 1, seed, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
   const { factor, mapScale } = resolutionOf(model.spec);
   checkShape(image.rank === 4 && image.shape[3] === 3 && image.numel > 0, () => {
@@ -75,6 +60,7 @@ export async function upscale(
       ...sampling,
       steps: steps ?? Math.min(100, model.diffusion.schedule.timesteps),
       eta,
+      seed: seedsOf('upscale', image.shape[0], seed),
       condition: noGrad(() => extendMirrored(image.to(model.betas.device), h, w)),
       size,
       ...(cut && { patches: cut }),
@@ -128,8 +114,8 @@ function resolutionOf(spec: LatentDiffusionSpec): { factor: number; mapScale: nu
 }
 
 // Sides of small pictures must be multiples of it: of what the network halves, counted before the conditioner.
-function smallestSide({ unet }: LatentDiffusionSpec, mapScale: number): number {
-  const halved = 2 ** (withDefaults(unet).channelMult.length - 1);
+function smallestSide(spec: LatentDiffusionSpec, mapScale: number): number {
+  const halved = latentStep(spec);
   let side = 1;
   while ((side * mapScale) % halved !== 0) side += 1;
   return side;
