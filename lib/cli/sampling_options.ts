@@ -38,38 +38,46 @@ export function withModelOptions(command: Command): Command {
     .option('--raw', 'the weights as they were trained last');
 }
 
+interface DefaultsInWords {
+  guidance?: string;
+  steps?: string;
+  eta?: string;
+}
+
 /**
  * Adds the options that say which model and how it is sampled.
- * @param defaults.guidance what the command does without that option, in words
+ * @param defaults what the command does without these options, in words
  */
 export function withSamplerOptions(
   command: Command,
-  { guidance = '1: none' }: { guidance?: string } = {},
+  { guidance = '1: none', steps = '50', eta = '0' }: DefaultsInWords = {},
 ): Command {
   return withModelOptions(command)
-    .option('--batch <n>', 'pictures at once on a GPU. A CPU always makes four', integer(1), 4)
+    .option(
+      '--batch <n>',
+      'pictures at once on a GPU. A CPU has a number of its own',
+      integer(1),
+      4,
+    )
     .addOption(
       new Option('--sampler <name>', 'how pictures are found')
         .choices(samplerNames)
         .default('ddim'),
     )
-    .option('--steps <n>', 'of the sampler. Default 50; ddpm takes all', integer(1))
+    .option('--steps <n>', `of the sampler. Default ${steps}; ddpm takes all`, integer(1))
     .addOption(
       new Option(
         '--spacing <name>',
         'of the steps: uniform (default) or quad for ddim and plms; for dpm++, euler, euler-a and unipc the others, linspace by default',
       ).choices(spacingNames),
     )
-    .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
+    .option('--eta <number>', `noise of ddim (default ${eta}) and euler-a (default 1)`, decimal(0))
     .option('--guidance <scale>', `of classifier-free guidance. Default ${guidance}`, decimal(0))
     .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0);
 }
 
 /** And those that say where the pictures go; `defaults` as those of {@link withSamplerOptions}. */
-export function withSamplingOptions(
-  command: Command,
-  defaults: { guidance?: string } = {},
-): Command {
+export function withSamplingOptions(command: Command, defaults: DefaultsInWords = {}): Command {
   return withSamplerOptions(command, defaults)
     .option('--grid', 'also write all pictures as one')
     .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")

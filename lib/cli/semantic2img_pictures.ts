@@ -15,7 +15,7 @@ import { latentStep } from '../ldm/tasks/pictures.js';
 import { concat } from '../ops/index.js';
 import type { Tensor } from '../tensor.js';
 import { refuseOtherTask } from './other_task.js';
-import { openForSampling, runPictures } from './picture_run.js';
+import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
 import type { MapSize, Semantic2imgOptions } from './semantic2img.js';
 
@@ -34,11 +34,8 @@ export async function semantic2img(options: Semantic2imgOptions): Promise<void> 
   const { model } = opened;
   const patches = whole ? null : patchesOf(model, patch);
   const scenes = await readScenes(model, patches, options);
-  const sizes = new Set(scenes.map(({ canvas }) => canvas.size.join(' x ')));
-  if ((options.grid || options.npz) && sizes.size > 1)
-    throw new UsageError(
-      `--grid and --npz take pictures of one size, the maps have ${[...sizes].join(', ')}: give --size.`,
-    );
+  const sizeOf = (scene: number) => scenes[scene].canvas.size.join(' x ');
+  refuseMixedSizes(options, scenes.length, sizeOf, 'give --size');
   const sceneOf = (picture: number) => scenes[Math.floor(picture / count)];
   await runPictures(opened, options, {
     total: count * files.length,

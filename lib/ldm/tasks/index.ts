@@ -28,4 +28,10 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
-export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
+export {
+  prepareUpscaling,
+  upscale,
+  upscalingFactor,
+  type UpscaleOptions,
+  type Upscaling,
+} from './upscale.js';
