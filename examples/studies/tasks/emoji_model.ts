@@ -16,6 +16,12 @@ import type { SharedFirstStage } from './study.js';
 /** Width of the contexts that the network attends to. */
 export const contextDim = 64;
 
+/**
+ * Of v the network must say what is in a picture from the noisiest step on. Where it predicts the noise, its small
+ * errors there become large ones of the picture, and a short training leaves blotches in place of white.
+ */
+export const ofVelocity = { parameterization: 'v' } as const;
+
 /** How pictures are sampled. */
 export const sampling = { method: 'dpm-solver++', steps: 20, guidance: 3 } as const;
 
@@ -43,8 +49,7 @@ export function attendingSpec(
     conditioner,
     conditioningKey: 'crossattn',
     conditionerTrainable: true,
-    // Of v the network must say what is in a picture from the noisiest step on.
-    diffusion: { linearStart: 0.0015, linearEnd: 0.0195, parameterization: 'v' },
+    diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0195 },
     imageSize: 16,
     scaleByStd: true,
   };

@@ -20,6 +20,7 @@ import {
 import { emojiDataset } from '../../demo/dataset.js';
 import { side } from '../../demo/emoji.js';
 import { allPictures } from '../first_stage/pictures.js';
+import { ofVelocity } from './emoji_model.js';
 import type { StudyContext, TaskStudy, TrainedDiffusion } from './study.js';
 import { plainSpec, trainUnconditional } from './unconditional.js';
 
@@ -33,6 +34,7 @@ async function train(context: StudyContext): Promise<TrainedDiffusion> {
     ...plainSpec(firstStage, firstStage.spec.embedDim + 1),
     conditioner: { kind: 'first-stage' },
     conditioningKey: 'concat',
+    diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0195 },
   };
   const data = new DataLoader(emojiDataset(training), {
     batchSize: 16,

@@ -32,6 +32,7 @@ import {
   type StickerSet,
 } from './canvases.js';
 import { Judge, pixelsOf } from './judge.js';
+import { ofVelocity } from './emoji_model.js';
 import type { SharedFirstStage, StudyContext, TaskStudy, TrainedDiffusion } from './study.js';
 
 const canvasSide = 64;
@@ -78,7 +79,7 @@ function layoutSpec({ spec: firstStage }: SharedFirstStage): LatentDiffusionSpec
     },
     conditioningKey: 'crossattn',
     conditionerTrainable: true,
-    diffusion: { linearStart: 0.0015, linearEnd: 0.0205 },
+    diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0205 },
     scaleByStd: true,
   };
 }
@@ -161,7 +162,7 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 1900, learningRate: 1e-3, unconditionalProbability: 0.1 };
+    const budget = { steps: 3000, learningRate: 1e-3, unconditionalProbability: 0.1 };
     return await context.train({ name: 'layout', spec, data, ...budget });
   } finally {
     await data.dispose();

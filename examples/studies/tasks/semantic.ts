@@ -23,6 +23,7 @@ import {
   type CanvasOptions,
   type StickerSet,
 } from './canvases.js';
+import { ofVelocity } from './emoji_model.js';
 import { Judge } from './judge.js';
 import type { Measured, SharedFirstStage, StudyContext, TaskResult, TaskStudy } from './study.js';
 
@@ -76,7 +77,7 @@ function semanticSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiff
     },
     conditioningKey: 'concat',
     conditionerTrainable: true,
-    diffusion: { linearStart: 0.0015, linearEnd: 0.0205, lossType: 'l2' },
+    diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0205, lossType: 'l2' },
     scaleByStd: true,
   };
 }

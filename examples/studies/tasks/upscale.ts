@@ -22,6 +22,7 @@ import {
 import { emojiDataset } from '../../demo/dataset.js';
 import { side, type EmojiSet } from '../../demo/emoji.js';
 import { gradientEnergy, reconstruct } from '../first_stage/measure.js';
+import { ofVelocity } from './emoji_model.js';
 import { plainSpec } from './unconditional.js';
 import type { Measured, SharedFirstStage, StudyContext, TaskResult, TaskStudy } from './study.js';
 
@@ -75,6 +76,7 @@ const specOf = (stage: SharedFirstStage): LatentDiffusionSpec => ({
   ...plainSpec(stage, 3),
   conditioner: { kind: 'identity' },
   conditioningKey: 'concat',
+  diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0195 },
 });
 
 const smallAndLarge = (set: EmojiSet, seed: number, isTraining: boolean): DataLoader =>

@@ -33,14 +33,14 @@ const options = new Command('study:tradeoff')
 
 const seed = 0;
 /** Multiply-adds of each training, forward and backward. */
-const budget = options.quick ? 5e10 : 5e12;
+const budget = options.quick ? 5e10 : 2e12;
 /** Shares of it after which a model is looked at. */
 const shares = [1 / 8, 1 / 4, 1 / 2, 1];
 const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100, 200];
 /** With which a training's progress is followed. */
 const followed = options.quick ? 2 : 20;
-/** About as many as there are drawings held out, whose distance they are compared with. */
-const samples = options.quick ? 16 : 96;
+/** Fewer than there are features: distances are larger than of many samples, alike for all models. */
+const samples = options.quick ? 16 : 64;
 
 const out = resolve(options.out, options.quick ? 'quick' : '.');
 const firstStages = options.quick ? out : resolve(options.firstStages);
