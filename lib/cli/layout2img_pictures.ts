@@ -3,6 +3,7 @@ import { FileError } from '../errors.js';
 import { writeBoxes } from '../io/draw_boxes.js';
 import { readSmallFile } from '../io/positional.js';
 import {
+  latentSize,
   layoutIds,
   layoutObjects,
   layoutVocabulary,
@@ -17,6 +18,7 @@ import type { LayoutCommandOptions } from './layout2img.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
+import { pixelSize } from './sampling_options.js';
 
 const largestLayout = 2 ** 20;
 
@@ -38,9 +40,12 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
       tokens,
       pictures.map((picture) => ({ objects: objectsOf(picture) })),
     );
+  const size = pixelSize(options.size);
+  const latents = size && latentSize('layout2img', opened.model, size);
   await runPictures(opened, options, {
     total: count * layouts.length,
-    settings: { layouts: files, perLayout: count },
+    settings: { layouts: files, perLayout: count, size },
+    ...(latents && { sampling: () => ({ size: latents }) }),
     condition: (pictures) => ids(pictures, layoutOf),
     ...(needsEmptyLayout(opened.model.conditioner) && {
       unconditional: (pictures) => ids(pictures, () => []),

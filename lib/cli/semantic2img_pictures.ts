@@ -17,7 +17,8 @@ import type { Tensor } from '../tensor.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
-import type { MapSize, Semantic2imgOptions } from './semantic2img.js';
+import type { SizeOption } from './sampling_options.js';
+import type { Semantic2imgOptions } from './semantic2img.js';
 
 /** A map that is read, and what the model needs of its size. */
 interface Scene {
@@ -103,7 +104,7 @@ async function readScenes(
   return scenes;
 }
 
-function sidesOf({ height, width }: Pixels, size?: MapSize): readonly [number, number] {
+function sidesOf({ height, width }: Pixels, size?: SizeOption): readonly [number, number] {
   if (size === undefined) return [height, width];
   if (typeof size !== 'number') return [size[1], size[0]];
   const scale = size / Math.min(height, width);

@@ -35,7 +35,7 @@ export async function textPictures(
     tokenizer = await tokenizerOf(options, spec, path);
   });
   const { model } = opened;
-  const size = pixelSize(options, model.spec, model.first_stage_model.downsampling);
+  const size = pixelSize(options.size);
   const latents = size && latentSize('txt2img', model, size);
   // Each text once: it may be told that it is too long.
   const rows = prompts.map((prompt) => tokenizer.ids(prompt));

@@ -131,7 +131,7 @@ describe('text2img256', () => {
     expect(JSON.parse(read('texts/sampling_config.json'))).toMatchObject([
       { count: 4, guidance: 5, prompts: ['a red fox', 'hen'], perPrompt: 2, negative: 'blue' },
     ]);
-    await pictures(['hen'], { width: 64, output: file('wide') });
+    await pictures(['hen'], { size: [64, 32], output: file('wide') });
     expect(await readImageSize(file('wide/000000.png'))).toEqual({ height: 32, width: 64 });
   });
 
@@ -149,7 +149,12 @@ describe('text2img256', () => {
     ['two kinds of texts', ['a'], { fromFile: 'x.txt' }, /either in the call or with --from-file/],
     ['a file that is not there', [], { fromFile: 'nowhere.txt' }, /nowhere\.txt/],
     ['a negative without guidance', ['a'], { negative: 'b', guidance: 1 }, /--guidance 1 is none/],
-    ['an odd size', ['a'], { height: 36 }, /multiples of 8 pixels for this model. Got 36 and 32/],
+    [
+      'an odd size',
+      ['a'],
+      { size: [32, 36] },
+      /multiples of 8 pixels for this model. Got 36 and 32/,
+    ],
   ])('refuses %s', async (name, prompts, options, message) => {
     await expect(pictures(prompts, { output: file(name), ...options })).rejects.toThrow(message);
     expect(existsSync(file(name))).toBe(false);
@@ -312,7 +317,7 @@ describe('cin256', () => {
     ['a name of a model without names', ['cat'], { model: file('classes') }, /give --class-names/],
     ['a misspelt name', ['red foxx'], {}, /no class 'red foxx'[^]*Did you mean 'red fox'\?/],
     ['an id beyond all', ['3'], {}, /no class '3': expected an id from 0 to 2/],
-    ['an odd size', ['1'], { width: 33 }, /multiples of 8 pixels/],
+    ['an odd size', ['1'], { size: 33 }, /multiples of 8 pixels/],
   ])('refuses %s', async (name, classes, options, message) => {
     await expect(pictures(classes, { output: file(name), ...options })).rejects.toThrow(message);
     expect(existsSync(file(name))).toBe(false);
