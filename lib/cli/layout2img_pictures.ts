@@ -1,6 +1,7 @@
 // The work of `emulsion layout2img`: layouts from files, pictures of them, and the boxes beside each.
 import { FileError } from '../errors.js';
 import { writeBoxes } from '../io/draw_boxes.js';
+import { parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import {
   latentSize,
@@ -42,6 +43,7 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
     );
   const size = pixelSize(options.size);
   const latents = size && latentSize('layout2img', opened.model, size);
+  const drawing = size && drawingOf(size);
   await runPictures(opened, options, {
     total: count * layouts.length,
     settings: { layouts: files, perLayout: count, size },
@@ -54,9 +56,16 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
       writeBoxes(
         path.replace(/\.png$/, '_boxes.png'),
         layoutOf(picture).map((object) => ({ ...object, label: names[object.category] })),
+        drawing,
       ),
     ...(layouts.length > 1 && { perRow: count }),
   });
+}
+
+// As wide for its height as the picture.
+function drawingOf([height, width]: readonly [number, number]) {
+  const scale = 256 / Math.min(height, width);
+  return { height: Math.round(height * scale), width: Math.round(width * scale) };
 }
 
 /** What the model's tokens say, and the layouts that are wanted of it. */
@@ -100,12 +109,7 @@ async function readLayout(file: string): Promise<WantedBox[]> {
   const fail = (message: string): never => {
     throw new FileError(message, file);
   };
-  let layout: unknown;
-  try {
-    layout = JSON.parse(bytes.toString());
-  } catch (error) {
-    return fail(`not valid JSON: ${(error as Error).message}`);
-  }
+  const layout = parseJson(bytes.toString(), file);
   const { boxes, width, height, ...rest } = (isObject(layout) ? layout : {}) as Layout;
   if (!Array.isArray(boxes)) return fail('expected {"boxes": [{"category": ..., "box": [...]}]}.');
   const [unknown] = Object.keys(rest);

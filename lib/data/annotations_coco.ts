@@ -1,5 +1,6 @@
 // COCO's annotations: one JSON of images, annotations and categories.
 import { FileError } from '../errors.js';
+import { parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import type { Annotations, Category } from './annotations.js';
 
@@ -66,14 +67,7 @@ class CocoFile {
     private readonly path: string,
     bytes: Buffer,
   ) {
-    let root: unknown;
-    try {
-      root = JSON.parse(bytes.toString());
-    } catch (error) {
-      throw new FileError(`not valid JSON: ${(error as Error).message}`, path, undefined, {
-        cause: error,
-      });
-    }
+    const root = parseJson(bytes.toString(), path);
     if (!isObject(root)) this.fail('expected an object of images, annotations and categories.');
     this.#root = root as Record<string, unknown>;
   }
