@@ -9,7 +9,7 @@ import {
   EmulsionError,
 } from './errors.js';
 import { addon, native, type Graph, type Id } from './native.js';
-import { autocastDType, withOwnCopies } from './ops/autocast.js';
+import { autocastDType, noteWeightsChanged, withOwnCopies } from './ops/autocast.js';
 import { currentRecording, withRecording } from './recording.js';
 import { keep, replaceTensors, tensorsIn, tidy } from './scope.js';
 import { empty, Tensor } from './tensor.js';
@@ -19,6 +19,11 @@ const kernels = native<{ copy(x: Id, y: Id): void }>('copy');
 export interface CaptureOptions {
   /** Calls that run as they are before one is recorded, at least 1. Default 1. */
   warmup?: number;
+  /**
+   * Weights keep their values as long as the step lives, as in sampling: the `autocast` region around the calls
+   * converts them once for all. Default false: every replay converts them anew.
+   */
+  fixedWeights?: boolean;
 }
 
 /** A function that {@link capture} made. */
@@ -84,13 +89,13 @@ export function capture<Inputs extends Tensor[], Output>(
   fn: (...inputs: Inputs) => Output,
   options: CaptureOptions = {},
 ): CapturedStep<Inputs, Output> {
-  const { warmup = 1 } = options;
+  const { warmup = 1, fixedWeights = false } = options;
   check(typeof fn === 'function', () => 'capture: expected a function');
   check(
     Number.isInteger(warmup) && warmup >= 1,
     () => `capture: warmup must be an integer >= 1, got ${warmup}`,
   );
-  const step = new Step(fn, warmup);
+  const step = new Step(fn, warmup, fixedWeights);
   const call = (...inputs: Inputs): Output => step.call(inputs);
   const dispose = (): void => step.dispose();
   return Object.assign(call, { dispose, [Symbol.dispose]: dispose });
@@ -107,6 +112,7 @@ class Step<Inputs extends Tensor[], Output> {
   constructor(
     private readonly fn: (...inputs: Inputs) => Output,
     private readonly warmup: number,
+    private readonly fixedWeights: boolean,
   ) {}
 
   call(inputs: Inputs): Output {
@@ -173,7 +179,8 @@ class Step<Inputs extends Tensor[], Output> {
   // Runs fn and copies what it returns into the step's outputs.
   private run(inputs: Inputs): void {
     tidy(() => {
-      const value = withOwnCopies(() => this.fn(...inputs));
+      const call = () => this.fn(...inputs);
+      const value = this.fixedWeights ? call() : withOwnCopies(call);
       if (value instanceof Promise) {
         value.catch(() => undefined); // the error below is the one to see
         throw new ArgumentError(
@@ -280,12 +287,13 @@ function checkStart({ leaf, fate, grad }: LeafGradient): void {
   );
 }
 
-// Gradients that a broken recording left behind were never computed.
+// What a broken recording left behind was never computed: gradients, and copies of weights in the region around it.
 function abandon(
   own: readonly Tensor[],
   leaves: ReadonlySet<Tensor>,
   before: ReadonlyMap<Tensor, Tensor | null>,
 ): void {
+  noteWeightsChanged();
   for (const input of own) input.dispose();
   for (const leaf of leaves) {
     if (leaf.grad === (before.get(leaf) ?? null)) continue;

@@ -35,9 +35,12 @@ if (!run('a GPU', process.execPath, [...typescript, 'tests/support/require_devic
   process.exit(1);
 run('op cases', process.execPath, vitest('tests/ops.test.ts', '-t', named));
 run(
-  'faults, optimizers, random numbers',
+  'faults, optimizers, random numbers, captured steps',
   process.execPath,
-  vitest('tests/device_faults.test.ts', 'tests/optim', 'tests/core/random.test.ts'),
+  vitest(
+    ...['tests/device_faults.test.ts', 'tests/optim', 'tests/core/random.test.ts'],
+    ...['tests/core/capture.test.ts', 'tests/device_sampling.test.ts'],
+  ),
 );
 run('golden parity and training trajectory', process.execPath, [
   ...typescript,

@@ -45,6 +45,8 @@ const files = given.some((each) => each.endsWith('.ts'))
       'tests/parity.test.ts',
       'tests/device_faults.test.ts',
       'tests/device_training.test.ts',
+      'tests/device_sampling.test.ts',
+      'tests/core/capture.test.ts',
     ];
 const selection = given.includes('-t') ? [] : ['-t', 'emulated'];
 const start = Date.now();

@@ -1,14 +1,15 @@
 // Trainings of the studies: the library's trainer in a folder of its own, gone on with after an interruption.
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   LambdaWarmUpCosineScheduler,
   openRunFolder,
   ProgressLogger,
+  readMetrics,
   Trainer,
   type DataSource,
   type Logger,
+  type Metrics,
   type Schedule,
   type TrainingTask,
 } from '../../lib/index.js';
@@ -53,14 +54,9 @@ export async function runTraining<Batch>(training: StudyTraining<Batch>): Promis
   if (!finished) signal.throwIfAborted();
 }
 
-/** What a training measured, step by step. */
-export async function measurements(
-  folder: string,
-  name: string,
-): Promise<Readonly<Record<string, number>>[]> {
-  const text = await readFile(join(folder, 'runs', name, 'metrics.jsonl'), 'utf8');
-  const lines = text.split('\n').filter((line) => line !== '');
-  return lines.map((line) => JSON.parse(line) as Record<string, number>);
+/** What a training measured: curves by name, in at most 400 spans each. */
+export function measurements(folder: string, name: string): Promise<Metrics> {
+  return readMetrics(join(folder, 'runs', name, 'metrics.jsonl'));
 }
 
 // Every training of a study may be of the same task; what tells them apart is the study's name for them.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
-import { loadConfig } from '../io/model_folder.js';
+import { readJson } from '../io/json.js';
 import {
   diffusersIndexFile,
   diffusersPipelineFolders,
@@ -82,10 +82,10 @@ export async function copyParts(
   }
 }
 
-async function loadJson(folder: string, name?: string): Promise<Record<string, unknown>> {
-  const config = await loadConfig(folder, name);
+async function loadJson(folder: string, name = 'config.json'): Promise<Record<string, unknown>> {
+  const config = await readJson(join(folder, name), 'configuration');
   if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config;
-  throw new FileError('not a configuration: it holds no options.', join(folder, name ?? ''));
+  throw new FileError('not a configuration: it holds no options.', join(folder, name));
 }
 
 // What is wrong in a configuration is told with its file.

@@ -1,8 +1,13 @@
 // The work of `emulsion eval compare`: results side by side.
 import { basename, dirname } from 'node:path';
-import { checkComparable, loadEvaluation, type Evaluation } from '../eval/index.js';
+import {
+  checkComparable,
+  formatScore,
+  loadEvaluation,
+  presentScores,
+  type Evaluation,
+} from '../eval/index.js';
 import type { CompareCommandOptions } from './eval.js';
-import { formatScore, presentScores } from './eval_report.js';
 import { UsageError } from './run.js';
 
 /** Prints the scores as a table; refuses results that were not measured alike. */

@@ -42,7 +42,11 @@ export async function evaluateModel(options: ModelCommandOptions): Promise<void>
   const { sampling, plan } = await described(opened, options, classes);
   const record: FolderRecord = {
     sampling,
-    classes: classes && classBalance(classes.map((_, i) => shareOf(i, count, classes.length))),
+    classes:
+      classes &&
+      classBalance(
+        new Map(classes.map((id, i) => [String(id), shareOf(i, count, classes.length)])),
+      ),
     notes: [],
   };
   const extractor = await openExtractor(options);
@@ -102,7 +106,7 @@ async function described(
   >;
   const how = { weights, sampler: options.sampler, steps, spacing, eta, guidance, seed };
   return {
-    sampling: { model: path, modelHash: hash, ...how },
+    sampling: { model: path, modelHash: hash, ...how, condition: null },
     // Where the model lies may change; what decides the pictures may not.
     plan: { model: hash, ...how, classes, device: model.betas.device.name },
   };

@@ -35,12 +35,12 @@ export async function showNearest(path: string, options: NearestCommandOptions):
       const left = await picturesNamed(
         samples,
         shown.map(({ sample }) => sample),
-        signal,
+        { signal },
       );
       const right = await picturesNamed(
         training,
         shown.map((pair) => pair.training),
-        signal,
+        { signal },
       );
       await writePairs(
         options.output,

@@ -1,26 +1,24 @@
 // What the commands of `emulsion eval` share: the network, progress, and how a result is told.
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setDefaultDevice } from '../device.js';
 import {
+  formatScore,
   PictureExtractor,
+  presentScores,
   saveEvaluation,
-  scoreNames,
   type Evaluation,
-  type ScoreName,
-  type Scores,
 } from '../eval/index.js';
 import { formatEvaluation } from '../eval/protocol.js';
 import { fileHash, sha256 } from '../eval/hash.js';
 import { loadLpips, type Lpips } from '../metrics/lpips.js';
-import type { MeanStd } from '../metrics/mean_std.js';
 import type {
   LpipsCommandOptions,
   MetricOptions,
   ReferenceCommandOptions,
   ResultFileOptions,
 } from './eval.js';
-import { refuseToOverwrite } from './picture_files.js';
+import { makeFolder, refuseToOverwrite } from './picture_files.js';
 import { interruptible, UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
@@ -114,9 +112,11 @@ export class MeasuringProgress {
   }
 }
 
-/** Refuses to overwrite the file of a result before any work is done. */
+/** Refuses to overwrite the file of a result, and makes its folder, before any work is done. */
 export async function planResult({ output, force }: ResultFileOptions): Promise<void> {
-  if (output !== undefined) await refuseToOverwrite(output, { force });
+  if (output === undefined) return;
+  await refuseToOverwrite(output, { force });
+  await makeFolder(dirname(output));
 }
 
 /** Writes the result where asked to and prints it. */
@@ -127,34 +127,6 @@ export async function tell(
   if (output !== undefined) await saveEvaluation(output, evaluation);
   if (json) process.stdout.write(formatEvaluation(evaluation));
   else console.log([...scoreLines(evaluation), ...protocolLines(evaluation)].join('\n'));
-}
-
-const titles: Record<ScoreName, string> = {
-  fid: 'FID',
-  kid: 'KID',
-  inceptionScore: 'Inception score',
-  precision: 'precision',
-  recall: 'recall',
-  density: 'density',
-  coverage: 'coverage',
-  psnr: 'PSNR, dB',
-  ssim: 'SSIM',
-  lpips: 'LPIPS',
-};
-
-/** A score as a table shows it. */
-export function formatScore(name: ScoreName, score: number | MeanStd): string {
-  const digits = name === 'kid' ? 5 : name === 'fid' || name === 'psnr' ? 2 : 4;
-  if (typeof score === 'number') return score.toFixed(digits);
-  return `${score.mean.toFixed(digits)} ± ${score.std.toFixed(digits)}`;
-}
-
-/** The scores that are there, in their order, with their titles. */
-export function presentScores(results: readonly Scores[]): (readonly [ScoreName, string])[] {
-  const names = Object.keys(scoreNames) as ScoreName[];
-  return names
-    .filter((name) => results.some((scores) => scores[name] !== undefined))
-    .map((name) => [name, titles[name]] as const);
 }
 
 function scoreLines({ scores }: Evaluation): string[] {

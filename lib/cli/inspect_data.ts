@@ -1,5 +1,5 @@
 // Plain data of a file as JSON: bounded, whatever it shares, nests or repeats.
-import type { Json } from '../io/model_folder.js';
+import type { Json } from '../io/json.js';
 import { PythonName, type CheckpointValue } from '../io/torch/values.js';
 import { StorageRef, TensorRef } from '../io/torch/tensor_ref.js';
 

@@ -2,7 +2,7 @@
 import { formatYaml } from '../config/index.js';
 import { dtypeInfo, type DType } from '../dtype.js';
 import { EmulsionError } from '../errors.js';
-import type { Json } from '../io/model_folder.js';
+import type { Json } from '../io/json.js';
 import type { StateReader } from '../io/state.js';
 import type { InspectOptions } from './inspect_path.js';
 

@@ -1,7 +1,7 @@
 // The work of `emulsion layout2img`: layouts from files, pictures of them, and the boxes beside each.
 import { FileError } from '../errors.js';
 import { writeBoxes } from '../io/draw_boxes.js';
-import { parseJson } from '../io/json.js';
+import { isRecord, parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import {
   latentSize,
@@ -110,7 +110,7 @@ async function readLayout(file: string): Promise<WantedBox[]> {
     throw new FileError(message, file);
   };
   const layout = parseJson(bytes.toString(), file);
-  const { boxes, width, height, ...rest } = (isObject(layout) ? layout : {}) as Layout;
+  const { boxes, width, height, ...rest } = (isRecord(layout) ? layout : {}) as Layout;
   if (!Array.isArray(boxes)) return fail('expected {"boxes": [{"category": ..., "box": [...]}]}.');
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined)
@@ -121,7 +121,7 @@ async function readLayout(file: string): Promise<WantedBox[]> {
     fail('width and height must be numbers above 0, both or none.');
   const [w, h] = inPixels ? [width as number, height as number] : [1, 1];
   return boxes.map((entry: unknown, i) => {
-    const { category, box } = (isObject(entry) ? entry : {}) as Partial<Record<string, unknown>>;
+    const { category, box } = (isRecord(entry) ? entry : {}) as Partial<Record<string, unknown>>;
     if (typeof category !== 'string' && typeof category !== 'number')
       return fail(`boxes[${i}].category must be a name or a number.`);
     if (!Array.isArray(box) || box.length !== 4 || !box.every(Number.isFinite))
@@ -136,5 +136,3 @@ interface Layout {
   width?: unknown;
   height?: unknown;
 }
-
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

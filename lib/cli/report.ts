@@ -1,4 +1,5 @@
 // `emulsion report`: its options and help. The work is loaded when it is asked for.
+import { dirname } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { newCommand, reporting } from './run.js';
 import { packageVersion } from './version.js';
@@ -32,10 +33,12 @@ The page is one file that loads nothing: pictures are inside, made smaller where
     )
     .action(
       reporting(async (paths: string[], { output, title, quiet }: ReportCommandOptions) => {
-        const [{ makeReport }, { writeFileAtomic }] = await Promise.all([
+        const [{ makeReport }, { writeFileAtomic }, { makeFolder }] = await Promise.all([
           import('../report/index.js'),
           import('../io/atomic.js'),
+          import('./picture_files.js'),
         ]);
+        await makeFolder(dirname(output));
         const date = new Date().toISOString().slice(0, 10);
         const text = await makeReport(paths, {
           title,

@@ -1,17 +1,10 @@
 // The folder that `emulsion sample` writes into: numbered pictures, what they were made from, and all at once.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileError } from '../errors.js';
+import { readSamplingRuns } from '../eval/sampling_record.js';
 import { decodeImage, type Pixels } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
-import {
-  makeGrid,
-  readImage,
-  writeFileAtomic,
-  writeImage,
-  writeNpz,
-  type Json,
-} from '../io/index.js';
+import { makeGrid, readImage, writeFileAtomic, writeImage, writeNpz } from '../io/index.js';
 import { stack } from '../ops/index.js';
 import { tidy } from '../scope.js';
 import { makeFolder } from './picture_files.js';
@@ -19,7 +12,6 @@ import { UsageError } from './run.js';
 import { packageVersion } from './version.js';
 
 const configFile = 'sampling_config.json';
-const largestConfig = 16 * 1024 * 1024;
 const largestGrid = 1024;
 
 const numbered = (number: number): string => String(number).padStart(6, '0');
@@ -30,7 +22,7 @@ export class SampleFolder {
     private readonly path: string,
     /** Number of this run's first picture. */
     readonly first: number,
-    private readonly runs: Json[],
+    private readonly runs: readonly unknown[],
   ) {}
 
   /** Makes the folder, or counts what is in it. */
@@ -43,7 +35,7 @@ export class SampleFolder {
       const number = /^(?:grid-|samples-)?(\d{6,15})\b.*\.(?:png|npz)$/.exec(name)?.[1];
       return number === undefined ? [] : [Number(number)];
     });
-    const runs = names.includes(configFile) ? await readRuns(join(path, configFile)) : [];
+    const runs = names.includes(configFile) ? await readSamplingRuns(join(path, configFile)) : [];
     return new SampleFolder(path, Math.max(-1, ...taken) + 1, runs);
   }
 
@@ -90,20 +82,4 @@ async function* pixelsOf(
   read: (path: string) => Promise<Pixels>,
 ): AsyncGenerator<Uint8Array> {
   for (const file of files) yield (await read(file)).data;
-}
-
-async function readRuns(path: string): Promise<Json[]> {
-  let runs: unknown;
-  try {
-    if ((await stat(path)).size > largestConfig) throw new FileError('is too large.', path);
-    runs = JSON.parse(await readFile(path, 'utf8'));
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw fileError(path, 'cannot be read', error);
-  }
-  if (!Array.isArray(runs))
-    throw new FileError(
-      'is no list of runs as this command writes it: choose another folder.',
-      path,
-    );
-  return runs as Json[];
 }

@@ -15,6 +15,7 @@ export interface ThroughputCommandOptions {
   batch: number[];
   repeats: number;
   guidance?: number;
+  capture: boolean;
   seed: number;
   quality?: QualityGiven[];
   qualityName?: string;
@@ -56,6 +57,7 @@ export function throughputCommand(): Command {
     .option('--batch <n...>', 'pictures at once. Default 4', numbers)
     .option('--repeats <n>', 'of each measurement; the median counts', integer(1), 3)
     .option('--guidance <scale>', 'of classifier-free guidance. Default 1: none', decimal(0))
+    .option('--no-capture', 'launch each kernel by itself where a GPU could replay them as one')
     .option('--seed <n>', 'of the first picture', integer(0), 0)
     .option(
       '--quality <steps=value...>',

@@ -23,7 +23,7 @@ const colours = ['#2357c5', '#c2410c', '#0f766e', '#9333a8', '#8a6100', '#be185d
 
 /** Measures, and writes what was measured; after Ctrl-C, what was until then. */
 export async function throughput(options: ThroughputCommandOptions): Promise<void> {
-  const { output, plot, quiet, seed, guidance = 1 } = options;
+  const { output, plot, quiet, seed, capture, guidance = 1 } = options;
   const opened = await openDiffusionModel(options, ({ conditioner }) => {
     if (guidance !== 1 && (conditioner?.kind ?? 'none') === 'none')
       throw new UsageError(`${options.model} has no condition that --guidance could strengthen.`);
@@ -42,6 +42,7 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
       size,
       parameters: model.parameterCount(),
       guidance,
+      ...(!capture && { capture }),
       decoded: true,
       seed,
       complete,
@@ -74,7 +75,7 @@ function measured(
   options: ThroughputCommandOptions,
   keep: (entry: ThroughputEntry) => Promise<void>,
 ): Promise<boolean> {
-  const { repeats, seed, guidance } = options;
+  const { repeats, seed, guidance, capture } = options;
   const total = cases.reduce((sum, { steps }) => sum + steps, 0);
   const bar = terminalBar(
     '{bar} {what} | repeat {repeat}/{repeats} | {eta_formatted} left',
@@ -89,7 +90,7 @@ function measured(
       bar?.update(before + share * each.steps, { what: nameOf(each), repeat });
     };
     try {
-      const sampling = { repeats, seed, guidance, signal, onStep };
+      const sampling = { repeats, seed, guidance, capture, signal, onStep };
       for await (const entry of measureThroughput(model, cases, sampling)) {
         before += entry.steps;
         await keep(entry);

@@ -10,6 +10,9 @@ import type { PictureSet } from './picture_set.js';
 
 export const hashBytes = 32;
 
+/** Numbers in a table: those of 1.4 million pictures by Inception, 16 GiB. */
+const largestTable = 2 ** 32;
+
 /** What is known of a set of pictures. Its tensors lie on the CPU, and belong to whoever asked for them. */
 export interface SetFeatures {
   /** [N, D], float32 */
@@ -38,6 +41,9 @@ export class FeatureTable {
     private readonly width: number,
     private readonly classes: number,
   ) {
+    check(capacity * (width + classes) <= largestTable, () => {
+      return `FeatureTable: ${capacity} pictures of ${width} features are too many for the memory.`;
+    });
     this.#features = new Float32Array(capacity * width);
     this.#logits = new Float32Array(capacity * classes);
     this.#hashes = Buffer.alloc(capacity * hashBytes);

@@ -6,13 +6,12 @@ import { FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import type { Pixels } from '../io/decode_image.js';
 import { fileError } from '../io/file_error.js';
-import { loadConfig } from '../io/model_folder.js';
+import { isRecord, readJson } from '../io/json.js';
 import { readSafetensors, writeSafetensors } from '../io/safetensors.js';
 import { tidy } from '../scope.js';
 import type { PictureExtractor } from './extractor.js';
 import { FeatureTable, hashBytes, type SetFeatures } from './features.js';
 import { pixelHash } from './hash.js';
-import { isRecord } from './schema.js';
 
 const planFile = 'plan.json';
 const shardFolder = 'features';
@@ -111,7 +110,7 @@ async function claim(
     await writeFileAtomic(path, `${JSON.stringify(wanted, null, 2)}\n`);
     return;
   }
-  const found = await loadConfig(folder, planFile);
+  const found = await readJson(path);
   if (!isRecord(found)) throw new FileError('is no plan: choose another folder.', path);
   const other = [...new Set([...Object.keys(wanted), ...Object.keys(found)])].filter(
     (key) => JSON.stringify(wanted[key]) !== JSON.stringify(found[key]),

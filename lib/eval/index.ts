@@ -30,6 +30,7 @@ export {
   type Scores,
   type SetScores,
 } from './scores.js';
+export { formatScore, presentScores } from './present.js';
 export { generateFeatures, type GenerateOptions, type Generation } from './generation.js';
 export {
   classBalance,

@@ -1,5 +1,6 @@
 // Memorisation: for every sample the training picture whose features are nearest, and both beside each other.
 import { tensor } from '../creation.js';
+import { resizePixels } from '../data/resize.js';
 import { check } from '../errors.js';
 import type { Pixels } from '../io/decode_image.js';
 import { nearestNeighbours } from '../metrics/nearest_neighbours.js';
@@ -77,18 +78,19 @@ function stacked(rows: readonly Float32Array[], width: number) {
   return tensor(values, { shape: [values.length / width, width], device: 'cpu' });
 }
 
-/** Reads the pictures of these names. */
+/** Reads the pictures of these names, to be looked at: longer sides than `side` are made that. */
 export async function picturesNamed(
   set: PictureSet,
   names: readonly string[],
-  signal?: AbortSignal,
+  { side = 256, signal }: { side?: number; signal?: AbortSignal } = {},
 ): Promise<Map<string, Pixels>> {
   const wanted = new Set(names);
   const found = new Map<string, Pixels>();
   await set.visit(
-    32,
+    8,
     (pictures) => {
-      for (const { name, pixels } of pictures) if (wanted.has(name)) found.set(name, pixels);
+      for (const { name, pixels } of pictures)
+        if (wanted.has(name)) found.set(name, within(side, pixels));
       return Promise.resolve();
     },
     signal,
@@ -96,4 +98,12 @@ export async function picturesNamed(
   const missing = names.find((name) => !found.has(name));
   check(missing === undefined, () => `${set.path} no longer holds ${missing}.`);
   return found;
+}
+
+function within(side: number, pixels: Pixels): Pixels {
+  const { height, width } = pixels;
+  const scale = side / Math.max(height, width);
+  if (scale >= 1) return pixels;
+  const scaled = (extent: number) => Math.max(1, Math.round(extent * scale));
+  return resizePixels(pixels, scaled(height), scaled(width), 'area');
 }

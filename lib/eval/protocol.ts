@@ -1,9 +1,8 @@
 // What a result was measured by, kept beside it: two numbers compare only when they were measured alike.
-import { basename, dirname } from 'node:path';
 import { EmulsionError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { loadConfig } from '../io/model_folder.js';
-import { isRecord, readEvaluationValue } from './schema.js';
+import { isRecord, readJson } from '../io/json.js';
+import { readEvaluationValue } from './schema.js';
 import type { ExtractorName, ResizeName } from './extractor.js';
 import type { MetricParameters, Scores } from './scores.js';
 
@@ -19,10 +18,14 @@ export interface SamplingRecord {
   readonly eta: number | string | null;
   readonly guidance: number | string | null;
   readonly seed: number | string | null;
+  /** SHA-256 of what else the pictures were made from, such as prompts, masks and sizes; null for nothing else. */
+  readonly condition: string | null;
 }
 
-/** How many classes samples are of, and how many of them there are of the rarest and of the most frequent. */
+/** Which classes samples are of, and how many there are of the rarest and of the most frequent. */
 export interface ClassBalance {
+  /** SHA-256 of the classes' sorted names. */
+  readonly hash: string;
   readonly count: number;
   readonly least: number;
   readonly most: number;
@@ -79,7 +82,7 @@ export function formatEvaluation(evaluation: Evaluation): string {
 
 /** @throws FileError that names the field when the file is no evaluation */
 export async function loadEvaluation(path: string): Promise<Evaluation> {
-  const value = await loadConfig(dirname(path), basename(path));
+  const value = await readJson(path);
   if (!isRecord(value) || value.format !== evaluationFormat)
     throw new FileError(
       `is no result of \`emulsion eval\`: its format is not '${evaluationFormat}'.`,

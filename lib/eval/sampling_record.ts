@@ -2,9 +2,9 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileError } from '../errors.js';
-import { loadConfig } from '../io/model_folder.js';
+import { isRecord, readJson } from '../io/json.js';
 import type { ClassBalance, SamplingRecord } from './protocol.js';
-import { isRecord } from './schema.js';
+import { sha256 } from './hash.js';
 
 const configFile = 'sampling_config.json';
 
@@ -35,15 +35,27 @@ export async function readSamplingRecord(
     () => false,
   );
   if (!exists) return null;
-  const runs: unknown = await loadConfig(folder, configFile);
-  if (!Array.isArray(runs) || !runs.every(isRecord) || runs.length === 0)
-    throw new FileError('is no list of runs as `emulsion sample` writes it.', path);
+  const runs = await readSamplingRuns(path);
   const described = runs.reduce<number>((sum, run) => sum + (Number(run.count) || 0), 0);
   const notes =
     described === count
       ? []
       : [`${configFile} speaks of ${described} pictures, but ${count} are there.`];
   return { sampling: mergeRuns(runs), classes: balanceOf(runs), notes };
+}
+
+/**
+ * The runs that a `sampling_config.json` lists, at least one, whatever each holds.
+ * @throws FileError when it is another file
+ */
+export async function readSamplingRuns(path: string): Promise<Record<string, unknown>[]> {
+  const runs: unknown = await readJson(path);
+  if (!Array.isArray(runs) || !runs.every(isRecord) || runs.length === 0)
+    throw new FileError(
+      'is no list of runs as `emulsion sample` writes it: move it away, or choose another folder.',
+      path,
+    );
+  return runs;
 }
 
 function mergeRuns(runs: readonly Record<string, unknown>[]): SamplingRecord {
@@ -66,7 +78,23 @@ function mergeRuns(runs: readonly Record<string, unknown>[]): SamplingRecord {
     eta: merged('eta'),
     guidance: merged('guidance'),
     seed: merged('seed'),
+    condition: conditionOf(runs),
   };
+}
+
+/** Fields of a run that a record tells by themselves, and those that decide no picture. */
+const told = new Set([
+  ...['first', 'count', 'emulsion', 'model', 'weights', 'sampler', 'steps', 'spacing', 'eta'],
+  ...['guidance', 'seed', 'classes', 'perClass'],
+]);
+
+// Prompts, masks, sizes: whatever else the pictures were made from, told as one.
+function conditionOf(runs: readonly Record<string, unknown>[]): string | null {
+  const rest = runs.map((run) =>
+    JSON.stringify(Object.entries(run).filter(([name]) => !told.has(name))),
+  );
+  const different = [...new Set(rest)].sort();
+  return different.every((each) => each === '[]') ? null : sha256(different.join('\n'));
 }
 
 /** What samplers do when they are not told. */
@@ -107,14 +135,16 @@ function balanceOf(runs: readonly Record<string, unknown>[]): ClassBalance | nul
       pictures.set(name, (pictures.get(name) ?? 0) + (count as number) / classes.length);
     }
   }
-  return classBalance([...pictures.values()]);
+  return classBalance(pictures);
 }
 
-/** Of the numbers of pictures of each class. */
-export function classBalance(counts: readonly number[]): ClassBalance {
-  const [least, most] = counts.reduce(
-    ([low, high], count) => [Math.min(low, count), Math.max(high, count)],
-    [Infinity, 0],
-  );
-  return { count: counts.length, least: Math.floor(least), most: Math.ceil(most) };
+/** Of the number of pictures of each class, which JSON names. */
+export function classBalance(pictures: ReadonlyMap<string, number>): ClassBalance {
+  let [least, most] = [Infinity, 0];
+  for (const count of pictures.values())
+    [least, most] = [Math.min(least, count), Math.max(most, count)];
+  return {
+    hash: sha256([...pictures.keys()].sort().join('\n')),
+    ...{ count: pictures.size, least: Math.floor(least), most: Math.ceil(most) },
+  };
 }

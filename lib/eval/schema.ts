@@ -1,12 +1,10 @@
 // Reads an evaluation out of JSON that may hold anything.
+import { isRecord } from '../io/json.js';
 import { extractorNames, resizeNames } from './extractor.js';
 import type { Evaluation, Protocol } from './protocol.js';
 import { scoreNames, type Scores } from './scores.js';
 
 type Reader<T> = (value: unknown, where: string) => T;
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const longestText = 4096;
 
@@ -71,7 +69,7 @@ const protocol = record<Protocol>({
   samples: record({
     hash,
     count: whole,
-    classes: orNull(record({ count: whole, least: whole, most: whole })),
+    classes: orNull(record({ hash, count: whole, least: whole, most: whole })),
   }),
   sampling: orNull(
     record({
@@ -84,6 +82,7 @@ const protocol = record<Protocol>({
       eta: orNull(numberOrText),
       guidance: orNull(numberOrText),
       seed: orNull(numberOrText),
+      condition: orNull(hash),
     }),
   ),
   parameters: orNull(

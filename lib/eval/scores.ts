@@ -74,7 +74,9 @@ export async function scoreSets(
   const real = reference.features;
   const smaller = Math.min(count, real?.shape[0] ?? 0);
   const parameters: MetricParameters = {
-    ...{ kidSubsets: 100, kidSubsetSize: Math.min(1000, Math.ceil(smaller / 2)), kidSeed: 0 },
+    ...{ kidSubsets: 100, kidSeed: 0 },
+    // Pairs within a subset are what is compared: it needs two.
+    kidSubsetSize: Math.min(1000, Math.max(2, Math.ceil(smaller / 2))),
     splits: count < 100 ? 1 : 10,
     ...{ precisionNeighbours: 3, coverageNeighbours: 5 },
   };

@@ -8,6 +8,7 @@ export { openCheckpoint, type Checkpoint } from './checkpoint.js';
 export { StorageRef, TensorRef } from './torch/tensor_ref.js';
 export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
 export { overlay, withPrefix, type StateReader, type TensorSource } from './state.js';
-export { saveModel, openModel, loadConfig, type Json } from './model_folder.js';
+export { saveModel, openModel, loadConfig } from './model_folder.js';
+export type { Json } from './json.js';
 export { readImage, readImageSize, writeImage, makeGrid } from './image.js';
 export type { ReadImageOptions } from './decode_image.js';

@@ -1,23 +1,16 @@
 // A saved model: a folder with config.json, the weights and, beside them, their moving average.
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
 import { fileError } from './file_error.js';
-import { readSmallFile } from './positional.js';
+import { readJson, type Json } from './json.js';
 import { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
 import type { TensorSource } from './state.js';
 
 const configFile = 'config.json';
 const weightsFile = 'model.safetensors';
 const emaFile = 'model_ema.safetensors';
-
-// Configurations are a few kilobytes; a larger file is a mistake, or meant to exhaust the memory.
-const largestConfig = 16 * 1024 * 1024;
-
-/** Plain data: what JSON can hold. */
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 type State = ReadonlyMap<string, Tensor | TensorSource>;
 
@@ -60,24 +53,9 @@ export async function openModel(
   return { config, weights, ema };
 }
 
-/**
- * Reads `config.json` of a model folder, or another file of plain data. Its content comes from outside: check
- * it before use.
- */
-export async function loadConfig(folder: string, name = configFile): Promise<Json> {
-  const path = join(folder, name);
-  const text = (await readSmallFile(path, largestConfig, 'a configuration')).toString();
-  try {
-    return JSON.parse(text, refusePrototype) as Json;
-  } catch (error) {
-    throw new FileError(`not a valid configuration: ${(error as Error).message}`, path);
-  }
-}
-
-// A later merge of two configurations must not be able to reach a prototype.
-function refusePrototype(key: string, value: unknown): unknown {
-  if (key === '__proto__') throw new SyntaxError('the key "__proto__" is not allowed');
-  return value;
+/** Reads `config.json` of a model folder. Its content comes from outside: check it before use. */
+export function loadConfig(folder: string): Promise<Json> {
+  return readJson(join(folder, configFile), 'configuration');
 }
 
 async function exists(path: string): Promise<boolean> {

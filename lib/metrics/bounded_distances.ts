@@ -7,12 +7,20 @@ import type { Tensor } from '../tensor.js';
 import type { PairOptions } from './distances.js';
 import { blocksOf, readBlock, type Block } from './features.js';
 
-/** Products of D terms err by less than (D + a few roundings) 2⁻²⁴ of the vectors' lengths, in any order of summing. */
+/**
+ * How far 2 x·y may be off, relative to |x|² + |y|². With u = 2⁻²⁴, rounding both vectors to float32 costs 2u, and D
+ * terms, multiplied and summed in any order, fused or not, cost D u (Jeannerod and Rump, 2013), each of
+ * Σ |xᵢ yᵢ| ≤ |x| |y| ≤ (|x|² + |y|²) / 2. What is left of the 8 covers the float64 arithmetic around it: that of the
+ * centred vectors, of their squares and of the exact distances, some D 2⁻⁵³.
+ */
 const relativeError = (width: number): number => (width + 8) * 2 ** -24 * 1.01;
 
-/** Squares beyond this may overflow in float32. */
+/** Products of vectors whose squares are below this stay in float32's range, and so do all sums on the way. */
 const largest = 1e38;
-/** Below this float32 may lose everything. */
+/**
+ * What underflow may lose beyond that, kept or flushed to 0: D terms of 2⁻¹²⁶, and as much of each element, times
+ * elements of the other vector that are too small for the relative part to cover.
+ */
 const smallest = 1e-30;
 
 /** Some rows of a set. */

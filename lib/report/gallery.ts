@@ -23,7 +23,8 @@ const order: Readonly<Record<string, { rank: number; moments: number; title: str
   },
   diffusion_row: { rank: 6, moments: 1, title: 'diffusion: pictures noised ever more' },
 };
-const other = (name: string) => order[name] ?? { rank: 3, moments: 3, title: name };
+const other = (name: string) =>
+  Object.hasOwn(order, name) ? order[name] : { rank: 3, moments: 3, title: name };
 const mostKinds = 24;
 const mostSamples = 24;
 

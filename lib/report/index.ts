@@ -9,6 +9,8 @@ export {
   type Point,
 } from './plot.js';
 export type { Axis } from './scale.js';
+export { readMetrics, type Metrics } from './metrics.js';
+export type { ThinnedSeries } from './thinned.js';
 export { makeReport, type ReportOptions } from './page.js';
 export {
   describeMachine,

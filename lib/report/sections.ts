@@ -4,9 +4,8 @@ import { formatBytes, formatNumber, formatSeconds } from './format.js';
 import type { Html } from './html.js';
 import { html } from './html.js';
 import { parseYaml, toPlain } from '../config/index.js';
-import { protocolDifferences, scoreNames, type ScoreName } from '../eval/index.js';
-import type { MeanStd } from '../metrics/index.js';
-import { leavesOf } from './json.js';
+import { formatScore, presentScores, protocolDifferences, scoreNames } from '../eval/index.js';
+import { leavesOf } from './leaves.js';
 import { drawPlot } from './plot.js';
 import type { Source } from './sources.js';
 import { runColour } from './style.js';
@@ -115,12 +114,12 @@ export function evaluationSection(sources: readonly Coloured[]): Section | null 
     })),
   );
   if (results.length === 0) return null;
-  const names = (Object.keys(scoreNames) as ScoreName[]).filter((name) =>
-    results.some(({ scores }) => scores[name] !== undefined),
-  );
-  const rows = names.map((name) => [
-    `${name} ${scoreNames[name] === 'lower' ? '↓' : '↑'}`,
-    ...results.map(({ scores }) => formatScore(scores[name])),
+  const rows = presentScores(results.map(({ scores }) => scores)).map(([name, title]) => [
+    `${title} ${scoreNames[name] === 'lower' ? '↓' : '↑'}`,
+    ...results.map(({ scores }) => {
+      const value = scores[name];
+      return value === undefined ? '–' : formatScore(name, value);
+    }),
   ]);
   const different = protocolDifferences(results.map(({ protocol }) => protocol));
   const warning =
@@ -157,13 +156,6 @@ export function evaluationSection(sources: readonly Coloured[]): Section | null 
   };
 }
 
-function formatScore(score: number | MeanStd | undefined): string {
-  if (score === undefined) return '–';
-  return typeof score === 'number'
-    ? formatNumber(score)
-    : `${formatNumber(score.mean)} ± ${formatNumber(score.std)}`;
-}
-
 /** Samples a second against quality, and the memory that they took. */
 export function throughputSection(sources: readonly Coloured[]): Section | null {
   const files = sources.flatMap(({ throughput }) =>
@@ -195,11 +187,12 @@ export function throughputSection(sources: readonly Coloured[]): Section | null 
   // Models that were measured alike share a note.
   const alike = new Map<string, string[]>();
   for (const { name, file } of files) {
-    const { machine, size, guidance, complete } = file;
+    const { machine, size, guidance, capture = true, complete } = file;
     const where =
       machine.gpu ?? `${machine.processor}, ${machine.threads} threads, ${machine.level}`;
     const how = `pictures of ${size.join(' × ')}, decoding included, guidance ${guidance}`;
-    const told = `${where}; ${how}${complete ? '' : '; interrupted'}.`;
+    const launches = capture ? '' : ', each kernel launched by itself';
+    const told = `${where}; ${how}${launches}${complete ? '' : '; interrupted'}.`;
     alike.set(told, [...(alike.get(told) ?? []), name]);
   }
   const machines = [...alike].map(

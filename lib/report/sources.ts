@@ -3,10 +3,11 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
+import { isRecord, readJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import { loadEvaluation, type Evaluation } from '../eval/index.js';
 import { evaluationFormat } from '../eval/protocol.js';
-import { isObject, readJson, type JsonObject } from './json.js';
+import { readSamplingRuns } from '../eval/sampling_record.js';
 import { readMetrics, type Metrics } from './metrics.js';
 import { readThroughput, throughputKind, type ThroughputFile } from './throughput_file.js';
 
@@ -27,7 +28,10 @@ export interface Source {
   readonly config?: string;
   readonly pictures: readonly PictureSeries[];
   /** a folder of samples: the calls that made them, and their files */
-  readonly samples?: { calls: readonly JsonObject[]; files: readonly string[] };
+  readonly samples?: {
+    calls: readonly Readonly<Record<string, unknown>>[];
+    files: readonly string[];
+  };
   /** with the names of their files */
   readonly evaluations: readonly (Evaluation & { readonly file: string })[];
   readonly throughput: readonly ThroughputFile[];
@@ -110,9 +114,9 @@ async function measurements(
     const value = await readJson(path).catch((error: unknown) => {
       if (isNamed) throw error;
     });
-    if (isObject(value) && value.kind === throughputKind)
+    if (isRecord(value) && value.kind === throughputKind)
       throughput.push(await readThroughput(path));
-    else if (isObject(value) && value.format === evaluationFormat)
+    else if (isRecord(value) && value.format === evaluationFormat)
       evaluations.push({ ...(await loadEvaluation(path)), file: basename(path) });
     else if (isNamed)
       throw new FileError('is no result of `emulsion eval` or `emulsion throughput`.', path);
@@ -143,16 +147,10 @@ async function samplesOf(
   path: string,
   names: readonly string[],
 ): Promise<NonNullable<Source['samples']>> {
-  const value = await readJson(join(path, 'sampling_config.json'));
-  if (!Array.isArray(value))
-    throw new FileError(
-      'is no list of runs as `emulsion sample` writes it.',
-      join(path, 'sampling_config.json'),
-    );
   // A grid shows them once more.
   const pictures = names.filter((name) => name.endsWith('.png') && !name.startsWith('grid-'));
   return {
-    calls: value.filter(isObject),
+    calls: await readSamplingRuns(join(path, 'sampling_config.json')),
     files: pictures.slice(0, mostFiles).map((name) => join(path, name)),
   };
 }

@@ -23,6 +23,8 @@ export interface ThroughputOptions {
   seed?: number;
   /** Scale of classifier-free guidance, which calls the network for two. Default 1: none. */
   guidance?: number;
+  /** Whether the network's work is recorded where the device records, see `SampleOptions`. Default true. */
+  capture?: boolean;
   signal?: AbortSignal;
   /** Sees every step of every repeat. */
   onStep?: (at: { measured: ThroughputCase; repeat: number; step: number; steps: number }) => void;
@@ -37,7 +39,7 @@ export async function* measureThroughput(
   cases: readonly ThroughputCase[],
   options: ThroughputOptions = {},
 ): AsyncGenerator<ThroughputEntry> {
-  const { repeats = 3, seed = 0, guidance = 1, signal, onStep } = options;
+  const { repeats = 3, seed = 0, guidance = 1, capture, signal, onStep } = options;
   const { device } = model.betas;
   let warm = 0;
   for (const measured of cases) {
@@ -52,6 +54,7 @@ export async function* measureThroughput(
           ...(conditioning && { conditioning }),
           ...(guidance !== 1 && { guidance, unconditionalConditioning: conditioning }),
           seed: Array.from({ length: batch }, (_, i) => seed + i),
+          capture,
           signal,
           onStep: ({ step, steps: all }) => {
             residentBytes = Math.max(residentBytes, process.memoryUsage.rss());

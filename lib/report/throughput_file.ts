@@ -1,8 +1,8 @@
 // What a measurement of throughput is stored as, and how such a file is read.
 import { ArgumentError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
+import { readJson } from '../io/json.js';
 import { checkOptions, flag, group, integer, list, number, type Rule } from '../ldm/rules.js';
-import { readJson } from './json.js';
 
 /** The machine that something was measured on. */
 export interface MachineDescription {
@@ -45,6 +45,8 @@ export interface ThroughputFile {
   size: number[];
   parameters: number;
   guidance: number;
+  /** false where each kernel was launched by itself (`--no-capture`) */
+  capture?: boolean;
   /** whether decoding is part of the time */
   decoded: boolean;
   seed: number;
@@ -77,6 +79,7 @@ const fileRules = {
   size: list(size, 2, 2),
   parameters: count,
   guidance: number(0),
+  capture: flag,
   decoded: flag,
   seed: count,
   complete: flag,
@@ -107,7 +110,12 @@ const entryRules = {
 export function checkThroughput(value: unknown): asserts value is ThroughputFile {
   const required = (rules: object, ...optional: string[]) =>
     Object.keys(rules).filter((name) => !optional.includes(name)) as never[];
-  checkOptions<ThroughputFile>('throughput', value, fileRules, required(fileRules, 'qualityName'));
+  checkOptions<ThroughputFile>(
+    'throughput',
+    value,
+    fileRules,
+    required(fileRules, 'capture', 'qualityName'),
+  );
   checkOptions<MachineDescription>(
     'throughput: machine',
     value.machine,

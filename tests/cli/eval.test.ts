@@ -1,5 +1,6 @@
 // `emulsion eval` on networks that were never trained: what its commands write, say and refuse.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import sharp from 'sharp';
 import {
   afterEach,
@@ -7,11 +8,16 @@ import {
   beforeEach,
   describe,
   expect,
+  onTestFinished,
   test,
   vi,
   type MockInstance,
 } from 'vitest';
-import type { FolderCommandOptions, ModelCommandOptions } from '../../lib/cli/eval.js';
+import {
+  evalCommand,
+  type FolderCommandOptions,
+  type ModelCommandOptions,
+} from '../../lib/cli/eval.js';
 import { compareResults } from '../../lib/cli/eval_compare.js';
 import { evaluateReconstructions } from '../../lib/cli/eval_first_stage.js';
 import { evaluateFolder, writeReference } from '../../lib/cli/eval_folder.js';
@@ -21,17 +27,26 @@ import { evaluatePairs } from '../../lib/cli/eval_pairs.js';
 import { reconstruct } from '../../lib/cli/reconstruct.js';
 import { UsageError } from '../../lib/cli/run.js';
 import { samplePictures } from '../../lib/cli/sample_pictures.js';
+import { throughput } from '../../lib/cli/throughput_run.js';
 import {
   compareFolders,
   FileError,
+  formatScore,
   loadEvaluation,
+  loadLpips,
+  Lpips,
+  makeReport,
+  manualSeed,
   saveEvaluation,
   saveFirstStage,
   saveLatentDiffusion,
+  writeSafetensors,
 } from '../../lib/index.js';
-import { drawingFolder, range } from '../eval/drawings.js';
+import { drawing, drawingFolder, range, writeDrawing } from '../eval/drawings.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+import { asPublished } from '../metrics/narrow_lpips.js';
+import { writeRun } from '../report/fixtures.js';
 import { emulsion } from './emulsion.js';
 
 const inFolder = temporaryFolder();
@@ -97,27 +112,24 @@ describe('a model', () => {
   test('of classes gives as many of each', async () => {
     await ofModel('all', { model: classes, guidance: 2 });
     const { protocol } = await loadEvaluation(inFolder('all/result.json'));
-    expect(protocol.samples.classes).toEqual({ count: 4, least: 2, most: 3 });
+    expect(protocol.samples.classes).toMatchObject({ count: 4, least: 2, most: 3 });
     expect(protocol.sampling).toMatchObject({ guidance: 2 });
     await ofModel('some', { model: classes, class: ['1', '0'], count: 4 });
-    expect((await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes).toEqual({
-      ...{ count: 2, least: 2, most: 2 },
-    });
+    expect(
+      (await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes,
+    ).toMatchObject({ count: 2, least: 2, most: 2 });
   });
 
   test('killed at any moment goes on to the same bytes', async () => {
-    const call = (folder: string) => [
-      ...['eval', 'model', '--model', model, '-n', '70', '--steps', '1', '--no-neighbours'],
-      ...['--extractor', 'emoji', '--reference', real, '--no-cache', '-o', inFolder(folder)],
-    ];
-    const whole = await emulsion(call('whole'));
-    expect(whole.status, whole.stderr).toBe(0);
+    const args = ['eval', 'model', '--model', model, '-n', '70', '--steps', '1', '--seed', '3'];
+    const more = ['--extractor', 'emoji', '--reference', real, '--no-cache', '--no-neighbours'];
     const at = inFolder('killed/features/00000000.safetensors');
-    const killed = await emulsion(call('killed'), { signal: 'SIGKILL', at });
+    const call = [...args, ...more, '-o', inFolder('killed')];
+    const killed = await emulsion(call, { signal: 'SIGKILL', at });
     expect(killed.signal).toBe('SIGKILL');
     expect(existsSync(inFolder('killed/result.json'))).toBe(false);
-    const again = await emulsion(call('killed'));
-    expect(again.status, again.stderr).toBe(0);
+    for (const folder of ['killed', 'whole'])
+      await ofModel(folder, { count: 70, steps: 1, neighbours: false });
     expect(bytes('killed/result.json').equals(bytes('whole/result.json'))).toBe(true);
   });
 
@@ -209,12 +221,85 @@ test('copies of training pictures are found and shown beside each other', async 
   expect(pairs[2].distance).toBeGreaterThan(0);
   const { width, height } = await sharp(picture).metadata();
   expect([width, height]).toEqual([6 * 18 + 2, 18 + 2]);
+  const shown = pairs.slice(0, 3).flatMap(({ sample, training }) => [sample, training]);
+  for (const [i, name] of shown.entries()) {
+    const cell = { left: 2 + 18 * i, top: 2, width: 16, height: 16 };
+    const pixels = await sharp(picture).extract(cell).removeAlpha().raw().toBuffer();
+    expect(pixels.equals(drawing(Number.parseInt(name)).data), `cell ${i}, ${name}`).toBe(true);
+  }
   await expect(showNearest(samples, { ...options, count: 3 })).rejects.toThrow(/--force/);
+  rmSync(picture);
+  // What is larger than a screen has room for is shown smaller.
+  const large = inFolder('large');
+  mkdirSync(large);
+  await writeDrawing(join(large, '1.png'), drawing(1, 320, 640));
+  await showNearest(large, { ...options, count: 1 });
+  expect((await sharp(picture).metadata()).height).toBe(256 + 4);
   rmSync(picture);
   await expect(showNearest(samples, { ...options, count: 513 })).rejects.toThrow(UsageError);
   await expect(
     showNearest(samples, { ...options, count: 1, output: inFolder('x.jpg') }),
   ).rejects.toThrow(/no name of a PNG/);
+});
+
+describe('LPIPS with its files', () => {
+  let files: { vgg: string; heads: string };
+  beforeAll(async () => {
+    files = { vgg: inFolder('vgg16.safetensors'), heads: inFolder('heads.safetensors') };
+    manualSeed(5);
+    const { vgg, heads } = asPublished(new Lpips().exportState());
+    await writeSafetensors(files.vgg, vgg);
+    await writeSafetensors(files.heads, heads);
+  });
+  const given = () => ({ lpipsVgg: files.vgg, lpipsHeads: files.heads, quiet: true });
+  const measured = async (result: string, reference: string, pictures: string) => {
+    const { scores, protocol } = await loadEvaluation(inFolder(result));
+    const { summary } = await compareFolders(reference, pictures, {
+      lpips: await loadLpips(files),
+    });
+    expect(scores.lpips).toEqual(summary.lpips);
+    expect(summary.lpips!.mean).not.toBe(0);
+    expect(protocol.lpips).toMatch(/^[0-9a-f]{64}$/);
+  };
+
+  test('is measured of pairs', async () => {
+    const [a, b] = ['lpips-a', 'lpips-b'].map(inFolder);
+    await drawingFolder(a, [1, 2]);
+    await drawingFolder(b, [3, 4], (number) => `${number - 2}.png`);
+    await evaluatePairs(a, b, { ...given(), output: inFolder('lpips-pairs.json') });
+    await measured('lpips-pairs.json', a, b);
+    expect(output()).toMatch(/^LPIPS +-?\d/m);
+    await expect(evaluatePairs(a, b, { lpipsVgg: files.vgg, quiet: true })).rejects.toThrow(
+      /both --lpips-vgg and --lpips-heads/,
+    );
+  });
+
+  test('is measured of reconstructions', async () => {
+    const [originals, back] = [inFolder('lpips-originals'), inFolder('lpips-back')];
+    await drawingFolder(originals, [1, 2]);
+    await evaluateReconstructions({
+      ...{ ...metric, ...given(), model: stage, images: originals },
+      output: inFolder('new/folder/lpips-stage.json'),
+    });
+    await reconstruct([originals], { model: stage, output: back, quiet: true });
+    await measured('new/folder/lpips-stage.json', originals, back);
+  });
+});
+
+test('a report shows a result beside a run and a measurement of throughput', async () => {
+  await ofModel('reported', { count: 4, steps: 1 });
+  await throughput({
+    ...{ model, sampler: ['ddim'], steps: [1], batch: [2], repeats: 1, seed: 0, quiet: true },
+    capture: true,
+    output: inFolder('throughput.json'),
+  });
+  await writeRun(inFolder('run'), 5);
+  const page = await makeReport(['reported', 'run', 'throughput.json'].map(inFolder));
+  const { scores, protocol } = await loadEvaluation(inFolder('reported/result.json'));
+  expect(page).toMatch(/FID ↓/);
+  expect(page).toContain(`<td>${formatScore('fid', scores.fid!)}</td>`);
+  expect(page).toContain(protocol.sampling!.modelHash);
+  for (const title of ['Runs', 'Evaluation', 'Throughput']) expect(page).toContain(`>${title}</a`);
 });
 
 test('results side by side, refused when measured by other steps', async () => {
@@ -236,6 +321,12 @@ test('results side by side, refused when measured by other steps', async () => {
   );
   await compareResults(both, { vary: ['size', 'samples'], json: true });
   await expect(compareResults(both.slice(1), {})).rejects.toThrow(/at least two/);
-  const { status, stderr } = await emulsion(['eval', 'compare', ...both]);
-  expect([status, stderr.split('\n')[0]]).toEqual([1, expect.stringMatching(/not measured alike/)]);
+  const told = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  onTestFinished(() => {
+    told.mockRestore();
+    process.exitCode = undefined;
+  });
+  await evalCommand().parseAsync(['compare', ...both], { from: 'user' });
+  expect(process.exitCode).toBe(1);
+  expect(told.mock.calls.flat().join()).toMatch(/^emulsion: the results were not measured alike/);
 });

@@ -214,7 +214,7 @@ describe('layout2img', () => {
     ['width and height must be numbers above 0', { ...boxes(red), width: 100 }],
     ['unknown key "heigth"', { ...boxes(red), heigth: 1 }],
     ['expected {"boxes"', [red]],
-    ['no valid JSON', '{"boxes"'],
+    ['a valid JSON', '{"boxes"'],
   ])('refuses a layout: %s', async (message, content) => {
     await expect(sample({ layout: [layout('wrong.json', content)] })).rejects.toThrow(message);
     await expect(sample({ layout: [file('wrong.json')] })).rejects.toThrow(file('wrong.json'));

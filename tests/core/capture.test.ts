@@ -6,6 +6,7 @@ import {
   DisposedError,
   Ema,
   GradScaler,
+  keep,
   linear,
   manualSeed,
   mseLoss,
@@ -24,6 +25,7 @@ import {
   type Tensor,
 } from '../../lib/index.js';
 import { addon } from '../../lib/native.js';
+import { noteWeightsChanged } from '../../lib/ops/autocast.js';
 import { availableDevices } from '../support/devices.js';
 
 const numbers = (x: Tensor): number[] => Array.from(x.dataSync(), Number);
@@ -238,6 +240,53 @@ for (const device of availableDevices)
         );
       }
       step.dispose();
+    });
+
+    test('fixed weights are converted by the region around the calls, once', () => {
+      using _scope = scope();
+      const weight = keep(randn([64, 64]));
+      const x = randn([2, 64]);
+      const run = (fixedWeights: boolean) =>
+        autocast('bfloat16', () => {
+          const step = capture((input: Tensor) => linear(input, weight), { fixedWeights });
+          const { liveBytes } = device.memoryStats();
+          const results = [1, 2, 3].map(() => numbers(step(x)));
+          const stats = device.memoryStats();
+          const output = x.shape[0] * 64 * 2;
+          step.dispose();
+          return { results, kept: stats.liveBytes - liveBytes - output, graph: stats.graphBytes };
+        });
+      const [anew, once] = [run(false), run(true)];
+      expect(once.results).toEqual(anew.results);
+      const copy = 2 * weight.numel;
+      expect(once.kept - anew.kept).toBe(copy);
+      if (records) expect(anew.graph - once.graph).toBe(copy);
+      weight.dispose();
+    });
+
+    test.runIf(records)('copies of weights that a broken recording left are not used', () => {
+      using _scope = scope();
+      const weight = keep(randn([8, 8]));
+      const x = randn([2, 8]);
+      autocast('bfloat16', () => {
+        const expected = numbers(autocast('bfloat16', () => linear(x, weight)));
+        noteWeightsChanged(); // the warm-up's copy is stale, so the recording makes one
+        let calls = 0;
+        const broken = capture(
+          (input: Tensor) => {
+            if (calls++ === 0) return input.mul(1);
+            const y = linear(input, weight);
+            y.dataSync();
+            return y;
+          },
+          { fixedWeights: true },
+        );
+        broken(x);
+        expect(() => broken(x)).toThrow(/a value is read/);
+        broken.dispose();
+        expect(numbers(linear(x, weight))).toEqual(expected);
+      });
+      weight.dispose();
     });
 
     test('refuses inputs unlike the first, and what is no step', () => {

@@ -20,7 +20,7 @@ const hash = 'ab'.repeat(32);
 
 const sampling: SamplingRecord = {
   ...{ model: 'logs/a', modelHash: hash, weights: 'ema', sampler: 'ddim', steps: 200 },
-  ...{ spacing: 'uniform', eta: 1, guidance: 1.5, seed: 0 },
+  ...{ spacing: 'uniform', eta: 1, guidance: 1.5, seed: 0, condition: null },
 };
 const evaluation: Evaluation = {
   scores: { fid: 3.25, kid: { mean: 0.01, std: 0.002 }, psnr: { mean: Infinity, std: NaN } },
@@ -31,7 +31,7 @@ const evaluation: Evaluation = {
     extractor: { name: 'inception', weights: hash, resize: 'tf' },
     size: 256,
     reference: { hash, count: 1000 },
-    samples: { hash, count: 500, classes: { count: 10, least: 50, most: 50 } },
+    samples: { hash, count: 500, classes: { hash, count: 10, least: 50, most: 50 } },
     sampling,
     parameters: {
       ...{ kidSubsets: 100, kidSubsetSize: 250, kidSeed: 0, splits: 10 },
@@ -72,7 +72,7 @@ describe('the file of a result', () => {
   };
 
   test.each<[string, string, RegExp]>([
-    ['nothing', '', /not a valid configuration/],
+    ['nothing', '', /not a valid JSON file/],
     ['a list', '[]', /no result of `emulsion eval`/],
     ['another format', file('format', 'x'), /no result of `emulsion eval`/],
     ['a text for a score', file('scores.fid', '3'), /scores\.fid must be a number, got "3"/],
@@ -130,6 +130,9 @@ describe('unlike protocols', () => {
     ]);
     const steps = changed((p) => (p.sampling = { ...sampling, steps: 20, eta: 0 }));
     expect(fields(steps)).toEqual(['sampling.eta', 'sampling.steps']);
+    const classes = { ...evaluation.protocol.samples.classes!, hash: other };
+    const others = changed((p) => (p.samples = { ...evaluation.protocol.samples, classes }));
+    expect(fields(others)).toEqual(['samples.classes.hash']);
     const unknown = fields(changed((p) => (p.sampling = null)));
     expect(unknown).toContain('sampling.sampler');
   });
@@ -173,7 +176,7 @@ describe('the record beside samples', () => {
     expect(await recordOf(JSON.stringify([run]))).toEqual({
       sampling: {
         ...{ model: 'm', modelHash: null, weights: 'ema', sampler: 'ddim', steps: 50 },
-        ...{ spacing: 'uniform', eta: 0, guidance: 1, seed: 3 },
+        ...{ spacing: 'uniform', eta: 0, guidance: 1, seed: 3, condition: null },
       },
       classes: null,
       notes: [],
@@ -189,15 +192,30 @@ describe('the record beside samples', () => {
       11,
     );
     expect(record!.sampling).toMatchObject({ steps: 'mixed: 50, 20', eta: 0 });
-    expect(record!.classes).toEqual({ count: 3, least: 1, most: 5 });
+    expect(record!.classes).toMatchObject({ count: 3, least: 1, most: 5 });
     expect(record!.notes.join()).toMatch(/speaks of 10 pictures, but 11 are there/);
+  });
+
+  test('other classes, prompts, masks or sizes are told apart, and nothing else is', async () => {
+    const told = async (...runs: object[]) => (await recordOf(JSON.stringify(runs)))!;
+    const condition = async (...settings: object[]) =>
+      (await told(...settings.map((each) => ({ ...run, ...each })))).sampling.condition;
+    expect(await condition({ classes: [1], perClass: 8, emulsion: '9' })).toBeNull();
+    const cats = await condition({ prompts: ['a cat'] });
+    expect(cats).toMatch(/^[0-9a-f]{64}$/);
+    expect(await condition({ prompts: ['a dog'] })).not.toBe(cats);
+    expect(await condition({ prompts: ['a cat'] }, { prompts: ['a cat'], seed: 9 })).toBe(cats);
+    const classes = async (...ids: number[]) =>
+      (await told({ ...run, classes: ids })).classes!.hash;
+    expect(await classes(1, 2)).toBe(await classes(2, 1));
+    expect(await classes(1, 2)).not.toBe(await classes(1, 3));
   });
 
   test.each<[string, RegExp]>([
     ['{}', /no list of runs/],
     ['[]', /no list of runs/],
     ['[1]', /no list of runs/],
-    ['[{', /not a valid configuration/],
+    ['[{', /not a valid JSON file/],
   ])('%s is refused', async (text, message) => {
     await expect(recordOf(text)).rejects.toThrow(FileError);
     await expect(recordOf(text)).rejects.toThrow(message);

@@ -18,6 +18,7 @@ import {
   type PictureSetOptions,
   type SetScores,
 } from '../../lib/index.js';
+import { FeatureTable } from '../../lib/eval/features.js';
 import { emojiExtractorFile } from '../../lib/metrics/emoji_extractor.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { drawing, drawingFolder, range, writeDrawing } from './drawings.js';
@@ -164,6 +165,9 @@ describe('small and uneven sets', () => {
     const three = await scored(await drawingFolder(inFolder('three'), [0, 1, 2]));
     expect(three.notes.at(-1)).toMatch(/more than 5 pictures in both sets/);
     expect(Object.keys(three.scores)).toEqual(['fid', 'kid', 'inceptionScore']);
+    const two = await scored(await drawingFolder(inFolder('two'), [0, 1]));
+    expect(two.parameters.kidSubsetSize).toBe(2);
+    expect(Object.keys(two.scores)).toEqual(['fid', 'kid', 'inceptionScore']);
   });
 
   test('one is none', async () => {
@@ -202,6 +206,10 @@ describe('what is refused', () => {
     const path = await make();
     await expect(scored(path)).rejects.toThrow(FileError);
     await expect(scored(path)).rejects.toThrow(message);
+  });
+
+  test('more pictures than the memory has room for', () => {
+    expect(() => new FeatureTable(2 ** 26, 128, 9)).toThrow(/67108864 pictures of 128.*too many/);
   });
 
   test('statistics of another network', async () => {

@@ -15,7 +15,7 @@ import { writeSafetensors } from '../../lib/io/safetensors.js';
 import type { TensorSource } from '../../lib/io/state.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
 import { expectClose } from '../support/expect_close.js';
-import { goldenLpips, narrowLpips, widths } from './narrow_lpips.js';
+import { asPublished, goldenLpips, narrowLpips, widths } from './narrow_lpips.js';
 
 const random = (seed: number, side = 16) => new Generator(seed).normal([2, side, side, 3]);
 const values = (x: Tensor) => Array.from(x.dataSync(), Number);
@@ -111,13 +111,9 @@ describe('loadLpips', () => {
   // The golden weights as the two published files hold them, and a classifier that nobody wants.
   async function publishedFiles(change: (entries: Map<string, Tensor | TensorSource>) => void) {
     const file = await goldenLpips();
-    const [vgg, heads] = [new Map<string, Tensor>(), new Map<string, Tensor>()];
-    for (const key of file.keys) {
-      const name = key.replace(/^param\./, '');
-      if (name.startsWith('net.')) {
-        vgg.set(name.replace(/^net\.slice\d/, 'features'), await file.get(key));
-      } else if (name.startsWith('lin')) heads.set(name, await file.get(key));
-    }
+    const weights: [string, Tensor | TensorSource][] = [];
+    for (const key of file.keys) weights.push([key.replace(/^param\./, ''), await file.get(key)]);
+    const { vgg, heads } = asPublished(weights);
     vgg.set('classifier.0.weight', zeros([4, 4]));
     change(vgg);
     const paths = { vgg: inFolder('vgg16.safetensors'), heads: inFolder('heads.safetensors') };

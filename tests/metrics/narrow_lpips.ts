@@ -14,3 +14,12 @@ export async function narrowLpips(options: { dropout?: boolean } = {}): Promise<
   await lpips.importState(withPrefix(await goldenLpips(), 'param.'));
   return lpips;
 }
+
+/** Weights by the names of {@link Lpips} as the two published files hold them. */
+export function asPublished<T>(weights: Iterable<readonly [string, T]>) {
+  const [vgg, heads] = [new Map<string, T>(), new Map<string, T>()];
+  for (const [name, tensor] of weights)
+    if (name.startsWith('net.')) vgg.set(name.replace(/^net\.slice\d/, 'features'), tensor);
+    else if (name.startsWith('lin')) heads.set(name, tensor);
+  return { vgg, heads };
+}

@@ -29,7 +29,7 @@ const real = random([1100, width], 1);
 const fake = random([1300, width], 2).mul(0.9).add(0.3);
 
 function rowsOf(x: Tensor): Float64Array[] {
-  const data = Float64Array.from(x.dataSync() as Float32Array);
+  const data = Float64Array.from(x.dataSync() as Float32Array | Float64Array);
   const length = x.numel / x.shape[0];
   return Array.from({ length: x.shape[0] }, (_, i) => data.subarray(i * length, (i + 1) * length));
 }
@@ -45,8 +45,8 @@ function plainRadii(rows: readonly Float64Array[], k: number): number[] {
   });
 }
 
-function plainScores(k: number) {
-  const [R, F] = [rowsOf(real), rowsOf(fake)];
+function plainScores(k: number, x = real, y = fake) {
+  const [R, F] = [rowsOf(x), rowsOf(y)];
   const [realRadii, fakeRadii] = [plainRadii(R, k), plainRadii(F, k)];
   const realistic = new Set<number>();
   const [recalled, covered] = [new Set<number>(), new Set<number>()];
@@ -139,6 +139,40 @@ describe('precision, recall, density and coverage', () => {
       });
       const [radii] = await neighbourRadii(x, [3]);
       expect([...radii]).toEqual(plainRadii(rows, 3));
+    }
+  });
+
+  // Each as rows of 40 numbers, most of them trouble: the scores must be those of distances in float64.
+  const normal = random([90, 40], 11).to('float64');
+  const alternating = tensor(
+    Float64Array.from({ length: 40 }, (_, i) => (-1) ** i),
+    { shape: [1, 40] },
+  );
+  const only = (column: number, scale: number) =>
+    tensor(
+      Float64Array.from({ length: 40 }, (_, i) => (i === column ? scale : 0)),
+      { shape: [1, 40] },
+    );
+  test.each<[string, Tensor]>([
+    ['a mean a hundred million times the deviation', normal.add(1e8)],
+    ['one dimension a million times the others', normal.add(normal.mul(only(3, 1e6)))],
+    ['constant dimensions', normal.mul(only(7, 1)).add(5)],
+    ['denormals beside ordinary numbers', normal.mul(1e-42).add(normal.mul(only(0, 1)))],
+    ['denormals alone', normal.mul(1e-42)],
+    ['products that cancel', normal.mul(1e-3).add(alternating.mul(1e4))],
+    ['two clusters far apart', concat([normal, normal.add(1e6)])],
+    ['duplicates', concat([normal, normal.narrow(0, 0, 45), normal.narrow(0, 0, 20)])],
+    ['a grid, where distances are equal', normal.mul(2).to('int32').to('float64')],
+    ['one outlier at the end of float32', concat([normal, only(1, 3e38)])],
+  ])('%s', async (_, points) => {
+    for (const x of [points, points.to('float32')]) {
+      const y = x.add(
+        x
+          .narrow(0, 1, 1)
+          .sub(x.narrow(0, 0, 1))
+          .mul(0.25),
+      );
+      expect(await scoresOf(x, y, 3)).toEqual(plainScores(3, x, y));
     }
   });
 

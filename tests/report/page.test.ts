@@ -34,8 +34,8 @@ describe('a report', () => {
     expect(body).not.toContain('alert("x")');
     for (const title of ['Runs', 'Training', 'Evaluation', 'Pictures', 'Samples', 'Throughput'])
       expect(page).toContain(`>${title}</a`);
-    expect(page).toContain('fid ↓');
-    expect(page).toContain('0.01 ± 0.002');
+    expect(page).toContain('FID ↓');
+    expect(page).toContain('0.01000 ± 0.00200');
     expect(page).toContain('∞');
     expect(page).toContain('few samples &lt;script');
     expect(page).toContain('not measured alike');

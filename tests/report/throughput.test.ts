@@ -1,11 +1,12 @@
 // Throughput: what is measured, how it is stored and read, and how a plot shows it.
 import { existsSync, writeFileSync } from 'node:fs';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   buildLatentDiffusion,
   checkThroughput,
   defaultDevice,
   describeMachine,
+  LatentDiffusion,
   manualSeed,
   measureThroughput,
   readThroughput,
@@ -103,6 +104,15 @@ describe('a measurement', () => {
     expect(await measured(of, { repeats: 1, guidance })).toHaveLength(2);
   });
 
+  test('records the work of the network unless told', async () => {
+    const sample = vi.spyOn(LatentDiffusion.prototype, 'sample');
+    await measured(spec(), { repeats: 1 });
+    await measured(spec(), { repeats: 1, capture: false });
+    const given = sample.mock.calls.map(([{ capture = true }]) => capture);
+    sample.mockRestore();
+    expect(given).toEqual([true, true, true, true, false, false, false, false]);
+  });
+
   test('ends with its signal', async () => {
     const controller = new AbortController();
     const ended = measured(spec(), { signal: controller.signal, onStep: () => controller.abort() });
@@ -180,13 +190,15 @@ describe('the command', () => {
         'FID',
         '--plot',
         file('new/out.svg'),
+        '--no-capture',
       ],
     );
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout.split('\n')).toHaveLength(10);
     expect(existsSync(file('new/out.svg'))).toBe(true);
-    const { entries, model, size, complete, qualityName } = await readThroughput(file('out.json'));
-    expect([model, size, complete, qualityName]).toEqual(['model', [8, 8], true, 'FID']);
+    const { entries, ...about } = await readThroughput(file('out.json'));
+    expect(about).toMatchObject({ model: 'model', size: [8, 8], capture: false });
+    expect(about).toMatchObject({ complete: true, qualityName: 'FID' });
     expect(
       entries.map(({ sampler, steps, batch, quality }) => [sampler, steps, batch, quality]),
     ).toEqual(

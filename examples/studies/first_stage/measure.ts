@@ -6,6 +6,7 @@ import {
   FeatureStatistics,
   flip,
   frechetDistance,
+  meanStd,
   noGrad,
   psnr,
   ssim,
@@ -55,11 +56,11 @@ export async function measure(
   ];
   const latents = await inBatches(pictures, (images) => model.encodeToLatents(images));
   const quality: Quality = {
-    psnr: statistics(await numbers(() => psnr(pictures, reconstructions))),
-    ssim: statistics(await numbers(() => ssim(pictures, reconstructions))),
+    psnr: meanStd(await numbers(() => psnr(pictures, reconstructions))),
+    ssim: meanStd(await numbers(() => ssim(pictures, reconstructions))),
     rfid: await frechetDistance(original, reconstructed),
     sharpness: (await gradientEnergy(reconstructions)) / (await gradientEnergy(pictures)),
-    latentStd: statistics(await numbers(() => latents.alias())).std,
+    latentStd: meanStd(await numbers(() => latents.alias())).std,
   };
   if (model instanceof VQModel) {
     const usage = new CodeUsage(model.config.nEmbed);
@@ -106,9 +107,3 @@ export const gradientEnergy = (x: Tensor): Promise<number> =>
     const down = x.narrow(1, 1, H - 1).sub(x.narrow(1, 0, H - 1));
     return across.square().mean().add(down.square().mean()).item();
   });
-
-function statistics(values: readonly number[]): MeanStd {
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
-  return { mean, std: Math.sqrt(variance) };
-}

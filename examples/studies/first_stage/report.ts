@@ -1,5 +1,6 @@
 // The study's page: the table, what it shows, and where the pictures are.
 import type { MeanStd } from '../../../lib/index.js';
+import { table } from '../tables.js';
 import type { Quality } from './measure.js';
 import type { Entry } from './zoo.js';
 
@@ -16,9 +17,6 @@ export interface AdversarialRow {
 
 const spread = ({ mean, std }: MeanStd, digits: number): string =>
   `${mean.toFixed(digits)} ± ${std.toFixed(digits)}`;
-
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 /** Numbers of a latent over those of its picture. */
 const share = ({ f, channels }: Entry): string => `1/${((3 * f * f) / channels).toFixed(1)}`;

@@ -129,13 +129,14 @@ export class Workshop {
   }
 
   private async record(name: string, parameters: readonly Tensor[]): Promise<TrainingRecord> {
-    const lines = await measurements(this.options.folder, name);
-    const { seconds, images } = lines[lines.length - 1];
+    const { series } = await measurements(this.options.folder, name);
+    const loss = series.get('train/loss_simple')?.means() ?? [];
+    const last = (counter: string) => series.get(counter)?.last?.[1] ?? 0;
     return {
       name,
-      curve: lines.map(({ step, 'train/loss_simple': loss }) => ({ step, loss })),
-      seconds,
-      images,
+      curve: loss.map(([step, value]) => ({ step, loss: value })),
+      seconds: last('seconds'),
+      images: last('images'),
       parameters: parameters.reduce((sum, { numel }) => sum + numel, 0),
     };
   }

@@ -1,6 +1,7 @@
 // The study's page: for each task what was claimed, what was measured, its pictures, and the curve to expect.
 import { join } from 'node:path';
 import { writePlot } from '../../../lib/index.js';
+import { table } from '../tables.js';
 import type { Claim, Measured, TaskResult, TaskStudy, TrainingRecord } from './study.js';
 
 export interface Row {
@@ -20,9 +21,6 @@ const number = (value: number): string =>
 
 const withUnit = (value: number | undefined, unit: string): string =>
   value === undefined ? '–' : `${number(value)}${unit === '%' ? ' %' : unit && ` ${unit}`}`;
-
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 export function summaryTable(rows: readonly Row[]): string {
   return table(

@@ -9,6 +9,7 @@ import {
   type ThroughputFile,
 } from '../../../lib/index.js';
 import { side } from '../../demo/emoji.js';
+import { table } from '../tables.js';
 import type { Member } from './family.js';
 import { group, type Sampled } from './quality.js';
 
@@ -24,9 +25,6 @@ export interface Row {
 
 const qualityName = 'Fréchet distance';
 const colours = ['#d1495b', '#edae49', '#2e8b57', '#00798c', '#5b3f8c'];
-
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const nameOf = ({ f }: Member): string => (f === 1 ? 'f = 1 (pixels)' : `f = ${f}`);
 

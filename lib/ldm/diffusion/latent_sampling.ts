@@ -23,6 +23,7 @@ import {
   type SamplerStep,
   type Spacing,
 } from '../samplers/index.js';
+import { withCapture } from './captured_denoiser.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
 import type { LatentDiffusion } from './latent_diffusion.js';
@@ -63,6 +64,13 @@ export interface SampleOptions extends Omit<
   patches?: PatchOptions;
   /** bring each estimate to the nearest codes of a VQ model, default false */
   quantizeX0?: boolean;
+  /**
+   * Whether the network's work, guidance included, is recorded in the second call and replayed in all later ones
+   * where the device records (CUDA graphs, see `capture`): the same bits, without the price of each launch. Until
+   * the latents are found, a recording keeps the memory that one call needs. Runs with `patches`, and those that
+   * noise their conditioning, are not recorded. Default true; false for networks that read values on the way.
+   */
+  capture?: boolean;
   /** whether the latents are decoded, default true */
   decode?: boolean;
   /** samples that are decoded at once, default 4 */
@@ -87,8 +95,10 @@ export function sampleLatents(
   model.eval();
   return noGrad(() =>
     tidy(async () => {
-      const run = startRun(model, makeDenoiser(model, options), options);
-      const latents = await lastLatent(run, options.onStep);
+      const run = (denoise: Denoiser) =>
+        lastLatent(startRun(model, denoise, options), options.onStep);
+      const denoise = makeDenoiser(model, options);
+      const latents = await (isCaptured(model, options) ? withCapture(denoise, run) : run(denoise));
       const { decode = true, decodeBatch = 4 } = options;
       return {
         latents,
@@ -124,6 +134,16 @@ export async function decodeInBatches(
   return parts.length === 1 ? parts[0] : concat(parts, 0);
 }
 
+// Patches upload what they weigh, and noised conditionings draw it: neither can be recorded.
+function isCaptured(model: LatentDiffusion, options: SampleOptions): boolean {
+  const { capture = true, patches } = options;
+  return capture && !patches && !noisesConditioning(model, options);
+}
+
+// As in the original only ancestral sampling noises the conditioning, anew in each step.
+const noisesConditioning = (model: LatentDiffusion, { method }: SampleOptions): boolean =>
+  model.hasNoisedConditioning && method === 'ddpm';
+
 // The network with its conditioning, whose keys and values are made here, once for the whole run.
 function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser {
   const { guidance = 1, patches } = options;
@@ -143,10 +163,10 @@ function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser 
 function bind(
   model: LatentDiffusion,
   conditioning: NetworkConditioning,
-  { method, seed, patches }: SampleOptions,
+  options: SampleOptions,
 ): Denoiser {
-  // As in the original only ancestral sampling noises the conditioning, anew in each step.
-  if (model.hasNoisedConditioning && method === 'ddpm') {
+  const { seed, patches } = options;
+  if (noisesConditioning(model, options)) {
     check(
       seed !== undefined,
       () => 'LatentDiffusion: give a seed for the noise of the conditioning.',

@@ -85,7 +85,7 @@ export interface SamplerStep {
 /** A run of a sampler, and its last step as its value. */
 export type SamplerRun = AsyncGenerator<SamplerStep, SamplerStep, void>;
 
-/** Runs to the end; gives the final latent. `onStep` sees every step. */
+/** Runs to the end; gives the final latent. `onStep` sees every step; the run ends with what it throws. */
 export async function lastLatent(
   run: SamplerRun,
   onStep?: (step: SamplerStep) => void | Promise<void>,
@@ -96,7 +96,12 @@ export async function lastLatent(
       value.predX0.dispose();
       return value.latent;
     }
-    await onStep?.(value);
+    try {
+      await onStep?.(value);
+    } catch (error) {
+      await run.return(value);
+      throw error;
+    }
   }
 }
 
