@@ -1,27 +1,30 @@
 // `emulsion class2img`: its options and help. The work is loaded when it is asked for.
 import type { Command } from 'commander';
 import { integer, newCommand, reporting } from './run.js';
-import { withSamplingOptions, type SamplingCommandOptions } from './sampling_options.js';
+import {
+  withSamplingOptions,
+  withSizeOption,
+  type SamplingCommandOptions,
+  type SizeOption,
+} from './sampling_options.js';
 
 /** Options of `emulsion class2img`, as the command line gives them. */
 export interface ClassCommandOptions extends SamplingCommandOptions {
   count: number;
   classNames?: string;
-  height?: number;
-  width?: number;
+  size?: SizeOption;
 }
 
 /** The command that makes pictures of classes. */
 export function classCommand(): Command {
-  return withSamplingOptions(newCommand('class2img'), {
+  const command = withSamplingOptions(newCommand('class2img'), {
     guidance: '3 where a class of the model means "none", else 1: none',
-  })
+  });
+  return withSizeOption(command)
     .description('make pictures of classes')
     .argument('<classes...>', 'ids or names; each fills a row of --grid')
     .option('-n, --count <n>', 'pictures of each class', integer(1), 1)
     .option('--class-names <file>', "the classes' names, a line each. Default: the model folder's")
-    .option('--height <pixels>', 'default: what the model was trained on', integer(1))
-    .option('--width <pixels>', 'likewise', integer(1))
     .addHelpText(
       'after',
       `

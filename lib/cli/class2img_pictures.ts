@@ -19,7 +19,7 @@ export async function classPictures(
     ids = askedClasses(spec.conditioner!, given, await readClassNames(path, options.classNames));
   });
   const { model } = opened;
-  const size = pixelSize(options, model.spec, model.first_stage_model.downsampling);
+  const size = pixelSize(options.size);
   const latents = size && latentSize('class2img', model, size);
   const { guidance = defaultClassGuidance(model.conditioner) } = options;
   const classOf = (picture: number) => BigInt(ids[Math.floor(picture / count)]);

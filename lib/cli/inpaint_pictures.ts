@@ -13,7 +13,7 @@ import type { Tensor } from '../tensor.js';
 import type { InpaintCommandOptions } from './inpaint.js';
 import { findMaskedPictures, readMask } from './masked_pictures.js';
 import { findPictures, planPngs, type PictureFile } from './picture_files.js';
-import { openForSampling, runPictures } from './picture_run.js';
+import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
 
 /** One file's work. */
@@ -32,8 +32,7 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
     throw new UsageError('--outpaint says what is to be made: leave --mask and --resize-mask out.');
   const works = outpaint ? await outpainted(options, outpaint) : await masked(options);
   const kind = (work: number) => works[work].size.join(' x ');
-  if ((options.grid || options.npz) && works.some((_, i) => kind(i) !== kind(0)))
-    throw new UsageError('the pictures differ in size: leave --grid and --npz out.');
+  refuseMixedSizes(options, works.length, kind);
   const inputs = works.map(({ picture }) => picture.path);
   const names = works.map(({ name }) => name);
   const files = await planPngs(names, output, { force, inputs });
@@ -41,7 +40,7 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
   let group: { numbers: readonly number[]; holes: Inpainting };
   await runPictures(opened, options, {
     total: works.length,
-    settings: { image, mask, outpaint, softEdge },
+    settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge },
     kind,
     // Groups gain a CPU nothing, and most calls are of one picture.
     alone: opened.model.betas.device.name === 'cpu',

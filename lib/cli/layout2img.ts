@@ -1,26 +1,31 @@
 // `emulsion layout2img`: its options and help. The work is loaded when it is asked for.
 import type { Command } from 'commander';
 import { integer, newCommand, reporting } from './run.js';
-import { withSamplingOptions, type SamplingCommandOptions } from './sampling_options.js';
+import {
+  withSamplingOptions,
+  withSizeOption,
+  type SamplingCommandOptions,
+  type SizeOption,
+} from './sampling_options.js';
 
 /** Options of `emulsion layout2img`, as the command line gives them. */
 export interface LayoutCommandOptions extends SamplingCommandOptions {
   layout: string[];
   count: number;
   classNames?: string;
+  size?: SizeOption;
 }
 
 /** The command that makes pictures of layouts. */
 export function layoutCommand(): Command {
-  const command = newCommand('layout2img')
+  return withSizeOption(withSamplingOptions(newCommand('layout2img')))
     .description('make pictures of things in given places, with a model that was trained on boxes')
     .requiredOption('--layout <file...>', 'JSON files that say what is where')
     .option('-n, --count <n>', 'pictures of each layout', integer(1), 1)
     .option(
       '--class-names <file>',
       "the categories' names, a line each, in the training's order. Default: the model folder's",
-    );
-  return withSamplingOptions(command)
+    )
     .addHelpText(
       'after',
       `

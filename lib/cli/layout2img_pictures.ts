@@ -1,8 +1,10 @@
 // The work of `emulsion layout2img`: layouts from files, pictures of them, and the boxes beside each.
 import { FileError } from '../errors.js';
 import { writeBoxes } from '../io/draw_boxes.js';
+import { isRecord, parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import {
+  latentSize,
   layoutIds,
   layoutObjects,
   layoutVocabulary,
@@ -17,6 +19,7 @@ import type { LayoutCommandOptions } from './layout2img.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
+import { pixelSize } from './sampling_options.js';
 
 const largestLayout = 2 ** 20;
 
@@ -38,9 +41,13 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
       tokens,
       pictures.map((picture) => ({ objects: objectsOf(picture) })),
     );
+  const size = pixelSize(options.size);
+  const latents = size && latentSize('layout2img', opened.model, size);
+  const drawing = size && drawingOf(size);
   await runPictures(opened, options, {
     total: count * layouts.length,
-    settings: { layouts: files, perLayout: count },
+    settings: { layouts: files, perLayout: count, size },
+    ...(latents && { sampling: () => ({ size: latents }) }),
     condition: (pictures) => ids(pictures, layoutOf),
     ...(needsEmptyLayout(opened.model.conditioner) && {
       unconditional: (pictures) => ids(pictures, () => []),
@@ -49,9 +56,16 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
       writeBoxes(
         path.replace(/\.png$/, '_boxes.png'),
         layoutOf(picture).map((object) => ({ ...object, label: names[object.category] })),
+        drawing,
       ),
     ...(layouts.length > 1 && { perRow: count }),
   });
+}
+
+// As wide for its height as the picture.
+function drawingOf([height, width]: readonly [number, number]) {
+  const scale = 256 / Math.min(height, width);
+  return { height: Math.round(height * scale), width: Math.round(width * scale) };
 }
 
 /** What the model's tokens say, and the layouts that are wanted of it. */
@@ -95,13 +109,8 @@ async function readLayout(file: string): Promise<WantedBox[]> {
   const fail = (message: string): never => {
     throw new FileError(message, file);
   };
-  let layout: unknown;
-  try {
-    layout = JSON.parse(bytes.toString());
-  } catch (error) {
-    return fail(`not valid JSON: ${(error as Error).message}`);
-  }
-  const { boxes, width, height, ...rest } = (isObject(layout) ? layout : {}) as Layout;
+  const layout = parseJson(bytes.toString(), file);
+  const { boxes, width, height, ...rest } = (isRecord(layout) ? layout : {}) as Layout;
   if (!Array.isArray(boxes)) return fail('expected {"boxes": [{"category": ..., "box": [...]}]}.');
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined)
@@ -112,7 +121,7 @@ async function readLayout(file: string): Promise<WantedBox[]> {
     fail('width and height must be numbers above 0, both or none.');
   const [w, h] = inPixels ? [width as number, height as number] : [1, 1];
   return boxes.map((entry: unknown, i) => {
-    const { category, box } = (isObject(entry) ? entry : {}) as Partial<Record<string, unknown>>;
+    const { category, box } = (isRecord(entry) ? entry : {}) as Partial<Record<string, unknown>>;
     if (typeof category !== 'string' && typeof category !== 'number')
       return fail(`boxes[${i}].category must be a name or a number.`);
     if (!Array.isArray(box) || box.length !== 4 || !box.every(Number.isFinite))
@@ -127,5 +136,3 @@ interface Layout {
   width?: unknown;
   height?: unknown;
 }
-
-const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;

@@ -1,5 +1,6 @@
 // Which command a model is for, by what it is conditioned on.
-import { textInputOf, type LatentDiffusionSpec } from '../ldm/index.js';
+import { ArgumentError } from '../errors.js';
+import { textInputOf, upscalingFactor, type LatentDiffusionSpec } from '../ldm/index.js';
 import { UsageError } from './run.js';
 
 interface Task {
@@ -11,6 +12,7 @@ interface Task {
 function taskOf(spec: LatentDiffusionSpec): Task {
   const { conditioner = { kind: 'none' }, conditioningKey } = spec;
   if (textInputOf(conditioner)) return { condition: 'texts', command: 'txt2img' };
+  if (isUpscaler(spec)) return { condition: 'small pictures', command: 'upscale' };
   switch (conditioner.kind) {
     case 'none':
       return { condition: 'nothing', command: 'sample' };
@@ -26,8 +28,17 @@ function taskOf(spec: LatentDiffusionSpec): Task {
       return { condition: 'maps and tokens at once', command: '' };
     default:
       return conditioningKey === 'concat'
-        ? { condition: 'small pictures', command: 'upscale' }
+        ? { condition: 'maps of its own kind', command: '' }
         : { condition: 'embeddings of another network', command: '' };
+  }
+}
+
+function isUpscaler(spec: LatentDiffusionSpec): boolean {
+  try {
+    return upscalingFactor(spec) > 1;
+  } catch (error) {
+    if (error instanceof ArgumentError) return false;
+    throw error;
   }
 }
 

@@ -72,6 +72,21 @@ export async function openForSampling(
   return opened;
 }
 
+/** @throws UsageError where `--grid` or `--npz` would join pictures of several sizes; `sizeOf` says each in words */
+export function refuseMixedSizes(
+  { grid, npz }: Pick<SamplingCommandOptions, 'grid' | 'npz'>,
+  total: number,
+  sizeOf: (picture: number) => string,
+  remedy = 'leave them out',
+): void {
+  if (!grid && !npz) return;
+  const sizes = new Set(Array.from({ length: total }, (_, picture) => sizeOf(picture)));
+  if (sizes.size > 1)
+    throw new UsageError(
+      `--grid and --npz take pictures of one size, these have ${[...sizes].slice(0, 8).join(', ')}: ${remedy}.`,
+    );
+}
+
 /** Makes the pictures. Ctrl-C leaves those that are finished. */
 export async function runPictures(
   opened: OpenedModel,
@@ -197,7 +212,7 @@ export async function sampleGroup(
 }
 
 /** Moves with every step. */
-export class SampleProgress {
+class SampleProgress {
   readonly #bar: ReturnType<typeof terminalBar>;
 
   constructor(total: number, options: Pick<SamplingCommandOptions, 'quiet'>) {

@@ -1,7 +1,6 @@
 // What every command that makes pictures with a diffusion model can be told.
-import { Option, type Command } from 'commander';
-import type { LatentDiffusionSpec } from '../ldm/index.js';
-import { decimal, integer, UsageError } from './run.js';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { decimal, integer } from './run.js';
 import { samplerNames, spacingNames, type SamplerName, type SpacingName } from './samplers.js';
 
 /** Options of {@link withSamplingOptions}, as the command line gives them. */
@@ -38,38 +37,46 @@ export function withModelOptions(command: Command): Command {
     .option('--raw', 'the weights as they were trained last');
 }
 
+interface DefaultsInWords {
+  guidance?: string;
+  steps?: string;
+  eta?: string;
+}
+
 /**
  * Adds the options that say which model and how it is sampled.
- * @param defaults.guidance what the command does without that option, in words
+ * @param defaults what the command does without these options, in words
  */
 export function withSamplerOptions(
   command: Command,
-  { guidance = '1: none' }: { guidance?: string } = {},
+  { guidance = '1: none', steps = '50', eta = '0' }: DefaultsInWords = {},
 ): Command {
   return withModelOptions(command)
-    .option('--batch <n>', 'pictures at once on a GPU. A CPU always makes four', integer(1), 4)
+    .option(
+      '--batch <n>',
+      'pictures at once on a GPU. A CPU has a number of its own',
+      integer(1),
+      4,
+    )
     .addOption(
       new Option('--sampler <name>', 'how pictures are found')
         .choices(samplerNames)
         .default('ddim'),
     )
-    .option('--steps <n>', 'of the sampler. Default 50; ddpm takes all', integer(1))
+    .option('--steps <n>', `of the sampler. Default ${steps}; ddpm takes all`, integer(1))
     .addOption(
       new Option(
         '--spacing <name>',
         'of the steps: uniform (default) or quad for ddim and plms; for dpm++, euler, euler-a and unipc the others, linspace by default',
       ).choices(spacingNames),
     )
-    .option('--eta <number>', 'noise of ddim (default 0) and euler-a (default 1)', decimal(0))
+    .option('--eta <number>', `noise of ddim (default ${eta}) and euler-a (default 1)`, decimal(0))
     .option('--guidance <scale>', `of classifier-free guidance. Default ${guidance}`, decimal(0))
     .option('--seed <n>', 'of picture 0; picture k has the seed that is k more', integer(0), 0);
 }
 
 /** And those that say where the pictures go; `defaults` as those of {@link withSamplerOptions}. */
-export function withSamplingOptions(
-  command: Command,
-  defaults: { guidance?: string } = {},
-): Command {
+export function withSamplingOptions(command: Command, defaults: DefaultsInWords = {}): Command {
   return withSamplerOptions(command, defaults)
     .option('--grid', 'also write all pictures as one')
     .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
@@ -78,21 +85,35 @@ export function withSamplingOptions(
     .option('--quiet', 'no progress and no summary');
 }
 
-/**
- * Height and width that `--height` and `--width` ask for, where one of them is given: the other is the model's own.
- * @param f pixels to a cell of the latents
- */
-export function pixelSize(
-  { height, width }: { height?: number; width?: number },
-  { imageSize, unet }: LatentDiffusionSpec,
-  f: number,
-): [number, number] | undefined {
-  if (height === undefined && width === undefined) return undefined;
-  const own = (imageSize ?? unet.imageSize ?? 0) * f;
-  const size: [number, number] = [height ?? own, width ?? own];
-  if (size.includes(0))
-    throw new UsageError(
-      'the model does not say how large its pictures are: give --height and --width.',
-    );
-  return size;
+/** A size on the command line: both sides, or one that stands for the square or the shorter side. */
+export type SizeOption = readonly [width: number, height: number] | number;
+
+const largestSide = 16_384;
+
+/** A parser of sizes in pixels: `WIDTHxHEIGHT`, or one side. */
+export function size(text: string): SizeOption {
+  const sides = /^(\d{1,6})(?:x(\d{1,6}))?$/.exec(text)?.slice(1);
+  const [width, height] = (sides ?? []).map((side) =>
+    side === undefined ? undefined : Number(side),
+  );
+  if ([width ?? 0, height ?? width ?? 0].every((side) => side >= 1 && side <= largestSide))
+    return height === undefined ? width! : [width!, height];
+  throw new InvalidArgumentError(
+    `Expected WIDTHxHEIGHT, such as 768x512, or one side, in pixels up to ${largestSide}.`,
+  );
+}
+
+/** Adds the size of pictures that nothing else decides. */
+export function withSizeOption(command: Command): Command {
+  return command.option(
+    '--size <pixels>',
+    'WIDTHxHEIGHT, or the side of a square. Default: what the model was trained on',
+    size,
+  );
+}
+
+/** What {@link withSizeOption} asks for. */
+export function pixelSize(asked?: SizeOption): [height: number, width: number] | undefined {
+  if (asked === undefined) return undefined;
+  return typeof asked === 'number' ? [asked, asked] : [asked[1], asked[0]];
 }

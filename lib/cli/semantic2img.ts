@@ -1,35 +1,23 @@
 // `emulsion semantic2img`: its options and help. The work is loaded when it is asked for.
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { integer, newCommand, reporting } from './run.js';
-import { withSamplingOptions, type SamplingCommandOptions } from './sampling_options.js';
-
-/** What maps are resized to: both sides, or the shorter one. */
-export type MapSize = readonly [width: number, height: number] | number;
+import {
+  size,
+  withSamplingOptions,
+  type SamplingCommandOptions,
+  type SizeOption,
+} from './sampling_options.js';
 
 /** Options of `emulsion semantic2img`, as the command line gives them. */
 export interface Semantic2imgOptions extends SamplingCommandOptions {
   map: string[];
   count: number;
-  size?: MapSize;
+  size?: SizeOption;
   patch?: number;
   whole?: boolean;
   colours?: string;
   ignore?: number;
   shift?: number;
-}
-
-const largestSide = 16_384;
-
-function mapSize(text: string): MapSize {
-  const sides = /^(\d{1,6})(?:x(\d{1,6}))?$/.exec(text)?.slice(1);
-  const [width, height] = (sides ?? []).map((side) =>
-    side === undefined ? undefined : Number(side),
-  );
-  if ([width ?? 0, height ?? width ?? 0].every((side) => side >= 1 && side <= largestSide))
-    return height === undefined ? width! : [width!, height];
-  throw new InvalidArgumentError(
-    `Expected WIDTHxHEIGHT, such as 768x512, or the shorter side, in pixels up to ${largestSide}.`,
-  );
 }
 
 /** The command that makes pictures of label maps. */
@@ -41,7 +29,7 @@ export function semantic2imgCommand(): Command {
       'PNG files of one byte or palette index per pixel, which are labels; or of colours, with --colours',
     )
     .option('-n, --count <n>', 'pictures of each map; they fill a row of --grid', integer(1), 1)
-    .option('--size <pixels>', 'resize maps to WIDTHxHEIGHT, or to this shorter side', mapSize)
+    .option('--size <pixels>', 'resize maps to WIDTHxHEIGHT, or to this shorter side', size)
     .option(
       '--patch <pixels>',
       'side of what the network sees at once. Default: what it was trained on',

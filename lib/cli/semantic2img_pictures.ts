@@ -11,12 +11,14 @@ import {
   type LatentDiffusionSpec,
   type PatchOptions,
 } from '../ldm/index.js';
+import { latentStep } from '../ldm/tasks/pictures.js';
 import { concat } from '../ops/index.js';
 import type { Tensor } from '../tensor.js';
 import { refuseOtherTask } from './other_task.js';
-import { openForSampling, runPictures } from './picture_run.js';
+import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
 import { UsageError } from './run.js';
-import type { MapSize, Semantic2imgOptions } from './semantic2img.js';
+import type { SizeOption } from './sampling_options.js';
+import type { Semantic2imgOptions } from './semantic2img.js';
 
 /** A map that is read, and what the model needs of its size. */
 interface Scene {
@@ -26,22 +28,20 @@ interface Scene {
 
 /** Makes the pictures. Ctrl-C leaves those that are finished. */
 export async function semantic2img(options: Semantic2imgOptions): Promise<void> {
-  const { map: files, count, whole, patch, guidance = 1 } = options;
+  const { map: files, count, size, whole, patch, colours, ignore, shift } = options;
+  const { guidance = 1 } = options;
   if (whole && patch !== undefined) throw new UsageError('give either --whole or --patch.');
   const opened = await openForSampling(options, (spec) => refuseOther(spec, options));
   const { model } = opened;
   const patches = whole ? null : patchesOf(model, patch);
   const scenes = await readScenes(model, patches, options);
-  const sizes = new Set(scenes.map(({ canvas }) => canvas.size.join(' x ')));
-  if ((options.grid || options.npz) && sizes.size > 1)
-    throw new UsageError(
-      `--grid and --npz take pictures of one size, the maps have ${[...sizes].join(', ')}: give --size.`,
-    );
+  const sizeOf = (scene: number) => scenes[scene].canvas.size.join(' x ');
+  refuseMixedSizes(options, scenes.length, sizeOf, 'give --size');
   const sceneOf = (picture: number) => scenes[Math.floor(picture / count)];
   await runPictures(opened, options, {
     total: count * files.length,
     perRow: count,
-    settings: { maps: files, size: options.size, patch, whole },
+    settings: { maps: files, perMap: count, size, patch, whole, colours, ignore, shift },
     alone: scenes.some(({ canvas }) => canvas.sampling.patches !== undefined),
     kind: (picture) => sceneOf(picture).canvas.size.join(),
     sampling: (pictures) => {
@@ -77,7 +77,7 @@ function patchesOf(
   patch?: number,
 ): PatchOptions | undefined {
   if (patch === undefined) return undefined;
-  const factor = first_stage_model.downsampling * 2 ** ((spec.unet.channelMult?.length ?? 4) - 1);
+  const factor = first_stage_model.downsampling * latentStep(spec);
   if (patch % factor !== 0)
     throw new UsageError(
       `--patch must be a multiple of ${factor} pixels for this model, got ${patch}.`,
@@ -104,7 +104,7 @@ async function readScenes(
   return scenes;
 }
 
-function sidesOf({ height, width }: Pixels, size?: MapSize): readonly [number, number] {
+function sidesOf({ height, width }: Pixels, size?: SizeOption): readonly [number, number] {
   if (size === undefined) return [height, width];
   if (typeof size !== 'number') return [size[1], size[0]];
   const scale = size / Math.min(height, width);

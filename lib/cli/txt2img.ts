@@ -1,7 +1,12 @@
 // `emulsion txt2img`: its options and help. The work is loaded when it is asked for.
 import type { Command } from 'commander';
 import { integer, newCommand, reporting } from './run.js';
-import { withSamplingOptions, type SamplingCommandOptions } from './sampling_options.js';
+import {
+  withSamplingOptions,
+  withSizeOption,
+  type SamplingCommandOptions,
+  type SizeOption,
+} from './sampling_options.js';
 
 /** Options of `emulsion txt2img`, as the command line gives them. */
 export interface TextCommandOptions extends SamplingCommandOptions {
@@ -9,13 +14,13 @@ export interface TextCommandOptions extends SamplingCommandOptions {
   count: number;
   negative?: string;
   tokenizer?: string;
-  height?: number;
-  width?: number;
+  size?: SizeOption;
 }
 
 /** The command that makes pictures of texts. */
 export function textCommand(): Command {
-  return withSamplingOptions(newCommand('txt2img'), { guidance: '5, and 1 for none' })
+  const command = withSamplingOptions(newCommand('txt2img'), { guidance: '5, and 1 for none' });
+  return withSizeOption(command)
     .description('make pictures of texts')
     .argument('[prompts...]', 'texts, each in quotes; each fills a row of --grid')
     .option('--from-file <file>', 'or a file of texts, a line each')
@@ -25,8 +30,6 @@ export function textCommand(): Command {
       '--tokenizer <path>',
       "the tokenizer's files, such as vocab.txt of bert-base-uncased. Default: the model folder's",
     )
-    .option('--height <pixels>', 'default: what the model was trained on', integer(1))
-    .option('--width <pixels>', 'likewise', integer(1))
     .addHelpText(
       'after',
       `

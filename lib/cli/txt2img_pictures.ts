@@ -1,6 +1,7 @@
 // The work of `emulsion txt2img`.
 import { stat } from 'node:fs/promises';
 import { tensor } from '../creation.js';
+import { linesOf } from '../data/lines.js';
 import { FileError } from '../errors.js';
 import { readSmallFile } from '../io/positional.js';
 import {
@@ -35,7 +36,7 @@ export async function textPictures(
     tokenizer = await tokenizerOf(options, spec, path);
   });
   const { model } = opened;
-  const size = pixelSize(options, model.spec, model.first_stage_model.downsampling);
+  const size = pixelSize(options.size);
   const latents = size && latentSize('txt2img', model, size);
   // Each text once: it may be told that it is too long.
   const rows = prompts.map((prompt) => tokenizer.ids(prompt));
@@ -71,8 +72,7 @@ async function promptsOf(
   }
   if (given.length > 0) throw new UsageError('give texts either in the call or with --from-file.');
   const text = (await readSmallFile(fromFile, largestFile, 'a file of texts')).toString();
-  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
-  const prompts = lines.map((line) => line.trim()).filter((line) => line !== '');
+  const prompts = linesOf(text);
   if (prompts.length === 0) throw new FileError('holds no text.', fromFile);
   return prompts;
 }

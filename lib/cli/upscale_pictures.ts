@@ -1,13 +1,12 @@
 // The work of `emulsion upscale`: each picture enlarged into a file of its name.
 import { checkColour } from '../io/decode_image.js';
-import { readImage, writeImage } from '../io/image.js';
-import { upscale, upscalingFactor, type LatentDiffusion } from '../ldm/index.js';
+import { readImage } from '../io/image.js';
+import { prepareUpscaling, type Upscaling } from '../ldm/index.js';
+import { upscalingSteps } from '../ldm/tasks/upscale.js';
 import { concat } from '../ops/index.js';
-import { tidy } from '../scope.js';
-import { findPictures, makeFolder, planPngs, type PictureFile } from './picture_files.js';
-import { openForSampling, SampleProgress } from './picture_run.js';
-import { interruptible, UsageError } from './run.js';
-import { samplerOf } from './samplers.js';
+import { refuseOtherTask } from './other_task.js';
+import { findPictures, planPngs, type PictureFile } from './picture_files.js';
+import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
 import type { UpscaleCommandOptions } from './upscale.js';
 
 /** Enlarges the pictures. Ctrl-C leaves those that are finished. */
@@ -15,83 +14,40 @@ export async function upscalePictures(
   inputs: readonly string[],
   options: UpscaleCommandOptions,
 ): Promise<void> {
-  const { output, quiet, background } = options;
+  const { output, background, sampler, force } = options;
   checkColour(background);
   const pictures = await findPictures(inputs);
-  const outputs = await planPngs(
-    pictures.map(({ name }) => name),
-    output,
-    { force: options.force, inputs: pictures.map(({ path }) => path) },
-  );
-  const { model } = await openForSampling(options, (spec) => {
-    try {
-      upscalingFactor(spec);
-    } catch (error) {
-      throw new UsageError(`${options.model}: ${(error as Error).message}`);
-    }
+  const kind = (picture: number) => `${pictures[picture].height} x ${pictures[picture].width}`;
+  refuseMixedSizes(options, pictures.length, kind);
+  const paths = pictures.map(({ path }) => path);
+  const names = pictures.map(({ name }) => name);
+  const outputs = await planPngs(names, output, { force, inputs: paths });
+  const opened = await openForSampling(options, (spec) => {
+    refuseOtherTask(options.model, spec, 'upscale');
   });
-  await makeFolder(output);
-  const began = performance.now();
-  const made = await upscaleAll(model, pictures, outputs, options);
-  const total = pictures.length;
-  if (made < total) {
-    console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
-    process.exitCode = 130;
-    return;
-  }
-  if (quiet) return;
-  const seconds = (performance.now() - began) / 1000;
-  const times = upscalingFactor(model.spec);
-  console.log(
-    `${total} ${total === 1 ? 'picture' : 'pictures'} ${times} times as large in ${seconds.toFixed(1)} s: ${output}`,
+  const { model } = opened;
+  const { steps = sampler === 'ddpm' ? undefined : upscalingSteps(model) } = options;
+  const { eta = sampler === 'ddim' ? 1 : undefined } = options;
+  let group: Upscaling;
+  await runPictures(
+    opened,
+    { ...options, steps, eta },
+    {
+      total: pictures.length,
+      settings: { pictures: paths, background },
+      kind,
+      // Groups gain a CPU nothing, and most calls are of one picture.
+      alone: model.betas.device.name === 'cpu',
+      fileOf: (picture) => outputs[picture],
+      async sampling(numbers) {
+        const images = [];
+        for (const number of numbers) images.push(await read(pictures[number], options));
+        group = prepareUpscaling(model, { image: concat(images) });
+        return group.sampling;
+      },
+      decode: (_picture, latents) => group.decode(latents),
+    },
   );
-}
-
-/** @returns how many were finished before Ctrl-C */
-function upscaleAll(
-  model: LatentDiffusion,
-  pictures: readonly PictureFile[],
-  outputs: readonly string[],
-  options: UpscaleCommandOptions,
-): Promise<number> {
-  const sampler = samplerOf(options);
-  // A picture beside others would differ in its last bits: a CPU chooses its kernels by the rows there are.
-  const most = model.betas.device.name === 'cpu' ? 1 : options.batch;
-  const progress = new SampleProgress(pictures.length, options);
-  return interruptible('Stopping.', async (signal) => {
-    let done = 0;
-    try {
-      while (done < pictures.length && !signal.aborted) {
-        const group = groupFrom(pictures, done, most);
-        await tidy(async () => {
-          const large = await upscale(model, {
-            ...sampler,
-            image: concat(await Promise.all(group.map((picture) => read(picture, options)))),
-            seed: group.map(() => options.seed),
-            signal,
-            onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
-          });
-          for (const i of group.keys()) {
-            await writeImage(outputs[done], large.narrow(0, i, 1));
-            done += 1;
-          }
-        });
-      }
-    } catch (error) {
-      if (!signal.aborted || error !== signal.reason) throw error;
-    } finally {
-      progress.stop();
-    }
-    return done;
-  });
-}
-
-// Neighbours of one size.
-function groupFrom(pictures: readonly PictureFile[], first: number, most: number): PictureFile[] {
-  const { height, width } = pictures[first];
-  const next = pictures.slice(first, first + most);
-  const other = next.findIndex((each) => each.height !== height || each.width !== width);
-  return other < 0 ? next : next.slice(0, other);
 }
 
 async function read({ path }: PictureFile, { background }: UpscaleCommandOptions) {

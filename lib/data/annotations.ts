@@ -1,10 +1,11 @@
 // Pictures with boxes around the things in them, as COCO and OpenImages annotate theirs.
-import { isAbsolute, join, normalize } from 'node:path';
+import { join } from 'node:path';
 import { check, FileError } from '../errors.js';
 import { suggestion } from '../suggestion.js';
 import { readCoco } from './annotations_coco.js';
 import { readOpenImages } from './annotations_open_images.js';
 import type { Dataset, ImageItem, LabelledBox } from './dataset.js';
+import { damageOf } from './lines.js';
 
 /** A kind of thing. */
 export interface Category {
@@ -139,8 +140,8 @@ export class AnnotatedImages implements Dataset {
         kept.push({ ...inside, label, ...(isCrowd && crowds === 'group' && { isGroupOf: true }) });
       }
       if (kept.length < minObjects || kept.length > maxObjects) continue;
-      if (/\0/.test(file) || isAbsolute(file) || /^\.\.([/\\]|$)/.test(normalize(file)))
-        throw new FileError(`${JSON.stringify(file)} leads out of the pictures' folder.`, origin);
+      const damage = damageOf(file);
+      if (damage !== undefined) throw new FileError(`${damage}.`, origin);
       const path = join(root, file);
       items.push({ path, source: { file: path }, boxes: kept });
     }

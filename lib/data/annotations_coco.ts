@@ -1,5 +1,6 @@
 // COCO's annotations: one JSON of images, annotations and categories.
 import { FileError } from '../errors.js';
+import { isRecord, parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import type { Annotations, Category } from './annotations.js';
 
@@ -66,15 +67,8 @@ class CocoFile {
     private readonly path: string,
     bytes: Buffer,
   ) {
-    let root: unknown;
-    try {
-      root = JSON.parse(bytes.toString());
-    } catch (error) {
-      throw new FileError(`not valid JSON: ${(error as Error).message}`, path, undefined, {
-        cause: error,
-      });
-    }
-    if (!isObject(root)) this.fail('expected an object of images, annotations and categories.');
+    const root = parseJson(bytes.toString(), path);
+    if (!isRecord(root)) this.fail('expected an object of images, annotations and categories.');
     this.#root = root as Record<string, unknown>;
   }
 
@@ -86,7 +80,7 @@ class CocoFile {
     const list = this.#root[name];
     if (!Array.isArray(list))
       this.fail(`${name} must be a list. Is this an annotation of COCO's form?`);
-    const wrong = list.findIndex((entry) => !isObject(entry));
+    const wrong = list.findIndex((entry) => !isRecord(entry));
     if (wrong >= 0) this.fail(`${name}[${wrong}] must be an object.`);
     return list as Record<string, unknown>[];
   }
@@ -120,8 +114,5 @@ class CocoFile {
     );
   }
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const shown = (value: unknown): string => (JSON.stringify(value) ?? 'nothing').slice(0, 80);

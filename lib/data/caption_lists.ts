@@ -1,6 +1,7 @@
 // Captions as the field writes them down: JSON lines, tables of comma-separated values, COCO's annotations.
 import { extname } from 'node:path';
 import { FileError } from '../errors.js';
+import { parseJson } from '../io/json.js';
 import { damageOf, readList, refuseDamaged } from './lines.js';
 
 /** A picture below a root, and what is said of it. */
@@ -107,13 +108,7 @@ interface CocoCaptions {
 }
 
 function readCoco(text: string, file: string, found: Found): void {
-  let whole: CocoCaptions | null;
-  try {
-    whole = JSON.parse(text) as CocoCaptions | null;
-  } catch (error) {
-    throw new FileError(`is no valid JSON: ${(error as Error).message}`, file);
-  }
-  const { images, annotations } = whole ?? {};
+  const { images, annotations } = (parseJson(text, file) as CocoCaptions | null) ?? {};
   if (!Array.isArray(images) || !Array.isArray(annotations))
     throw new FileError("is not in COCO's form: it has no lists of images and annotations.", file);
   const captions = new Map<unknown, string[]>();

@@ -6,6 +6,7 @@ import { readSmallFile } from '../io/positional.js';
 import { readCaptionList, type CaptionedPath } from './caption_lists.js';
 import type { Dataset, ImageItem } from './dataset.js';
 import { ImageFolder, type ImageFolderOptions } from './image_folder.js';
+import { linesOf } from './lines.js';
 
 /** Longer ones are no captions. */
 const largestCaption = 2 ** 20;
@@ -68,8 +69,7 @@ export class CaptionedImages implements Dataset {
 async function captionsBeside(picture: string): Promise<string[]> {
   const file = picture.replace(/\.[^.]+$/, '.txt');
   const text = (await readSmallFile(file, largestCaption, 'a caption')).toString();
-  const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
-  const captions = lines.map((line) => line.trim()).filter((line) => line !== '');
+  const captions = linesOf(text);
   if (captions.length === 0)
     throw new FileError('is empty, and every picture must have a caption.', file);
   return captions;

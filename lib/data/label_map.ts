@@ -2,6 +2,7 @@
 import { check, FileError } from '../errors.js';
 import { decodeImage } from '../io/decode_image.js';
 import { decodeLabels } from '../io/decode_labels.js';
+import { parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import type { ImageSource } from './dataset.js';
 import { readPart } from './file_bytes.js';
@@ -99,12 +100,7 @@ const largestColourMap = 2 ** 20;
  */
 export async function readColourMap(path: string): Promise<ColourMap> {
   const text = (await readSmallFile(path, largestColourMap, 'a colour map')).toString();
-  let stored: unknown;
-  try {
-    stored = JSON.parse(text);
-  } catch (error) {
-    throw new FileError(`is no JSON: ${(error as Error).message}.`, path);
-  }
+  const stored = parseJson(text, path);
   const shape = 'a colour map is an object such as { "#87ceeb": 0, "#228b22": 1 }';
   if (typeof stored !== 'object' || stored === null || Array.isArray(stored))
     throw new FileError(`${shape}.`, path);

@@ -13,6 +13,14 @@ export async function readList(path: string, what = 'a list of pictures'): Promi
   return bytes.toString().replace(/^\uFEFF/, '');
 }
 
+/** The lines of a text without those that are empty, and without space around them. */
+export const linesOf = (text: string): string[] =>
+  text
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+
 /** @throws FileError that names the damaged lines, if there are any */
 export function refuseDamaged(damaged: readonly string[], path: string): void {
   if (damaged.length === 0) return;

@@ -8,6 +8,9 @@ export const streams = {
   replacement: 0xda7a_0003,
   degradation: 0xda7a_0010,
   degradationNoise: 0xda7a_0011,
+  captions: 0xda7a_0020,
+  objects: 0xda7a_0030,
+  masks: 0xda7a_0040,
 };
 
 /** Four words that depend on the key alone. */

@@ -66,6 +66,9 @@ export interface Square {
 /** Uniform numbers in [0, 1) that decide what is random about one picture. */
 export type Draws = readonly [fraction: number, top: number, left: number, flip: number];
 
+/** Of the picture that a window is cut from. */
+type Sides = Pick<Pixels, 'height' | 'width'>;
+
 /** @throws ArgumentError that names the option that is impossible */
 export function checkTransform(options: TransformOptions): void {
   const { size, smallestSide, cropFraction, minCropSide, filter, flip, channels, background } =
@@ -119,13 +122,13 @@ export function transformPixels(
 ): Square {
   const { size, cropFraction, minCropSide, flip = 0, filter = 'linear' } = options;
   const mirrored = draws[3] < flip;
-  const finish = (square: Pixels, window: Window, scale: number): Square => ({
+  const finish = (square: Pixels, window: Window, { height, width }: Sides): Square => ({
     pixels: mirrored ? mirror(square) : square,
     region: {
-      x: window.left / scale,
-      y: window.top / scale,
-      width: window.width / scale,
-      height: window.height / scale,
+      x: (window.left * image.width) / width,
+      y: (window.top * image.height) / height,
+      width: (window.width * image.width) / width,
+      height: (window.height * image.height) / height,
       sourceWidth: image.width,
       sourceHeight: image.height,
       mirrored,
@@ -133,7 +136,7 @@ export function transformPixels(
   });
   if (!cropFraction && !minCropSide) return resizeThenCrop(image, options, draws, path, finish);
   const window = squareWindow(image, options, draws);
-  return finish(resizePixels(crop(image, window), size, size, filter), window, 1);
+  return finish(resizePixels(crop(image, window), size, size, filter), window, image);
 }
 
 // What is cut out before it is resized.
@@ -152,7 +155,7 @@ function resizeThenCrop(
   { size, smallestSide = size, filter = 'linear', randomCrop = false }: TransformOptions,
   draws: Draws,
   path: string,
-  finish: (square: Pixels, window: Window, scale: number) => Square,
+  finish: (square: Pixels, window: Window, resized: Sides) => Square,
 ): Square {
   const smaller = Math.min(image.height, image.width);
   if (smallestSide === null || smallestSide === smaller) {
@@ -161,7 +164,7 @@ function resizeThenCrop(
       throw new FileError(text, path);
     }
     const window = place(image, size, randomCrop, draws);
-    return finish(crop(image, window), window, 1);
+    return finish(crop(image, window), window, image);
   }
   const scale = smallestSide / smaller;
   const resized = {
@@ -170,15 +173,10 @@ function resizeThenCrop(
   };
   const window = place(resized, size, randomCrop, draws);
   const square = resizePixels(image, resized.height, resized.width, filter, window);
-  return finish(square, window, scale);
+  return finish(square, window, resized);
 }
 
-function place(
-  { height, width }: { height: number; width: number },
-  side: number,
-  random: boolean,
-  draws: Draws,
-) {
+function place({ height, width }: Sides, side: number, random: boolean, draws: Draws) {
   const [down, across] = random ? [draws[1], draws[2]] : [0.5, 0.5];
   const top = Math.floor((height - side) * down);
   const left = Math.floor((width - side) * across);

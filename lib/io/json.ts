@@ -15,10 +15,24 @@ const largest = 16 * 1024 * 1024;
  */
 export async function readJson(path: string, what = 'JSON file'): Promise<Json> {
   const text = (await readSmallFile(path, largest, `a ${what}`)).toString();
+  return parseJson(text, path, { what, reviver: refusePrototype }) as Json;
+}
+
+/**
+ * Parses what was read from a file.
+ * @param options.what it should be, for errors
+ * @throws FileError when it is no JSON
+ */
+export function parseJson(
+  text: string,
+  path: string,
+  { what = 'JSON file', reviver }: { what?: string; reviver?: typeof refusePrototype } = {},
+): unknown {
   try {
-    return JSON.parse(text, refusePrototype) as Json;
-  } catch (error) {
-    throw new FileError(`not a valid ${what}: ${(error as Error).message}`, path);
+    return JSON.parse(text, reviver) as unknown;
+  } catch (cause) {
+    const message = `not a valid ${what}: ${(cause as Error).message}`;
+    throw new FileError(message, path, undefined, { cause });
   }
 }
 

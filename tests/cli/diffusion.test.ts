@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { inspect } from '../../lib/cli/inspect_path.js';
-import { samplePictures } from '../../lib/cli/sample_pictures.js';
+import { classPictures } from '../../lib/cli/class2img_pictures.js';
 import type { TrainOptions } from '../../lib/cli/train.js';
 import { train } from '../../lib/cli/train_run.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
@@ -232,10 +232,9 @@ describe('classes', () => {
       quiet: true,
     } as const;
     const shared = { ...sample, batch: 4, guidance: 2, seed: 0 };
-    await samplePictures({
+    await classPictures(['owl', '0'], {
       ...shared,
       count: 2,
-      class: ['owl', '0'],
       grid: true,
       output: file('owls'),
     });
@@ -249,9 +248,9 @@ describe('classes', () => {
       weights: 'ema',
     });
     // Picture 2 of the same folder and seed, alone.
-    await samplePictures({ ...shared, seed: 2, count: 1, class: ['cat'], output: file('cat') });
+    await classPictures(['cat'], { ...shared, seed: 2, count: 1, output: file('cat') });
     expect(bytes('cat/000000.png').equals(bytes('owls/000002.png'))).toBe(true);
-    const unknown = samplePictures({ ...shared, count: 1, class: ['cow'], output: file('cow') });
+    const unknown = classPictures(['cow'], { ...shared, count: 1, output: file('cow') });
     await expect(unknown).rejects.toThrow(
       /no class 'cow': expected an id from 0 to 3, or one of cat; dog; owl/,
     );

@@ -167,7 +167,7 @@ describe('refused before any model is loaded', () => {
     [
       'a grid of pictures of two sizes',
       () => ({ image: file('pairs'), grid: true }),
-      /differ in size/,
+      /pictures of one size, these have/,
     ],
     [
       'a picture over itself',

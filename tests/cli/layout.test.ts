@@ -182,6 +182,20 @@ describe('layout2img', () => {
     ).toBe(false);
   });
 
+  test('makes pictures of another shape, and draws their boxes in it', async () => {
+    await sample({
+      layout: [layout('one.json', { boxes: [red] })],
+      size: [32, 16],
+      output: file('wide'),
+    });
+    const sizeOf = async (name: string) => {
+      const { width, height } = await sharp(file(`wide/${name}`)).metadata();
+      return [width, height];
+    };
+    expect(await sizeOf('000000.png')).toEqual([32, 16]);
+    expect(await sizeOf('000000_boxes.png')).toEqual([512, 256]);
+  });
+
   const boxes = (...list: unknown[]) => ({ boxes: list });
   test.each<[string, unknown]>([
     [
@@ -200,7 +214,7 @@ describe('layout2img', () => {
     ['width and height must be numbers above 0', { ...boxes(red), width: 100 }],
     ['unknown key "heigth"', { ...boxes(red), heigth: 1 }],
     ['expected {"boxes"', [red]],
-    ['not valid JSON', '{"boxes"'],
+    ['a valid JSON', '{"boxes"'],
   ])('refuses a layout: %s', async (message, content) => {
     await expect(sample({ layout: [layout('wrong.json', content)] })).rejects.toThrow(message);
     await expect(sample({ layout: [file('wrong.json')] })).rejects.toThrow(file('wrong.json'));

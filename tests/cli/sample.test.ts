@@ -1,6 +1,5 @@
 // `emulsion sample` on models that were never trained: which options go together, which files come out.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import sharp from 'sharp';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { samplePictures } from '../../lib/cli/sample_pictures.js';
 import type { SampleCommandOptions } from '../../lib/cli/sample.js';
@@ -109,24 +108,6 @@ describe('pictures', () => {
     );
     expect(bytes('kept/000000.png')).toEqual(bytes('back.png'));
   });
-
-  test('of classes come in rows, guided or not', async () => {
-    const shared = { model: classes, count: 2, class: ['1', '0'], grid: true, npz: true };
-    await sample('free', shared);
-    await sample('guided', { ...shared, guidance: 3 });
-    expect(readdirSync(inFolder('guided'))).toEqual([
-      ...[0, 1, 2, 3].map((i) => `00000${i}.png`),
-      'grid-000000.png',
-      'samples-000000-4x16x16x3.npz',
-      'sampling_config.json',
-    ]);
-    expect(bytes('guided/000000.png')).not.toEqual(bytes('free/000000.png'));
-    const grid = await sharp(inFolder('guided/grid-000000.png')).metadata();
-    expect([grid.height, grid.width]).toEqual([38, 38]);
-    // numbered on from a grid as well
-    await sample('guided', { ...shared, count: 1, class: ['2'], grid: false, npz: false });
-    expect(existsSync(inFolder('guided/000004.png'))).toBe(true);
-  });
 });
 
 describe('the model', () => {
@@ -219,18 +200,11 @@ describe('what makes no sense is refused before anything is written', () => {
     ['an average that is not there', () => ({ ema: true }), /holds no moving average/],
     ['strength of nothing', () => ({ strength: 0.5 }), /give it with --init/],
     ['a start that is not there', () => ({ init: 'nowhere.png' }), /nowhere\.png/],
-    ['classes of a plain model', () => ({ class: ['1'] }), /not conditioned on classes/],
     ['guidance of a plain model', () => ({ guidance: 2 }), /no condition that --guidance/],
-    ['no class', () => ({ model: classes }), /say which with --class/],
     [
-      'a class beyond all',
-      () => ({ model: classes, class: ['5'] }),
-      /no class '5': expected an id from 0 to 4/,
-    ],
-    [
-      'a name without names',
-      () => ({ model: classes, class: ['cat'] }),
-      /For names give --class-names/,
+      'a model of classes',
+      () => ({ model: classes }),
+      /conditioned on classes\. Use emulsion class2img/,
     ],
     ['a preset of a folder', () => ({ preset: 'ffhq256' }), /says itself what it is/],
     [

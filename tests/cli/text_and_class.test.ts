@@ -131,7 +131,7 @@ describe('text2img256', () => {
     expect(JSON.parse(read('texts/sampling_config.json'))).toMatchObject([
       { count: 4, guidance: 5, prompts: ['a red fox', 'hen'], perPrompt: 2, negative: 'blue' },
     ]);
-    await pictures(['hen'], { width: 64, output: file('wide') });
+    await pictures(['hen'], { size: [64, 32], output: file('wide') });
     expect(await readImageSize(file('wide/000000.png'))).toEqual({ height: 32, width: 64 });
   });
 
@@ -149,7 +149,12 @@ describe('text2img256', () => {
     ['two kinds of texts', ['a'], { fromFile: 'x.txt' }, /either in the call or with --from-file/],
     ['a file that is not there', [], { fromFile: 'nowhere.txt' }, /nowhere\.txt/],
     ['a negative without guidance', ['a'], { negative: 'b', guidance: 1 }, /--guidance 1 is none/],
-    ['an odd size', ['a'], { height: 36 }, /multiples of 8 pixels for this model. Got 36 and 32/],
+    [
+      'an odd size',
+      ['a'],
+      { size: [32, 36] },
+      /multiples of 8 pixels for this model. Got 36 and 32/,
+    ],
   ])('refuses %s', async (name, prompts, options, message) => {
     await expect(pictures(prompts, { output: file(name), ...options })).rejects.toThrow(message);
     expect(existsSync(file(name))).toBe(false);
@@ -280,7 +285,7 @@ describe('cin256', () => {
     );
     expect(read('logs/cin256/model/classes.txt')).toBe('red fox, Vulpes vulpes\nhen\n');
 
-    await pictures(['Vulpes vulpes', '1'], { grid: true });
+    await pictures(['Vulpes vulpes', '1'], { grid: true, npz: true });
     expect(JSON.parse(read('classes-made/sampling_config.json'))).toMatchObject([
       { count: 4, guidance: 3, classes: [0, 1], perClass: 2 },
     ]);
@@ -288,12 +293,31 @@ describe('cin256', () => {
       height: 70,
       width: 70,
     });
+    // numbered on from a grid as well
+    await pictures(['1'], { count: 1 });
+    expect(readdirSync(file('classes-made'))).toEqual([
+      ...[0, 1, 2, 3, 4].map((i) => `00000${i}.png`),
+      'grid-000000.png',
+      'samples-000000-4x32x32x3.npz',
+      'sampling_config.json',
+    ]);
+  });
+
+  test('are guided by 3 unless told otherwise', async () => {
+    const made = async (name: string, options: Partial<ClassCommandOptions>) => {
+      await pictures(['1'], { model: file('classes'), count: 1, output: file(name), ...options });
+      return readFileSync(file(`${name}/000000.png`));
+    };
+    const usual = await made('usual', {});
+    expect((await made('guided', { guidance: 3 })).equals(usual)).toBe(true);
+    expect((await made('free', { guidance: 1 })).equals(usual)).toBe(false);
   });
 
   test.each<[string, string[], Partial<ClassCommandOptions>, RegExp]>([
+    ['a name of a model without names', ['cat'], { model: file('classes') }, /give --class-names/],
     ['a misspelt name', ['red foxx'], {}, /no class 'red foxx'[^]*Did you mean 'red fox'\?/],
     ['an id beyond all', ['3'], {}, /no class '3': expected an id from 0 to 2/],
-    ['an odd size', ['1'], { width: 33 }, /multiples of 8 pixels/],
+    ['an odd size', ['1'], { size: 33 }, /multiples of 8 pixels/],
   ])('refuses %s', async (name, classes, options, message) => {
     await expect(pictures(classes, { output: file(name), ...options })).rejects.toThrow(message);
     expect(existsSync(file(name))).toBe(false);

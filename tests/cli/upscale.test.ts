@@ -46,7 +46,11 @@ const call = (inputs: string[], folder: string, options: Partial<UpscaleCommandO
 describe('pictures', () => {
   test('of a folder are enlarged under their names, whatever their sizes', async () => {
     await call(['pictures'], 'large');
-    expect(readdirSync(inFolder('large'))).toEqual(['a.png', 'b.png', 'c.png']);
+    const files = ['a.png', 'b.png', 'c.png', 'sampling_config.json'];
+    expect(readdirSync(inFolder('large'))).toEqual(files);
+    expect(JSON.parse(bytes('large/sampling_config.json').toString())).toMatchObject([
+      { count: 3, sampler: 'ddim', steps: 2, eta: 1, background: 'white' },
+    ]);
     const sizes = await Promise.all(
       ['a', 'b', 'c'].map(async (name) => {
         const { width, height } = await sharp(inFolder(`large/${name}.png`)).metadata();
@@ -62,14 +66,15 @@ describe('pictures', () => {
 
   test('do not depend on each other, but on the seed, steps, eta and sampler', async () => {
     await call(['pictures'], 'together', { batch: 3 });
-    await call(['pictures/b.jpg'], 'alone');
+    // The second picture has the second seed.
+    await call(['pictures/b.jpg'], 'alone', { seed: 1 });
     expect(bytes('together/b.png')).toEqual(bytes('alone/b.png'));
-    const others = { seeded: { seed: 1 }, longer: { steps: 4 }, calm: { eta: 0 } };
+    const others = { seeded: { seed: 2 }, longer: { steps: 4 }, calm: { eta: 0 } };
     for (const [name, options] of Object.entries({
       ...others,
       solved: { sampler: 'dpm++' as const },
     })) {
-      await call(['pictures/b.jpg'], name, options);
+      await call(['pictures/b.jpg'], name, { seed: 1, ...options });
       expect(bytes(`${name}/b.png`), name).not.toEqual(bytes('alone/b.png'));
     }
   });
@@ -93,7 +98,8 @@ describe('pictures', () => {
     await sharp(clear, { raw }).png().toFile(inFolder('clear.png'));
     await sharp(grey.fill(255), { raw }).png().toFile(inFolder('white.png'));
     await call(['clear.png', 'white.png'], 'backgrounds');
-    expect(bytes('backgrounds/clear.png')).toEqual(bytes('backgrounds/white.png'));
+    await call(['white.png'], 'white', { seed: 0 });
+    expect(bytes('backgrounds/clear.png')).toEqual(bytes('white/white.png'));
     await call(['clear.png'], 'red', { background: '#f00' });
     expect(bytes('red/clear.png')).not.toEqual(bytes('backgrounds/clear.png'));
   });
@@ -114,18 +120,24 @@ describe('what makes no sense is refused before anything is written', () => {
       'a model of nothing',
       ['pictures/a.png'],
       { model: inFolder('plain') },
-      /plain: upscale: the model was made for another task: it is conditioned on nothing/,
+      /plain is conditioned on nothing\. Use emulsion sample\./,
     ],
     [
       'a model of classes',
       ['pictures/a.png'],
       { model: inFolder('classes') },
-      /made for another task: its conditioner is class/,
+      /conditioned on classes\. Use emulsion class2img\./,
     ],
     ['a preset of inpainting', ['pictures/a.png'], { preset: 'inpainting_big' }, /is a folder/],
     ['a picture that is not there', ['nowhere.png'], {}, /nowhere\.png: cannot be read/],
     ['a folder without pictures', ['model'], {}, /holds no pictures/],
     ['two of one name', ['pictures/a.png', 'pictures/a.png'], {}, /'a\.png' comes twice/],
+    [
+      'one grid of several sizes',
+      ['pictures'],
+      { grid: true },
+      /pictures of one size, these have 5 x 7, 1 x 1: leave them out/,
+    ],
     ['no colour', ['pictures/a.png'], { background: 'reddish' }, /"reddish" is no colour/],
     ['more steps than there are', ['pictures/a.png'], { steps: 21 }, /with 20 timesteps/],
     ['eta of a solver', ['pictures/a.png'], { sampler: 'dpm++', eta: 1 }, /has no --eta/],
@@ -149,7 +161,7 @@ describe('what makes no sense is refused before anything is written', () => {
     const whole = bytes('damaged/a.png');
     writeFileSync(inFolder('damaged/z.png'), whole.subarray(0, whole.length - 40));
     await expect(call(['damaged'], 'half')).rejects.toThrow(/z\.png: cannot be read as a picture/);
-    expect(readdirSync(inFolder('half'))).toEqual(['a.png']);
+    expect(readdirSync(inFolder('half'))).toEqual(['a.png', 'sampling_config.json']);
     writeFileSync(inFolder('text.png'), 'no picture');
     await expect(call(['text.png'], 'refused')).rejects.toThrow(/text\.png: cannot be read/);
     expect(existsSync(inFolder('refused'))).toBe(false);

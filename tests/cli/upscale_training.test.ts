@@ -79,7 +79,7 @@ test('a configuration trains, and its model enlarges pictures', { timeout: 120_0
   const large = ['--model', file('logs/x2'), '--steps', '3', '-o', file('large')];
   const made = await emulsion(['upscale', file('small'), ...large]);
   expect([made.status, made.stderr]).toEqual([0, '']);
-  expect(made.stdout).toMatch(/1 picture 2 times as large in/);
+  expect(made.stdout).toMatch(/1 picture in /);
   const { width, height } = await sharp(file('large/a.png')).metadata();
   expect([width, height]).toEqual([18, 12]);
 });

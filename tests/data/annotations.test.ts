@@ -90,7 +90,7 @@ describe('COCO', () => {
     return file;
   };
   test.each<[string, unknown]>([
-    ['not valid JSON', '{'],
+    ['a valid JSON', '{'],
     ['expected an object', '[]'],
     ["categories must be a list. Is this an annotation of COCO's form?", {}],
     ['images[1] must be an object', broken((file) => (file.images[1] = null as never))],

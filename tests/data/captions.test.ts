@@ -122,7 +122,7 @@ describe('lists', () => {
     ['f.csv', 'file_name,text\na.png,"x\n', [/quotes of row 2 do not match/]],
     ['g.csv', 'file_name,text\na.png\nb.png,\n', [/row 2: the text is missing; row 3: the text/]],
     ['h.json', '[]', [/no lists of images and annotations/]],
-    ['i.json', '{"images": [', [/no valid JSON/]],
+    ['i.json', '{"images": [', [/a valid JSON/]],
     ['j.txt', 'a', [/no list of captions by its name/]],
   ])('%s is refused', async (name, content, messages) => {
     for (const message of messages) await expect(open(name, content)).rejects.toThrow(message);

@@ -98,6 +98,19 @@ describe('the region of a square', () => {
     });
   });
 
+  test('ends where the picture does, though its other side is rounded in resizing', () => {
+    // 131 x 100 becomes 79 x 60: a little wider than 0.6 would make it
+    const { region: right } = transformPixels(
+      picture(131, 100),
+      { size: 60, randomCrop: true },
+      [0, 0, 1 - 2 ** -24, 1],
+      'a.png',
+    );
+    expect(right.x + right.width).toBeLessThanOrEqual(131);
+    const { region: whole } = transformPixels(picture(109, 108), { size: 54 }, [0, 0, 0, 1], '');
+    expect(whole.x + whole.width).toBeCloseTo(109, 9);
+  });
+
   test('of a cut before resizing is the cut', () => {
     const cut: TransformOptions = { size: 12, cropFraction: [0.5, 0.5], randomCrop: true };
     expect(region(cut)).toMatchObject({ x: 7, y: 1, width: 3, height: 3 });

@@ -85,6 +85,15 @@ describe('layout conditions', () => {
     expect(await orders(2)).not.toEqual(first);
   });
 
+  test('are refused boxes of a picture of another size', async () => {
+    const larger = annotated([{ label: 3, x: 30, y: 0, width: 4, height: 4 }]);
+    await expect(layouts(larger)).rejects.toThrow(
+      /picture 0: a box reaches beyond the picture's 32 x 16 pixels/,
+    );
+    // rounded outwards
+    await layouts(annotated([{ label: 3, x: 16, y: 0, width: 17, height: 16 }]));
+  });
+
   test('need boxes with numbers', async () => {
     await expect(layouts(annotated(undefined))).rejects.toThrow('picture 0 has no boxes');
     const named = annotated([{ ...boxes[0], label: 'cat' }]);

@@ -200,7 +200,7 @@ describe('a map of colours', () => {
     );
     expect(await readColourMap(written('{"#102030": 4, "#FFFFFF": 0}'))).toEqual(colours);
     for (const [text, message] of [
-      ['{', 'is no JSON'],
+      ['{', 'a valid JSON'],
       ['[]', 'is an object such as'],
       ['null', 'is an object such as'],
       ['{}', 'names no colour'],

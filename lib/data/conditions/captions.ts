@@ -2,10 +2,7 @@
 import { tensor } from '../../creation.js';
 import { FileError } from '../../errors.js';
 import type { ConditionSource } from '../condition.js';
-import { uniforms } from '../philox.js';
-
-// Which of a picture's captions an epoch takes.
-const stream = 0xda7a_0020;
+import { streams, uniforms } from '../philox.js';
 
 /** What makes ids of texts, such as a `TextTokenizer`. */
 export interface CaptionTokenizer {
@@ -21,7 +18,7 @@ export function captionCondition(tokenizer: CaptionTokenizer): ConditionSource<r
   return {
     sample({ item: { path, captions = [] }, key: { seed, epoch }, index }) {
       if (captions.length === 0) throw new FileError('the picture has no caption.', path);
-      const [share] = uniforms(seed, stream, epoch, index);
+      const [share] = uniforms(seed, streams.captions, epoch, index);
       return tokenizer.ids(captions[Math.floor(share * captions.length)]);
     },
     batch(samples, device) {

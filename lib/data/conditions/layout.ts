@@ -1,11 +1,11 @@
 // Boxes as the tokens that a model is conditioned on.
 import { tensor } from '../../creation.js';
 import type { Device } from '../../device.js';
-import { check } from '../../errors.js';
+import { check, FileError } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
 import type { ConditionSource, PreparedPicture } from '../condition.js';
 import type { LabelledBox } from '../dataset.js';
-import { philox } from '../philox.js';
+import { philox, streams } from '../philox.js';
 import type { Region } from '../transform.js';
 
 /** An object in shares of the whole picture, its category by number, with what else is known of it. */
@@ -23,8 +23,6 @@ export interface LayoutEncoder {
   ): readonly number[];
 }
 
-const stream = 0xda7a_0010;
-
 /**
  * The boxes of pictures as token ids, int64 [N, T]: objects in an order that the picture's key decides, with the
  * part that was cut out, mirrored as it was. Labels must be category numbers.
@@ -32,7 +30,10 @@ const stream = 0xda7a_0010;
 export class LayoutConditions implements ConditionSource<readonly number[]> {
   constructor(private readonly encoder: LayoutEncoder) {}
 
-  /** @throws ArgumentError when the picture's data set has no boxes, or their labels are no numbers */
+  /**
+   * @throws ArgumentError when the picture's data set has no boxes, or their labels are no numbers; FileError when
+   *   a box does not lie in the picture
+   */
   sample({ item, region, index, key }: PreparedPicture): readonly number[] {
     const { boxes, path } = item;
     check(boxes, () => {
@@ -56,7 +57,16 @@ function relative(box: LabelledBox, region: Region, path: string): RelativeObjec
   check(typeof label === 'number', () => {
     return `LayoutConditions: ${path}: labels of boxes must be category numbers. Got '${label}'.`;
   });
-  return { ...rest, ...(isRelative ? {} : shares(box, region)), category: label };
+  if (isRelative) return { ...rest, category: label };
+  const { sourceWidth, sourceHeight } = region;
+  // Sides of boxes are often rounded.
+  if (box.x + box.width > sourceWidth + 1 || box.y + box.height > sourceHeight + 1)
+    throw new FileError(
+      `a box reaches beyond the picture's ${sourceWidth} x ${sourceHeight} pixels: it was drawn on a picture of ` +
+        'another size, or on one that was not turned as its EXIF asks for (orient: false).',
+      path,
+    );
+  return { ...rest, ...shares(box, region), category: label };
 }
 
 const shares = (
@@ -77,7 +87,7 @@ function shuffled<T>(
 ): T[] {
   const order = [...items];
   for (let i = order.length - 1; i > 0; --i) {
-    const [word] = philox(seed, stream, epoch, index, i);
+    const [word] = philox(seed, streams.objects, epoch, index, i);
     const j = Math.floor((word / 2 ** 32) * (i + 1));
     [order[i], order[j]] = [order[j], order[i]];
   }

@@ -1,5 +1,5 @@
 // Random numbers in a row that follow from a key alone: as many as a mask turns out to need.
-import { philox } from '../philox.js';
+import { philox, streams } from '../philox.js';
 
 /** Whose mask it is. The same key gives the same mask, whatever was drawn before. */
 export interface MaskKey {
@@ -12,16 +12,13 @@ export interface MaskKey {
   readonly sample?: number;
 }
 
-/** The data layer's masks. */
-export const maskStream = 0xda7a_0040;
-
 /** The numbers of one key, one after the other. */
 export class Draws {
   readonly #key: Required<MaskKey>;
   #words: readonly number[] = [];
   #drawn = 0;
 
-  constructor({ seed, stream = maskStream, step = 0, sample = 0 }: MaskKey) {
+  constructor({ seed, stream = streams.masks, step = 0, sample = 0 }: MaskKey) {
     this.#key = { seed, stream, step, sample };
   }
 

@@ -1,7 +1,7 @@
 // The paper's tasks, from what people have to pictures.
 export { classIds } from './class_names.js';
 export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
-export { latentSize, type PictureOptions } from './pictures.js';
+export { latentSize, type PictureOptions, type TaskOptions } from './pictures.js';
 export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
 export {
   layoutIds,
@@ -28,4 +28,10 @@ export {
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
-export { upscale, upscalingFactor, type UpscaleOptions } from './upscale.js';
+export {
+  prepareUpscaling,
+  upscale,
+  upscalingFactor,
+  type UpscaleOptions,
+  type Upscaling,
+} from './upscale.js';

@@ -8,8 +8,8 @@ import type { Tensor } from '../../tensor.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
 import type { LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 import type { SampleOptions } from '../diffusion/latent_sampling.js';
-import { withDefaults } from '../unet/config.js';
 import { faded, filledPlainly, holesOf, known, padded } from './holes.js';
+import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
 
 /** Pictures, and which of their pixels are to be made. */
 export interface HoleOptions {
@@ -30,10 +30,11 @@ export interface HoleOptions {
 export interface InpaintOptions
   extends
     HoleOptions,
-    Omit<SampleOptions, 'count' | 'size' | 'initial' | 'image' | 'mask' | 'decode' | 'seed'> {
-  /** of the first picture, each further one has one more; or one for each picture. Default 0 */
-  seed?: number | readonly number[];
-}
+    Omit<TaskOptions, 'initial' | 'image' | 'mask' | 'decode'>,
+    Pick<
+      SampleOptions,
+      'condition' | 'conditioning' | 'unconditional' | 'unconditionalConditioning'
+    > {}
 
 /** What sampling is told of pictures with holes, and how its pictures join what is known. */
 export interface Inpainting {
@@ -83,7 +84,7 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
  *   with values outside of [0, 1], or a model for another task
  */
 export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
-  const { image, mask, resizeMask, softEdge, seed = 0, ...sampling } = options;
+  const { image, mask, resizeMask, softEdge, seed, ...sampling } = options;
   check(
     inpaintingMode(model.spec) === 'guided' || !(options.condition ?? options.conditioning),
     () => {
@@ -92,10 +93,11 @@ export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promis
   );
   return tidy(async () => {
     const holes = await prepareInpainting(model, { image, mask, resizeMask, softEdge });
-    const [count] = image.shape;
-    const seeds =
-      typeof seed === 'number' ? Array.from({ length: count }, (_, i) => seed + i) : seed;
-    const { images } = await model.sample({ ...sampling, ...holes.sampling, seed: seeds });
+    const { images } = await model.sample({
+      ...sampling,
+      ...holes.sampling,
+      seed: seedsOf('inpaint', image.shape[0], seed),
+    });
     return holes.compose(images!);
   });
 }
@@ -152,7 +154,7 @@ function composed(image: Tensor, hole: Tensor, decoded: Tensor, softEdge: number
 
 /** Pixels by which sides must be divisible: the first stage's cells, halved between the network's levels. */
 function stride({ spec, first_stage_model: stage }: LatentDiffusion): number {
-  return stage.downsampling * 2 ** (withDefaults(spec.unet).channelMult.length - 1);
+  return stage.downsampling * latentStep(spec);
 }
 
 /** Pixels to be added on each side of a picture. */

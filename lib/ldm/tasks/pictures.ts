@@ -1,11 +1,12 @@
 /** What the tasks that make whole pictures of short conditions have in common. */
 import { check } from '../../errors.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
+import type { LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 import type { SampleOptions } from '../diffusion/latent_sampling.js';
 import { withDefaults } from '../unet/config.js';
 
-/** Everything that sampling takes but for what follows from the conditions. */
-export interface PictureOptions extends Omit<
+/** How the pictures of a task are sampled. */
+export interface TaskOptions extends Omit<
   SampleOptions,
   | 'condition'
   | 'conditioning'
@@ -15,12 +16,16 @@ export interface PictureOptions extends Omit<
   | 'size'
   | 'seed'
 > {
+  /** of the first picture, each further one has one more; or one for each picture. Default 0 */
+  seed?: number | readonly number[];
+}
+
+/** Everything that sampling takes but for what follows from the conditions. */
+export interface PictureOptions extends TaskOptions {
   /** pictures of each condition, default 1 */
   count?: number;
   /** height and width of the pictures in pixels, default what the model was trained on */
   size?: readonly [number, number];
-  /** of the first picture, each further one has one more; or one for each picture. Default 0 */
-  seed?: number | readonly number[];
 }
 
 /**
@@ -40,15 +45,29 @@ export function picturesFrom(
     return `${what}: count must be an integer of at least 1. Got ${count}.`;
   });
   const total = conditions * count;
-  const seeds = typeof seed === 'number' ? Array.from({ length: total }, (_, i) => seed + i) : seed;
-  check(seeds.length === total, () => {
-    return `${what}: ${total} pictures need one seed, or ${total} of them. Got ${seeds.length}.`;
-  });
   return {
-    options: { ...sampling, ...(size && { size: latentSize(what, model, size) }), seed: seeds },
+    options: {
+      ...sampling,
+      ...(size && { size: latentSize(what, model, size) }),
+      seed: seedsOf(what, total, seed),
+    },
     repeated: (entries) => entries.flatMap((entry) => new Array<typeof entry>(count).fill(entry)),
   };
 }
+
+/** @internal A seed for each picture, of which none depends on how many there are. */
+export function seedsOf(what: string, count: number, seed: TaskOptions['seed'] = 0): number[] {
+  const seeds =
+    typeof seed === 'number' ? Array.from({ length: count }, (_, i) => seed + i) : [...seed];
+  check(seeds.length === count, () => {
+    return `${what}: ${count} pictures need one seed, or ${count} of them. Got ${seeds.length}.`;
+  });
+  return seeds;
+}
+
+/** @internal Sides of latents must be multiples of it: the network halves them before each of its levels but the first. */
+export const latentStep = ({ unet }: LatentDiffusionSpec): number =>
+  2 ** (withDefaults(unet).channelMult.length - 1);
 
 /**
  * Height and width of the latents of pictures of this size.
@@ -61,8 +80,7 @@ export function latentSize(
   [height, width]: readonly [number, number],
 ): [number, number] {
   const f = stage.downsampling;
-  // The network halves the latents before each of its levels but the first.
-  const step = f * 2 ** (withDefaults(spec.unet).channelMult.length - 1);
+  const step = f * latentStep(spec);
   check(
     [height, width].every((side) => Number.isInteger(side) && side > 0 && side % step === 0),
     () => {

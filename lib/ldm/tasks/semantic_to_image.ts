@@ -14,7 +14,7 @@ import type {
   SampleOptions,
 } from '../diffusion/index.js';
 import { decodeTiled, type TilingOptions } from '../first_stage/index.js';
-import { withDefaults } from '../unet/config.js';
+import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
 
 /** How a canvas is made of parts. */
 export interface CanvasOptions {
@@ -29,21 +29,7 @@ export interface CanvasOptions {
 }
 
 export interface SemanticToImageOptions
-  extends
-    CanvasOptions,
-    Pick<
-      SampleOptions,
-      | 'method'
-      | 'steps'
-      | 'eta'
-      | 'discretize'
-      | 'spacing'
-      | 'guidance'
-      | 'seed'
-      | 'initial'
-      | 'signal'
-      | 'onStep'
-    > {
+  extends CanvasOptions, Omit<TaskOptions, 'image' | 'patches' | 'decode' | 'decodeBatch'> {
   /** Labels [N, H, W] as whole numbers, -1 where a pixel has none; or one channel a label, [N, H, W, labels]. */
   map: Tensor;
 }
@@ -64,15 +50,20 @@ export interface SemanticToImageOptions
  */
 export async function semanticToImage(
   model: LatentDiffusion,
-  { map, patches, tiling, ...options }: SemanticToImageOptions,
+  { map, patches, tiling, seed, ...options }: SemanticToImageOptions,
 ): Promise<LatentSamples> {
-  const canvas = new SemanticCanvas(model, [map.shape[1], map.shape[2]], { patches, tiling });
+  const { signal } = options;
+  const canvas = new SemanticCanvas(model, [map.shape[1], map.shape[2]], {
+    patches,
+    tiling: { signal, ...tiling },
+  });
   await canvas.check(map);
   return tidy(async () => {
     const { guidance = 1 } = options;
     const { latents } = await model.sample({
       ...options,
       ...canvas.sampling,
+      seed: seedsOf('semanticToImage', map.shape[0], seed),
       conditioning: canvas.conditioning(map),
       ...(guidance !== 1 && { unconditionalConditioning: canvas.nothing(map.shape[0]) }),
       decode: false,
@@ -124,7 +115,7 @@ export class SemanticCanvas {
         return `semanticToImage: a map is [N, H, W] or [N, H, W, ${this.#labels}]. Got sides ${size.join(' x ')}.`;
       },
     );
-    const levels = 2 ** (withDefaults(spec.unet).channelMult.length - 1);
+    const levels = latentStep(spec);
     const [h, w] = size.map((side) => Math.ceil(side / (f * levels)) * levels);
     this.#latents = [h, w];
     const trained = spec.imageSize ?? spec.unet.imageSize ?? 0;

@@ -11,21 +11,11 @@ import type {
 } from '../diffusion/index.js';
 import { downsamplingOf } from '../first_stage/config.js';
 import { decodeTiled, extendMirrored, type TilingOptions } from '../first_stage/tiling.js';
-import { withDefaults } from '../unet/config.js';
+import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
 
 export interface UpscaleOptions extends Omit<
-  SampleOptions,
-  | 'condition'
-  | 'conditioning'
-  | 'unconditional'
-  | 'unconditionalConditioning'
-  | 'size'
-  | 'count'
-  | 'initial'
-  | 'image'
-  | 'patches'
-  | 'decode'
-  | 'decodeBatch'
+  TaskOptions,
+  'initial' | 'image' | 'patches' | 'decode' | 'decodeBatch'
 > {
   /** small pictures [N, h, w, 3] in [-1, 1], of any size */
   image: Tensor;
@@ -57,10 +47,45 @@ export interface UpscaleOptions extends Omit<
  * @returns [N, factor h, factor w, 3] in [-1, 1]
  * @throws ArgumentError when the model is made for another task; ShapeError for an image of another shape
  */
-export async function upscale(
+export function upscale(
   model: LatentDiffusion,
-  { image, patches, tiling, steps, eta = 1, ...sampling }: UpscaleOptions,
+  { image, patches, tiling, steps, eta = 1, seed, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
+  const { signal } = sampling;
+  return tidy(async () => {
+    const tiles = { signal, ...tiling };
+    const upscaling = prepareUpscaling(model, { image, patches, tiling: tiles });
+    const { latents } = await model.sample({
+      ...sampling,
+      ...upscaling.sampling,
+      steps: steps ?? upscalingSteps(model),
+      eta,
+      seed: seedsOf('upscale', image.shape[0], seed),
+      decode: false,
+    });
+    return upscaling.decode(latents);
+  });
+}
+
+/** What sampling is told of small pictures, and how its latents become large ones. */
+export interface Upscaling {
+  readonly sampling: Pick<SampleOptions, 'condition' | 'size' | 'patches'>;
+  /**
+   * @param latents scaled, of some of the pictures, [M, ...]
+   * @returns [M, factor h, factor w, 3] in [-1, 1]
+   */
+  decode(latents: Tensor): Promise<Tensor>;
+}
+
+/**
+ * The two ends of {@link upscale}, for whoever samples by themselves.
+ *
+ * @throws as `upscale` does
+ */
+export function prepareUpscaling(
+  model: LatentDiffusion,
+  { image, patches, tiling }: Pick<UpscaleOptions, 'image' | 'patches' | 'tiling'>,
+): Upscaling {
   const { factor, mapScale } = resolutionOf(model.spec);
   checkShape(image.rank === 4 && image.shape[3] === 3 && image.numel > 0, () => {
     return `upscale: expected pictures [N, h, w, 3]. Got shape [${image.shape.join(', ')}].`;
@@ -70,28 +95,27 @@ export async function upscale(
   const [h, w] = [height, width].map((side) => Math.ceil(side / unit) * unit);
   const size = [h * mapScale, w * mapScale] as const;
   const cut = patches ?? (patches === undefined ? usualPatches(model.spec, size) : undefined);
-  return tidy(async () => {
-    const { latents } = await model.sample({
-      ...sampling,
-      steps: steps ?? Math.min(100, model.diffusion.schedule.timesteps),
-      eta,
+  return {
+    sampling: {
       condition: noGrad(() => extendMirrored(image.to(model.betas.device), h, w)),
       size,
       ...(cut && { patches: cut }),
-      decode: false,
-    });
-    const scale = model.scale_factor ?? model.spec.scaleFactor ?? 1;
-    const unscaled = noGrad(() => latents.div(scale));
-    const { signal } = sampling;
-    const images = await decodeTiled(model.first_stage_model, unscaled, { signal, ...tiling });
-    return noGrad(() =>
-      images
-        .narrow(1, 0, height * factor)
-        .narrow(2, 0, width * factor)
-        .clamp(-1, 1),
-    );
-  });
+    },
+    decode: (latents) =>
+      noGrad(() =>
+        tidy(async () => {
+          const scale = model.scale_factor ?? model.spec.scaleFactor ?? 1;
+          const images = await decodeTiled(model.first_stage_model, latents.div(scale), tiling);
+          const rows = images.narrow(1, 0, height * factor);
+          return rows.narrow(2, 0, width * factor).clamp(-1, 1);
+        }),
+      ),
+  };
 }
+
+/** @internal Steps of a sampler that is not told how many. */
+export const upscalingSteps = ({ diffusion }: LatentDiffusion): number =>
+  Math.min(100, diffusion.schedule.timesteps);
 
 /**
  * How many times larger a super-resolution model makes both sides: its first stage's factor, times that by which its
@@ -128,8 +152,8 @@ function resolutionOf(spec: LatentDiffusionSpec): { factor: number; mapScale: nu
 }
 
 // Sides of small pictures must be multiples of it: of what the network halves, counted before the conditioner.
-function smallestSide({ unet }: LatentDiffusionSpec, mapScale: number): number {
-  const halved = 2 ** (withDefaults(unet).channelMult.length - 1);
+function smallestSide(spec: LatentDiffusionSpec, mapScale: number): number {
+  const halved = latentStep(spec);
   let side = 1;
   while ((side * mapScale) % halved !== 0) side += 1;
   return side;

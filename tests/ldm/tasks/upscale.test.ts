@@ -45,7 +45,7 @@ test('a picture that suits the network goes through as it is', () =>
     const made = await upscale(model, { image, ...quick });
     expect(made.shape).toEqual([2, 16, 12, 3]);
     const whole = { condition: image, size: [8, 6] as const, eta: 1, decodeBatch: 1 };
-    const { images } = await model.sample({ ...whole, ...quick });
+    const { images } = await model.sample({ ...whole, ...quick, seed: [3, 4] });
     expect(await values(made)).toEqual(await values(noGrad(() => images!.clamp(-1, 1))));
   }));
 
@@ -96,6 +96,9 @@ test('each seed has a result of its own, which depends on the picture', () =>
     const first = await made({});
     expect(await made({})).toEqual(first);
     expect(await made({ seed: 4 })).not.toEqual(first);
+    expect(await made({ seed: undefined })).toEqual(await made({ seed: 0 }));
+    expect(await made({ seed: [3] })).toEqual(first);
+    await expect(made({ seed: [3, 4] })).rejects.toThrow('1 pictures need one seed, or 1 of them');
     expect(await made({ image: small([1, 4, 4, 3], 2) })).not.toEqual(first);
     expect(await made({ eta: 0 })).not.toEqual(first);
     expect(await made({ method: 'dpm-solver++' })).not.toEqual(first);
