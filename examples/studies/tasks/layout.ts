@@ -162,7 +162,7 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 3000, learningRate: 1e-3, unconditionalProbability: 0.1 };
+    const budget = { steps: 1900, learningRate: 1e-3, unconditionalProbability: 0.1 };
     return await context.train({ name: 'layout', spec, data, ...budget });
   } finally {
     await data.dispose();
