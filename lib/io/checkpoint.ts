@@ -47,7 +47,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     // PROTO with a version below 6, as every pickle since Python 2.3 begins
     if (start[0] === 0x80 && start[1] < 6) return { value: await readLegacy(path, file, size) };
     const beginning = start.toString('latin1');
-    if (lfsPointer.startsWith(beginning) && size < 1024)
+    if (size > 0 && size < 1024 && lfsPointer.startsWith(beginning))
       throw new FileError(
         'a pointer of Git LFS that stands for the checkpoint: fetch the file itself with `git lfs pull`.',
         path,
