@@ -9,8 +9,8 @@
 namespace emulsion {
 namespace {
 
-// A miss returns old blocks to the system first when this much is free, and more than is live: shapes
-// that no longer occur must not pin memory for ever.
+// A miss returns old blocks to the system first when this much is free, and more than is live:
+// shapes that no longer occur must not pin memory for ever.
 constexpr int64_t cache_floor = int64_t{256} << 20;
 // But what was live at once of late, and a little for blocks that do not fit, is kept: between two
 // steps of a training little is live, and the next step wants all of it again.

@@ -224,12 +224,12 @@ size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * 
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
 void* acquire_large(size_t bytes) {
   const size_t size = round_up(bytes, huge_page);
-  void* mapped = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapped =
+      mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   char* begin = static_cast<char*>(mapped);
-  const size_t before = round_up(reinterpret_cast<uintptr_t>(begin), huge_page) -
-                        reinterpret_cast<uintptr_t>(begin);
+  const size_t before =
+      round_up(reinterpret_cast<uintptr_t>(begin), huge_page) - reinterpret_cast<uintptr_t>(begin);
   if (before > 0) munmap(begin, before);
   if (before < huge_page) munmap(begin + before + size, huge_page - before);
   madvise(begin + before, size, MADV_HUGEPAGE);

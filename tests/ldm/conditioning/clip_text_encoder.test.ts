@@ -2,8 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type {
-  LatentDiffusion} from '../../../lib/index.js';
+import type { LatentDiffusion } from '../../../lib/index.js';
 import {
   ClipTextEncoder,
   loadLatentDiffusion,
