@@ -9,7 +9,7 @@ export {
   type FolderOptions,
   type PictureQuality,
 } from './folders.js';
-export { formatMeanStd, meanStd, type MeanStd } from './mean_std.js';
+export { formatMeanStd, meanStd, median, type MeanStd } from './mean_std.js';
 export { Lpips, loadLpips, type LpipsFiles, type LpipsOptions } from './lpips.js';
 export { psnr } from './psnr.js';
 export { ssim, type SsimConvention, type SsimOptions } from './ssim.js';

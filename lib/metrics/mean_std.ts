@@ -12,6 +12,12 @@ export function meanStd(values: readonly number[]): MeanStd {
   return { mean, std: Math.sqrt(average(values.map((value) => (value - mean) ** 2))) };
 }
 
+/** The middle one of at least one value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+}
+
 /** `27.53 ± 4.54`, as the paper prints its tables. */
 export function formatMeanStd({ mean, std }: MeanStd): string {
   return `${mean.toFixed(2)} ± ${std.toFixed(2)}`;

@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { tensor, zeros } from '../creation.js';
 import { engineInfo, type Device } from '../device.js';
 import type { LatentDiffusion, NetworkConditioning, SampleOptions } from '../ldm/index.js';
+import { median } from '../metrics/index.js';
 import { tidy } from '../scope.js';
 import type { MachineDescription, ThroughputEntry } from './throughput_file.js';
 
@@ -120,10 +121,4 @@ function placeholder(model: LatentDiffusion, batch: number): NetworkConditioning
     ...(conditioningKey !== 'crossattn' && { concat: map() }),
     ...(conditioningKey !== 'concat' && { context: context() }),
   };
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

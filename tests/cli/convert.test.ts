@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
 import { UsageError } from '../../lib/cli/run.js';
 import {
@@ -25,16 +25,13 @@ import {
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
 import { root } from '../support/source_tree.js';
+import { printedLines } from './printed.js';
 
 const inFolder = temporaryFolder();
 const convert = (input: string, output: string, options: ConvertOptions = {}) =>
   convertFile(input, output, options);
 
-let printed: string[] = [];
-beforeEach(() => {
-  printed = [];
-  vi.spyOn(console, 'log').mockImplementation((line: string) => void printed.push(line));
-});
+const printed = printedLines();
 
 const ddconfig = {
   ch: 8,

@@ -1,6 +1,6 @@
 // Diffusion models between the original's checkpoints, model folders and pipelines of diffusers.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
 import { diffusionModel } from '../../lib/cli/convert_models.js';
 import {
@@ -22,16 +22,13 @@ import {
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
 import { unetConfigs } from '../ldm/unet/unet_configs.js';
+import { printedLines } from './printed.js';
 
 const inFolder = temporaryFolder();
 const convert = (input: string, output: string, options: ConvertOptions = {}) =>
   convertFile(input, output, options);
 
-let printed: string[] = [];
-beforeEach(() => {
-  printed = [];
-  vi.spyOn(console, 'log').mockImplementation((line: string) => void printed.push(line));
-});
+const printed = printedLines();
 
 const ddconfig = {
   ch: 8,
@@ -232,7 +229,7 @@ test("a text encoder's weights are left out; the pipeline asks for its own", asy
   // Older folders have PyTorch's own files.
   const weights = inFolder('text-theirs/unet/diffusion_pytorch_model');
   renameSync(`${weights}.safetensors`, `${weights}.bin`);
-  printed = [];
+  printed.length = 0;
   await convert(inFolder('text-theirs'), inFolder('text-back'));
   expect(printed).toContain(
     'not converted: bert; the model takes the encoded text as its condition',

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   defaultDevice,
   describeMachine,
+  median,
   throughputPlot,
   writePlot,
   writeThroughput,
@@ -31,11 +32,6 @@ const nameOf = ({ f }: Member): string => (f === 1 ? 'f = 1 (pixels)' : `f = ${f
 /** Multiply-adds of the training up to a step. */
 export const computeOf = ({ multiplyAdds, batch }: Member, steps: number): number =>
   3 * multiplyAdds * batch * steps;
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
-}
 
 /** Measurements as files that `emulsion report` shows. */
 export async function writeMeasurements(folder: string, row: Row): Promise<ThroughputFile> {
