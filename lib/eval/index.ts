@@ -17,7 +17,9 @@ export {
 export { extractSet, type ExtractOptions, type SetFeatures } from './features.js';
 export {
   openReference,
+  originOf,
   saveReference,
+  type FeatureOrigin,
   type Reference,
   type ReferenceOptions,
 } from './reference.js';
