@@ -19,9 +19,9 @@ import type { Module } from '../nn/index.js';
 import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
 import { Adam, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise, type NoiseOptions } from '../random.js';
-import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { Phase, StepContext, TrainingTask } from './task.js';
+import { validationMeans } from './validation_means.js';
 
 export interface FirstStageTaskOptions {
   /** AutoencoderKL or VQModel. */
@@ -145,19 +145,11 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     data: AsyncIterable<ImageBatch>,
     context: StepContext,
   ): Promise<Record<string, number>> {
-    const sums = new Map<string, number>();
-    let images = 0;
-    let batches = 0;
-    for await (const { image } of data) {
-      const step = batches++;
-      const [size] = image.shape;
-      const values = await tidy(() => readAll(this.validationTerms(image, step, context)));
-      for (const [name, value] of Object.entries(values))
-        sums.set(name, (sums.get(name) ?? 0) + value * size);
-      images += size;
-    }
-    const means = [...sums].map(([name, sum]) => [name, sum / images] as const);
-    return { ...Object.fromEntries(means), ...(await this.usageReport()) };
+    const means = await validationMeans(data, ({ image }, step) => ({
+      samples: image.shape[0],
+      log: this.validationTerms(image, step, context),
+    }));
+    return { ...means, ...(await this.usageReport()) };
   }
 
   async pictures({ image }: ImageBatch, context: StepContext): Promise<Record<string, Tensor>> {
@@ -290,9 +282,4 @@ function networkOf(model: FirstStage, loss: FirstStageTaskOptions['loss']): Netw
     'firstStageTask: an AutoencoderKL trains with LPIPSWithDiscriminator, a VQModel with ' +
       `VQLPIPSWithDiscriminator. Got a ${model.constructor.name} with a ${loss.constructor.name}.`,
   );
-}
-
-async function readAll(terms: Record<string, Tensor>): Promise<Record<string, number>> {
-  const entries = Object.entries(terms).map(async ([name, x]) => [name, await x.item()] as const);
-  return Object.fromEntries(await Promise.all(entries));
 }

@@ -33,6 +33,17 @@ export {
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
 } from './latent_diffusion_run.js';
+export {
+  noisyClassifierTask,
+  type ClassifiedBatch,
+  type NoisyClassifierTaskOptions,
+} from './noisy_classifier.js';
+export {
+  buildNoisyClassifierRun,
+  readNoisyClassifierTraining,
+  type NoisyClassifierRun,
+  type NoisyClassifierTrainingConfig,
+} from './noisy_classifier_run.js';
 export { cacheRunLatents, type CachedLatentDiffusionRun } from './cached_run.js';
 export { classNames } from './class_names.js';
 export { learningRateOf } from './run_config.js';
