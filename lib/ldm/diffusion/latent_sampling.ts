@@ -260,6 +260,9 @@ function led(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions):
 function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions): SamplerRun {
   const { method = 'ddim', steps = 50, eta, quantizeX0 = false } = options;
   const { diffusion } = model;
+  check((model.spec.unet.nEmbed ?? 0) === 0, () => {
+    return 'LatentDiffusion: this network predicts codes, not noise: decode its predictions with decodeCodes.';
+  });
   const shared = {
     ...options,
     shape: shapeOf(model, options),
