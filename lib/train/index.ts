@@ -2,7 +2,12 @@
 export type { AnyOptimizer, Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
 export { Trainer, type TrainingResult } from './trainer.js';
 export type { TrainerOptions } from './options.js';
-export type { TrainingPrecision } from './cycle.js';
+export {
+  TrainingCycle,
+  type TrainingCycleOptions,
+  type PhaseReport,
+  type TrainingPrecision,
+} from './cycle.js';
 export { openRunFolder, type RunFolder } from './run_folder.js';
 export { JsonlLogger } from './loggers/jsonl.js';
 export type { Logger, RunStart, StepReport } from './loggers/logger.js';

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   buildFirstStage,
+  TrainingCycle,
   defaultDevice,
   firstStageTask,
   latentDiffusionTask,
@@ -14,7 +15,6 @@ import {
   type SamplingMethod,
   type TrainingTask,
 } from '../../lib/index.js';
-import { Cycle } from '../../lib/train/cycle.js';
 import { int64, shaken, tinySpec, withModel } from './tiny_diffusion.js';
 
 const device = defaultDevice();
@@ -57,7 +57,12 @@ describe('sampling', () => {
 
 /** What the engine holds behind each of the cycles of a task. */
 async function cycles(task: TrainingTask<ImageBatch>): Promise<MemoryStats[]> {
-  const cycle = new Cycle(task, { accumulate: 1, precision: 'float32', clipNorm: 1, seed: 1 });
+  const cycle = new TrainingCycle(task, {
+    accumulate: 1,
+    precision: 'float32',
+    clipNorm: 1,
+    seed: 1,
+  });
   device.emptyCache();
   const seen: MemoryStats[] = [];
   for (let step = 0; step < 8; step++) {
