@@ -16,7 +16,13 @@ export interface Settings {
   /** Pictures used, spread evenly over the set. */
   pictures: number;
   autoencoder: StageSettings & { channels: number; multipliers: number[]; latentChannels: number };
-  diffusion: StageSettings & { channels: number; multipliers: number[]; blocks: number };
+  diffusion: StageSettings & {
+    channels: number;
+    multipliers: number[];
+    blocks: number;
+    patch: number;
+    sketchChannels: number;
+  };
   sampling: { steps: number; guidance: number; perCategory: number };
   /** What a kill costs at most. */
   secondsBetweenSaves: number;
@@ -37,14 +43,16 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 2800,
+    steps: 4200,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
-    emaDecay: 0.999,
-    channels: 48,
+    emaDecay: 0.998,
+    channels: 64,
     multipliers: [1, 2],
     blocks: 1,
+    patch: 2,
+    sketchChannels: 8,
   },
   sampling: { steps: 50, guidance: 3, perCategory: 10 },
   secondsBetweenSaves: 60,
