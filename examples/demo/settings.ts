@@ -20,7 +20,9 @@ export interface Settings {
     channels: number;
     multipliers: number[];
     blocks: number;
+    /** Side of the squares of latents that the network sees as one position. */
     patch: number;
+    /** Channels of what each word draws beside the latents. */
     sketchChannels: number;
   };
   sampling: { steps: number; guidance: number; perCategory: number };
@@ -43,7 +45,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 4200,
+    steps: 3600,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
@@ -61,7 +63,7 @@ export const defaultSettings: Settings = {
 export const quickSettings: Settings = {
   pictures: 400,
   autoencoder: { ...defaultSettings.autoencoder, steps: 250, warmup: 20, emaDecay: 0.97 },
-  diffusion: { ...defaultSettings.diffusion, steps: 350, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, steps: 450, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
   secondsBetweenSaves: 60,
 };
