@@ -54,7 +54,8 @@ export interface EmojiDiffusionConfig {
 }
 
 const textWidth = 128;
-// A word that is seen some dozen times must get from nothing to a sketch: these steps are so much longer.
+// Most words are seen some dozen times, and their sketches grow from next to nothing: so many times as long
+// are a sketch's steps.
 const sketchScale = 10;
 
 export function diffusionConfig(
@@ -110,10 +111,9 @@ export function diffusionConfig(
 export type EmojiConditioning = { y: Tensor; ids: Tensor };
 
 /**
- * Predicts v of latents [N, H, W, C], given a category and a caption. Cross-attention reads the caption; besides,
- * every word has a sketch, a map of its own, and those of a caption's words are added up and joined to the latents:
- * thus a word that one drawing alone has says where things are, which attention would have to spell out anew
- * at every position.
+ * Predicts v of latents [N, H, W, C], given a category and a caption. Cross-attention reads the caption. Besides,
+ * every word learns a sketch, a map of its own, and the sum of a caption's sketches is joined to the latents: what
+ * is where is then looked up, and the network need not work it out from words at every position.
  */
 export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], Tensor> {
   readonly unet: UNetModel;

@@ -45,7 +45,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 3600,
+    steps: 3700,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
@@ -56,7 +56,7 @@ export const defaultSettings: Settings = {
     patch: 2,
     sketchChannels: 8,
   },
-  sampling: { steps: 50, guidance: 3, perCategory: 10 },
+  sampling: { steps: 50, guidance: 2, perCategory: 10 },
   secondsBetweenSaves: 60,
 };
 
