@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import {
   clamp,
   concat,
+  constant_,
   DataLoader,
   LayoutConditions,
   layoutIds,
@@ -47,7 +48,6 @@ const scenes = {
 } as const;
 const group = 16;
 const judgeSteps = 300;
-const embeddingDeviation = 0.5;
 const guidance = 2;
 const shown = 8;
 
@@ -69,8 +69,8 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
       outChannels: embedDim,
       modelChannels: 64,
       numResBlocks: 1,
-      attentionResolutions: [2],
-      channelMult: [1, 2],
+      attentionResolutions: [2, 4],
+      channelMult: [1, 2, 2],
       numHeadChannels: 32,
       useSpatialTransformer: true,
       contextDim: width,
@@ -94,14 +94,15 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
 }
 
 /**
- * Embeddings as large as what the first attention adds to all of them alike. Of the original's, 0.02, the
- * contexts are all but one, and so small are the gradients of what attends to them that a short training never
- * learns it.
+ * Tokens that differ and weigh: embeddings as large as what the first attention adds to all of them alike, and
+ * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are all but one, and what
+ * attends to them gets gradients so small that a short training never learns where things are.
  */
-function makeDistinct({ cond_stage_model: embedder }: LatentDiffusion): void {
+function emphasizeTokens({ cond_stage_model: embedder }: LatentDiffusion): void {
   const { transformer } = embedder as BertEmbedder;
   for (const { weight } of [transformer.token_emb, transformer.pos_emb.emb])
-    normal_(weight, 0, embeddingDeviation);
+    normal_(weight, 0, 0.5);
+  constant_(transformer.norm.weight, 4);
 }
 
 export const layout: TaskStudy = {
@@ -182,10 +183,10 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 1900, learningRate: 1e-3, unconditionalProbability: 0.1 };
+    const budget = { steps: 1200, learningRate: 7e-4, unconditionalProbability: 0.1 };
     return await context.train({
       ...{ name: 'layout', spec, data, ...budget },
-      initialize: makeDistinct,
+      initialize: emphasizeTokens,
     });
   } finally {
     await data.dispose();
