@@ -49,6 +49,7 @@ const scenes = {
 const group = 16;
 const judgeSteps = 300;
 const guidance = 2;
+const sampling = { method: 'dpm-solver++', steps: 20 } as const;
 const shown = 8;
 
 /** Corners lie on the canvases' own raster, both ends of it counted; at most two objects, no crops. */
@@ -183,7 +184,7 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 1200, learningRate: 7e-4, unconditionalProbability: 0.1 };
+    const budget = { steps: 1000, learningRate: 7e-4, unconditionalProbability: 0.1 };
     return await context.train({
       ...{ name: 'layout', spec, data, ...budget },
       initialize: emphasizeTokens,
@@ -219,7 +220,7 @@ async function samples(
         part.map((canvas) => ({ objects: objectsOf(canvas) })),
       ),
       guidance: scale,
-      steps: 40,
+      ...sampling,
       seed: part.map((_, i) => seed + from + i),
       signal,
     });
