@@ -32,6 +32,7 @@ import {
   loadStickers,
   makeCanvas,
   type Canvas,
+  type CanvasOptions,
   type StickerSet,
 } from './canvases.js';
 import { Judge, pixelsOf } from './judge.js';
@@ -42,10 +43,10 @@ const canvasSide = 48;
 /** Apart from each other in pixels: the places of corners. */
 const raster = 8;
 /** Small scenes of one thing or two: a lone thing teaches what places mean, two which is where. */
-const scenes = {
+const scenes: Omit<CanvasOptions, 'seed'> = {
   ...{ width: canvasSide, height: canvasSide },
   ...{ objects: [1, 2], sizes: [24, 32], raster },
-} as const;
+};
 const group = 16;
 const judgeSteps = 300;
 const guidance = 2;
