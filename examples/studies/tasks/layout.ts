@@ -97,8 +97,8 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
 
 /**
  * Tokens that differ and weigh: embeddings as large as what the first attention adds to all of them alike, and
- * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are all but one, and what
- * attends to them gets gradients so small that a short training never learns where things are.
+ * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike, and
+ * what attends to them gets gradients so small that a short training hardly learns where things are.
  */
 function emphasizeTokens({ cond_stage_model: embedder }: LatentDiffusion): void {
   const { transformer } = embedder as BertEmbedder;
