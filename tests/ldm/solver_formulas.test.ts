@@ -176,10 +176,10 @@ describe.each(['clean', 'first'] as const)('with the end %s', (end) => {
 
 /** The step from `origin` to the last of the levels, now that the estimate m there is known. */
 function corrected(origin: number, m: number, models: readonly number[], levels: readonly Level[]) {
-  const [before, from, to] = levels.slice(-3).length === 3 ? levels.slice(-3) : [null, ...levels];
+  const [to, from, before] = [...levels].reverse();
   const h = to.lambda - from.lambda;
   const [base, ratio] = [models[models.length - 1], to.sigma / from.sigma];
-  if (!before) {
+  if (levels.length === 2) {
     const linear = to.alpha * (1 - Math.exp(-h)) * (base + 0.5 * (m - base));
     return ratio * origin + linear;
   }
