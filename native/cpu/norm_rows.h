@@ -32,14 +32,14 @@ struct Coefficients {
 // silu(v) = v·σ(v), and its derivative σ(v)·(1 + v·(1 - σ(v))).
 template <bool silu, class A>
 EMULSION_INLINE Vec<A> activate(Vec<A> v) {
-  if constexpr (silu) return v / (Vec<A>(A(1)) + exp(-v));
+  if constexpr (silu) return v / one_plus_exp_minus(v);
   return v;
 }
 template <bool silu, class A>
 EMULSION_INLINE Vec<A> activation_gradient(Vec<A> dy, Vec<A> v) {
   if constexpr (silu) {
     const Vec<A> one(A(1));
-    const Vec<A> s = sigmoid(v);
+    const Vec<A> s = one / one_plus_exp_minus(v);
     return dy * s * fma(v, one - s, one);
   }
   return dy;
@@ -48,7 +48,7 @@ EMULSION_INLINE Vec<A> activation_gradient(Vec<A> dy, Vec<A> v) {
 template <bool silu, class T, class A>
 void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* y) {
   using V = Vec<A>;
-  for_row_blocks(rows, [&](int64_t row, auto count) {
+  for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
       const V center = V::load(k.center + c), scale = V::load(k.scale + c),
@@ -62,31 +62,32 @@ void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficien
   });
 }
 
-// sums: [2][channels], Σ dv and Σ dv·(x - center).
+// sums: [2][channels], Σ dv and Σ dv·(x - center). kept: where dv goes too, or null.
 template <bool silu, class T, class A>
 void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels,
-                   const Coefficients<A>& k, double* sums) {
+                   const Coefficients<A>& k, double* sums, A* kept = nullptr) {
   using V = Vec<A>;
   const int64_t width = padded(channels);
   A* first = scratch<A>(7, 2 * width);
   A* second = first + width;
   for (int64_t c = 0; c < 2 * width; ++c) first[c] = 0;
-  for_row_blocks(rows, [&](int64_t row, auto count) {
+  for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
       const V center = V::load(k.center + c), scale = V::load(k.scale + c),
               offset = V::load(k.offset + c);
-      V sum = V::zero(), product = V::zero();
+      V sum = V::load(first + c), product = V::load(second + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
         const V deviation = column.load(x + here) - center;
         const V dv =
             activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
+        if (kept) column.store(dv, kept + here);
         sum += dv;
         product = fma(dv, deviation, product);
       }
-      (V::load(first + c) + sum).store(first + c);
-      (V::load(second + c) + product).store(second + c);
+      sum.store(first + c);
+      product.store(second + c);
     });
   });
   for (int64_t c = 0; c < channels; ++c) {
@@ -99,7 +100,7 @@ template <bool silu, class T, class A>
 void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels,
                    const Coefficients<A>& k, T* dx) {
   using V = Vec<A>;
-  for_row_blocks(rows, [&](int64_t row, auto count) {
+  for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
       const V center = V::load(k.center + c), scale = V::load(k.scale + c),
