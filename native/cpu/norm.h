@@ -125,7 +125,8 @@ EMULSION_INLINE int64_t chunk_count(int64_t rows, int64_t channels) {
 
 // Mean and Σ(x - mean)² of each channel over a chunk's rows, in one walk over deviations from a
 // centre, the mean of the first sixteen rows. Whatever the values are, no mean of m of n values is
-// farther from theirs than √(n/m) deviations: the sums, which correct the centre, keep their digits.
+// farther from theirs than √(n/m) deviations: the sums, which correct the centre, keep their
+// digits.
 template <class T>
 void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, double* square) {
   using A = Accumulator<T>;

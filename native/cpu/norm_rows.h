@@ -29,6 +29,30 @@ struct Coefficients {
   }
 };
 
+// 1 + e^-x, the denominator of the logistic function. The exponent is rounded once more where exp
+// would reduce it exactly: that costs no more than the rounding of x itself did.
+EMULSION_INLINE Vec<float> one_plus_exp_minus(Vec<float> x) {
+  using V = Vec<float>;
+#if defined(__AVX512F__)
+  // The fraction of an infinite exponent is zero. Relative error of the polynomial: 1.6e-8.
+  const __m512 t = (__m512)(x * V(-1.44269504088896341f)).lanes;
+  const __m512 n = _mm512_maskz_roundscale_ps(all_lanes, t, _MM_FROUND_NO_EXC);
+  const V f((V::Native)_mm512_maskz_reduce_ps(all_lanes, t, _MM_FROUND_NO_EXC));
+  V p(1.53353576e-4f);
+  p = fma(p, f, V(1.33988762e-3f));
+  p = fma(p, f, V(9.61843785e-3f));
+  p = fma(p, f, V(5.55033237e-2f));
+  p = fma(p, f, V(2.40226477e-1f));
+  p = fma(p, f, V(6.93147182e-1f));
+  p = fma(p, f, V(1.0f));
+  return V(1.0f) + V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, n));
+#else
+  return V(1.0f) + exp(-x);
+#endif
+}
+
+EMULSION_INLINE Vec<double> one_plus_exp_minus(Vec<double> x) { return Vec<double>(1.0) + exp(-x); }
+
 // silu(v) = v·σ(v), and its derivative σ(v)·(1 + v·(1 - σ(v))).
 template <bool silu, class A>
 EMULSION_INLINE Vec<A> activate(Vec<A> v) {

@@ -148,6 +148,21 @@ EMULSION_INLINE T sum(Vec<T> a) {
   return lane[0];
 }
 
+#if defined(__AVX2__)
+// The same tree in registers.
+EMULSION_INLINE float sum(Vec<float> a) {
+#if defined(__AVX512F__)
+  const __m256 half = _mm512_castps512_ps256((__m512)a.lanes) +
+                      _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(-1), (__m512)a.lanes, 1);
+#else
+  const __m256 half = (__m256)a.lanes;
+#endif
+  const __m128 four = _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
+  const __m128 two = four + _mm_movehl_ps(four, four);
+  return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
+}
+#endif
+
 template <class T>
 EMULSION_INLINE T max_lane(Vec<T> a) {
   T result = a[0];
@@ -192,38 +207,10 @@ EMULSION_INLINE Vec<float> exp(Vec<float> x) {
 #endif
 }
 
-// 1 + e^-x, the denominator of the logistic function. The exponent is rounded once more where exp
-// would reduce it exactly: that costs no more than the rounding of x itself did.
-EMULSION_INLINE Vec<float> one_plus_exp_minus(Vec<float> x) {
-  using V = Vec<float>;
-#if defined(__AVX512F__)
-  // Relative error of the polynomial: 1.6e-8. An infinite x must not meet its own integer part; the
-  // instruction gives its second operand where one is not a number.
-  const V t((V::Native)_mm512_maskz_max_ps(all_lanes, (__m512)V(-200.0f).lanes,
-                                           (__m512)(x * V(-1.44269504088896341f)).lanes));
-  const V n((V::Native)_mm512_maskz_roundscale_ps(all_lanes, (__m512)t.lanes, 8));
-  const V f = t - n;
-  V p(1.53353576e-4f);
-  p = fma(p, f, V(1.33988762e-3f));
-  p = fma(p, f, V(9.61843785e-3f));
-  p = fma(p, f, V(5.55033237e-2f));
-  p = fma(p, f, V(2.40226477e-1f));
-  p = fma(p, f, V(6.93147182e-1f));
-  p = fma(p, f, V(1.0f));
-  return V(1.0f) + V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, (__m512)n.lanes));
-#else
-  return V(1.0f) + exp(-x);
-#endif
-}
-
 EMULSION_INLINE Vec<double> exp(Vec<double> x) {
   Vec<double> result;
   for (int i = 0; i < Vec<double>::size; ++i) result.lanes[i] = std::exp(x.lanes[i]);
   return result;
-}
-
-EMULSION_INLINE Vec<double> one_plus_exp_minus(Vec<double> x) {
-  return Vec<double>(1.0) + exp(-x);
 }
 
 #if defined(__AVX512F__)
