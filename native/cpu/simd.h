@@ -152,8 +152,9 @@ EMULSION_INLINE T sum(Vec<T> a) {
 // The same tree in registers.
 EMULSION_INLINE float sum(Vec<float> a) {
 #if defined(__AVX512F__)
-  const __m256 half = _mm512_castps512_ps256((__m512)a.lanes) +
-                      _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(-1), (__m512)a.lanes, 1);
+  constexpr __mmask8 all = static_cast<__mmask8>(-1);
+  const __m256 half = _mm512_maskz_extractf32x8_ps(all, (__m512)a.lanes, 0) +
+                      _mm512_maskz_extractf32x8_ps(all, (__m512)a.lanes, 1);
 #else
   const __m256 half = (__m256)a.lanes;
 #endif
