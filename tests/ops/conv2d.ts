@@ -138,6 +138,12 @@ export default {
   cases: [
     plain('3x3 over an odd image', [2, 5, 7, 6], [9, 3, 3, 6], { padding: same }),
     plain('three channels in', [1, 6, 5, 3], [20, 3, 3, 3], { padding: same }),
+    plain('three channels in, many out, more pixels than a split', [1, 26, 25, 3], [64, 3, 3, 3], {
+      padding: same,
+    }),
+    plain('two channels out, as many pixels as all splits', [1, 108, 110, 16], [2, 3, 3, 16], {
+      padding: same,
+    }),
     plain('three channels out', [2, 4, 4, 33], [3, 3, 3, 33], { padding: same }),
     plain('one channel out, more pixels than a stretch', [2, 9, 11, 40], [1, 3, 3, 40], {
       padding: same,
