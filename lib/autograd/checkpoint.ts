@@ -1,5 +1,6 @@
 import { currentContext, withContext } from '../ownership.js';
 import { snapshotAll } from '../replay.js';
+import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { Rule } from './node.js';
 import { walkRegion } from './backward.js';
@@ -19,7 +20,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(
   if (!isGradEnabled()) return fn(...inputs);
   const restore = snapshotAll();
   const { precision } = currentContext();
-  const output = noGrad(() => fn(...inputs));
+  const output = noGrad(() => tidy(() => fn(...inputs)));
   const rule: Rule = (grads, saved, needs) => {
     const after = snapshotAll();
     restore();
@@ -29,7 +30,8 @@ export function checkpoint<T extends Tensor | Tensor[]>(
       return copy;
     });
     try {
-      const again = withContext({ precision }, () => enableGrad(() => fn(...copies)));
+      // What only handles hold is free before the walk.
+      const again = withContext({ precision }, () => enableGrad(() => tidy(() => fn(...copies))));
       const outputs: Tensor[] = Array.isArray(again) ? again : [again as Tensor];
       return walkRegion(outputs, grads, copies);
     } finally {
