@@ -238,6 +238,7 @@ describe('usage', () => {
   it('counts over a run and reports the codes that died', async () => {
     const usage = new CodeUsage(4, 2);
     expect((await usage.report()).perplexity).toBe(0);
+    expect(usage.totals().dead.itemSync()).toBe(4);
     for (const batch of [[0, 1, 2], [2, 2], [0]]) usage.forward(tensor(batch, { dtype: 'int64' }));
     const report = await usage.report();
     const shares = [2 / 6, 1 / 6, 3 / 6];
@@ -249,6 +250,9 @@ describe('usage', () => {
       perplexity: expect.closeTo(Math.exp(entropy), 6) as number,
       dead: [1, 3], // code 2 was used in the last two batches
     });
+
+    const { used, dead } = usage.totals();
+    expect([used.itemSync(), dead.itemSync()]).toEqual([3, 2]);
 
     const resumed = new CodeUsage(4, 2);
     resumed.loadStateDict(usage.stateDict());
