@@ -5,6 +5,7 @@ import {
   autocast,
   CodeUsage,
   codePerplexity,
+  defaultDevice,
   full,
   manualSeed,
   noGrad,
@@ -51,6 +52,18 @@ describe('VectorQuantizer', () => {
     const low = autocast('bfloat16', () => vq.nearest(latents(1.003, 1.006)));
     expect(numbers(low)).toEqual([0, 1]);
     expect(numbers(vq.nearest(latents(1, 1.0078125).to('bfloat16')))).toEqual([0, 1]);
+  });
+
+  it('compares vectors with codes without a table of their distances', () => {
+    const [vectors, codes] = [64 * 64, 8192];
+    const vq = new VectorQuantizer(codes, 4);
+    const z = randn([1, 64, 64, 4]);
+    const device = defaultDevice();
+    const { liveBytes } = device.memoryStats();
+    device.resetPeak();
+    vq.forward(z);
+    // A few maps of vectors; a table would have 128 MiB.
+    expect(device.memoryStats().peakBytes - liveBytes).toBeLessThan((4 * vectors * codes) / 100);
   });
 
   it('gives the same values with toCodes, without a loss', () => {
