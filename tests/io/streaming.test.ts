@@ -77,10 +77,11 @@ test.runIf(process.platform === 'linux')(
     const args = [...command, file('large.ckpt'), file('large.safetensors'), preset];
     const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
     const { converting, loading, tensors } = JSON.parse(stdout) as Record<string, number>;
-    console.log(stdout, bytes / MiB, largest / MiB);
     expect(tensors).toEqual([shapes.size, shapes.size]);
-    expect(converting).toBeLessThan(4 * largest + 64 * MiB);
-    expect(loading).toBeLessThan(bytes + 4 * largest + 96 * MiB);
+    // What was read waits to be collected, the engine keeps freed blocks, and code is compiled: no more with larger files.
+    const beside = 144 * MiB;
+    expect(converting).toBeLessThan(largest + beside);
+    expect(loading).toBeLessThan(bytes + largest + beside);
   },
   300_000,
 );
