@@ -2,6 +2,7 @@
 export {
   extractorNames,
   PictureExtractor,
+  type FeatureNetwork,
   resizeNames,
   type ExtractedRows,
   type ExtractorName,
