@@ -78,7 +78,7 @@ test.runIf(process.platform === 'linux')(
     const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });
     const { converting, loading, tensors } = JSON.parse(stdout) as Record<string, number>;
     expect(tensors).toEqual([shapes.size, shapes.size]);
-    // What was read waits to be collected, the engine keeps freed blocks, and code is compiled: no more with larger files.
+    // What was read waits to be collected, the engine keeps freed blocks, and code is compiled.
     const beside = 144 * MiB;
     expect(converting).toBeLessThan(largest + beside);
     expect(loading).toBeLessThan(bytes + largest + beside);

@@ -66,7 +66,7 @@ export class Level extends Module<[Tensor], Tensor> {
     const resample = this.resample();
     return pipe(x, [
       ...layers.map((layer) => step(layer, this.#recompute)),
-      ...(resample ? [step(resample, false)] : []),
+      ...(resample ? [(h: Tensor) => resample.forward(h)] : []),
     ]);
   }
 }
