@@ -11,7 +11,8 @@ import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
  * Trades a second forward pass for memory (Chen et al., "Training deep nets with sublinear memory cost").
  *
  * `backward()` reaches the inputs and every parameter that fn uses; `grad()` sees the region's inputs
- * only. fn must be synchronous and give the same result for the same inputs.
+ * only. fn must be synchronous and give the same result for the same inputs; of the tensors it makes,
+ * those it does not return are disposed.
  */
 export function checkpoint<T extends Tensor | Tensor[]>(
   fn: (...inputs: Tensor[]) => T,
