@@ -95,8 +95,8 @@ describe('UNetModel', () => {
     const attends = text
       ? { num_head_channels: -1, num_heads: 2, use_spatial_transformer: true, context_dim: 8 }
       : {};
-    const t = tensor([1, 999], { dtype: 'int64' });
-    const [x, context] = [randn([2, 32, 32, 4]), text ? randn([2, 3, 8]) : undefined];
+    const t = tensor([999], { dtype: 'int64' });
+    const [x, context] = [randn([1, 32, 32, 4]), text ? randn([1, 3, 8]) : undefined];
     const [kept, recomputed] = [false, true].map((use_checkpoint) => {
       manualSeed(5);
       const config = unetConfig({ ...unetParams, ...attends, use_checkpoint });
@@ -110,9 +110,9 @@ describe('UNetModel', () => {
       expectClose(recomputed.gradients.get(name)!, gradient, {
         dtype: 'float32',
         tolerance: 'matmul',
-        reduction: 2 * 32 * 32,
+        reduction: 32 * 32,
       });
-    expect(recomputed.bytes).toBeLessThan(0.7 * kept.bytes);
+    expect(recomputed.bytes).toBeLessThan(0.75 * kept.bytes);
   });
 
   it('takes fewer groups where channels are few', () => {
