@@ -21,9 +21,9 @@ import { autocast } from '../ops/autocast.js';
 import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
 import { Adam, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise, type NoiseOptions } from '../random.js';
-import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { Phase, StepContext, TrainingTask } from './task.js';
+import { validationMeans } from './validation_means.js';
 
 export interface FirstStageTaskOptions {
   /** AutoencoderKL or VQModel. */
@@ -143,23 +143,11 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
       discriminator.forward(this.pass('autoencoder', image, context).reconstructions);
   }
 
-  async validate(
-    data: AsyncIterable<ImageBatch>,
-    context: StepContext,
-  ): Promise<Record<string, number>> {
-    const sums = new Map<string, number>();
-    let images = 0;
-    let batches = 0;
-    for await (const { image } of data) {
-      const step = batches++;
-      const [size] = image.shape;
-      const values = await tidy(() => readAll(this.validationTerms(image, step, context)));
-      for (const [name, value] of Object.entries(values))
-        sums.set(name, (sums.get(name) ?? 0) + value * size);
-      images += size;
-    }
-    const means = [...sums].map(([name, sum]) => [name, sum / images] as const);
-    return Object.fromEntries(means);
+  validate(data: AsyncIterable<ImageBatch>, context: StepContext): Promise<Record<string, number>> {
+    return validationMeans(data, ({ image }, step) => ({
+      samples: image.shape[0],
+      log: this.validationTerms(image, step, context),
+    }));
   }
 
   async pictures({ image }: ImageBatch, context: StepContext): Promise<Record<string, Tensor>> {
@@ -310,9 +298,4 @@ function qualityOf(
     ...(Math.min(H, W) >= smallestPicture.gaussian && { ssim: mean(ssim(inputs, shown)) }),
     ...(lpips && { lpips: autocast(false, () => mean(lpips.forward(inputs, shown))) }),
   };
-}
-
-async function readAll(terms: Record<string, Tensor>): Promise<Record<string, number>> {
-  const entries = Object.entries(terms).map(async ([name, x]) => [name, await x.item()] as const);
-  return Object.fromEntries(await Promise.all(entries));
 }

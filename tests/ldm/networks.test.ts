@@ -1,5 +1,5 @@
 // Networks from published parameters: keys, shapes, starts, and errors that say what to mend.
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { withDefaults } from '../../lib/ldm/unet/config.js';
 import {
   AutoencoderKL,
@@ -8,6 +8,8 @@ import {
   GaussianDiffusion,
   GroupNorm,
   LPIPSWithDiscriminator,
+  groupNorm,
+  linear,
   manualSeed,
   normal_,
   randn,
@@ -39,6 +41,7 @@ function learnt(model: Module<never>, loss: () => Tensor) {
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength);
+const data = (x: Tensor) => x.dataSync() as Float32Array;
 
 const unetParams = {
   image_size: 8,
@@ -113,6 +116,36 @@ describe('UNetModel', () => {
         reduction: 32 * 32,
       });
     expect(recomputed.bytes).toBeLessThan(0.75 * kept.bytes);
+  });
+
+  it('predicts codes with a norm and a layer in the place of its last ones', async () => {
+    manualSeed(6);
+    const config = { ...unetConfig(unetParams), nEmbed: 7 };
+    const unet = new UNetModel(config);
+    const weights = unet.exportState();
+    expect(weights.get('id_predictor.0.weight')?.shape).toEqual([32]);
+    expect(weights.get('id_predictor.1.weight')?.shape).toEqual([7, 32, 1, 1]);
+    expect(weights.has('out.2.weight')).toBe(true);
+    const drawn = [...unet.namedParameters()].map(
+      ([key, x]) => [key, randn(x.shape).mul(0.2)] as const,
+    );
+    unet.loadStateDict(new Map(drawn));
+    const last = [...unet.output_blocks].at(-1)!;
+    const run = vi.spyOn(last, 'run');
+    const [x, t] = [randn([2, 8, 8, 4]), tensor([1, 999], { dtype: 'int64' })];
+    const logits = unet.forward(x, t);
+    const h = run.mock.results[0].value as Tensor; // [N, 8, 8, 32]
+    const [scale, shift, matrix, bias] = ['0.weight', '0.bias', '1.weight', '1.bias'].map((name) =>
+      unet.namedParameters().get(`id_predictor.${name}`)!,
+    );
+    const expected = linear(groupNorm(h, 32, scale, shift), matrix.reshape([7, 32]), bias);
+    expect(logits.shape).toEqual([2, 8, 8, 7]);
+    expectClose(data(logits), data(expected), { dtype: 'float32', reduction: 32 });
+    // the map itself is that of the same network without codes
+    const plain = new UNetModel(unetConfig(unetParams));
+    plain.loadStateDict(new Map(drawn.filter(([key]) => !key.startsWith('id_predictor'))));
+    const output = unet.out[2].forward(unet.out[0].forward(h));
+    expect(data(plain.forward(x, t))).toEqual(data(output));
   });
 
   it('takes fewer groups where channels are few', () => {
