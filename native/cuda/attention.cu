@@ -2,6 +2,7 @@
 //
 //   16-bit, D <= 160   attention_forward.cuh, attention_backward.cuh: one head size per kernel, all
 //                      sums in registers
+//                      on Hopper, where they gain by it: attention_hopper.cu
 //   16-bit, larger D   attention_wide.cuh on tensor cores
 //   float32            attention_wide.cuh with fused multiply-adds
 //   one key            attention_single.cuh
@@ -10,6 +11,7 @@
 #include "ops/attention.h"
 
 #include "cuda/attention_forward.cuh"
+#include "cuda/attention_hopper.h"
 #include "cuda/attention_single.cuh"
 #include "cuda/attention_wide.cuh"
 #include "cuda/host.h"
@@ -19,8 +21,6 @@ namespace emulsion::cuda {
 namespace {
 
 using namespace attention;
-
-constexpr int64_t widest_fused = 160;
 
 using Sizes = AttentionSizes;
 
@@ -49,18 +49,6 @@ Inputs<Stored> inputs_of(const Sizes& sizes, const View& q, const View& k, const
   in.scale = static_cast<float>(scale);
   in.packs = sizes.D * dtype_size(q.dtype) % 16 == 0 && vectors(q.data, k.data, v.data);
   return in;
-}
-
-// Calls body.template operator()<depth>() with the smallest depth that holds D.
-template <class Body>
-void dispatch_depth(int64_t D, Body&& body) {
-  if (D <= 32) return body.template operator()<32>();
-  if (D <= 48) return body.template operator()<48>();
-  if (D <= 64) return body.template operator()<64>();
-  if (D <= 80) return body.template operator()<80>();
-  if (D <= 96) return body.template operator()<96>();
-  if (D <= 128) return body.template operator()<128>();
-  return body.template operator()<widest_fused>();
 }
 
 // Calls body.template operator()<Engine>() with the engine of attention_wide.cuh. Two products at
@@ -265,8 +253,10 @@ void attention_forward(const View& q, const View& k, const View& v, const View& 
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(y.data);
     if (sizes.S == 1) return run_single(in, y, lse);
-    if constexpr (!__is_same(Stored, float))
+    if constexpr (!__is_same(Stored, float)) {
+      if (gains_by_hopper(in)) return hopper_forward(in, y.as<Stored>(), lse.as<float>());
       if (sizes.D <= widest_fused) return run_fused(in, y, lse);
+    }
     run_wide(in, sizes, y, lse);
   });
 }

@@ -26,6 +26,20 @@ struct Inputs {
   bool packs;  // rows begin and end at borders of 16 bytes
 };
 
+constexpr int64_t widest_fused = 160;
+
+// Calls body.template operator()<depth>() with the smallest depth that holds D <= widest_fused.
+template <class Body>
+void dispatch_depth(int64_t D, Body&& body) {
+  if (D <= 32) return body.template operator()<32>();
+  if (D <= 48) return body.template operator()<48>();
+  if (D <= 64) return body.template operator()<64>();
+  if (D <= 80) return body.template operator()<80>();
+  if (D <= 96) return body.template operator()<96>();
+  if (D <= 128) return body.template operator()<128>();
+  return body.template operator()<widest_fused>();
+}
+
 // The rows of one head.
 template <class Stored>
 struct Rows {

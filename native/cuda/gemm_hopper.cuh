@@ -16,8 +16,8 @@
 // shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
 #pragma once
 
-#include "cuda/descriptor.cuh"
 #include "cuda/gemm_plan.cuh"
+#include "cuda/hopper_ring.cuh"
 #include "cuda/tensor_map.h"
 
 namespace emulsion::cuda::gemm {
@@ -57,37 +57,6 @@ __device__ __forceinline__ void load_tile(unsigned char* tile, const TensorMap& 
     for (int i = 0; i < extent; i += 64) bulk_load(tile + i * 128, map, full, {row + i, k, batch});
   }
 }
-
-// Descriptors of the 64 rows of A, or all of B, at a place of the ring and a step of 16 along the
-// depth. Only the lower halves differ.
-template <Lines lines>
-class Descriptors {
- public:
-  __device__ __forceinline__ explicit Descriptors(const unsigned char* tile)
-      : first_(wgmma_descriptor(tile, lines == Lines::wide ? 64 * 128 : 16, 8 * 128,
-                                Swizzle::bytes128)) {}
-  __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
-    constexpr int bytes = lines == Lines::wide ? 16 * 128 : 32;
-    const auto low = static_cast<uint32_t>(first_) + ((offset + step * bytes) >> 4);
-    return (first_ >> 32 << 32) | low;
-  }
-
- private:
-  const uint64_t first_;
-};
-
-// A place in the ring, and the parity of the phase in which it is filled.
-template <int stages>
-struct RingPlace {
-  int stage = 0, parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++stage < stages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-  __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
-};
 
 // 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
 template <int columns_>
@@ -173,8 +142,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   if constexpr (Tiles::stays) setmaxnreg_inc<224>();
   constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
   constexpr int multipliers = 32 * Tiles::warps;
-  const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
-  const Descriptors<lines_b> tiles_b(ring + Tiles::tile_a);
+  const Descriptors<lines_a == Lines::wide> tiles_a(ring + warp / 4 * group_bytes);
+  const Descriptors<lines_b == Lines::wide> tiles_b(ring + Tiles::tile_a);
   const auto carried = [&] {
     return work.carried + static_cast<int64_t>(blockIdx.x) * (Tiles::columns / 8) * multipliers +
            threadIdx.x;
