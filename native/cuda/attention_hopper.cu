@@ -11,19 +11,15 @@
 // next scores while the other is at its softmax, which is attention_forward.cuh's. At 64 channels
 // both take 512 clocks a tile: below, exponentials are the roof (16 a clock), above, tensor cores.
 #include "cuda/attention_forward.cuh"
-#include "cuda/attention_hopper.h"
-#include "cuda/hopper_ring.cuh"
-#include "cuda/tensor_map.h"
+#include "cuda/attention_hopper.cuh"
 
 namespace emulsion::cuda::attention {
 namespace {
 
 template <int depth>
-struct HopperTile {
-  static constexpr int warps = 8, threads = 32 * (warps + 4);  // of which eight multiply
-  static constexpr int rows = 128, keys = 128;
-  static constexpr int slabs = (depth + 63) / 64;  // of 64 channels
-  static constexpr int line = 128;                 // bytes
+struct HopperForward : HopperBlock {
+  static constexpr int keys = 128;
+  static constexpr int slabs = (depth + 63) / 64;
   static constexpr int group = slabs * 64 * line;  // a warpgroup's queries
   static constexpr int tile = slabs * keys * line;
   static constexpr int stages = slabs > 2 ? 3 : 4;
@@ -31,17 +27,8 @@ struct HopperTile {
   static constexpr size_t shared = barriers + (2 * stages + 1) * sizeof(uint64_t);
 };
 
-// Some rows of one head, to as many lines for each slab of channels.
-template <int slabs, int rows>
-__device__ __forceinline__ void load_head(unsigned char* tile, const TensorMap& map, uint64_t* full,
-                                          int head, int row, int n) {
-#pragma unroll
-  for (int i = 0; i < slabs; ++i)
-    bulk_load(tile + i * rows * 128, map, full, {64 * i, head, row, n});
-}
-
 template <class Stored, int depth>
-__global__ void __launch_bounds__(HopperTile<depth>::threads, 1)
+__global__ void __launch_bounds__(HopperBlock::threads, 1)
     hopper_forward_kernel(const __grid_constant__ TensorMap map_q,
                           const __grid_constant__ TensorMap map_k,
                           const __grid_constant__ TensorMap map_v, Inputs<Stored> in, int blocks,
@@ -49,7 +36,7 @@ __global__ void __launch_bounds__(HopperTile<depth>::threads, 1)
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
   __trap();  // never launched
 #else
-  using Shape = HopperTile<depth>;
+  using Shape = HopperForward<depth>;
   constexpr int stages = Shape::stages, keys = Shape::keys;
   const int block = static_cast<int>(blockIdx.x) % blocks;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;  // of N * K
@@ -105,35 +92,29 @@ __global__ void __launch_bounds__(HopperTile<depth>::threads, 1)
   const auto give_back = [&](int stage) {
     if (lane_index() == 0) mbarrier_arrive(empty + stage);
   };
-  // Named barriers 1 and 2: whose turn it is with the tensor cores.
-  constexpr int both = 32 * Shape::warps;
-  const auto take_turn = [&] { barrier_sync(1 + group, both); };
-  const auto pass_turn = [&] { barrier_arrive(2 - group, both); };
 
   // Never zero, so that a key that does not count stays at minus infinity when the scale is zero.
   const float factor = fmaxf(fabsf(entry.scale) * log2e, 1e-30f);
   float scores[1][keys / 8][4], sums[1][depth / 8][4];
-  auto& scores_list = reinterpret_cast<float(&)[keys / 2]>(scores);
-  auto& sums_list = reinterpret_cast<float(&)[depth / 2]>(sums);
   float peak[1][2] = {{-infinity, -infinity}}, total[1][2] = {};
   clear(sums);
 
   mbarrier_wait(queries_full, 0);
-  if (group == 1) pass_turn();
-  take_turn();
+  const Turns turns(group);
+  turns.take();
 #pragma unroll 1
   for (int begin = 0; begin < in.S; begin += keys) {
     mbarrier_wait(full + at.stage, at.parity);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < depth / 16; ++k)
-      wgmma<Stored, keys>(scores_list, queries(k / 4 * 64 * Shape::line, k % 4),
+      wgmma<Stored, keys>(list(scores), queries(k / 4 * 64 * Shape::line, k % 4),
                           key_tiles(at.stage * Shape::tile + k / 4 * keys * Shape::line, k % 4),
                           k > 0);
     wgmma_commit();
-    pass_turn();
-    wgmma_wait<0>(scores_list);
-    wgmma_wait<0>(sums_list);
+    turns.pass();
+    wgmma_wait<0>(list(scores));
+    wgmma_wait<0>(list(sums));
     give_back(at.stage);
     if (begin > 0) give_back(at.previous());
     at.advance();
@@ -142,47 +123,28 @@ __global__ void __launch_bounds__(HopperTile<depth>::threads, 1)
     if (entry.mask || begin + keys > in.S) leave_out(scores, entry, begin, in.S);
     online_softmax(scores, peak, total, sums, factor);
     uint32_t weights[keys / 16][4];
-#pragma unroll
-    for (int k = 0; k < keys / 16; ++k)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        weights[k][i] = pack2<Stored>(scores[0][2 * k + i / 2][i % 2 * 2],
-                                      scores[0][2 * k + i / 2][i % 2 * 2 + 1]);
+    pack_weights<Stored>(weights, scores);
 
     mbarrier_wait(full + at.stage, at.parity);
-    take_turn();
+    turns.take();
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < keys / 16; ++k)
-      wgmma<Stored, depth, true>(sums_list, weights[k], value_tiles(at.stage * Shape::tile, k),
+      wgmma<Stored, depth, true>(list(sums), weights[k], value_tiles(at.stage * Shape::tile, k),
                                  true);
     wgmma_commit();
     at.advance();
   }
-  if (group == 0) pass_turn();
-  wgmma_wait<0>(sums_list);
+  turns.end();
+  wgmma_wait<0>(list(sums));
 
   const int warp_row = first + 16 * warp;
   close_rows(lse + static_cast<int64_t>(sequence) * in.T, warp_row, in.T, factor, peak, total);
-  barrier_sync(3 + group, both / 2);  // the queries have been read
+  sync_group(group);  // the queries have been read
   store_rows<Swizzled<depth> >(Rows<Stored>(y, n, head, in.T, in), warp_row,
                                group_queries + warp % 4 * 16 * Swizzled<depth>::row_bytes, sums,
                                total);
 #endif
-}
-
-// Boxes of some rows of one head by 64 channels, by the coordinates (channel, head, row, n).
-template <class Stored>
-TensorMap head_map(const Stored* tensor, const Inputs<Stored>& in, int rows, int box_rows) {
-  constexpr DType dtype = __is_same(Stored, bfloat16) ? DType::bfloat16 : DType::float16;
-  constexpr int64_t size = sizeof(Stored);
-  const int64_t line = size * in.D * in.K;
-  return make_tensor_map("attention", tensor, dtype,
-                         {4,
-                          {in.D, in.K, rows, in.N},
-                          {size, size * in.D, line, line * rows},
-                          {64, 1, box_rows, 1},
-                          128});
 }
 
 }  // namespace
@@ -190,7 +152,7 @@ TensorMap head_map(const Stored* tensor, const Inputs<Stored>& in, int rows, int
 template <class Stored>
 void hopper_forward(const Inputs<Stored>& in, Stored* y, float* lse) {
   dispatch_depth(in.D, [&]<int depth>() {
-    using Shape = HopperTile<depth>;
+    using Shape = HopperForward<depth>;
     const int64_t blocks = ceil_div(in.T, Shape::rows);
     launch("attention", hopper_forward_kernel<Stored, depth>,
            Grid{dim3(static_cast<unsigned>(blocks * in.N * in.K)), dim3(Shape::threads),
