@@ -2,7 +2,8 @@
 //
 //   16-bit, D <= 160   attention_forward.cuh, attention_backward.cuh: one head size per kernel, all
 //                      sums in registers
-//                      on Hopper, where they gain by it: attention_hopper.cu
+//                      where Hopper gains by them: attention_hopper.cu,
+//                      attention_hopper_backward.cu
 //   16-bit, larger D   attention_wide.cuh on tensor cores
 //   float32            attention_wide.cuh with fused multiply-adds
 //   one key            attention_single.cuh

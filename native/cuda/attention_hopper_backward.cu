@@ -11,7 +11,6 @@
 // the gradients and multiply the next tile, while the other computes weights. Shared memory is the
 // roof of the first two products (64 columns: 32 clocks to read, 32 to multiply), tensor cores of
 // the others.
-#include "cuda/attention_forward.cuh"
 #include "cuda/attention_hopper.cuh"
 
 namespace emulsion::cuda::attention {
@@ -115,8 +114,8 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
   setmaxnreg_inc<240>();
   const int group = warp / 4, g = lane_index() / 4, t = lane_index() % 4;
   const int warp_first = first + 16 * warp;
-  const Descriptors<false> rows(left + group * 2 * Shape::left), tile(ring);
-  const Descriptors<true, columns * Shape::line> turned(ring);
+  const Descriptors<false> left_rows(left + group * 2 * Shape::left), right_rows(ring);
+  const Descriptors<true, columns * Shape::line> right_turned(ring);
   const float factor = entry.scale * log2e;
   float row_lse[2] = {}, row_delta[2] = {};
   if constexpr (!over_keys)
@@ -135,16 +134,16 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
 #pragma unroll
     for (int k = 0; k < depth / 16; ++k)
       wgmma<Stored, columns>(
-          list(c), rows(which * Shape::left + k / 4 * 64 * Shape::line, k % 4),
-          tile(at.stage * Shape::stage + which * Shape::right + k / 4 * columns * Shape::line,
-               k % 4),
+          list(c), left_rows(which * Shape::left + k / 4 * 64 * Shape::line, k % 4),
+          right_rows(at.stage * Shape::stage + which * Shape::right + k / 4 * columns * Shape::line,
+                     k % 4),
           k > 0);
   };
   const auto add = [&](float(&sums)[1][depth / 8][4], const uint32_t(&a)[tiles / 2][4], int which) {
 #pragma unroll
     for (int k = 0; k < tiles / 2; ++k)
-      wgmma<Stored, depth, true>(list(sums), a[k],
-                                 turned(at.stage * Shape::stage + which * Shape::right, k), true);
+      wgmma<Stored, depth, true>(
+          list(sums), a[k], right_turned(at.stage * Shape::stage + which * Shape::right, k), true);
   };
   const auto give_back = [&](int stage) {
     __syncwarp();  // all lanes have read their lse and delta

@@ -231,6 +231,24 @@ __device__ __forceinline__ void multiply_rows(
   }
 }
 
+// Scores of keys that do not count, of those from `begin` on, become `value`.
+template <int atoms, int tiles>
+__device__ __forceinline__ void leave_out(float (&scores)[atoms][tiles][4], const Entry& entry,
+                                          int begin, int keys, float value = -infinity) {
+  const int t = lane_index() % 4;
+#pragma unroll
+  for (int j = 0; j < tiles; ++j)
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const bool kept = entry.keeps(begin + 8 * j + 2 * t + e, keys);
+#pragma unroll
+      for (int m = 0; m < atoms; ++m) {
+        scores[m][j][e] = kept ? scores[m][j][e] : value;
+        scores[m][j][e + 2] = kept ? scores[m][j][e + 2] : value;
+      }
+    }
+}
+
 // sums += weights · b, b a tile with a row per column of the weights. What the product of scores
 // left in a thread is what the next product's A operand wants there: no shuffles. `half` leaves out
 // the last 8 columns.
