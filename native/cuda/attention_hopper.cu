@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
   setmaxnreg_inc<240>();
   const int group = warp / 4;
   unsigned char* const group_queries = query_tiles + group * Shape::group;
-  const Descriptors<false> queries(group_queries), key_tiles(ring);
-  const Descriptors<true, keys * Shape::line> value_tiles(ring);
+  const TileDescriptors<false> queries(group_queries), key_tiles(ring);
+  const TileDescriptors<true, keys * Shape::line> value_tiles(ring);
   const auto give_back = [&](int stage) {
     if (lane_index() == 0) mbarrier_arrive(empty + stage);
   };

@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
   setmaxnreg_inc<240>();
   const int group = warp / 4, g = lane_index() / 4, t = lane_index() % 4;
   const int warp_first = first + 16 * warp;
-  const Descriptors<false> left_rows(left + group * 2 * Shape::left), right_rows(ring);
-  const Descriptors<true, columns * Shape::line> right_turned(ring);
+  const TileDescriptors<false> left_rows(left + group * 2 * Shape::left), right_rows(ring);
+  const TileDescriptors<true, columns * Shape::line> right_turned(ring);
   const float factor = entry.scale * log2e;
   float row_lse[2] = {}, row_delta[2] = {};
   if constexpr (!over_keys)

@@ -58,6 +58,11 @@ __device__ __forceinline__ void load_tile(unsigned char* tile, const TensorMap& 
   }
 }
 
+// Descriptors of the 64 rows of A, or all of B, at a place of the ring and a step of 16 along the
+// depth.
+template <Lines lines>
+using Descriptors = TileDescriptors<lines == Lines::wide>;
+
 // 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
 template <int columns_>
 struct Piece {
@@ -142,8 +147,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   if constexpr (Tiles::stays) setmaxnreg_inc<224>();
   constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
   constexpr int multipliers = 32 * Tiles::warps;
-  const Descriptors<lines_a == Lines::wide> tiles_a(ring + warp / 4 * group_bytes);
-  const Descriptors<lines_b == Lines::wide> tiles_b(ring + Tiles::tile_a);
+  const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
+  const Descriptors<lines_b> tiles_b(ring + Tiles::tile_a);
   const auto carried = [&] {
     return work.carried + static_cast<int64_t>(blockIdx.x) * (Tiles::columns / 8) * multipliers +
            threadIdx.x;

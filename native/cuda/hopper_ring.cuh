@@ -23,9 +23,9 @@ struct RingPlace {
 // is contiguous in rows of 64 elements, or, transposed, counts rows: `block` bytes lead from 64
 // elements of the other side to the next ones. Only the lower halves differ.
 template <bool transposed, int block = 64 * 128>
-class Descriptors {
+class TileDescriptors {
  public:
-  __device__ __forceinline__ explicit Descriptors(const unsigned char* tile)
+  __device__ __forceinline__ explicit TileDescriptors(const unsigned char* tile)
       : first_(wgmma_descriptor(tile, transposed ? block : 16, 8 * 128, Swizzle::bytes128)) {}
   __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
     constexpr int bytes = transposed ? 16 * 128 : 32;
