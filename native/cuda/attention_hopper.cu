@@ -3,9 +3,9 @@
 //
 // A block owns 128 queries of a head, 64 to each of two warpgroups. One thread of a third has the
 // queries copied once, then tiles of 128 keys and of their values in turn, into a ring: 64 channels
-// to a row of 128 bytes, swizzled, zeros where the tensor ends. Scores are keys times queries from
-// shared memory; the weights stay in the registers that the scores came in, as the left operand of
-// the product with the values, which wgmma reads transposed.
+// to a row of 128 bytes, swizzled, zeros where the tensor ends. Scores are products of shared
+// memory; the weights stay in the registers that the scores came in, as the left operand of the
+// product with the values, which wgmma reads transposed.
 //
 // The warpgroups take turns with the tensor cores: one has them add a tile's values and compute the
 // next scores while the other is at its softmax, which is attention_forward.cuh's. At 64 channels
@@ -37,6 +37,7 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
   __trap();  // never launched
 #else
   using Shape = HopperForward<depth>;
+  using Stage = Swizzled<depth>;  // of sums on their way out
   constexpr int stages = Shape::stages, keys = Shape::keys;
   const int block = static_cast<int>(blockIdx.x) % blocks;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;  // of N * K
@@ -141,9 +142,8 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
   const int warp_row = first + 16 * warp;
   close_rows(lse + static_cast<int64_t>(sequence) * in.T, warp_row, in.T, factor, peak, total);
   sync_group(group);  // the queries have been read
-  store_rows<Swizzled<depth> >(Rows<Stored>(y, n, head, in.T, in), warp_row,
-                               group_queries + warp % 4 * 16 * Swizzled<depth>::row_bytes, sums,
-                               total);
+  store_rows<Stage>(Rows<Stored>(y, n, head, in.T, in), warp_row,
+                    group_queries + warp % 4 * 16 * Stage::row_bytes, sums, total);
 #endif
 }
 
