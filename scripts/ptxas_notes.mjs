@@ -12,8 +12,7 @@ export const spillNotes = {
     'sin and cos of large arguments reduce by a table in local memory; rare',
   'attention.cu backward_kernel':
     'depth 160 keeps two gradients of 160 channels and a tile of scores; a few words at other depths',
-  'attention.cu forward_kernel':
-    'two instantiations (depths 32 and 48), a few words outside of the walk over keys',
+  'attention.cu forward_kernel': 'depth 96 with 32 queries a warp, two words',
   'conv2d_gather.cu gemm_kernel<WalkPixels, WalkFilters, WalkEpilogue>':
     'sums of 64 x 64 a warp fill the file; the pixels that a thread gathers spill',
   'conv2d_gather.cu gemm_kernel<Matrix, Matrix, WalkEpilogue>':

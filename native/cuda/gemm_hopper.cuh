@@ -16,8 +16,8 @@
 // shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
 #pragma once
 
-#include "cuda/descriptor.cuh"
 #include "cuda/gemm_plan.cuh"
+#include "cuda/hopper_ring.cuh"
 #include "cuda/tensor_map.h"
 
 namespace emulsion::cuda::gemm {
@@ -59,35 +59,9 @@ __device__ __forceinline__ void load_tile(unsigned char* tile, const TensorMap& 
 }
 
 // Descriptors of the 64 rows of A, or all of B, at a place of the ring and a step of 16 along the
-// depth. Only the lower halves differ.
+// depth.
 template <Lines lines>
-class Descriptors {
- public:
-  __device__ __forceinline__ explicit Descriptors(const unsigned char* tile)
-      : first_(wgmma_descriptor(tile, lines == Lines::wide ? 64 * 128 : 16, 8 * 128,
-                                Swizzle::bytes128)) {}
-  __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
-    constexpr int bytes = lines == Lines::wide ? 16 * 128 : 32;
-    const auto low = static_cast<uint32_t>(first_) + ((offset + step * bytes) >> 4);
-    return (first_ >> 32 << 32) | low;
-  }
-
- private:
-  const uint64_t first_;
-};
-
-// A place in the ring, and the parity of the phase in which it is filled.
-template <int stages>
-struct RingPlace {
-  int stage = 0, parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++stage < stages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-  __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
-};
+using Descriptors = TileDescriptors<lines == Lines::wide>;
 
 // 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
 template <int columns_>
