@@ -219,9 +219,14 @@ struct WalkEpilogue {
     uint32_t within, x;
     const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
     const auto y = static_cast<int>(line(within, x));
+    pixel(batch, n, y, static_cast<int>(x), column, v, left);
+  }
+
+  // The same for pixel (n, y, x) of the grid.
+  __device__ __forceinline__ void pixel(int batch, int n, int y, int x, int column,
+                                        const float (&v)[width], int left) const {
     const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
-    finish(h * out_w + first_w + static_cast<int>(x) * step_w, n, batch * filters + column,
-           ::min(left, width), v);
+    finish(h * out_w + first_w + x * step_w, n, batch * filters + column, ::min(left, width), v);
   }
 };
 
@@ -232,6 +237,12 @@ __global__ void no_gradient(T* to, int64_t count) {
 }
 
 // ---- the kernels, T: float, bfloat16, float16
+
+// Whole 16 bytes of channels and no stride, on Hopper (conv2d_hopper.cu), 16-bit types alone.
+// False, and nothing done, where that does not suit the device or the walk.
+template <class T>
+bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                const ConvFinish<T>& finish);
 
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
 // cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.

@@ -245,6 +245,44 @@ export default {
       padding: { top: 1, bottom: 2, left: 1, right: 2 },
     }),
     plain('border tiles: 5x3', [1, 10, 16, 16], [8, 5, 3, 16], { padding: same }),
+    // More than 64 filters: on a Hopper tiles of 128 pixels and up to 256 filters, which bulk copies
+    // bring tap by tap. Channels go by 64, with a rest; few tiles are split.
+    plain('bulk tiles: 256 filters, a rest of everything', [2, 12, 9, 32], [248, 3, 3, 32], {
+      padding: same,
+    }),
+    plain('bulk tiles: 224 filters, two small images in one', [5, 8, 8, 32], [224, 3, 3, 32], {
+      padding: same,
+    }),
+    plain(
+      'bulk tiles: 192 filters, split, more than there are blocks',
+      [1, 12, 12, 96],
+      [192, 3, 3, 96],
+      {
+        padding: same,
+      },
+    ),
+    plain('bulk tiles: 160 filters, eight small images in one', [5, 4, 4, 64], [160, 3, 3, 64], {
+      padding: same,
+    }),
+    plain('bulk tiles: 128 filters, no tile is full', [2, 7, 8, 128], [120, 3, 3, 128], {
+      padding: same,
+    }),
+    plain('bulk tiles: a wide image, uneven padding', [1, 3, 47, 64], [136, 3, 3, 64], {
+      padding: { top: 2, left: 3, right: 1 },
+    }),
+    plain('bulk tiles: no padding', [1, 10, 17, 72], [160, 3, 3, 72]),
+    plain('bulk tiles: 320 channels', [1, 5, 9, 320], [160, 3, 3, 320], { padding: same }),
+    plain('bulk tiles: 5x3', [1, 8, 15, 64], [136, 5, 3, 64], { padding: same }),
+    plain('bulk tiles: 3x2, dilated', [1, 9, 16, 120], [136, 3, 2, 120], {
+      dilation: [2, 3],
+      padding: { top: 1, bottom: 2, left: 3 },
+    }),
+    plain('bulk tiles: the four classes of a stride', [1, 8, 16, 200], [128, 4, 4, 200], {
+      stride: [2, 2],
+      padding: same,
+    }),
+    fused('bulk tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 64], 128),
+    fused('bulk tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 15, 128], 104),
     fused('border tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 16], 24),
     fused('border tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 16, 128], 16),
     plain('whole vectors: 1x1', [2, 7, 9, 40], [72, 1, 1, 40]),

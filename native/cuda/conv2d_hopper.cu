@@ -1,0 +1,245 @@
+// Convolution of 16-bit images on Hopper: an implicit product for gemm_hopper.cuh.
+//
+// Rows are pixels, 128 to a tile of 2^log_w x 2^log_h in some images; columns are filters; the
+// depth is (64 channels, tap). What a tap reads for a tile is a box of the image, so that one bulk
+// copy brings it: coordinates may be negative, and zeros come for what lies outside. Filters come
+// as boxes too, all of K-major lines of 128 bytes, which is what the products of matrices have; so
+// are the ring, the splits and the epilogue's way out. Taps go faster than channels: what one tap
+// has read of the image the next ones find in the second-level cache.
+//
+// 128 x 256 x 64 has 85 operations per byte of that cache. Tiles of 160 to 224 filters have 71 to
+// 81, but channels come in their multiples, and what is not multiplied needs no bytes.
+//
+// Any dilation, any filter, and every class of the gradient of the input: its taps are as far apart
+// as the walk says, its filters turned by counting down.
+#include "cuda/conv2d_geometry.cuh"
+#include "cuda/gemm.cuh"
+
+namespace emulsion::cuda {
+namespace {
+
+constexpr int log_tile = 7, tile_pixels = 1 << log_tile, step_channels = 64;
+
+// How the pixels of a walk fall into tiles.
+struct PixelTiles {
+  int log_w, log_h, images;
+  int columns, rows, stacks;  // tiles along x, y and the batch
+  Divisor of_columns, of_rows;
+
+  int64_t count() const { return int64_t{columns} * rows * stacks; }
+
+  // The first pixel of a tile.
+  __device__ __forceinline__ void operator()(int tile, int& n, int& y, int& x) const {
+    uint32_t column, row;
+    n = static_cast<int>(of_rows(of_columns(static_cast<uint32_t>(tile), column), row)) * images;
+    y = static_cast<int>(row) << log_h;
+    x = static_cast<int>(column) << log_w;
+  }
+};
+
+// The fewest tiles; then those that read the smallest border.
+PixelTiles pixel_tiles(const PixelWalk& walk) {
+  PixelTiles best{};
+  int64_t least = 0;
+  for (int log_w = log_tile; log_w >= 0; --log_w)
+    for (int log_h = log_tile - log_w; log_h >= 0; --log_h) {
+      PixelTiles t{};
+      t.log_w = log_w;
+      t.log_h = log_h;
+      t.images = tile_pixels >> (log_w + log_h);
+      t.columns = static_cast<int>(ceil_div(walk.grid_w, 1 << log_w));
+      t.rows = static_cast<int>(ceil_div(walk.grid_h, 1 << log_h));
+      t.stacks = static_cast<int>(ceil_div(walk.N, t.images));
+      const int64_t read = int64_t{t.images} * ((1 << log_w) + (walk.taps_w - 1) * walk.tap_w) *
+                           ((1 << log_h) + (walk.taps_h - 1) * walk.tap_h);
+      if (least == 0 || t.count() < best.count() || (t.count() == best.count() && read < least))
+        best = t, least = read;
+    }
+  best.of_columns = Divisor(best.columns);
+  best.of_rows = Divisor(best.rows);
+  return best;
+}
+
+// A step along the depth: its tap and its first channel.
+struct TapSteps {
+  Divisor of_taps, of_row;
+
+  explicit TapSteps(const PixelWalk& walk) : of_taps(walk.taps()), of_row(walk.taps_w) {}
+
+  __device__ __forceinline__ void operator()(int k, int& i, int& j, int& channel) const {
+    uint32_t tap, across;
+    channel =
+        step_channels * static_cast<int>(of_taps(static_cast<uint32_t>(k) / step_channels, tap));
+    i = static_cast<int>(of_row(tap, across));
+    j = static_cast<int>(across);
+  }
+};
+
+// The operands of hopper_kernel: pixels by (channels, tap), ...
+struct BulkPixels {
+  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  TensorMap map;
+  PixelTiles tiles;
+  TapSteps steps;
+  int first_h, first_w, tap_h, tap_w;
+  int tail, of_tail;  // the depth from which on channels are the last ones; their sixteens
+
+  __device__ __forceinline__ int sixteens(int k) const {
+    return k < tail ? step_channels / 16 : of_tail;
+  }
+
+  template <int extent>
+  __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
+                                       int) const {
+    static_assert(extent == tile_pixels);
+    int n, y, x, i, j, channel;
+    tiles(row / tile_pixels, n, y, x);
+    steps(k, i, j, channel);
+    bulk_load(tile, map, full, {channel, first_w + x + j * tap_w, first_h + y + i * tap_h, n});
+  }
+};
+
+// ... and filters by (channels, tap), whose taps may count down.
+struct BulkFilters {
+  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  TensorMap map;
+  TapSteps steps;
+  int first_i, first_j, step_i, step_j;
+
+  template <int>
+  __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
+                                       int) const {
+    int i, j, channel;
+    steps(k, i, j, channel);
+    bulk_load(tile, map, full, {channel, row, first_j + j * step_j, first_i + i * step_i});
+  }
+};
+
+template <class T>
+BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
+                       const PixelTiles& tiles) {
+  constexpr int64_t size = sizeof(T);
+  const int64_t pixel = walk.channels * size, line = walk.in_w * pixel;
+  const TensorBox box{4,
+                      {walk.channels, walk.in_w, walk.in_h, walk.N},
+                      {size, pixel, line, walk.in_h * line},
+                      {step_channels, 1 << tiles.log_w, 1 << tiles.log_h, tiles.images},
+                      128};
+  return {make_tensor_map(op, images, gemm::bulk_dtype<T>, box),
+          tiles,
+          TapSteps(walk),
+          walk.first_h,
+          walk.first_w,
+          walk.tap_h,
+          walk.tap_w,
+          (walk.channels - 1) / step_channels * step_channels * walk.taps(),
+          ((walk.channels - 1) % step_channels + 16) / 16};
+}
+
+template <class T>
+BulkFilters bulk_filters(const char* op, const T* filters, const PixelWalk& walk, int columns) {
+  constexpr int64_t size = sizeof(T);
+  // Strides of a tensor map are positive: it begins at the tap that lies first in memory.
+  const bool up_h = walk.filter_h > 0, up_w = walk.filter_w > 0;
+  const int last_i = walk.taps_h - 1, last_j = walk.taps_w - 1;
+  const T* const first = filters + walk.filter_first + (up_h ? 0 : last_i * walk.filter_h) +
+                         (up_w ? 0 : last_j * walk.filter_w);
+  const TensorBox box{4,
+                      {walk.channels, walk.filters, walk.taps_w, walk.taps_h},
+                      {size, walk.filter_row * size, std::abs(walk.filter_w) * size,
+                       std::abs(walk.filter_h) * size},
+                      {step_channels, columns, 1, 1},
+                      128};
+  return {make_tensor_map(op, first, gemm::bulk_dtype<T>, box),
+          TapSteps(walk),
+          up_h ? 0 : last_i,
+          up_w ? 0 : last_j,
+          up_h ? 1 : -1,
+          up_w ? 1 : -1};
+}
+
+// Rows are pixels of tiles; some lie outside of the grid.
+template <class T>
+struct TileEpilogue {
+  static constexpr int width = WalkEpilogue<T>::width;
+
+  WalkEpilogue<T> walk;
+  PixelTiles tiles;
+  int N, grid_h, grid_w;
+
+  __device__ __forceinline__ void operator()(int batch, int row, int column,
+                                             const float (&v)[width], int left) const {
+    int n, y, x;
+    tiles(row / tile_pixels, n, y, x);
+    const int pixel = row % tile_pixels, line = pixel >> tiles.log_w;
+    x += pixel & ((1 << tiles.log_w) - 1);
+    y += line & ((1 << tiles.log_h) - 1);
+    n += line >> tiles.log_h;
+    if (n < N && y < grid_h && x < grid_w) walk.pixel(batch, n, y, x, column, v, left);
+  }
+};
+
+// Whether bulk copies can bring a walk.
+template <class T>
+bool boxed(const T* images, const T* filters, const PixelWalk& walk) {
+  return walk.groups == 1 && walk.step_h == 1 && walk.step_w == 1 && walk.taps() > 1 &&
+         walk.in_h > 0 && walk.in_w > 0 && walk.channels > 0 && walk.channels % 8 == 0 &&
+         vectors(images, filters);
+}
+
+// The tiles by which these kernels gain on the portable ones, if they do. The least number of
+// filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
+// has confirmed.
+std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
+  constexpr gemm::Candidate portable[] = {{128, 128, 1100.0},
+                                          {128, 112, 1060.0},
+                                          {128, 96, 1000.0},
+                                          {64, 64, 600.0}},
+                            candidates[] = {{128, 256, 1700.0, 1.0},
+                                            {128, 224, 1660.0, 1.0},
+                                            {128, 192, 1610.0, 1.0},
+                                            {128, 160, 1540.0, 1.0},
+                                            {128, 128, 1450.0, 1.3}};
+  if (walk.filters <= 64) return {};                          // the halo kernel has narrower tiles
+  const int64_t channels = ceil_div(walk.channels, 32) * 32;  // a step costs half at least
+  const gemm::Choice choice =
+      gemm::choose({rows, walk.filters, walk.taps() * channels}, candidates, step_channels);
+  const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
+  if (choice.clocks >= gemm::choose(exact, portable, 32).clocks) return {};
+  return choice;
+}
+
+}  // namespace
+
+template <class T>
+bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                const ConvFinish<T>& finish) {
+  if (!hopper_level() || !boxed(images, filters, walk)) return false;
+  const PixelTiles tiles = pixel_tiles(walk);
+  const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
+                              walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
+  const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);
+  if (!choice) return false;
+  const TileEpilogue<T> epilogue{WalkEpilogue<T>(walk, finish), tiles, walk.N, walk.grid_h,
+                                 walk.grid_w};
+  const auto with = [&]<class Tiles>() {
+    gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
+                               bulk_filters(op, filters, walk, Tiles::columns), epilogue, problem,
+                               choice->splits);
+  };
+  switch (choice->tiles) {
+    case 0: with.template operator()<gemm::Hopper256>(); break;
+    case 1: with.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
+    case 2: with.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
+    case 3: with.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
+    default: with.template operator()<gemm::Hopper128>(); break;
+  }
+  return true;
+}
+
+template bool run_hopper<bfloat16>(const char*, const bfloat16*, const bfloat16*, const PixelWalk&,
+                                   const ConvFinish<bfloat16>&);
+template bool run_hopper<float16>(const char*, const float16*, const float16*, const PixelWalk&,
+                                  const ConvFinish<float16>&);
+
+}  // namespace emulsion::cuda
