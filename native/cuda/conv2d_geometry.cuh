@@ -264,6 +264,10 @@ void run_direct(const char* op, const T* images, const T* filters, const PixelWa
 template <class T>
 void run_direct_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight);
 
+// The same on Hopper, of walks like run_hopper's (conv2d_weight_hopper.cu).
+template <class T>
+bool run_hopper_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight);
+
 inline bool narrow_groups(const PixelWalk& walk) {
   return walk.groups > 1 && (walk.channels < 8 || walk.filters < 8);
 }

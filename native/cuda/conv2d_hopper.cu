@@ -12,53 +12,12 @@
 //
 // Any dilation, any filter, and every class of the gradient of the input: its taps are as far apart
 // as the walk says, its filters turned by counting down.
-#include "cuda/conv2d_geometry.cuh"
-#include "cuda/gemm.cuh"
+#include "cuda/conv2d_hopper.cuh"
 
 namespace emulsion::cuda {
 namespace {
 
-constexpr int log_tile = 7, tile_pixels = 1 << log_tile, step_channels = 64;
-
-// How the pixels of a walk fall into tiles.
-struct PixelTiles {
-  int log_w, log_h, images;
-  int columns, rows, stacks;  // tiles along x, y and the batch
-  Divisor of_columns, of_rows;
-
-  int64_t count() const { return int64_t{columns} * rows * stacks; }
-
-  // The first pixel of a tile.
-  __device__ __forceinline__ void operator()(int tile, int& n, int& y, int& x) const {
-    uint32_t column, row;
-    n = static_cast<int>(of_rows(of_columns(static_cast<uint32_t>(tile), column), row)) * images;
-    y = static_cast<int>(row) << log_h;
-    x = static_cast<int>(column) << log_w;
-  }
-};
-
-// The fewest tiles; then those that read the smallest border.
-PixelTiles pixel_tiles(const PixelWalk& walk) {
-  PixelTiles best{};
-  int64_t least = 0;
-  for (int log_w = log_tile; log_w >= 0; --log_w)
-    for (int log_h = log_tile - log_w; log_h >= 0; --log_h) {
-      PixelTiles t{};
-      t.log_w = log_w;
-      t.log_h = log_h;
-      t.images = tile_pixels >> (log_w + log_h);
-      t.columns = static_cast<int>(ceil_div(walk.grid_w, 1 << log_w));
-      t.rows = static_cast<int>(ceil_div(walk.grid_h, 1 << log_h));
-      t.stacks = static_cast<int>(ceil_div(walk.N, t.images));
-      const int64_t read = int64_t{t.images} * ((1 << log_w) + (walk.taps_w - 1) * walk.tap_w) *
-                           ((1 << log_h) + (walk.taps_h - 1) * walk.tap_h);
-      if (least == 0 || t.count() < best.count() || (t.count() == best.count() && read < least))
-        best = t, least = read;
-    }
-  best.of_columns = Divisor(best.columns);
-  best.of_rows = Divisor(best.rows);
-  return best;
-}
+constexpr int tile_pixels = 128, step_channels = bulk_channels;
 
 // A step along the depth: its tap and its first channel.
 struct TapSteps {
@@ -82,11 +41,9 @@ struct BulkPixels {
   PixelTiles tiles;
   TapSteps steps;
   int first_h, first_w, tap_h, tap_w;
-  int tail, of_tail;  // the depth from which on channels are the last ones; their sixteens
+  int halves;  // the depth from which on steps have 32 channels at most
 
-  __device__ __forceinline__ int sixteens(int k) const {
-    return k < tail ? step_channels / 16 : of_tail;
-  }
+  __device__ __forceinline__ bool half(int k) const { return k >= halves; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
@@ -118,22 +75,15 @@ struct BulkFilters {
 template <class T>
 BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
                        const PixelTiles& tiles) {
-  constexpr int64_t size = sizeof(T);
-  const int64_t pixel = walk.channels * size, line = walk.in_w * pixel;
-  const TensorBox box{4,
-                      {walk.channels, walk.in_w, walk.in_h, walk.N},
-                      {size, pixel, line, walk.in_h * line},
-                      {step_channels, 1 << tiles.log_w, 1 << tiles.log_h, tiles.images},
-                      128};
-  return {make_tensor_map(op, images, gemm::bulk_dtype<T>, box),
+  const int whole = (walk.channels + step_channels / 2 - 1) / step_channels;  // steps of a tap
+  return {image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels, tiles),
           tiles,
           TapSteps(walk),
           walk.first_h,
           walk.first_w,
           walk.tap_h,
           walk.tap_w,
-          (walk.channels - 1) / step_channels * step_channels * walk.taps(),
-          ((walk.channels - 1) % step_channels + 16) / 16};
+          whole * step_channels * walk.taps()};
 }
 
 template <class T>
@@ -179,14 +129,6 @@ struct TileEpilogue {
   }
 };
 
-// Whether bulk copies can bring a walk.
-template <class T>
-bool boxed(const T* images, const T* filters, const PixelWalk& walk) {
-  return walk.groups == 1 && walk.step_h == 1 && walk.step_w == 1 && walk.taps() > 1 &&
-         walk.in_h > 0 && walk.in_w > 0 && walk.channels > 0 && walk.channels % 8 == 0 &&
-         vectors(images, filters);
-}
-
 // The tiles by which these kernels gain on the portable ones, if they do. The least number of
 // filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
 // has confirmed.
@@ -214,8 +156,9 @@ std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
 template <class T>
 bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish) {
-  if (!hopper_level() || !boxed(images, filters, walk)) return false;
-  const PixelTiles tiles = pixel_tiles(walk);
+  // One tap makes a product of matrices.
+  if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
+  const PixelTiles tiles = pixel_tiles(walk, 7);
   const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
                               walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
   const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);

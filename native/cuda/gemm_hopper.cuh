@@ -45,15 +45,15 @@ struct HopperTiles {
 };
 
 // An operand as the kernel takes it: it asks for tiles, `extent` rows from `row` and 64 deep from
-// `k`, and knows how many sixteens of that depth are not all zeros (the kernel asks A). This one is
-// a matrix; implicit products bring their own (conv2d_hopper.cu).
+// `k`. A also says which of its tiles are half as deep, followed by zeros. This one is a matrix;
+// implicit products bring their own (conv2d_hopper.cu).
 template <Lines lines_>
 struct BulkMatrix {
   static constexpr Lines lines = lines_;
   TensorMap map;
   bool batched;  // else one matrix for all batches
 
-  __device__ __forceinline__ int sixteens(int) const { return 4; }
+  __device__ __forceinline__ bool half(int) const { return false; }
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int batch) const {
@@ -202,16 +202,20 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     int depth = place.split * work.steps_per_split * Tiles::depth;
 #pragma unroll 1
     for (int left = steps_of(place); left > 0; --left, depth += Tiles::depth, at.advance()) {
-      const int sixteens = a.sixteens(depth);
-      mbarrier_wait(full + at.stage, at.parity);
-      wgmma_fence();
+      const auto multiply = [&]<int steps>() {
+        wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < Tiles::depth / 16; ++k)
-        if (k < sixteens)
+        for (int k = 0; k < steps; ++k)
           wgmma<T, Tiles::columns, A::lines == Lines::wide, B::lines == Lines::wide>(
               sums, tiles_a(at.stage * Tiles::stage, k), tiles_b(at.stage * Tiles::stage, k),
               summed > 0 || k > 0);
-      wgmma_commit();
+        wgmma_commit();
+      };
+      mbarrier_wait(full + at.stage, at.parity);
+      if (a.half(depth))
+        multiply.template operator()<Tiles::depth / 32>();
+      else
+        multiply.template operator()<Tiles::depth / 16>();
       wgmma_wait<1>();
       if (summed > 0) give_back(at.previous());
       if (++summed == carry_every && work.carried && left > 1) {

@@ -281,6 +281,17 @@ export default {
       stride: [2, 2],
       padding: same,
     }),
+    // The gradient of the filters takes 64 pixels at a time, and 64 columns of each tap.
+    plain('bulk tiles: 2x2, a rest of channels', [1, 8, 8, 104], [136, 2, 2, 104], {
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('bulk tiles: 1x2, split pixels', [2, 16, 31, 40], [72, 1, 2, 40], {
+      padding: { right: 1 },
+    }),
+    plain('bulk tiles: 2x2, split pixels', [2, 24, 15, 64], [72, 2, 2, 64], {
+      padding: { top: 1, left: 1 },
+    }),
+    plain('bulk tiles: 1x1, split pixels', [2, 16, 31, 72], [72, 1, 1, 72]),
     fused('bulk tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 64], 128),
     fused('bulk tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 15, 128], 104),
     fused('border tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 16], 24),
