@@ -142,8 +142,9 @@ std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
                                             {128, 192, 1610.0, 1.0},
                                             {128, 160, 1540.0, 1.0},
                                             {128, 128, 1450.0, 1.3}};
-  if (walk.filters <= 64) return {};                          // the halo kernel has narrower tiles
-  const int64_t channels = ceil_div(walk.channels, 32) * 32;  // a step costs half at least
+  // The halo kernel has narrower tiles; here a step costs half of its 64 channels at least.
+  if (walk.filters <= 64) return {};
+  const int64_t channels = ceil_div(walk.channels, 32) * 32;
   const gemm::Choice choice =
       gemm::choose({rows, walk.filters, walk.taps() * channels}, candidates, step_channels);
   const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};

@@ -54,6 +54,7 @@ struct BulkMatrix {
   bool batched;  // else one matrix for all batches
 
   __device__ __forceinline__ bool half(int) const { return false; }
+
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int batch) const {
