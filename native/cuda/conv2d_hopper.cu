@@ -19,22 +19,7 @@ namespace {
 
 constexpr int tile_pixels = 128, step_channels = bulk_channels;
 
-// A step along the depth: its tap and its first channel.
-struct TapSteps {
-  Divisor of_taps, of_row;
-
-  explicit TapSteps(const PixelWalk& walk) : of_taps(walk.taps()), of_row(walk.taps_w) {}
-
-  __device__ __forceinline__ void operator()(int k, int& i, int& j, int& channel) const {
-    uint32_t tap, across;
-    channel =
-        step_channels * static_cast<int>(of_taps(static_cast<uint32_t>(k) / step_channels, tap));
-    i = static_cast<int>(of_row(tap, across));
-    j = static_cast<int>(across);
-  }
-};
-
-// The operands of hopper_kernel: pixels by (channels, tap), ...
+// The first operand of hopper_kernel: pixels by (channels, tap).
 struct BulkPixels {
   static constexpr gemm::Lines lines = gemm::Lines::deep;
   TensorMap map;
@@ -56,27 +41,12 @@ struct BulkPixels {
   }
 };
 
-// ... and filters by (channels, tap), whose taps may count down.
-struct BulkFilters {
-  static constexpr gemm::Lines lines = gemm::Lines::deep;
-  TensorMap map;
-  TapSteps steps;
-  int first_i, first_j, step_i, step_j;
-
-  template <int>
-  __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
-                                       int) const {
-    int i, j, channel;
-    steps(k, i, j, channel);
-    bulk_load(tile, map, full, {channel, row, first_j + j * step_j, first_i + i * step_i});
-  }
-};
-
 template <class T>
 BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
                        const PixelTiles& tiles) {
   const int whole = (walk.channels + step_channels / 2 - 1) / step_channels;  // steps of a tap
-  return {image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels, tiles),
+  return {image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels,
+                    {1 << tiles.log_w, 1 << tiles.log_h, tiles.images}),
           tiles,
           TapSteps(walk),
           walk.first_h,
@@ -85,49 +55,6 @@ BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
           walk.tap_w,
           whole * step_channels * walk.taps()};
 }
-
-template <class T>
-BulkFilters bulk_filters(const char* op, const T* filters, const PixelWalk& walk, int columns) {
-  constexpr int64_t size = sizeof(T);
-  // Strides of a tensor map are positive: it begins at the tap that lies first in memory.
-  const bool up_h = walk.filter_h > 0, up_w = walk.filter_w > 0;
-  const int last_i = walk.taps_h - 1, last_j = walk.taps_w - 1;
-  const T* const first = filters + walk.filter_first + (up_h ? 0 : last_i * walk.filter_h) +
-                         (up_w ? 0 : last_j * walk.filter_w);
-  const TensorBox box{4,
-                      {walk.channels, walk.filters, walk.taps_w, walk.taps_h},
-                      {size, walk.filter_row * size, std::abs(walk.filter_w) * size,
-                       std::abs(walk.filter_h) * size},
-                      {step_channels, columns, 1, 1},
-                      128};
-  return {make_tensor_map(op, first, gemm::bulk_dtype<T>, box),
-          TapSteps(walk),
-          up_h ? 0 : last_i,
-          up_w ? 0 : last_j,
-          up_h ? 1 : -1,
-          up_w ? 1 : -1};
-}
-
-// Rows are pixels of tiles; some lie outside of the grid.
-template <class T>
-struct TileEpilogue {
-  static constexpr int width = WalkEpilogue<T>::width;
-
-  WalkEpilogue<T> walk;
-  PixelTiles tiles;
-  int N, grid_h, grid_w;
-
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
-    int n, y, x;
-    tiles(row / tile_pixels, n, y, x);
-    const int pixel = row % tile_pixels, line = pixel >> tiles.log_w;
-    x += pixel & ((1 << tiles.log_w) - 1);
-    y += line & ((1 << tiles.log_h) - 1);
-    n += line >> tiles.log_h;
-    if (n < N && y < grid_h && x < grid_w) walk.pixel(batch, n, y, x, column, v, left);
-  }
-};
 
 // The tiles by which these kernels gain on the portable ones, if they do. The least number of
 // filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
@@ -164,8 +91,7 @@ bool run_hopper(const char* op, const T* images, const T* filters, const PixelWa
                               walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
   const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);
   if (!choice) return false;
-  const TileEpilogue<T> epilogue{WalkEpilogue<T>(walk, finish), tiles, walk.N, walk.grid_h,
-                                 walk.grid_w};
+  const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
   const auto with = [&]<class Tiles>() {
     gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
                                bulk_filters(op, filters, walk, Tiles::columns), epilogue, problem,

@@ -106,9 +106,10 @@ bool run_hopper_weight(const char* op, const T* dy, const T* x, const PixelWalk&
                               tiles.count() * step_pixels};
   const std::optional<gemm::Choice> choice = choose_tiles(walk, problem);
   if (!choice) return false;
+  const PixelBox box{1 << tiles.log_w, 1 << tiles.log_h, tiles.images};
   const BulkGradient gradient{
-      image_map(op, dy, walk.N, walk.grid_h, walk.grid_w, walk.filters, tiles), tiles};
-  const BulkColumns columns{image_map(op, x, walk.N, walk.in_h, walk.in_w, walk.channels, tiles),
+      image_map(op, dy, walk.N, walk.grid_h, walk.grid_w, walk.filters, box), tiles};
+  const BulkColumns columns{image_map(op, x, walk.N, walk.in_h, walk.in_w, walk.channels, box),
                             tiles,
                             Divisor(blocks),
                             Divisor(walk.taps_w),

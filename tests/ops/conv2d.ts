@@ -245,8 +245,9 @@ export default {
       padding: { top: 1, bottom: 2, left: 1, right: 2 },
     }),
     plain('border tiles: 5x3', [1, 10, 16, 16], [8, 5, 3, 16], { padding: same }),
-    // More than 64 filters: on a Hopper tiles of 128 pixels and up to 256 filters, which bulk copies
-    // bring tap by tap. Channels go by 64, with a rest; few tiles are split.
+    // More than 64 filters: on a Hopper bulk copies bring tiles of 256 pixels with their border, or of
+    // 128 tap by tap, where taps are apart or pixels few. Channels go by 64, with a rest; few tiles
+    // are split.
     plain('bulk tiles: 256 filters, a rest of everything', [2, 12, 9, 32], [248, 3, 3, 32], {
       padding: same,
     }),
@@ -281,6 +282,23 @@ export default {
       stride: [2, 2],
       padding: same,
     }),
+    plain('bulk tiles: 256 filters, rows dilated', [2, 12, 9, 32], [248, 3, 3, 32], {
+      dilation: [2, 1],
+      padding: { top: 2, bottom: 2, left: 1, right: 1 },
+    }),
+    plain('bulk tiles: 224 filters, columns dilated', [5, 8, 8, 32], [224, 3, 3, 32], {
+      dilation: [1, 2],
+      padding: { top: 1, bottom: 1, left: 2, right: 2 },
+    }),
+    plain('bulk tiles: 192 filters, dilated, split', [1, 12, 12, 96], [192, 3, 3, 96], {
+      dilation: [2, 2],
+      padding: { top: 2, bottom: 2, left: 2, right: 2 },
+    }),
+    plain('bulk tiles: 128 filters with a border', [1, 16, 15, 128], [128, 3, 3, 128], {
+      padding: same,
+    }),
+    fused('bulk tiles with a border: bias, channelAdd, SiLU and residual', [1, 16, 16, 64], 128),
+    fused('bulk tiles with a border: all that, split', [1, 15, 16, 96], 112),
     // The gradient of the filters takes 64 pixels at a time, and 64 columns of each tap.
     plain('bulk tiles: 2x2, a rest of channels', [1, 8, 8, 104], [136, 2, 2, 104], {
       padding: { bottom: 1, right: 1 },
