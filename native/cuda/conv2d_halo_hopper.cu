@@ -246,7 +246,7 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
                      const ConvFinish<T>& finish) {
   constexpr int log_rows = 8, most_pixels = HaloBlock<128, 6>::most_pixels;
   const bool neighbours = walk.tap_h == 1 && walk.tap_w == 1 && walk.out_step_h == 1 &&
-                          walk.out_step_w == 1 && walk.taps() > 1;
+                          walk.out_step_w == 1 && walk.taps_h > 1 && walk.taps_w > 1;
   if (!neighbours || !bulk_images(walk) || !vectors(images, filters)) return false;
   const PixelTiles tiles = pixel_tiles(walk, log_rows, 3, most_pixels);
   if (tiles.count() == 0) return false;

@@ -1,11 +1,11 @@
-// Convolution of 16-bit images on Hopper: an implicit product for gemm_hopper.cuh.
+// Convolution of 16-bit images on Hopper, tap by tap: an implicit product for gemm_hopper.cuh, for
+// taps that are apart and for few pixels (conv2d_halo_hopper.cu has the rest).
 //
 // Rows are pixels, 128 to a tile of 2^log_w x 2^log_h in some images; columns are filters; the
 // depth is (64 channels, tap). What a tap reads for a tile is a box of the image, so that one bulk
-// copy brings it: coordinates may be negative, and zeros come for what lies outside. Filters come
-// as boxes too, all of K-major lines of 128 bytes, which is what the products of matrices have; so
-// are the ring, the splits and the epilogue's way out. Taps go faster than channels: what one tap
-// has read of the image the next ones find in the second-level cache.
+// copy brings it. Filters come as boxes too, all of K-major lines of 128 bytes, which is what the
+// products of matrices have; so are the ring, the splits and the epilogue's way out. Taps go faster
+// than channels: what one tap has read of the image the next ones find in the second-level cache.
 //
 // 128 x 256 x 64 has 85 operations per byte of that cache. Tiles of 160 to 224 filters have 71 to
 // 81, but channels come in their multiples, and what is not multiplied needs no bytes.

@@ -1,5 +1,5 @@
-// How bulk copies see images (conv2d_hopper.cu, conv2d_weight_hopper.cu): pixels of a walk in tiles
-// of 2^log_w x 2^log_h in some images, 64 channels at a time.
+// What the convolutions of Hopper share: how bulk copies see images and filters. Pixels of a walk
+// in tiles of 2^log_w x 2^log_h in some images, 64 channels at a time.
 //
 // What a tap reads for a tile is one box of the image. Coordinates may be negative, and zeros come
 // for what lies outside: of the image, of its channels, or of the batch.
@@ -50,6 +50,7 @@ inline PixelTiles pixel_tiles(const PixelWalk& walk, int log_tile, int least_w =
       if (least == 0 || t.count() < best.count() || (t.count() == best.count() && read < least))
         best = t, least = read;
     }
+  if (least == 0) return best;
   best.of_columns = Divisor(best.columns);
   best.of_rows = Divisor(best.rows);
   return best;
