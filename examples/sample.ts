@@ -12,7 +12,7 @@ const program = new Command('sample')
   .option('--count <number>', 'how many pictures', Number, 8)
   .option('--seed <number>', 'of the first picture', Number, 0)
   .option('--steps <number>', 'of the DDIM sampler', Number, 50)
-  .option('--guidance <scale>', 'how closely to follow the caption', Number, 3)
+  .option('--guidance <scale>', 'how closely to follow the caption', Number, 2)
   .option('--out <file>', 'PNG to write', 'sample.png')
   .parse();
 const { models, category, count, seed, steps, guidance, out } = program.opts<{

@@ -47,6 +47,7 @@ const files = given.some((each) => each.endsWith('.ts'))
       'tests/device_training.test.ts',
       'tests/device_sampling.test.ts',
       'tests/core/capture.test.ts',
+      'tests/eval/devices.test.ts',
     ];
 const selection = given.includes('-t') ? [] : ['-t', 'emulated'];
 const start = Date.now();

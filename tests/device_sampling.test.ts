@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   autocast,
   capture,
+  manualSeed,
   noise,
   setDefaultDevice,
   SGD,
@@ -100,6 +101,23 @@ for (const device of availableDevices)
       withModel({ diffusion: { timesteps: 6, parameterization: 'x0' } }, async (model) => {
         recorded(await compared(model, { method: 'unipc', steps: 4, spacing: 'karras' }));
       }));
+
+    test('the same seed gives the picture that it gives on the CPU', async () => {
+      const pictures: number[][] = [];
+      for (const where of [device, 'cpu']) {
+        setDefaultDevice(where);
+        manualSeed(5); // for the classes' embeddings
+        await withModel({}, async (model) => {
+          pictures.push((await sampled(model, { method: 'ddpm', guidance: 2 })).latents);
+        });
+      }
+      const [found, expected] = pictures;
+      const largest = Math.max(...expected.map(Math.abs));
+      found.forEach((value, i) => {
+        expect(Math.abs(value - expected[i])).toBeLessThan(1e-5 * largest);
+      });
+      setDefaultDevice(device);
+    });
 
     test('in 16 bits, and with latents that begin in 16 bits and go on in 32', () =>
       withModel({}, (model) =>

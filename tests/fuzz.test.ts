@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { engineInfo } from '../lib/index.js';
 import { root } from './support/source_tree.js';
 
 const seed = process.env.EMULSION_FUZZ_SEED ?? '20220413';
@@ -43,10 +44,12 @@ function fuzz(mode: 'native' | 'ops', runs: string) {
 
 test('junk into every native function', { timeout: 180_000 }, () => {
   const { functions, refused } = fuzz('native', '60');
-  expect(functions).toBeGreaterThan(15);
+  expect(functions).toBeGreaterThanOrEqual(engineInfo().kernels.length);
   expect(refused).toBeGreaterThan(1000);
 });
 
 test('random tensors into every op', { timeout: 180_000 }, () => {
-  expect(fuzz('ops', '15').calls).toBeGreaterThan(0);
+  const { calls, refused } = fuzz('ops', '15');
+  expect(refused).toBeGreaterThan(100);
+  expect(calls - refused).toBeGreaterThan(100);
 });

@@ -4,7 +4,13 @@ import * as lib from '../lib/index.js';
 import * as ops from '../lib/ops/index.js';
 import { usedKernels } from '../lib/native.js';
 import '../bench/machine.js'; // the user of the kernels that measure
-import { DisposedError, EmulsionError, type Device, type DType } from '../lib/index.js';
+import {
+  DeviceError,
+  DisposedError,
+  EmulsionError,
+  type Device,
+  type DType,
+} from '../lib/index.js';
 import type { OpCase, OpCases } from './ops/cases.js';
 import { availableDevices } from './support/devices.js';
 import { expectClose, type Closeness } from './support/expect_close.js';
@@ -149,6 +155,9 @@ function cpu(): Device {
   return lib.device('cpu');
 }
 
+/** A device beside the CPU, where there is one. */
+const stranger = availableDevices.find(({ name }) => name !== 'cpu');
+
 /** What no op may accept, tried on each tensor of the op's first case. */
 function describeMisuse({ op, cases }: OpCases) {
   const opCase = cases.find(
@@ -170,6 +179,16 @@ function describeMisuse({ op, cases }: OpCases) {
       await expectError(runWith(name, disposed), DisposedError, /disposed/);
     });
     test(`refuses a text as ${name}`, () => expectError(runWith(name, 'junk'), EmulsionError, /./));
+    if (stranger && Object.keys(opCase.inputs).length > 1)
+      test(`refuses ${name} on ${stranger}`, () =>
+        expectError(
+          () => {
+            const own = inputs();
+            return opCase.run({ ...own, [name]: own[name].to(stranger) }, { dtype, device: cpu() });
+          },
+          DeviceError,
+          /emulated|cuda/,
+        ));
     test(`refuses or handles ${name} of another dtype, rank and size`, async () => {
       const { shape } = inputSpec(opCase.inputs[name]);
       const strangers = [

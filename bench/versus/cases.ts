@@ -292,7 +292,7 @@ export const cases: readonly VersusCase[] = [
     unet: demo.unet,
     text: demo.text,
     n: defaultSettings.diffusion.batch,
-    side: 16,
+    side: demo.unet.imageSize,
     pass: 'step',
   }),
   network('demo step', 'demo autoencoder step', 'autoencoder', {

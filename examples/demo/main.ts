@@ -136,7 +136,7 @@ async function main(): Promise<void> {
     y: { label: 'loss', scale: 'log' },
     curves: [
       curve('autoencoder', 'autoencoder (L1 + L2 + hue)', '#d1495b'),
-      curve('diffusion', 'diffusion (noise error)', '#00798c'),
+      curve('diffusion', 'diffusion (error of v)', '#00798c'),
     ],
   });
   const summary = {

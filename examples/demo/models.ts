@@ -1,10 +1,9 @@
 // The two models: an autoencoder at f = 4, and a latent diffusion model conditioned on a category and on a
 // caption. Both save as folders that examples/sample.ts loads.
-import { Module, tensor, type Tensor } from '../../lib/index.js';
+import { concat, Embedding, Module, normal_, tensor, type Tensor } from '../../lib/index.js';
 import { openModel, saveModel, type Json } from '../../lib/io/index.js';
 import {
   AutoencoderKL,
-  GaussianDiffusion,
   TransformerEncoder,
   UNetModel,
   type AutoencoderConfig,
@@ -14,7 +13,7 @@ import {
 } from '../../lib/ldm/index.js';
 import { side } from './emoji.js';
 import type { Settings } from './settings.js';
-import { captionLength, WordTokenizer } from './words.js';
+import { captionLength, padding, WordTokenizer } from './words.js';
 
 export function autoencoderConfig({ autoencoder }: Settings): AutoencoderConfig {
   const { channels, multipliers, latentChannels } = autoencoder;
@@ -41,6 +40,10 @@ export const latentSide = ({ autoencoder }: Settings): number =>
 export interface EmojiDiffusionConfig {
   unet: UNetConfig;
   text: TransformerEncoderConfig;
+  /** Squares of so many latents a side are one position of the U-Net. */
+  patch: number;
+  /** Channels that the words' sketches add to the latents. */
+  sketchChannels: number;
   diffusion: DiffusionConfig;
   /** Multiplies latents so that they have unit deviation. */
   scaleFactor: number;
@@ -51,22 +54,25 @@ export interface EmojiDiffusionConfig {
 }
 
 const textWidth = 128;
+// Most words are seen some dozen times, and their sketches grow from next to nothing: so many times as long
+// are a sketch's steps.
+const sketchScale = 10;
 
 export function diffusionConfig(
   settings: Settings,
   categories: readonly string[],
   words: readonly string[],
 ): EmojiDiffusionConfig {
-  const { channels, blocks, multipliers } = settings.diffusion;
-  const { latentChannels } = settings.autoencoder;
+  const { channels, blocks, multipliers, patch, sketchChannels } = settings.diffusion;
+  const patchChannels = patch ** 2 * settings.autoencoder.latentChannels;
   return {
     unet: {
-      imageSize: latentSide(settings),
-      inChannels: latentChannels,
-      outChannels: latentChannels,
+      imageSize: latentSide(settings) / patch,
+      inChannels: patchChannels + sketchChannels,
+      outChannels: patchChannels,
       modelChannels: channels,
       numResBlocks: blocks,
-      // Attention where tokens are few: at a quarter and a half of the latents' size.
+      // Attention where tokens are few.
       attentionResolutions: [2, 4],
       channelMult: multipliers,
       numHeadChannels: 32,
@@ -85,7 +91,16 @@ export function diffusionConfig(
       ffMult: 2,
       tieEmbedding: true,
     },
-    diffusion: { betaSchedule: 'linear', linearStart: 0.0015, linearEnd: 0.0195 },
+    patch,
+    sketchChannels,
+    // Of v: where a latent is nearly all noise, small errors in the noise would become large ones in what the
+    // latent shows, and there lies the composition of a picture.
+    diffusion: {
+      betaSchedule: 'linear',
+      linearStart: 0.0015,
+      linearEnd: 0.0195,
+      parameterization: 'v',
+    },
     scaleFactor: 1,
     categories: [...categories],
     words: [...words],
@@ -96,27 +111,43 @@ export function diffusionConfig(
 export type EmojiConditioning = { y: Tensor; ids: Tensor };
 
 /**
- * Predicts the noise of latents [N, H, W, C], given a category and a caption. The U-Net itself gives v, of
- * which the noise is a part: where a latent is nearly all noise, its small errors in ε would become large
- * ones in what the latent shows, and there lies the composition of a picture.
+ * Predicts v of latents [N, H, W, C], given a category and a caption. Cross-attention reads the caption. Besides,
+ * every word learns a sketch, a map of its own, and the sum of a caption's sketches is joined to the latents: what
+ * is where is then looked up, and the network need not work it out from words at every position.
  */
 export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], Tensor> {
   readonly unet: UNetModel;
   readonly text: TransformerEncoder;
-  readonly #process: GaussianDiffusion;
+  readonly sketches: Embedding;
   readonly #tokenizer: WordTokenizer;
 
   constructor(readonly config: EmojiDiffusionConfig) {
     super();
-    this.unet = new UNetModel(config.unet);
-    this.text = new TransformerEncoder(config.text);
-    this.#process = new GaussianDiffusion(config.diffusion);
+    const { unet, text, sketchChannels } = config;
+    this.unet = new UNetModel(unet);
+    this.text = new TransformerEncoder(text);
+    this.sketches = new Embedding(text.numTokens, unet.imageSize! ** 2 * sketchChannels);
+    // Many words are seen a few dozen times: each starts as a direction of its own, not close to all others.
+    normal_(this.text.token_emb.weight);
+    normal_(this.sketches.weight, 0, 0.01);
     this.#tokenizer = new WordTokenizer(config.words);
   }
 
   forward(x: Tensor, t: Tensor, { y, ids }: EmojiConditioning): Tensor {
-    const v = this.unet.forward(x, t, { y, context: this.text.forward(ids) });
-    return this.#process.predictEpsFromV(x, t, v);
+    const { unet, patch, sketchChannels } = this.config;
+    const side = unet.imageSize!;
+    const isWord = ids.ne(padding).to(x.dtype).reshape([-1, captionLength, 1]);
+    const sketch = this.sketches.forward(ids).mul(isWord).sum(1).mul(sketchScale);
+    const seen = [toPatches(x, patch), sketch.reshape([-1, side, side, sketchChannels])];
+    const v = this.unet.forward(concat(seen, 3), t, { y, context: this.text.forward(ids) });
+    return fromPatches(v, patch);
+  }
+
+  /** Shape of `count` latents. */
+  latentShape(count: number): number[] {
+    const { unet, patch } = this.config;
+    const side = unet.imageSize! * patch;
+    return [count, side, side, unet.outChannels / patch ** 2];
   }
 
   /** Id of a category; an unknown or missing one means "any". */
@@ -141,6 +172,19 @@ export class EmojiDiffusion extends Module<[Tensor, Tensor, EmojiConditioning], 
       new Array<string>(count).fill(''),
     );
   }
+}
+
+// [N, H, W, C] to [N, H/p, W/p, p·p·C], and back.
+function toPatches(x: Tensor, p: number): Tensor {
+  const [N, H, W, C] = x.shape;
+  const squares = x.reshape([N, H / p, p, W / p, p, C]).permute([0, 1, 3, 2, 4, 5]);
+  return squares.reshape([N, H / p, W / p, p * p * C]);
+}
+
+function fromPatches(x: Tensor, p: number): Tensor {
+  const [N, H, W, C] = x.shape;
+  const rows = x.reshape([N, H, W, p, p, C / p ** 2]).permute([0, 1, 3, 2, 4, 5]);
+  return rows.reshape([N, H * p, W * p, C / p ** 2]);
 }
 
 const asJson = (config: object): Json => JSON.parse(JSON.stringify(config)) as Json;

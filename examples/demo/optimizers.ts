@@ -3,7 +3,8 @@
 import { AdamW, clipGradNorm, Muon, type Module } from '../../lib/index.js';
 import type { StageSettings } from './settings.js';
 
-const ends = /(^|\.)(conv_in|conv_out|input_blocks\.0|out\.2|label_emb|token_emb|pos_emb)\./;
+const ends =
+  /(^|\.)(conv_in|conv_out|input_blocks\.0|out\.2|label_emb|token_emb|pos_emb|sketches)\./;
 
 export class Optimizers {
   readonly hidden: Muon;

@@ -25,7 +25,7 @@ export function samplePictures(
 ): Promise<Tensor> {
   return noGrad(() =>
     tidy(async () => {
-      const { unet, scaleFactor, diffusion } = model.config;
+      const { scaleFactor, diffusion } = model.config;
       const wanted = model.condition(
         wishes.map((wish) => model.classOf(wish.category)),
         wishes.map((wish) => wish.caption ?? ''),
@@ -38,7 +38,8 @@ export function samplePictures(
       );
       const latents = await sampleDdim(denoise, new GaussianDiffusion(diffusion).schedule, {
         steps,
-        shape: [wishes.length, unet.imageSize!, unet.imageSize!, unet.inChannels],
+        shape: model.latentShape(wishes.length),
+        parameterization: diffusion.parameterization,
         seed: wishes.map((wish) => wish.seed),
       });
       return autoencoder.decode(latents.mul(1 / scaleFactor)).clamp(-1, 1);

@@ -16,7 +16,15 @@ export interface Settings {
   /** Pictures used, spread evenly over the set. */
   pictures: number;
   autoencoder: StageSettings & { channels: number; multipliers: number[]; latentChannels: number };
-  diffusion: StageSettings & { channels: number; multipliers: number[]; blocks: number };
+  diffusion: StageSettings & {
+    channels: number;
+    multipliers: number[];
+    blocks: number;
+    /** Side of the squares of latents that the network sees as one position. */
+    patch: number;
+    /** Channels of what each word draws beside the latents. */
+    sketchChannels: number;
+  };
   sampling: { steps: number; guidance: number; perCategory: number };
   /** What a kill costs at most. */
   secondsBetweenSaves: number;
@@ -37,23 +45,25 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 2800,
+    steps: 3700,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
-    emaDecay: 0.999,
-    channels: 48,
+    emaDecay: 0.998,
+    channels: 64,
     multipliers: [1, 2],
     blocks: 1,
+    patch: 2,
+    sketchChannels: 8,
   },
-  sampling: { steps: 50, guidance: 3, perCategory: 10 },
+  sampling: { steps: 50, guidance: 2, perCategory: 10 },
   secondsBetweenSaves: 60,
 };
 
 export const quickSettings: Settings = {
   pictures: 400,
   autoencoder: { ...defaultSettings.autoencoder, steps: 250, warmup: 20, emaDecay: 0.97 },
-  diffusion: { ...defaultSettings.diffusion, steps: 350, warmup: 20, emaDecay: 0.97 },
+  diffusion: { ...defaultSettings.diffusion, steps: 450, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
   secondsBetweenSaves: 60,
 };

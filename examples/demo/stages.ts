@@ -9,7 +9,6 @@ import {
   matmul,
   noGrad,
   noise,
-  normal_,
   tensor,
   tidy,
   type Tensor,
@@ -137,21 +136,14 @@ export async function reconstruct(
   );
 }
 
-/** The mean of every picture's posterior, plain and mirrored: [2·N, H, W, C]. */
+/** The mean of every picture's posterior: [N, H, W, C]. */
 async function encodeAll(run: Run, model: AutoencoderKL): Promise<Tensor> {
-  const all = Array.from({ length: 2 * run.set.count }, (_, i) => ({
-    index: i >> 1,
-    mirrored: i % 2 === 1,
-    shiftX: 0,
-    shiftY: 0,
-  }));
+  const all = Array.from({ length: run.set.count }, (_, i) => i);
   return noGrad(() =>
     tidy(async () => {
       const means: Tensor[] = [];
       for (let from = 0; from < all.length; from += 64) {
-        const mean = tidy(
-          () => model.encode(pictureBatch(run.set, all.slice(from, from + 64))).mean,
-        );
+        const mean = tidy(() => model.encode(plainBatch(run.set, all.slice(from, from + 64))).mean);
         means.push(mean);
         await mean.device.synchronize();
       }
@@ -162,7 +154,8 @@ async function encodeAll(run: Run, model: AutoencoderKL): Promise<Tensor> {
 
 /**
  * Trains the denoising network on cached latents: the posteriors' means, since their noise tells nothing
- * about a picture and would be learnt too. Captions and categories are dropped now and then.
+ * about a picture and would be learnt too. Nothing is mirrored: a caption means one drawing, and letters and
+ * flags would be wrong. Captions and categories are dropped now and then.
  */
 export async function trainDiffusion(
   run: Run,
@@ -176,8 +169,6 @@ export async function trainDiffusion(
 
   manualSeed(seed + 1);
   const model = new EmojiDiffusion({ ...config, scaleFactor });
-  // Many words are seen a few dozen times: each starts as a direction of its own, not close to all others.
-  normal_(model.text.token_emb.weight);
   const diffusion = new GaussianDiffusion(config.diffusion);
   const optimizers = new Optimizers(model, stage, 0.01);
   const ema = new Ema(model.namedParameters(), { decay: stage.emaDecay });
@@ -198,8 +189,7 @@ export async function trainDiffusion(
     loss(step) {
       const draw = random(seed, streams.diffusion, step);
       const members = order.at(step, stage.batch);
-      const rows = tensor(Int32Array.from(members, (index) => 2 * index + (draw() < 0.5 ? 1 : 0)));
-      const latents = indexSelect(means, 0, rows).mul(scaleFactor);
+      const latents = indexSelect(means, 0, tensor(Int32Array.from(members))).mul(scaleFactor);
       // One timestep from every part of the range: a batch then weighs all noise levels alike.
       const t = tensor(
         Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
@@ -225,11 +215,12 @@ export async function trainDiffusion(
 // Most pictures are seen with category and caption; some with one of them alone, since a sample may be asked
 // for so, and some with neither, which is what guidance leads away from.
 function whatIsKnown(chance: number): { category: boolean; caption: boolean } {
-  return { category: chance >= 0.25, caption: chance >= 0.4 || (chance >= 0.1 && chance < 0.25) };
+  return { category: chance >= 0.18, caption: chance >= 0.3 || (chance >= 0.08 && chance < 0.18) };
 }
 
-// A caption with most of its words, so that one or two are enough when sampling.
+// A caption as it is, or with some of its words, so that one or two are enough when sampling.
 function someWords(caption: string, draw: () => number): string {
-  const words = caption.split(' ').filter(() => draw() < 0.9);
+  const share = draw() < 0.6 ? 1 : 0.6;
+  const words = caption.split(' ').filter(() => draw() < share);
   return words.join(' ');
 }

@@ -1,6 +1,7 @@
 // Captions as numbers: one per known word.
 export const captionLength = 12;
-const padding = 0;
+/** The id that fills what a caption leaves empty. */
+export const padding = 0;
 
 /** Maps words to ids. 0 pads; words that no training caption has are left out. */
 export class WordTokenizer {

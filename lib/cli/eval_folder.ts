@@ -3,6 +3,7 @@ import {
   extractSet,
   openPictureSet,
   openReference,
+  originOf,
   readSamplingRecord,
   saveReference,
   scoreSets,
@@ -57,7 +58,10 @@ export async function writeReference(path: string, options: ReferenceFileOptions
       const { features, logits } = await extractSet(set, extractor, { signal, onProgress });
       logits.dispose();
       try {
-        await saveReference(options.output, { moments: await momentsOf(features), features });
+        await saveReference(options.output, {
+          ...{ features, moments: await momentsOf(features) },
+          origin: originOf(extractor, options),
+        });
       } finally {
         features.dispose();
       }
@@ -97,7 +101,7 @@ export async function scoreAgainst(
     const { scores, parameters, notes } = await scoreSets(features, reference, {
       ...{ signal, neighbours, onStage },
     });
-    const { name, weightsHash: weights, resize } = extractor;
+    const { name, weights, resize } = originOf(extractor);
     return {
       scores,
       notes: [...told, ...notes],

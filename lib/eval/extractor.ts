@@ -53,7 +53,8 @@ const cpuGroup = 8;
 /** A network that turns 8-bit pictures into features; dispose it after use. */
 export class PictureExtractor {
   private constructor(
-    readonly name: ExtractorName,
+    /** `inception`, `emoji`, or what {@link of} was told. */
+    readonly name: string,
     /** Of the features. */
     readonly width: number,
     readonly classes: number,
@@ -62,7 +63,7 @@ export class PictureExtractor {
     readonly resize: ResizeName,
     /** Pictures that {@link extract} takes best, at once. */
     readonly group: number,
-    private readonly network: Network,
+    private readonly network: FeatureNetwork,
   ) {}
 
   /** @throws FileError when the weights are missing or of another network */
@@ -77,15 +78,40 @@ export class PictureExtractor {
     check(name !== 'emoji' || weights === undefined, () => {
       return 'extractor: the weights of emoji come with the package; leave `weights` out.';
     });
-    const resize = options.resize ?? (name === 'inception' ? 'tf' : 'clean');
-    check(resizeNames.includes(resize), () => {
-      return `extractor: resize must be one of ${resizeNames.join(', ')}, got ${String(resize)}.`;
-    });
+    const { resize = name === 'inception' ? 'tf' : 'clean' } = options;
+    checkResize(resize);
     const network = name === 'inception' ? await inception(weights!) : await emoji();
+    const weightsHash = await fileHash(weights ?? emojiExtractorFile);
+    return PictureExtractor.of(network, { name, weightsHash, resize, batch });
+  }
+
+  /**
+   * An extractor of any network. Its scores compare with those of the same name, weights and resize alone.
+   *
+   * @param options.name what the protocol calls it
+   * @param options.weightsHash SHA-256 of its weights in hexadecimal, 64 digits
+   * @param options.resize default `clean`
+   * @param options.batch as in {@link ExtractorOptions}
+   */
+  static of(
+    network: FeatureNetwork,
+    options: { name: string; weightsHash: string; resize?: ResizeName; batch?: number },
+  ): PictureExtractor {
+    const { name, weightsHash, resize = 'clean', batch = 32 } = options;
+    checkResize(resize);
+    check(/^[0-9a-f]{64}$/.test(weightsHash), () => {
+      return `extractor: weightsHash must be a SHA-256, 64 hexadecimal digits, got '${weightsHash}'.`;
+    });
+    const { width, classes, side } = network;
+    check(
+      [width, classes, side, batch].every((n) => Number.isSafeInteger(n) && n >= 1),
+      () => {
+        const given = `width ${width}, classes ${classes}, side ${side}, batch ${batch}`;
+        return `extractor: sizes must be whole numbers from 1 on, got ${given}.`;
+      },
+    );
     const group = defaultDevice().name === 'cpu' ? cpuGroup : batch;
-    const hash = await fileHash(weights ?? emojiExtractorFile);
-    const { width, classes } = network;
-    return new PictureExtractor(name, width, classes, hash, resize, group, network);
+    return new PictureExtractor(name, width, classes, weightsHash, resize, group, network);
   }
 
   /** Features and logits of RGB pictures of any sizes. */
@@ -131,16 +157,29 @@ export class PictureExtractor {
   }
 }
 
-interface Network {
+/** A network that sets of pictures can be compared by. */
+export interface FeatureNetwork {
+  /** Of the squares that pictures are resized to. */
   readonly side: number;
+  /** Of the features. */
   readonly width: number;
+  /** Of the logits, which the Inception score takes. */
   readonly classes: number;
-  /** @param pictures [N, side, side, 3] in [0, 255], float32 */
+  /**
+   * @param pictures [N, side, side, 3] in [0, 255], float32
+   * @returns [N, width] and [N, classes], float32
+   */
   run(pictures: Tensor): { features: Tensor; logits: Tensor };
   dispose(): void;
 }
 
-async function inception(weights: string): Promise<Network> {
+function checkResize(resize: ResizeName): void {
+  check(resizeNames.includes(resize), () => {
+    return `extractor: resize must be one of ${resizeNames.join(', ')}, got ${String(resize)}.`;
+  });
+}
+
+async function inception(weights: string): Promise<FeatureNetwork> {
   const network = await loadInception(weights);
   return {
     ...{ side: 299, width: 2048, classes: 1008 },
@@ -152,7 +191,7 @@ async function inception(weights: string): Promise<Network> {
   };
 }
 
-async function emoji(): Promise<Network> {
+async function emoji(): Promise<FeatureNetwork> {
   const network = await loadEmojiExtractor();
   return {
     ...{ side: 64, width: 128, classes: emojiCategories.length },

@@ -2,6 +2,7 @@
 export {
   extractorNames,
   PictureExtractor,
+  type FeatureNetwork,
   resizeNames,
   type ExtractedRows,
   type ExtractorName,
@@ -17,7 +18,9 @@ export {
 export { extractSet, type ExtractOptions, type SetFeatures } from './features.js';
 export {
   openReference,
+  originOf,
   saveReference,
+  type FeatureOrigin,
   type Reference,
   type ReferenceOptions,
 } from './reference.js';

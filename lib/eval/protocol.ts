@@ -3,7 +3,7 @@ import { EmulsionError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { isRecord, readJson } from '../io/json.js';
 import { readEvaluationValue } from './schema.js';
-import type { ExtractorName, ResizeName } from './extractor.js';
+import type { ResizeName } from './extractor.js';
 import type { MetricParameters, Scores } from './scores.js';
 
 /** How pictures were sampled; null where nothing tells. */
@@ -37,7 +37,8 @@ export interface Protocol {
   /** Version of this library. */
   readonly emulsion: string;
   readonly extractor: {
-    readonly name: ExtractorName;
+    /** `inception`, `emoji`, or one of somebody's own. */
+    readonly name: string;
     /** SHA-256 of its file. */
     readonly weights: string;
     readonly resize: ResizeName;

@@ -41,7 +41,8 @@ export interface ReferenceOptions extends PictureSetOptions {
  * as pytorch-fid, torch-fidelity's users, the ADM evaluator and {@link saveReference} write them. Where a file
  * holds both, the distance of the moments takes its statistics and all else its pictures, as that evaluator does.
  *
- * @throws FileError when there is no such thing, or its features are of another network's width
+ * @throws FileError when there is no such thing, its features are of another network's width, or the file says that
+ *   they were taken by other weights, resized otherwise, or of pictures cut to another size
  */
 export async function openReference(
   path: string,
@@ -63,6 +64,7 @@ export async function openReference(
     const pictures = await ofPictures(path, extractor, options);
     return moments ? { ...pictures, moments } : pictures;
   }
+  if (arrays.has(originName)) await checkOrigin(path, originOf(extractor, options));
   const features = arrays.has('features') ? await keptFeatures(path, extractor.width) : null;
   const hash = await fileHash(path);
   return { moments, features, count: features?.shape[0] ?? null, hash, kept: false };
@@ -94,32 +96,74 @@ async function ofPictures(
     await mkdir(cache!, { recursive: true }).catch((error: unknown) => {
       throw fileError(cache!, 'cannot be created', error);
     });
-    await saveReference(kept, { moments, features });
+    await saveReference(kept, { moments, features, origin: originOf(extractor, options) });
   }
   return { moments, features, count: set.count, hash, kept: false };
 }
 
 /** Everything that decides features of a set; the number is that of this file's arithmetic. */
-function keyOf(
-  hash: string,
-  { name, weightsHash, resize }: PictureExtractor,
-  { size }: PictureSetOptions,
-): string {
-  return sha256(JSON.stringify([1, hash, name, weightsHash, resize, size ?? null]));
+function keyOf(hash: string, extractor: PictureExtractor, options: PictureSetOptions): string {
+  const { name, weights, resize, size } = originOf(extractor, options);
+  return sha256(JSON.stringify([1, hash, name, weights, resize, size]));
 }
 
+/** What features were taken by: others do not compare with them. */
+export interface FeatureOrigin {
+  /** The extractor. */
+  readonly name: PictureExtractor['name'];
+  /** SHA-256 of its weights. */
+  readonly weights: string;
+  readonly resize: PictureExtractor['resize'];
+  /** Side that pictures were cut to; null: as they were. */
+  readonly size: number | null;
+}
+
+/** The origin of features that this extractor takes of a set opened with these options. */
+export function originOf(
+  { name, weightsHash: weights, resize }: PictureExtractor,
+  { size }: PictureSetOptions = {},
+): FeatureOrigin {
+  return { name, weights, resize, size: size ?? null };
+}
+
+/** Array of a reference file that holds its origin: JSON as bytes. */
+const originName = 'origin';
+
 /**
- * Writes `mu`, `sigma` and the features themselves to a .npz file, which the usual tools take for their
- * statistics and {@link openReference} for all of its metrics.
+ * Writes `mu`, `sigma`, the features themselves and what they were taken by to a .npz file, which the usual tools
+ * take for their statistics and {@link openReference} for all of its metrics.
  */
 export async function saveReference(
   path: string,
-  { moments, features }: { moments: FeatureMoments; features: Tensor },
+  reference: { moments: FeatureMoments; features: Tensor; origin: FeatureOrigin },
 ): Promise<void> {
+  const { moments, features, origin } = reference;
   const data = (await features.data()) as Float32Array;
+  const bytes = new TextEncoder().encode(JSON.stringify(origin));
   await saveMoments(path, moments, {
     features: { shape: features.shape, dtype: 'float32', data },
+    [originName]: { shape: [bytes.length], dtype: 'uint8', data: bytes },
   });
+}
+
+/** @throws FileError when the file's features have another origin */
+async function checkOrigin(path: string, expected: FeatureOrigin): Promise<void> {
+  const array = (await readNpz(path, { names: [originName] })).get(originName)!;
+  let found: Readonly<Record<string, unknown>>;
+  try {
+    found = JSON.parse(Buffer.from(array.data as Uint8Array).toString()) as typeof found;
+  } catch {
+    throw new FileError(`its '${originName}' is no JSON. Write the reference again.`, path);
+  }
+  const others = Object.entries(expected).filter(([key, value]) => found?.[key] !== value);
+  if (others.length === 0) return;
+  const told = others.map(([key, value]) => {
+    return `${key} ${JSON.stringify(found?.[key])} instead of ${JSON.stringify(value)}`;
+  });
+  throw new FileError(
+    `holds features taken otherwise: ${told.join(', ')}. Measure in the same way, or write the reference again.`,
+    path,
+  );
 }
 
 // A damaged file is no reason to fail: it is made again.

@@ -1,6 +1,6 @@
 // Reads an evaluation out of JSON that may hold anything.
 import { isRecord } from '../io/json.js';
-import { extractorNames, resizeNames } from './extractor.js';
+import { resizeNames } from './extractor.js';
 import type { Evaluation, Protocol } from './protocol.js';
 import { scoreNames, type Scores } from './scores.js';
 
@@ -61,9 +61,7 @@ const record =
 const protocol = record<Protocol>({
   task: oneOf(['sets', 'pairs', 'first-stage']),
   emulsion: text,
-  extractor: orNull(
-    record({ name: oneOf(extractorNames), weights: hash, resize: oneOf(resizeNames) }),
-  ),
+  extractor: orNull(record({ name: text, weights: hash, resize: oneOf(resizeNames) })),
   size: orNull(whole),
   reference: record({ hash, count: orNull(whole) }),
   samples: record({

@@ -66,18 +66,24 @@ export async function comparePictures(
   });
 }
 
-/** As {@link comparePictures}, of tensors [1, H, W, C] in [-1, 1]. */
+/**
+ * As {@link comparePictures}, of tensors [1, H, W, C] in [-1, 1]. PSNR and SSIM are taken in float64 on the CPU,
+ * so that they are the same to the bit wherever the tensors lie.
+ */
 export function compareImages(
   reference: Tensor,
   picture: Tensor,
   { lpips, convention }: CompareOptions = {},
 ): Promise<PictureQuality> {
   return tidy(() =>
-    noGrad(async () => ({
-      psnr: await psnr(reference, picture).item(),
-      ssim: await ssim(reference, picture, { convention }).item(),
-      ...(lpips ? { lpips: await lpips.forward(reference, picture).item() } : {}),
-    })),
+    noGrad(async () => {
+      const [expected, actual] = [reference.to('cpu'), picture.to('cpu')];
+      return {
+        psnr: await psnr(expected, actual).item(),
+        ssim: await ssim(expected, actual, { convention }).item(),
+        ...(lpips ? { lpips: await lpips.forward(reference, picture).item() } : {}),
+      };
+    }),
   );
 }
 

@@ -162,6 +162,21 @@ describe('conditioners', () => {
     });
   });
 
+  it('may be two at once, a map and tokens', () => {
+    const parts = (crossattn: string) =>
+      read(
+        'target: ldm.modules.diffusionmodules.util.HybridConditioner\n' +
+          `params: {c_concat_config: __is_first_stage__, c_crossattn_config: ${crossattn}}`,
+      );
+    const bert = 'target: ldm.modules.encoders.modules.BERTEmbedder';
+    expect(parts(`{${bert}, params: {n_embed: 8, n_layer: 1}}`)).toMatchObject({
+      kind: 'hybrid',
+      concat: { kind: 'first-stage' },
+      crossattn: { kind: 'bert', nEmbed: 8 },
+    });
+    expect(() => parts(`{${bert}, params: {n_embd: 8}}`)).toThrow("Did you mean 'n_embed'?");
+  });
+
   it.each([
     () => read('__is_firststage__'),
     () => target('BERTEmbeder', '{n_embed: 8, n_layer: 1}'),
@@ -174,14 +189,38 @@ describe('conditioners', () => {
 
 describe('diffusion models', () => {
   const indented = unetText.replaceAll('\n', '\n    ');
-  const model = (lines: string[], target = 'DDPM') =>
+  const model = (lines: string[], target = 'DDPM', unet = indented) =>
     diffusionModelTargets.read(
       node(
-        `target: ldm.models.diffusion.ddpm.${target}\nparams:\n  unet_config:\n    ${indented}\n  ${lines.join('\n  ')}\n`,
+        `target: ldm.models.diffusion.ddpm.${target}\nparams:\n  unet_config:\n    ${unet}\n  ${lines.join('\n  ')}\n`,
       ),
       'model',
     );
   const identity = 'first_stage_config: {target: ldm.models.autoencoder.IdentityFirstStage}';
+
+  it('condition on a map and tokens at once, or on classes of the network', () => {
+    const hybrid =
+      'cond_stage_config: {target: ldm.modules.diffusionmodules.util.HybridConditioner, params: ' +
+      '{c_concat_config: {target: torch.nn.Identity}, c_crossattn_config: ' +
+      '{target: ldm.modules.encoders.modules.ClassEmbedder, params: {embed_dim: 12, n_classes: 5}}}}';
+    const attending = indented
+      .replace('in_channels: 3', 'in_channels: 6')
+      .concat('  use_spatial_transformer: true\n      context_dim: 12\n');
+    const of = (conditioner: string, key: string, unet: string) =>
+      model([identity, conditioner, `conditioning_key: ${key}`], 'LatentDiffusion', unet);
+    expect(of(hybrid, 'hybrid', attending).spec.spec).toMatchObject({
+      conditioningKey: 'hybrid',
+      conditioner: { kind: 'hybrid', concat: { kind: 'identity' }, crossattn: { kind: 'class' } },
+    });
+    expect(() => of(hybrid, 'crossattn', attending)).toThrow(/crossattn and hybrid/);
+    const itself = 'cond_stage_config: {target: torch.nn.Identity}';
+    const counting = indented.concat('  num_classes: 5\n');
+    expect(of(itself, 'adm', counting).spec.spec).toMatchObject({
+      conditioningKey: 'adm',
+      unet: { numClasses: 5 },
+    });
+    expect(() => of(itself, 'adm', indented)).toThrow(/numClasses belong together/);
+  });
 
   it('say how latents are cut that are larger than the network is to see', () => {
     const patches =

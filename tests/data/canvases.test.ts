@@ -64,4 +64,17 @@ describe('a canvas', () => {
       expect(inside.findIndex((isInside, at) => !isInside && !isBlank(at))).toBe(-1);
     }
   });
+
+  test('has its objects on a raster', () => {
+    const options = { seed: 3, width: 48, height: 48, sizes: [24, 32], raster: 8 } as const;
+    for (let index = 0; index < 16; ++index) {
+      const { boxes } = makeCanvas(training, index, options);
+      expect([1, 2]).toContain(boxes.length);
+      for (const { x, y, width, height } of boxes) {
+        expect([x % 8, y % 8]).toEqual([0, 0]);
+        expect([24, 32]).toContain(Math.max(width, height));
+        expect(Math.max(x + width, y + height)).toBeLessThanOrEqual(48);
+      }
+    }
+  });
 });

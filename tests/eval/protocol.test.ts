@@ -89,7 +89,8 @@ describe('the file of a result', () => {
       /reference\.hash must be a SHA-256/,
     ],
     ['another task', file('protocol.task', 'all'), /task must be one of sets/],
-    ['another extractor', file('protocol.extractor.name', 'vgg'), /name must be one of inception/],
+    ['an extractor without a name', file('protocol.extractor.name', 7), /name must be a text/],
+    ['another resize', file('protocol.extractor.resize', 'best'), /resize must be one of tf/],
     ['half a picture', file('protocol.samples.count', 0.5), /count must be a whole number/],
     [
       'a long text',

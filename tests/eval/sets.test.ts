@@ -8,6 +8,7 @@ import {
   loadMoments,
   openPictureSet,
   openReference,
+  originOf,
   PictureExtractor,
   saveMoments,
   saveReference,
@@ -135,7 +136,8 @@ describe('a reference', () => {
   test('may be a file of statistics, with features or without', async () => {
     const expected = await scored(samples);
     const { moments, features } = await openReference(real, extractor);
-    await saveReference(inFolder('full.npz'), { moments, features: features! });
+    const origin = originOf(extractor);
+    await saveReference(inFolder('full.npz'), { moments, features: features!, origin });
     const full = await scored(samples, inFolder('full.npz'));
     expect(full.scores).toEqual(expected.scores);
     await saveMoments(inFolder('moments.npz'), moments);
@@ -143,6 +145,25 @@ describe('a reference', () => {
     const { fid, inceptionScore } = expected.scores;
     expect(scores).toEqual({ fid, inceptionScore });
     expect(notes.join(' ')).toMatch(/moments alone: KID, precision/);
+  });
+
+  test('in a file is refused where its features were taken otherwise', async () => {
+    const { moments, features } = await openReference(real, extractor);
+    const path = inFolder('origin.npz');
+    const origin = originOf(extractor, { size: 16 });
+    await saveReference(path, { moments, features: features!, origin });
+    await expect(openReference(path, extractor)).rejects.toThrow(/size 16 instead of null/);
+    expect((await openReference(path, extractor, { size: 16 })).count).toBe(30);
+    const other = await PictureExtractor.open({ name: 'emoji', resize: 'tf' });
+    await expect(openReference(path, other, { size: 16 })).rejects.toThrow(
+      /origin\.npz.*resize "clean" instead of "tf"/,
+    );
+    other.dispose();
+    for (const text of ['{', 'null', '[]', '{"name":7}']) {
+      const data = new TextEncoder().encode(text);
+      await saveMoments(path, moments, { origin: { shape: [data.length], dtype: 'uint8', data } });
+      await expect(openReference(path, extractor)).rejects.toThrow(FileError);
+    }
   });
 
   test("of the ADM evaluator's kind gives its moments, and its pictures to the rest", async () => {

@@ -39,7 +39,7 @@ export function prepareUnet(
 ): () => unknown {
   const model = new Denoiser(unet, text);
   const x = randn(n, side, side, unet.inChannels);
-  const noise = randn(n, side, side, unet.inChannels);
+  const noise = randn(n, side, side, unet.outChannels);
   const t = full([n], 500, { dtype: 'int32' });
   const y = unet.numClasses ? zeros([n], { dtype: 'int32' }) : undefined;
   const ids = text && zeros([n, text.maxSeqLen], { dtype: 'int32' });

@@ -144,7 +144,7 @@ def prepare_unet(a, dtype):
     if a.get("compile"):
         model["unet"] = torch.compile(model["unet"])
     x = torch.randn(n, config["inChannels"], side, side).to(memory_format=channels_last)
-    noise = torch.randn_like(x)
+    noise = torch.randn(n, config["outChannels"], side, side).to(memory_format=channels_last)
     t = torch.full((n,), 500)
     y = torch.zeros(n, dtype=torch.long) if config.get("numClasses") else None
     ids = torch.zeros(n, a["text"]["maxSeqLen"], dtype=torch.long) if "text" in a else None

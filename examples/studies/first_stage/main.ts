@@ -120,7 +120,7 @@ async function adversarial(
   originals: Tensor,
 ): Promise<AdversarialRow[]> {
   const base = (): Promise<FirstStage> => loadFirstStage(join(out, 'models', adversarialBase));
-  const discriminator = { discStart: 0, discNdf: 32, discNumLayers: 2, discWeight: 0.75 };
+  const discriminator = { discStart: 0, discNdf: 32, discNumLayers: 2, discWeight: 0.3 };
   const rows: AdversarialRow[] = [];
   const shown: Tensor[] = [originals];
   for (const [name, terms] of [

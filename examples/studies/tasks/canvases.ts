@@ -108,6 +108,8 @@ export interface CanvasOptions {
   objects?: readonly [min: number, max: number];
   /** Pixels of an object's longer side. Default 20 to 36. */
   sizes?: readonly [min: number, max: number];
+  /** Upper left corners and longer sides are multiples of this many pixels. Default 1. */
+  raster?: number;
 }
 
 const stream = 0xca7a_0001;
@@ -127,6 +129,7 @@ export function makeCanvas(stickers: StickerSet, index: number, options: CanvasO
     Math.max(1, Math.round(4 * area)),
   ];
   const [smallest, largest] = options.sizes ?? [20, 36];
+  const { raster = 1 } = options;
   const random = drawer(seed, index);
   const canvas: Canvas & { boxes: CanvasBox[] } = {
     width,
@@ -142,12 +145,13 @@ export function makeCanvas(stickers: StickerSet, index: number, options: CanvasO
     const wanted = smallest + random() * (largest - smallest);
     for (let attempt = 0; attempt < tries; ++attempt) {
       // Each try is a little smaller, so that the last ones fit between the others.
-      const longer = smallest + (wanted - smallest) * (1 - attempt / tries);
+      const exact = smallest + (wanted - smallest) * (1 - attempt / tries);
+      const longer = raster === 1 ? exact : raster * Math.round(exact / raster);
       const scale = longer / Math.max(sticker.width, sticker.height);
       const w = Math.min(width, Math.max(1, Math.round(sticker.width * scale)));
       const h = Math.min(height, Math.max(1, Math.round(sticker.height * scale)));
-      const x = Math.floor(random() * (width - w + 1));
-      const y = Math.floor(random() * (height - h + 1));
+      const x = raster * Math.floor(random() * (Math.floor((width - w) / raster) + 1));
+      const y = raster * Math.floor(random() * (Math.floor((height - h) / raster) + 1));
       const box = { label, x, y, width: w, height: h };
       if (canvas.boxes.some((other) => overlap(box, other) > overlapAllowed)) continue;
       paste(canvas, sticker, box);

@@ -114,6 +114,7 @@ export class Workshop {
     if (!existsSync(join(saved, 'config.json'))) {
       manualSeed(seed);
       const model = buildLatentDiffusion(spec);
+      training.initialize?.(model);
       if (spec.firstStage.kind !== 'identity')
         model.first_stage_model.loadStateDict((await this.firstStage()).stateDict());
       const schedule = risingAndFalling(steps);

@@ -12,6 +12,7 @@ import {
   writeImage,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type PatchOptions,
   type Tensor,
 } from '../../../lib/index.js';
 import {
@@ -20,7 +21,6 @@ import {
   loadStickers,
   makeCanvas,
   type Canvas,
-  type CanvasOptions,
   type StickerSet,
 } from './canvases.js';
 import { ofVelocity } from './emoji_model.js';
@@ -113,15 +113,12 @@ async function run(context: StudyContext): Promise<TaskResult> {
   log(`${scenes.length} canvases of drawings that were held out`);
   const samples = await sampled(model, scenes, seed);
   const { value, baseline, more } = agreement(scenes, samples);
-  more.push(...(await judged(context, scenes, samples)));
+  more.push(...(await judged(context, model, scenes, samples)));
   const pictures = [await writeGrid(context, scenes, samples)];
-  for (const [name, size] of [
-    ['square', { width: 2 * side, height: 2 * side }],
-    ['wide', { width: 4 * side, height: side + side / 2 }],
-  ] as const) {
-    const { picture, seam } = await writeLarge(context, model, heldOut, { name, ...size });
+  for (const large of largeCanvases(scale)) {
+    const { picture, seams } = await writeLarge(context, model, heldOut, large);
     pictures.push(picture);
-    more.push(seam);
+    more.push(...seams);
   }
   model.dispose();
   return { value, baseline, more, pictures, trainings: [record] };
@@ -132,6 +129,7 @@ async function sampled(
   model: LatentDiffusion,
   scenes: readonly Canvas[],
   seed: number,
+  patches?: PatchOptions,
 ): Promise<Uint8Array[]> {
   const [{ width, height }] = scenes;
   const made: Uint8Array[] = [];
@@ -142,7 +140,7 @@ async function sampled(
       const { images } = await semanticToImage(model, {
         map: tensor(ids, { shape: [group.length, height, width] }),
         seed: group.map((_, i) => seed + first + i),
-        ...sampling,
+        ...{ patches, ...sampling },
       });
       const bytes = Uint8Array.from((await images!.data()) as Float32Array, (x) =>
         Math.min(255, Math.max(0, (x + 1) * 127.5)),
@@ -193,19 +191,30 @@ function agreement(
   };
 }
 
+/** Another class for each: what is asked for by the label alone, its outline being that of the class before. */
+const exchanged = (label: number): number => (label + 3) % canvasClasses.length;
+
+/** The same outlines under exchanged labels. */
+const relabelled = (scene: Canvas): Canvas => ({
+  ...scene,
+  map: scene.map.map((label) => (label === 0 ? 0 : exchanged(label - 1) + 1)),
+  boxes: scene.boxes.map((box) => ({ ...box, label: exchanged(box.label) })),
+});
+
 /** Share of the objects that a judge, which never saw their drawings, takes for what the map calls them. */
 async function judged(
   { seed, scale, signal }: StudyContext,
+  model: LatentDiffusion,
   scenes: readonly Canvas[],
   samples: readonly Uint8Array[],
 ): Promise<Measured[]> {
   const stickers = await loadStickers({ heldOut: false });
   const steps = Math.max(2, Math.round(judgeSteps * scale));
   const judge = await Judge.train({ stickers, steps, seed, signal });
-  const agreed = async (pictures: readonly Uint8Array[], shift: number) => {
+  const agreed = async (pictures: readonly Uint8Array[], asked: readonly Canvas[]) => {
     let [right, all] = [0, 0];
     for (const [i, data] of pictures.entries()) {
-      const { boxes } = scenes[(i + shift) % scenes.length];
+      const { boxes } = asked[i];
       const found = await judge.classify({ ...scenes[i], data, channels: 3 }, boxes);
       right += boxes.filter(({ label }, k) => label === found[k]).length;
       all += boxes.length;
@@ -213,18 +222,25 @@ async function judged(
     return (100 * right) / all;
   };
   const real = scenes.map(({ pixels }) => pixels);
+  const others = scenes.map((_, i) => scenes[(i + 1) % scenes.length]);
+  const exchangedScenes = scenes.map(relabelled);
+  const ofExchanged = await sampled(model, exchangedScenes, seed);
   const name = 'objects that a judge takes for what the map calls them';
   const measured = [
-    { name, value: await agreed(samples, 0), baseline: await agreed(samples, 1), unit: '%' },
+    { name, value: await agreed(samples, scenes), baseline: await agreed(samples, others) },
     {
       name: `${name}, in the canvases themselves`,
-      value: await agreed(real, 0),
-      baseline: await agreed(real, 1),
-      unit: '%',
+      value: await agreed(real, scenes),
+      baseline: await agreed(real, others),
+    },
+    {
+      name: `${name}, labels exchanged; baseline: for what their outlines were of`,
+      value: await agreed(ofExchanged, exchangedScenes),
+      baseline: await agreed(ofExchanged, scenes),
     },
   ];
   judge.dispose();
-  return measured;
+  return measured.map((each) => ({ ...each, unit: '%' }));
 }
 
 /** Red, green and blue of a label; the background is white. */
@@ -272,54 +288,74 @@ async function writeGrid(
   };
 }
 
-interface Large extends Pick<CanvasOptions, 'width' | 'height'> {
-  readonly name: string;
+interface Large {
+  readonly file: string;
   readonly width: number;
   readonly height: number;
+  /** Sampled once more from patches that do not overlap, for what a seam is. */
+  readonly control: boolean;
+}
+
+function largeCanvases(scale: number): readonly Large[] {
+  const most = scale < 1 ? 3 * side : 16 * side;
+  return [
+    { file: 'square.png', width: 2 * side, height: 2 * side, control: true },
+    { file: 'wide.png', width: 4 * side, height: side + side / 2, control: true },
+    { file: 'huge.jpg', width: most, height: most, control: false },
+  ];
 }
 
 async function writeLarge(
   { folder, seed }: StudyContext,
   model: LatentDiffusion,
   stickers: StickerSet,
-  { name, width, height }: Large,
-): Promise<{ picture: TaskResult['pictures'][number]; seam: Measured }> {
-  const scene = makeCanvas(stickers, 0, { seed: seed + 2, width, height });
-  const [sample] = await sampled(model, [scene], seed);
-  const file = `${name}.png`;
-  await tidy(async () => {
-    const both = stack([drawnMap(scene), toTensor(sample, scene)]);
-    await writeImage(join(folder, file), await makeGrid(both, { nrow: width > height ? 1 : 2 }));
-  });
+  { file, width, height, control }: Large,
+): Promise<{ picture: TaskResult['pictures'][number]; seams: Measured[] }> {
   const times = (width * height) / side ** 2;
-  return {
-    picture: {
-      file,
-      caption: `${width} x ${height} pixels, ${times} times the area of training: map and sample`,
-    },
-    seam: {
-      name: `jump at patch borders over that at other borders of latents, ${width} x ${height}`,
-      value: seamRatio(sample, scene),
-      baseline: 1,
-      unit: '',
-    },
-  };
+  // Dense, so that what lies at borders of patches are objects.
+  const objects = [6 * times, 6 * times] as const;
+  const scene = makeCanvas(stickers, 0, { seed: seed + 2, width, height, objects });
+  const ks = side / model.first_stage_model.downsampling;
+  const halves = { ks, stride: ks / 2, batch: sampledAtOnce };
+  const [sample] = await sampled(model, [scene], seed, halves);
+  await tidy(async () => {
+    const shown = [drawnMap(scene), toTensor(sample, scene)];
+    const rows = stack(control ? shown : shown.slice(1));
+    await writeImage(join(folder, file), await makeGrid(rows, { nrow: width > height ? 1 : 2 }));
+  });
+  const name = `jump at patch borders over that at other borders of latents, ${width} x ${height}`;
+  const seams = [{ name, value: seamRatio(sample, scene), baseline: 1, unit: '' }];
+  if (control) {
+    const [cut] = await sampled(model, [scene], seed, { ...halves, stride: ks });
+    const value = seamRatio(cut, scene, side);
+    seams.push({ name: `${name}, patches that do not overlap`, value, baseline: 1, unit: '' });
+  }
+  const what = control ? 'map and sample' : 'a sample';
+  const caption = `${width} x ${height} pixels, ${times} times the area of training: ${what}`;
+  return { picture: { file, caption }, seams };
 }
 
-/** Patches begin at multiples of half their side. A latent is 4 pixels, so both kinds of border are on its grid. */
-function seamRatio(pixels: Uint8Array, { width, height }: Canvas): number {
+/** A latent is 4 pixels, so borders of patches, `every` so many pixels, are among those of latents. */
+function seamRatio(
+  pixels: Uint8Array,
+  { width, height }: Canvas,
+  every: number = side / 2,
+): number {
   const [atPatch, elsewhere] = [
     { sum: 0, count: 0 },
     { sum: 0, count: 0 },
   ];
+  const add = (position: number, at: number, before: number) => {
+    if (position === 0 || position % 4 !== 0) return;
+    const into = position % every === 0 ? atPatch : elsewhere;
+    for (let c = 0; c < 3; ++c) into.sum += Math.abs(pixels[at + c] - pixels[before + c]);
+    into.count += 3;
+  };
   for (let y = 0; y < height; ++y)
-    for (let x = 4; x < width; x += 4) {
-      const into = x % (side / 2) === 0 ? atPatch : elsewhere;
-      for (let c = 0; c < 3; ++c) {
-        const at = 3 * (y * width + x) + c;
-        into.sum += Math.abs(pixels[at] - pixels[at - 3]);
-        into.count += 1;
-      }
+    for (let x = 0; x < width; ++x) {
+      const at = 3 * (y * width + x);
+      add(x, at, at - 3);
+      add(y, at, at - 3 * width);
     }
   return atPatch.sum / atPatch.count / (elsewhere.sum / elsewhere.count);
 }

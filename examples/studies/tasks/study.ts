@@ -70,6 +70,8 @@ export interface DiffusionTraining {
   readonly steps: number;
   readonly learningRate: number;
   readonly unconditionalProbability?: number;
+  /** Changes weights of the fresh model, which is not trained yet. */
+  readonly initialize?: (model: LatentDiffusion) => void;
 }
 
 export interface TrainedDiffusion {

@@ -15,7 +15,7 @@ import {
 } from '../../../lib/index.js';
 import { withPrefix, type StateReader } from '../../../lib/io/state.js';
 import { differentiate, readParameterGradients, type Tensors } from '../differentiate.js';
-import { openGolden, type GoldenCase } from '../golden.js';
+import type { GoldenCase } from '../golden.js';
 import type { Adapter } from '../runner.js';
 import { currentPrecision } from '../tensors.js';
 import { computation, layer } from './support.js';
@@ -54,12 +54,10 @@ const lpips: Adapter = computation({
   },
 });
 
-const lpipsFile = 'modules/lpips.safetensors';
-
 // The perceptual network lies in a file of its own, all else once beside the cases.
-async function parameters(golden: GoldenCase): Promise<StateReader> {
+async function parameters(golden: GoldenCase, perceptual: GoldenCase): Promise<StateReader> {
   const parts = [
-    { prefix: 'perceptual_loss.', from: (await openGolden(golden.file.find(lpipsFile))).state },
+    { prefix: 'perceptual_loss.', from: perceptual.file.state },
     { prefix: '', from: golden.file.state },
   ].map(({ prefix, from }) => ({ prefix, part: withPrefix(from, 'param.') }));
   const holder = (key: string) =>
@@ -89,10 +87,10 @@ function composite<L extends LPIPSWithDiscriminator | VQLPIPSWithDiscriminator>(
     handles: (golden) => golden.subject === subject,
     async run(golden) {
       const { optimizer_idx: optimizer, global_step: globalStep, ...params } = golden.args;
-      const { args } = (await openGolden(golden.file.find(lpipsFile))).cases[0];
-      const loss = make(params, new Lpips({ widths: args.chns as number[] }));
+      const { holder: perceptual } = await golden.parameterSource();
+      const loss = make(params, new Lpips({ widths: perceptual.args.chns as number[] }));
       loss.to(currentPrecision());
-      await loss.importState(await parameters(golden));
+      await loss.importState(await parameters(golden, perceptual));
 
       const results = await differentiate(golden, {
         loss: 'loss',
