@@ -1,3 +1,4 @@
+// Long because each kernel of each engine chooses by shape, and wants cases at the edges of its own.
 import { conv2d, ones, setFloat32MatmulPrecision, type Conv2dOptions } from '../../lib/index.js';
 import { viewOf } from '../../lib/tensor.js';
 import { generate, type NdArray } from '../support/oracle.js';
