@@ -1,9 +1,10 @@
-// What `emulsion train` trains: first stages and diffusion models, as one kind of thing.
+// What `emulsion train` trains: first stages, diffusion models and classifiers of their latents, as one kind of thing.
 import { join } from 'node:path';
 import {
   ConfigError,
   diffusionModelTargets,
   firstStageTargets,
+  noisyClassifierTargets,
   type ConfigNode,
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
@@ -12,6 +13,7 @@ import {
   buildConditionEncoder,
   buildFirstStage,
   NLayerDiscriminator,
+  saveEncoderUNet,
   UNetModel,
 } from '../ldm/index.js';
 import type { Module } from '../nn/index.js';
@@ -19,12 +21,14 @@ import { suggestion } from '../suggestion.js';
 import {
   buildFirstStageRun,
   buildLatentDiffusionRun,
+  buildNoisyClassifierRun,
   cacheRunLatents,
   classNames,
   learningRateOf,
   needsConditions,
   readFirstStageTraining,
   readLatentDiffusionTraining,
+  readNoisyClassifierTraining,
   saveTrainedFirstStage,
   saveTrainedLatentDiffusion,
   Trainer,
@@ -45,7 +49,7 @@ import { terminalBar } from './terminal_bar.js';
 /** A training as a configuration describes it. */
 export interface Training {
   readonly learningRate: number;
-  /** Networks by name, and their numbers of parameters: the whole first. */
+  /** Networks by name, and their numbers of parameters: the whole first. None where files must be read to know. */
   parts(): [name: string, parameters: number][];
   /** Loads weights, lists pictures. */
   build(): Promise<BuiltTraining>;
@@ -65,12 +69,14 @@ export interface BuiltTraining {
 
 type Result = TrainingResult | null;
 
-/** Chooses by `model.target`. @throws ConfigError when the configuration is of neither kind */
+/** Chooses by `model.target`. @throws ConfigError when the configuration is of no kind */
 export function trainingOf(tree: ConfigNode): Training {
   const node = nodeAt(tree, ['model', 'target']);
   const target = node?.kind === 'scalar' ? String(node.value) : '';
   if (diffusionModelTargets.names.includes(target)) return diffusionTraining(tree);
-  const known = [...firstStageTargets.names, ...diffusionModelTargets.names];
+  if (noisyClassifierTargets.names.includes(target)) return classifierTraining(tree);
+  const all = [firstStageTargets, diffusionModelTargets, noisyClassifierTargets];
+  const known = all.flatMap(({ names }) => names);
   if (node && !known.includes(target))
     throw new ConfigError(
       `'${target}' is not known as a model to train.${suggestion(target, known) || ` Known are ${known.join(', ')}.`}`,
@@ -121,6 +127,27 @@ function diffusionTraining(tree: ConfigNode): Training {
           await saveTrainedLatentDiffusion(folder, run);
           if (classes.length > 0) await saveClassNames(folder, classes);
         },
+        dispose: () => disposeLoaders(run),
+      };
+    },
+  };
+}
+
+function classifierTraining(tree: ConfigNode): Training {
+  const config = readNoisyClassifierTraining(tree);
+  if (config.run.cacheLatents)
+    throw new UsageError(
+      'a classifier of noisy latents is trained on pictures: --cache-latents is for diffusion models.',
+    );
+  return {
+    learningRate: learningRateOf(config),
+    parts: () => [],
+    async build() {
+      const run = await buildNoisyClassifierRun(config);
+      return {
+        parameters: run.classifier.parameterCount(),
+        run: (where, signal) => train(run, where, signal),
+        save: (folder) => saveEncoderUNet(folder, run.classifier),
         dispose: () => disposeLoaders(run),
       };
     },

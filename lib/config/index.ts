@@ -26,6 +26,7 @@ export {
 export { lossTargets, type FirstStageLoss, type LossInstance, type LossSpec } from './losses.js';
 export { loadConfigTree, parseOverride } from './merge.js';
 export { toPlain, type ConfigNode, type MappingNode } from './node.js';
+export { noisyClassifierTargets, type NoisyClassifierEntry } from './noisy_classifiers.js';
 export { scheduleTargets, type ScheduleInstance } from './schedules.js';
 export { Targets, type Instance, type Target } from './targets.js';
 export {

@@ -1,5 +1,6 @@
 // The original's denoising network, and the classifier made of its half, as targets.
 import {
+  checkEncoderUNetConfig,
   checkUNetConfig,
   EncoderUNetModel,
   UNetModel,
@@ -125,10 +126,7 @@ classifierTargets.register(
   {
     params: convert(
       classifier,
-      checked<EncoderUNetConfig & { dims?: number }>(({ pool: _, ...network }) =>
-        // one head where nothing is said
-        checkUNetConfig({ numHeads: 1, ...network }),
-      ),
+      checked<EncoderUNetConfig & { dims?: number }>(checkEncoderUNetConfig),
     ),
     build: (network) => new EncoderUNetModel(network),
   },

@@ -20,7 +20,7 @@ import type { AnyOptimizer, Phase, StepContext, TrainingTask } from './task.js';
 /** The dtype of matrix work; weights stay float32. */
 export type TrainingPrecision = 'float32' | LowDType;
 
-export interface CycleOptions {
+export interface TrainingCycleOptions {
   /** Given to losses, for their random numbers. */
   seed: number;
   /** Batches in a cycle. */
@@ -70,8 +70,18 @@ export function batchSize<Batch>(task: TrainingTask<Batch>, batch: Batch): numbe
 export const castTo = (precision: TrainingPrecision): LowDType | false =>
   precision === 'float32' ? false : precision;
 
-/** Runs the cycles of a task. */
-export class Cycle<Batch> {
+/**
+ * Runs the cycles of a task: what the trainer does with batches, for loops that look after everything else
+ * themselves.
+ *
+ * ```ts
+ * const cycle = new TrainingCycle(task, { seed: 1, accumulate: 1, precision: 'float32', clipNorm: 1 });
+ * for (let step = 0; step < 1000; ++step) {
+ *   const [{ loss }] = await tidy(() => cycle.run([nextBatch()], step));
+ * }
+ * ```
+ */
+export class TrainingCycle<Batch> {
   readonly scaler: GradScaler;
   /** Of each phase: what it must not train. */
   private readonly others: Tensor[][];
@@ -79,7 +89,7 @@ export class Cycle<Batch> {
 
   constructor(
     private readonly task: TrainingTask<Batch>,
-    private readonly options: CycleOptions,
+    private readonly options: TrainingCycleOptions,
   ) {
     const { phases, modules } = task;
     checkPhases(task);
@@ -96,7 +106,7 @@ export class Cycle<Batch> {
     this.buffers = [...buffers].map((buffer) => ({ buffer, before: keep(zerosLike(buffer)) }));
   }
 
-  /** Trains on the batches of cycle number `step`. */
+  /** Trains on the batches of cycle number `step`, `accumulate` of them. @returns what each phase did */
   async run(batches: readonly Batch[], step: number): Promise<PhaseReport[]> {
     const { phases, ema } = this.task;
     const { accumulate, seed } = this.options;

@@ -2,7 +2,12 @@
 export type { AnyOptimizer, Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
 export { Trainer, type TrainingResult } from './trainer.js';
 export type { TrainerOptions } from './options.js';
-export type { TrainingPrecision } from './cycle.js';
+export {
+  TrainingCycle,
+  type TrainingCycleOptions,
+  type PhaseReport,
+  type TrainingPrecision,
+} from './cycle.js';
 export { openRunFolder, type RunFolder } from './run_folder.js';
 export { JsonlLogger } from './loggers/jsonl.js';
 export type { Logger, RunStart, StepReport } from './loggers/logger.js';
@@ -33,6 +38,17 @@ export {
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
 } from './latent_diffusion_run.js';
+export {
+  noisyClassifierTask,
+  type ClassifiedBatch,
+  type NoisyClassifierTaskOptions,
+} from './noisy_classifier.js';
+export {
+  buildNoisyClassifierRun,
+  readNoisyClassifierTraining,
+  type NoisyClassifierRun,
+  type NoisyClassifierTrainingConfig,
+} from './noisy_classifier_run.js';
 export { cacheRunLatents, type CachedLatentDiffusionRun } from './cached_run.js';
 export { classNames } from './class_names.js';
 export { learningRateOf } from './run_config.js';

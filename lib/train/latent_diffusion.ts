@@ -14,10 +14,11 @@ import type {
 import type { Module } from '../nn/index.js';
 import { AdamW, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise } from '../random.js';
-import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import { diffusionPictures, type DiffusionPictureOptions } from './diffusion_pictures.js';
 import type { Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
+import { drawTimesteps } from './timesteps.js';
+import { validationMeans } from './validation_means.js';
 
 export interface LatentDiffusionTaskOptions<Batch> {
   model: LatentDiffusion;
@@ -114,28 +115,13 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
     await model.measureScale(this.read(batch), { seed: 0, stream: streams.encoding });
   }
 
-  async validate(
-    data: AsyncIterable<Batch>,
-    context: StepContext,
-  ): Promise<Record<string, number>> {
-    const sums = new Map<string, number>();
-    let samples = 0;
-    let batches = 0;
-    for await (const batch of data) {
-      const step = batches++;
-      const [size, values] = await tidy(async () => {
-        const given = this.read(batch);
-        const draws = this.draw(given, { seed: context.seed, step, stream: validating });
-        const { log } = this.options.model.loss(given, draws, this.options.patches);
-        const entries = Object.entries(log).map(
-          async ([name, x]) => [name, await x.item()] as const,
-        );
-        return [draws.t.shape[0], await Promise.all(entries)] as const;
-      });
-      for (const [name, value] of values) sums.set(name, (sums.get(name) ?? 0) + value * size);
-      samples += size;
-    }
-    return Object.fromEntries([...sums].map(([name, sum]) => [name, sum / samples]));
+  validate(data: AsyncIterable<Batch>, { seed }: StepContext): Promise<Record<string, number>> {
+    return validationMeans(data, (batch, step) => {
+      const given = this.read(batch);
+      const draws = this.draw(given, { seed, step, stream: validating });
+      const { log } = this.options.model.loss(given, draws, this.options.patches);
+      return { samples: draws.t.shape[0], log };
+    });
   }
 
   pictures(batch: Batch, { seed }: StepContext): Promise<Record<string, Tensor>> {
@@ -174,14 +160,10 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
     const [N, h, w, C] = model.latentShape(batch);
     const { device } = model.betas;
     const { timesteps } = model.diffusion.schedule;
-    const t = BigInt64Array.from({ length: N }, (_, i) => {
-      const [share] = uniforms(seed, key('timesteps').stream, step, i);
-      return BigInt(Math.floor(share * timesteps));
-    });
     const plain = noise([N, h, w, C], { ...key('noise'), device });
     const offset = () => noise([N, 1, 1, C], { ...key('offset'), device }).mul(offsetNoise);
     return {
-      t: tensor(t, { device }),
+      t: drawTimesteps(N, timesteps, key('timesteps'), device),
       noise: offsetNoise === 0 ? plain : plain.add(offset()),
       encoding: { ...key('encoding'), device },
       conditioning: { ...key('conditioning'), device },

@@ -7,7 +7,7 @@ import type { Json } from '../io/index.js';
 import { defaultGenerator } from '../random.js';
 import { tidy } from '../scope.js';
 import { Checkpoints } from './checkpoint.js';
-import { batchSize, Cycle, type PhaseReport } from './cycle.js';
+import { batchSize, TrainingCycle, type PhaseReport } from './cycle.js';
 import { disposeBatch, drawPictures, firstBatch, validate } from './evaluation.js';
 import { JsonlLogger } from './loggers/jsonl.js';
 import type { Logger } from './loggers/logger.js';
@@ -44,7 +44,7 @@ const trainingStream = 1;
  */
 export class Trainer<Batch> {
   private readonly settings: Settings<Batch>;
-  private readonly cycle: Cycle<Batch>;
+  private readonly cycle: TrainingCycle<Batch>;
   private readonly state: TrainingState<Batch>;
   private readonly checkpoints: Checkpoints;
   private readonly loggers: readonly Logger[];
@@ -69,7 +69,7 @@ export class Trainer<Batch> {
       every: keepEvery,
       best: settings.monitor === undefined ? 0 : keepBest,
     });
-    this.cycle = new Cycle(task, settings);
+    this.cycle = new TrainingCycle(task, settings);
     const phases = task.phases.map(({ name }) => name);
     const { name, config = null } = task;
     const identity: Json = { task: name, config, phases, seed, accumulate, precision };

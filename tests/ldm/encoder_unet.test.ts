@@ -1,12 +1,21 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   AttentionPool2d,
+  concat,
   encoderUnetConfig,
   EncoderUNetModel,
+  groupNorm,
+  linear,
+  manualSeed,
   randn,
+  relu,
+  silu,
   tensor,
+  UNetModel,
   type EncoderPool,
+  type Tensor,
 } from '../../lib/index.js';
+import { expectClose } from '../support/expect_close.js';
 import { at, generate } from '../support/oracle.js';
 
 const config = {
@@ -49,6 +58,81 @@ describe('EncoderUNetModel', () => {
     expect(model.parameters().filter((each) => each.grad === null)).toEqual([]);
     expect(Number.isFinite(await logits.sum().item())).toBe(true);
     model.dispose();
+  });
+
+  // Random weights everywhere, and the maps of every stage of the way down and of the middle.
+  function traced(pool: EncoderPool) {
+    manualSeed(8);
+    const model = new EncoderUNetModel({ ...config, pool });
+    const drawn = [...model.namedParameters()].map(
+      ([key, x]) => [key, randn(x.shape).mul(0.2)] as const,
+    );
+    model.loadStateDict(new Map(drawn));
+    const stages = [...model.input_blocks, model.middle_block];
+    const runs = stages.map((stage) => vi.spyOn(stage, 'run'));
+    const [x, t] = [randn([2, 8, 8, 3]), tensor(BigInt64Array.of(3n, 700n))];
+    const logits = model.forward(x, t);
+    const maps = runs.map(({ mock }) => mock.results[0].value as Tensor);
+    const weights = model.namedParameters();
+    const head = (name: string) => {
+      const [weight, bias] = ['weight', 'bias'].map((part) => weights.get(`out.${name}.${part}`)!);
+      return { weight: weight.reshape(weight.shape.slice(0, 2)), bias };
+    };
+    const layer = (h: Tensor, name: string) => linear(h, head(name).weight, head(name).bias);
+    const norm = (h: Tensor, name: string) => {
+      const [weight, bias] = ['weight', 'bias'].map((part) => weights.get(`out.${name}.${part}`));
+      return groupNorm(h, 32, weight, bias);
+    };
+    return { model, x, t, logits, maps, layer, norm };
+  }
+  const expectSame = (actual: Tensor, expected: Tensor, reduction: number) =>
+    expectClose(actual.dataSync() as Float32Array, expected.dataSync() as Float32Array, {
+      dtype: 'float32',
+      reduction,
+    });
+
+  it('adaptive: a layer on the mean of the last map, normed', () => {
+    const { logits, maps, layer, norm } = traced('adaptive');
+    expectSame(logits, layer(silu(norm(maps.at(-1)!, '0')).mean([1, 2]), '3'), 64);
+  });
+
+  it('attention: the mean of the last map, normed, attends to its positions', () => {
+    const { model, logits, maps, norm } = traced('attention');
+    const pool = model.out[2] as AttentionPool2d;
+    expect([pool.side, pool.qkv_proj.weight.shape[0]]).toEqual([4, 192]);
+    expectSame(logits, pool.forward(silu(norm(maps.at(-1)!, '0'))), 64);
+  });
+
+  it('spatial: two layers on the means of all maps, in their order', () => {
+    const { logits, maps, layer } = traced('spatial');
+    const means = concat(
+      maps.map((map) => map.mean([1, 2])),
+      1,
+    );
+    expect(means.shape).toEqual([2, 224]);
+    expectSame(logits, layer(relu(layer(means, '0')), '2'), 2048);
+  });
+
+  it('spatial_v2: with a norm of 32 groups and SiLU between', () => {
+    const { logits, maps, layer, norm } = traced('spatial_v2');
+    const means = concat(
+      maps.map((map) => map.mean([1, 2])),
+      1,
+    );
+    expectSame(logits, layer(silu(norm(layer(means, '0'), '1')), '3'), 2048);
+  });
+
+  it("goes down as the denoising network does, with its weights' names", () => {
+    const { model, x, t, maps } = traced('adaptive');
+    const unet = new UNetModel(config);
+    const own = unet.stateDict();
+    const shared = [...model.stateDict()].filter(([key]) => !key.startsWith('out.'));
+    expect(shared.every(([key]) => own.has(key))).toBe(true);
+    unet.loadStateDict(new Map(shared), { strict: false });
+    const middle = vi.spyOn(unet.middle_block, 'run');
+    unet.forward(x, t);
+    const map = middle.mock.results[0].value as Tensor;
+    expect(map.dataSync()).toEqual(maps.at(-1)!.dataSync());
   });
 
   it("reads a diffusion model's own parameters", () => {

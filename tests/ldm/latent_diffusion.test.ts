@@ -10,7 +10,7 @@ import {
   tensor,
   zerosLike,
   type LatentDiffusionSpec,
-  type Tensor,
+  type VQModelInterface,
 } from '../../lib/index.js';
 import { int64, plainSpec, tinySpec, values, withModel } from './tiny_diffusion.js';
 
@@ -101,24 +101,62 @@ describe('the first stage', () => {
       });
   });
 
-  it('quantises estimates to the nearest codes', () => {
-    const { unet, firstStage, ...spec } = plainSpec({ scaleFactor: 2 });
-    if (firstStage.kind !== 'kl') throw new Error('unexpected');
-    const ddconfig = { ...firstStage.ddconfig, doubleZ: false };
-    const vq = { kind: 'vq-interface' as const, embedDim: 3, nEmbed: 4, ddconfig };
-    return withModel({ ...spec, unet, firstStage: vq }, async (model) => {
+  const { firstStage } = plainSpec();
+  if (firstStage.kind !== 'kl') throw new Error('unexpected');
+  const vq = {
+    kind: 'vq-interface' as const,
+    embedDim: 3,
+    nEmbed: 4,
+    ddconfig: { ...firstStage.ddconfig, doubleZ: false },
+  };
+
+  it('quantises estimates to the nearest codes', () =>
+    withModel(plainSpec({ scaleFactor: 2, firstStage: vq }), async (model) => {
       const latents = randn([1, 8, 8, 3]);
       const quantized = await values(model.quantize(latents));
-      const { quantize } = model.first_stage_model as unknown as {
-        quantize: { embedding: { weight: Tensor } };
-      };
+      const { quantize } = model.first_stage_model as VQModelInterface;
       const codes = (await values(quantize.embedding.weight)).map((x) => 2 * x);
       const far = quantized.filter((x) => !codes.some((code) => Math.abs(code - x) < 1e-5));
       expect(far).toEqual([]);
       const { latents: sampled } = await model.sample({ steps: 2, seed: 1, quantizeX0: true });
       expect(sampled.shape).toEqual([1, 8, 8, 3]);
+    }));
+
+  it('decodes the codes that a network predicts', () => {
+    const spec = plainSpec({ firstStage: { ...vq, remap: [3, 1, 2] }, scaleFactor: 2 });
+    const unet = { ...spec.unet, nEmbed: 3 };
+    return withModel({ ...spec, unet }, async (model) => {
+      const logits = model.applyModel(randn([2, 8, 8, 3]), int64(3, 700));
+      expect(logits.shape).toEqual([2, 8, 8, 3]);
+      const flat = await values(logits);
+      const likeliest = Array.from({ length: 128 }, (_, i) => {
+        const own = flat.slice(3 * i, 3 * i + 3);
+        return own.indexOf(Math.max(...own));
+      });
+      expect(new Set(likeliest).size).toBeGreaterThan(1);
+      // by hand: the code's vector at each place, past the quantiser into the decoder
+      const stage = model.first_stage_model as VQModelInterface;
+      const table = await values(stage.quantize.embedding.weight);
+      const vectors = likeliest.flatMap((k) => {
+        const code = [3, 1, 2][k];
+        return table.slice(3 * code, 3 * code + 3);
+      });
+      const latents = tensor(vectors, { shape: [2, 8, 8, 3] });
+      const expected = await values(stage.decode(latents, { forceNotQuantize: true }));
+      expect(await values(model.decodeCodes(logits))).toEqual(expected);
+      const indices = int64(...likeliest).reshape([2, 8, 8]);
+      expect(await values(model.decodeCodes(indices))).toEqual(expected);
+      expect(() => model.decodeCodes(indices.reshape([-1]))).toThrow('Got [128]');
+      await expect(model.sample({ seed: 1 })).rejects.toThrow('predicts codes, not noise');
     });
   });
+
+  it('has no codes without a codebook', () =>
+    withModel(plainSpec(), async (model) => {
+      expect(() => model.decodeCodes(int64(0).reshape([1, 1, 1]))).toThrow('kind kl has no codes');
+      expect(() => model.quantize(randn([1, 8, 8, 3]))).toThrow('kind kl has no codes');
+      await Promise.resolve();
+    }));
 });
 
 describe('the loss', () => {

@@ -1,6 +1,7 @@
 // Diffusion learnt from samples alone: points on a ring of eight clusters, a small network, and samples whose
 // distribution is that of the data; then a classifier that leads sampling to one cluster.
 import { beforeAll, describe, expect, it } from 'vitest';
+import { permutation } from '../../lib/data/philox.js';
 import {
   Adam,
   classifierGuided,
@@ -99,26 +100,65 @@ beforeAll(async () => {
   await centres.device.synchronize();
 }, 180_000);
 
-/** Shares of the clusters, and the root mean square distance to the nearest centre. */
-async function describeSamples(latent: Tensor) {
+/**
+ * How likely samples as far from fresh data are if both are of one distribution: the maximum mean discrepancy
+ * (Gretton et al., 2012) among those of the same points dealt anew. The kernel is half as wide as clusters are
+ * apart: it sees which there are and their shares, and how wide they are only roughly.
+ */
+async function likelihood(samples: Tensor): Promise<number> {
+  const [count] = samples.shape;
+  manualSeed(21);
+  const fresh = draw(count).x;
+  const points = (await concat([
+    samples.reshape([count, 2]),
+    fresh.reshape([count, 2]),
+  ]).data()) as Float32Array;
+  const total = 2 * count;
+  const width = 3 * deviation;
+  const kernel = new Float64Array(total * total);
+  for (let i = 0; i < total; ++i)
+    for (let j = 0; j < total; ++j) {
+      const square =
+        (points[2 * i] - points[2 * j]) ** 2 + (points[2 * i + 1] - points[2 * j + 1]) ** 2;
+      kernel[i * total + j] = Math.exp(-square / (2 * width ** 2));
+    }
+  const discrepancy = (order: ArrayLike<number>): number => {
+    const sign = new Float64Array(total);
+    for (let i = 0; i < total; ++i) sign[order[i]] = i < count ? 1 : -1;
+    let sum = 0;
+    for (let i = 0; i < total; ++i) {
+      let row = 0;
+      for (let j = 0; j < total; ++j) row += sign[j] * kernel[i * total + j];
+      sum += sign[i] * row;
+    }
+    return sum;
+  };
+  const found = discrepancy(Array.from({ length: total }, (_, i) => i));
+  const deals = 99;
+  let farther = 0;
+  for (let deal = 0; deal < deals; ++deal)
+    if (discrepancy(permutation(total, 4, deal)) >= found) farther++;
+  return (farther + 1) / (deals + 1);
+}
+
+/** Root mean square distance to the nearest centre. */
+async function distance(latent: Tensor): Promise<number> {
   const values = (await latent.data()) as Float32Array;
   const count = values.length / 2;
-  const shares = new Array<number>(clusters).fill(0);
   let square = 0;
   for (let i = 0; i < count; ++i) {
-    const distances = shares.map((_, k) => {
+    const distances = Array.from({ length: clusters }, (_, k) => {
       const [x, y] = centre(k);
       return (values[2 * i] - x) ** 2 + (values[2 * i + 1] - y) ** 2;
     });
-    const least = Math.min(...distances);
-    shares[distances.indexOf(least)] += 1 / count;
-    square += least / count;
+    square += Math.min(...distances) / count;
   }
-  return { shares, spread: Math.sqrt(square) };
+  return Math.sqrt(square);
 }
 
 describe('a model of points on a ring', () => {
-  const initial = () => noise([2000, 1, 1, 2], { seed: 11 });
+  const count = 400;
+  const initial = () => noise([count, 1, 1, 2], { seed: 11 });
 
   it.each([
     ['DDIM', () => ddim(denoise, schedule, { steps: 50, initial: initial() })],
@@ -127,13 +167,32 @@ describe('a model of points on a ring', () => {
       () => ddim(denoise, schedule, { steps: 100, eta: 1, initial: initial(), seed: 2 }),
     ],
     ['DPM-Solver++', () => dpmSolverPlusPlus(denoise, schedule, { steps: 20, initial: initial() })],
-  ])('%s finds all clusters, each with its share and its spread', async (_, run) => {
-    const { shares, spread } = await describeSamples(await lastLatent(run()));
-    // standard error of a share: 0.0074
-    for (const share of shares) expect(Math.abs(share - 1 / clusters)).toBeLessThan(0.045);
-    // √2 deviations when every point belongs to a cluster; points anywhere on the ring would have 1.8 times as much
-    expect(spread).toBeGreaterThan(0.7 * Math.SQRT2 * deviation);
-    expect(spread).toBeLessThan(1.5 * Math.SQRT2 * deviation);
+  ])('%s cannot be told from fresh data', async (_, run) => {
+    const latent = await lastLatent(run());
+    expect(await likelihood(latent)).toBeGreaterThan(0.01);
+    // points anywhere on the ring would be 1.8 times as far from the centres as points of clusters
+    const spread = (await distance(latent)) / (Math.SQRT2 * deviation);
+    expect(spread).toBeGreaterThan(0.85);
+    expect(spread).toBeLessThan(1.4);
+  });
+
+  // What the test sees: models that have not learnt something.
+  const wrong: Record<string, () => Tensor> = {
+    'points of seven clusters': () => {
+      const labels = randint(0, clusters - 1, [count]);
+      return indexSelect(centres, 0, labels).add(randn([count, 2]).mul(deviation));
+    },
+    "points of a Gaussian of the data's mean and variance": () =>
+      randn([count, 2]).mul(Math.hypot(radius / Math.SQRT2, deviation)),
+  };
+  it.each(Object.keys(wrong))('%s can', async (name) => {
+    manualSeed(8);
+    expect(await likelihood(wrong[name]())).toBeLessThanOrEqual(0.01);
+  });
+
+  it('fresh data cannot', async () => {
+    manualSeed(9);
+    expect(await likelihood(draw(count).x)).toBeGreaterThan(0.01);
   });
 
   it('a classifier of noisy points leads to the cluster asked for', async () => {

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   AdamW,
   buildLatentDiffusion,
@@ -26,7 +26,7 @@ import {
   type TrainingTask,
 } from '../../lib/index.js';
 import type { DataSource } from '../../lib/data/source.js';
-import { plainSpec, tinySpec } from '../ldm/tiny_diffusion.js';
+import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
 import { newest, Notes } from './run.js';
 
 const root = mkdtempSync(join(tmpdir(), 'emulsion-diffusion-'));
@@ -199,6 +199,56 @@ describe('the task', () => {
       'train/progressive_row': grid(2, 3),
     });
     model.dispose();
+  });
+
+  describe('draws', () => {
+    const context = { step: 2, micro: 0, accumulate: 1, seed: 3 };
+    const batch = { index: [0, 1, 2], path: ['a', 'b', 'c'], label: [0, 1, 2] };
+
+    it('noise that is shifted per channel, by its deviation', async () => {
+      const noiseOf = (offsetNoise: number) =>
+        tidy(() => {
+          const { model, task } = makeTask({ offsetNoise });
+          const loss = vi.spyOn(model, 'loss');
+          task.phases[0].loss({ ...batch, image: noise([3, 16, 16, 3], { seed: 4 }) }, context);
+          return loss.mock.calls[0][1].noise;
+        });
+      const [none, one, three] = [noiseOf(0), noiseOf(1), noiseOf(3)];
+      const shift = one.sub(none); // [3, 8, 8, 3]
+      const means = shift.mean([1, 2], { keepDims: true });
+      expect(await shift.sub(means).abs().max().item()).toBeLessThan(1e-5);
+      expect(await three.sub(none).sub(shift.mul(3)).abs().max().item()).toBeLessThan(1e-5);
+      const each = [...((await means.data()) as Float32Array)];
+      expect(new Set(each.map((x) => x.toFixed(4))).size).toBe(9);
+      expect(Math.hypot(...each) / 3).toBeGreaterThan(0.3); // of deviation 1
+    });
+
+    it('samples that lose their class, as many as asked for', async () => {
+      const lossOf = (unconditionalProbability: number, label: number[]) =>
+        tidy(() => {
+          const { task } = makeTask({ model: shakenModel, unconditionalProbability });
+          const image = noise([label.length, 16, 16, 3], { seed: 4 });
+          const { loss } = task.phases[0].loss({ ...batch, image, label }, context);
+          return loss.item();
+        });
+      const shakenModel = await shaken(tinySpec());
+      // class 4 stands for "none"
+      const none = await lossOf(0, [4, 4, 4]);
+      expect(await lossOf(1, [0, 1, 2])).toBe(none);
+      expect(await lossOf(0, [0, 1, 2])).not.toBe(none);
+      const loss = vi.spyOn(shakenModel, 'loss');
+      await tidy(async () => {
+        const { task } = makeTask({ model: shakenModel, unconditionalProbability: 0.25 });
+        const label = new Array<number>(64).fill(1);
+        const image = noise([64, 16, 16, 3], { seed: 4 });
+        noGrad(() => task.phases[0].loss({ ...batch, image, label }, context));
+        const dropped = await loss.mock.calls[0][1].dropped!.data();
+        const count = [...dropped].filter(Boolean).length;
+        expect(count).toBeGreaterThan(6);
+        expect(count).toBeLessThan(28);
+      });
+      shakenModel.dispose();
+    });
   });
 
   it('warns of latents that the noise schedule is not made for', () => {

@@ -53,4 +53,9 @@ export {
   type DiffusersSchedulerClass,
   type TimestepSpacing,
 } from './diffusers_scheduler.js';
-export { noisyClassifierLoss, type ClassifierLoss } from './noisy_classifier.js';
+export type { ClassifierOptions } from './classifier_guidance.js';
+export {
+  noisyClassifierConfig,
+  noisyClassifierLoss,
+  type ClassifierLoss,
+} from './noisy_classifier.js';

@@ -3,11 +3,10 @@ import { noGrad } from '../../autograd/index.js';
 import { tensor } from '../../creation.js';
 import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
-import { ArgumentError, check } from '../../errors.js';
+import { ArgumentError, check, checkShape } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { indexSelect, std } from '../../ops/index.js';
-import { noise, type NoiseOptions } from '../../random.js';
-import { roundHalfToEven } from '../../rounding.js';
+import { argmax, std } from '../../ops/index.js';
+import type { NoiseOptions } from '../../random.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import { encodePart, hybridInput } from '../conditioning/condition_input.js';
@@ -27,6 +26,7 @@ import {
   VQModelInterface,
   type FirstStage,
 } from '../first_stage/index.js';
+import { ConditioningLevels } from './conditioning_levels.js';
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
@@ -70,7 +70,7 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   /** the first stage once more where that is the conditioner, or a part of it */
   readonly cond_stage_model: ConditionStage | null;
   readonly #diffusion: GaussianDiffusion;
-  readonly #levels: BigInt64Array | null;
+  readonly #levels: ConditioningLevels | null;
 
   constructor(readonly spec: LatentDiffusionSpec) {
     super();
@@ -99,7 +99,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     this.first_stage_model.requiresGrad_(false);
     this.cond_stage_model = buildConditionEncoder(this.conditioner, this.first_stage_model);
     if (!this.trainsConditioner) this.cond_stage_model?.requiresGrad_(false);
-    this.#levels = numTimestepsCond > 1 ? levels(schedule.timesteps, numTimestepsCond) : null;
+    this.#levels =
+      numTimestepsCond > 1 ? new ConditioningLevels(this.#diffusion, numTimestepsCond) : null;
     this.train();
   }
 
@@ -157,13 +158,26 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       : stage.decodeLatents(unscaled);
   }
 
+  /**
+   * Codes of a VQ model to images: what becomes of the predictions of a network with `nEmbed` (the original's
+   * `predict_cids`).
+   *
+   * @param codes indices [N, h, w], or logits [N, h, w, codes], of which the largest counts
+   * @throws ArgumentError when there is no codebook
+   */
+  decodeCodes(codes: Tensor): Tensor {
+    const indices = codes.rank === 4 ? argmax(codes, 3) : codes;
+    checkShape(indices.rank === 3, () => {
+      return `LatentDiffusion: codes are indices [N, h, w] or logits [N, h, w, codes]. Got [${codes.shape.join(', ')}].`;
+    });
+    const [N, h, w] = indices.shape;
+    return this.#stageOfCodes.decodeCode(indices, [N, h, w]);
+  }
+
   /** Scaled latents to the nearest codes of a VQ model. @throws ArgumentError when there is no codebook */
   quantize(latents: Tensor): Tensor {
-    const stage = this.first_stage_model;
-    check(stage instanceof VQModel || stage instanceof VQModelInterface, () => {
-      return `LatentDiffusion: a first stage of kind ${this.spec.firstStage.kind} has no codes to quantise to.`;
-    });
-    return stage.quantize.toCodes(latents.div(this.#scale)).mul(this.#scale);
+    const { quantize } = this.#stageOfCodes;
+    return quantize.toCodes(latents.div(this.#scale)).mul(this.#scale);
   }
 
   /**
@@ -267,20 +281,8 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   }
 
   /** @internal Conditioning at the level of noise that belongs to t; itself without such levels. */
-  noisedConditioning(
-    conditioning: NetworkConditioning,
-    t: Tensor,
-    options: NoiseOptions,
-  ): NetworkConditioning {
-    const levels = this.#levels;
-    if (!levels) return conditioning;
-    const level = indexSelect(tensor(levels, { device: t.device }), 0, t);
-    const noised = Object.entries(conditioning).map(([name, c]) => {
-      const x = c as Tensor;
-      const drawn = noise(x.shape, { ...options, dtype: x.dtype, device: x.device });
-      return [name, this.#diffusion.qSample(x, level, drawn)];
-    });
-    return Object.fromEntries(noised) as NetworkConditioning;
+  noisedConditioning(c: NetworkConditioning, t: Tensor, key: NoiseOptions): NetworkConditioning {
+    return this.#levels?.noised(c, t, key) ?? c;
   }
 
   /** Whether the conditioning is noised as well. */
@@ -306,6 +308,14 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
   override dispose(): void {
     super.dispose();
     this.#diffusion.dispose();
+  }
+
+  get #stageOfCodes(): VQModel | VQModelInterface {
+    const stage = this.first_stage_model;
+    check(stage instanceof VQModel || stage instanceof VQModelInterface, () => {
+      return `LatentDiffusion: a first stage of kind ${this.spec.firstStage.kind} has no codes.`;
+    });
+    return stage;
   }
 
   get #scale(): Tensor | number {
@@ -386,11 +396,4 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
 /** Builds a model with fresh weights. @throws ArgumentError that names what is wrong in the spec */
 export function buildLatentDiffusion(spec: LatentDiffusionSpec): LatentDiffusion {
   return new LatentDiffusion(spec);
-}
-
-// The level of noise on the conditioning at each t: n levels over the first n timesteps, then the noisiest.
-function levels(timesteps: number, count: number): BigInt64Array {
-  const last = timesteps - 1;
-  const evenly = (i: number) => roundHalfToEven((i * last) / (count - 1));
-  return BigInt64Array.from({ length: timesteps }, (_, i) => BigInt(i < count ? evenly(i) : last));
 }

@@ -24,6 +24,7 @@ import {
   type Spacing,
 } from '../samplers/index.js';
 import { withCapture } from './captured_denoiser.js';
+import { ledByClassifier, type ClassifierOptions } from './classifier_guidance.js';
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
 import type { LatentDiffusion } from './latent_diffusion.js';
@@ -48,7 +49,7 @@ export interface SampleOptions extends Omit<
   discretize?: Discretize;
   /** and those of the solvers, default 'linspace' */
   spacing?: Spacing;
-  /** number of samples; default: as many as there are conditions, initial latents or seeds, else 1 */
+  /** number of samples; default: as many as there are conditions, initial latents, classes or seeds, else 1 */
   count?: number;
   /** height and width of the latents, default the spec's imageSize */
   size?: readonly [number, number];
@@ -60,6 +61,8 @@ export interface SampleOptions extends Omit<
   /** what guidance leads away from; default: what stands for "nothing" beside the condition */
   unconditional?: ConditionInput;
   unconditionalConditioning?: NetworkConditioning;
+  /** leads samples to classes, with or without classifier-free guidance. The network must predict ε */
+  classifier?: ClassifierOptions;
   /** the network sees one part of larger latents after the other; with `patchDistributedVq` the decoder, too */
   patches?: PatchOptions;
   /** bring each estimate to the nearest codes of a VQ model, default false */
@@ -91,12 +94,16 @@ export function sampleLatents(
   model: LatentDiffusion,
   options: SampleOptions,
 ): Promise<LatentSamples> {
-  const wasTraining = model.modules().filter((module) => module.training);
+  const { classifier } = options;
+  const modules = [...model.modules(), ...(classifier?.model.modules() ?? [])];
+  const wasTraining = modules.filter((module) => module.training);
+  const wasTrained = classifier?.model.parameters().filter((x) => x.requiresGrad) ?? [];
   model.eval();
+  classifier?.model.eval().requiresGrad_(false);
   return noGrad(() =>
     tidy(async () => {
       const run = (denoise: Denoiser) =>
-        lastLatent(startRun(model, denoise, options), options.onStep);
+        lastLatent(startRun(model, led(model, denoise, options), options), options.onStep);
       const denoise = makeDenoiser(model, options);
       const latents = await (isCaptured(model, options) ? withCapture(denoise, run) : run(denoise));
       const { decode = true, decodeBatch = 4 } = options;
@@ -105,7 +112,10 @@ export function sampleLatents(
         images: decode ? await decodeInBatches(model, latents, decodeBatch, options.patches) : null,
       };
     }),
-  ).finally(() => wasTraining.forEach((module) => (module.training = true)));
+  ).finally(() => {
+    for (const module of wasTraining) module.training = true;
+    for (const parameter of wasTrained) parameter.requiresGrad = true;
+  });
 }
 
 /**
@@ -239,9 +249,20 @@ function tensorsOnly(conditioning: NetworkConditioning): Readonly<Record<string,
   return Object.fromEntries(entries) as Record<string, Tensor>;
 }
 
+// Outside of what is captured: a classifier looks its level of noise up on the host.
+function led(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions): Denoiser {
+  const { classifier } = options;
+  return classifier
+    ? ledByClassifier(model, denoise, shapeOf(model, options)[0], classifier)
+    : denoise;
+}
+
 function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions): SamplerRun {
   const { method = 'ddim', steps = 50, eta, quantizeX0 = false } = options;
   const { diffusion } = model;
+  check((model.spec.unet.nEmbed ?? 0) === 0, () => {
+    return 'LatentDiffusion: this network predicts codes, not noise: decode its predictions with decodeCodes.';
+  });
   const shared = {
     ...options,
     shape: shapeOf(model, options),
@@ -273,11 +294,13 @@ function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOpti
 }
 
 function shapeOf({ spec }: LatentDiffusion, options: SampleOptions): number[] {
-  const { initial, image, seed, condition, conditioning } = options;
+  const { initial, image, seed, condition, conditioning, classifier } = options;
   const given = initial ?? image?.latent;
   const [first] = tensorsIn([condition, conditioning]);
-  const counts = [given?.shape[0], first?.shape[0], Array.isArray(seed) ? seed.length : undefined];
-  const found = counts.find((count) => count !== undefined);
+  const lengthOf = (list?: number | readonly number[]) =>
+    Array.isArray(list) ? list.length : undefined;
+  const counts = [given?.shape[0], first?.shape[0], lengthOf(seed)];
+  const found = [...counts, lengthOf(classifier?.classes)].find((count) => count !== undefined);
   const count = options.count ?? found ?? 1;
   checkShape(
     counts.every((each) => each === undefined || each === count),

@@ -1,7 +1,9 @@
 /** Training of a classifier that guides sampling: it must know latents at every level of noise. */
 import { argmax, crossEntropy, eq, topK } from '../../ops/index.js';
 import type { Tensor } from '../../tensor.js';
+import type { EncoderPool, EncoderUNetConfig } from '../unet/index.js';
 import type { GaussianDiffusion } from './gaussian_diffusion.js';
+import type { LatentDiffusionSpec } from './latent_diffusion_spec.js';
 
 /** Cross-entropy of a batch, and how often the class was among the likeliest; all scalars. */
 export interface ClassifierLoss {
@@ -33,5 +35,26 @@ export function noisyClassifierLoss(
       .to('float32')
       .sum(1)
       .mean(),
+  };
+}
+
+/**
+ * The classifier that the original makes for a diffusion model: the way down of its network, on its latents.
+ *
+ * @param pool default 'attention', which needs a network with numHeadChannels
+ */
+export function noisyClassifierConfig(
+  { unet, imageSize }: LatentDiffusionSpec,
+  classes: number,
+  pool: EncoderPool = 'attention',
+): EncoderUNetConfig {
+  const { useSpatialTransformer: _, contextDim: __, transformerDepth: ___, ...rest } = unet;
+  const { numClasses: ____, nEmbed: _____, ...network } = rest;
+  return {
+    ...network,
+    imageSize: imageSize ?? unet.imageSize,
+    inChannels: unet.outChannels,
+    outChannels: classes,
+    pool,
   };
 }

@@ -40,6 +40,7 @@ export function ddim(denoise: Denoiser, schedule: NoiseSchedule, options: DdimOp
     const { eps, x0 } = predictions(output, x, alphaBar, options);
     const next = ddimStep(eps, x0, table, index);
     const sigma = table.sigmas[index];
+    if (sigma === 0) noise.unused(x);
     return { latent: sigma === 0 ? next : next.add(noise.step(step, x).mul(sigma)), predX0: x0 };
   });
 }

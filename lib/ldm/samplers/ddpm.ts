@@ -27,6 +27,7 @@ export function ddpm(
     const x0 = quantizeX0 ? quantizeX0(clipped) : clipped;
     const { mean } = diffusion.qPosterior(x0, x, t);
     const sigma = Math.exp(0.5 * schedule.posteriorLogVarianceClipped[index]);
+    if (index === 0) noise.unused(x);
     const latent = index === 0 ? mean : mean.add(noise.step(step, x).mul(sigma));
     // the known part is brought to the level of the step just taken, as in the original
     const blended = mask

@@ -10,6 +10,7 @@ import {
   blend,
   predictions,
   timesteps,
+  type RunNoise,
   type SamplerOptions,
   type SamplerRun,
   type StepNoiseOptions,
@@ -41,7 +42,8 @@ export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOp
     const output = denoise(x, timesteps(x, table.timesteps[index]));
     return predictions(output, x, table.alphas[index], { parameterization }).eps;
   };
-  const advance = (x: Tensor, eps: Tensor, index: number) => {
+  const advance = (x: Tensor, eps: Tensor, index: number, noise: RunNoise) => {
+    noise.unused(x);
     const { x0 } = predictions(eps, x, table.alphas[index], {
       ...options,
       parameterization: 'eps',
@@ -58,7 +60,7 @@ export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOp
       let combined: Tensor;
       if (history.length === 0) {
         // improved Euler: the mean of the slopes here and after a tentative step
-        const tentative = advance(x, eps, index).latent;
+        const tentative = advance(x, eps, index, noise).latent;
         combined = eps.add(estimate(tentative, Math.max(index - 1, 0))).mul(0.5);
       } else {
         const terms = [eps, ...history];
@@ -67,7 +69,7 @@ export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOp
       }
       history.unshift(keep(eps));
       if (history.length > 3) history.pop()!.dispose();
-      return advance(x, combined, index);
+      return advance(x, combined, index, noise);
     },
     () => history.forEach((eps) => eps.dispose()),
   );

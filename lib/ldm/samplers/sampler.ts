@@ -1,10 +1,12 @@
 /** What the samplers share: their options, the step they yield, noise, masks and running to the end. */
 import { tensor } from '../../creation.js';
 import type { Device } from '../../device.js';
+import type { DType } from '../../dtype.js';
 import { check } from '../../errors.js';
-import { ge } from '../../ops/index.js';
+import { ge, permute } from '../../ops/index.js';
 import { noise, uniformNoise, type NoiseOptions } from '../../random.js';
 import type { Tensor } from '../../tensor.js';
+import { TorchGenerator } from '../../torch_random.js';
 import type { Parameterization } from '../diffusion/gaussian_diffusion.js';
 
 /** Keeps a part of a known latent: everything else is made to fit it. */
@@ -47,6 +49,12 @@ export interface SamplerOptions {
   device?: Device | string;
   /** of all noise that is not given; with one seed per sample its picture does not depend on others */
   seed?: number | readonly number[];
+  /**
+   * takes that noise from PyTorch's generator instead, as after `torch.manual_seed(torchSeed)`: for the whole batch
+   * at once, [N, C, h, w], in the original's order, so that a batch starts and goes on as it does there. Then
+   * `seed` decides nothing, and a sample's picture depends on its place in the batch
+   */
+  torchSeed?: number;
   /** the Gaussian of a step (0 is the first); default: drawn from `seed` */
   noise?: (step: number) => Tensor;
   /** scales the noise of each step, default 1 */
@@ -110,7 +118,15 @@ const streams = { initial: 0, steps: 1, mask: 2, dropout: 3 } as const;
 
 /** The noise of a run: what the options give, else a function of their seed. */
 export class RunNoise {
-  constructor(readonly options: SamplerOptions) {}
+  readonly #torch: TorchGenerator | null;
+
+  constructor(readonly options: SamplerOptions) {
+    const { torchSeed, noiseDropout = 0 } = options;
+    this.#torch = torchSeed === undefined ? null : new TorchGenerator(torchSeed);
+    check(!this.#torch || noiseDropout === 0, () => {
+      return 'sampler: noiseDropout is not drawn as PyTorch draws it: give a seed, not torchSeed.';
+    });
+  }
 
   /** How many of the plan's steps run: all, or the cleanest of them when a picture is given. */
   stepsOf({ timesteps }: StepPlan): number {
@@ -131,18 +147,13 @@ export class RunNoise {
       if (steps === 0) return image.latent.detach();
       // one step noisier than the first that runs, where there is one, as the authors' code has it
       const alphaBar = plan.alphas[Math.min(steps, plan.alphas.length - 1)];
-      const drawn = noise(image.latent.shape, {
-        ...this.#key('initial', 0),
-        dtype: image.latent.dtype,
-        device: image.latent.device,
-      });
-      return atLevel(image.latent, alphaBar, drawn);
+      return atLevel(image.latent, alphaBar, this.#draw('initial', 0, image.latent));
     }
     if (!shape)
       throw new TypeError(
         'sampler: give the latent to start from (initial), its shape, or a picture (image).',
       );
-    return noise(shape, { ...this.#key('initial', 0), device });
+    return this.#draw('initial', 0, { shape, device });
   }
 
   /** The noise that a step adds, scaled by the temperature. */
@@ -152,8 +163,7 @@ export class RunNoise {
     check(!repeatNoise || seeds.length === 1, () => {
       return `sampler: repeatNoise draws for the whole batch, so give one seed. Got ${seeds.length}.`;
     });
-    const one = repeatNoise ? like.narrow(0, 0, 1) : like;
-    const drawn = given?.(step) ?? this.#draw('steps', step, one);
+    const drawn = given?.(step) ?? this.#stepNoise(step, like);
     const scaled = temperature === 1 ? drawn : drawn.mul(temperature);
     if (noiseDropout === 0) return scaled;
     check(noiseDropout > 0 && noiseDropout < 1, () => {
@@ -170,12 +180,28 @@ export class RunNoise {
     return this.options.mask?.noise?.(step) ?? this.#draw('mask', step, like);
   }
 
-  #draw(stream: keyof typeof streams, step: number, like: Tensor): Tensor {
-    return noise(like.shape, {
-      ...this.#key(stream, step),
-      dtype: like.dtype,
-      device: like.device,
-    });
+  /** Where the original draws noise that has no effect, PyTorch's sequence must move on as well. */
+  unused(like: Tensor): void {
+    if (this.#torch && !this.options.noise) this.#stepNoise(0, like);
+  }
+
+  #stepNoise(step: number, like: Tensor): Tensor {
+    return this.#draw('steps', step, this.options.repeatNoise ? like.narrow(0, 0, 1) : like);
+  }
+
+  #draw(
+    stream: keyof typeof streams,
+    step: number,
+    {
+      shape,
+      dtype,
+      device,
+    }: Pick<SamplerOptions, 'device'> & { shape: readonly number[]; dtype?: DType },
+  ): Tensor {
+    if (!this.#torch) return noise(shape, { ...this.#key(stream, step), dtype, device });
+    const [N, h, w, C] = shape;
+    const drawn = permute(this.#torch.randn([N, C, h, w], { device }), [0, 2, 3, 1]); // [N, h, w, C]
+    return dtype ? drawn.to(dtype) : drawn;
   }
 
   #key(stream: keyof typeof streams, step: number): NoiseOptions {

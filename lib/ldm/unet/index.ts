@@ -1,7 +1,8 @@
 export { AttentionBlock, type AttentionBlockOptions } from './attention_block.js';
 export { unetConfig, type UNetConfig } from './config.js';
 export { PreparedContext, type Context, type KeysAndValues } from './context.js';
-export { checkUNetConfig } from './rules.js';
+export { checkEncoderUNetConfig, checkUNetConfig } from './rules.js';
+export { loadEncoderUNet, saveEncoderUNet } from './encoder_unet_files.js';
 export {
   diffusersUNetNames,
   fromDiffusersUNetState,

@@ -1,7 +1,8 @@
 /** Checks of U-Net configs that come from outside. */
 import { check } from '../../errors.js';
-import { checkOptions, flag, integer, list, number, type Rules } from '../rules.js';
+import { checkOptions, flag, integer, list, number, oneOf, type Rules } from '../rules.js';
 import { withDefaults, type UNetConfig } from './config.js';
+import type { EncoderUNetConfig } from './encoder_unet.js';
 
 // Far beyond any use, and small enough that a config from a stranger cannot ask for an absurd network.
 const width = integer(1, 65_536);
@@ -49,4 +50,16 @@ export function checkUNetConfig(config: unknown): asserts config is UNetConfig {
   check(odd === undefined, () => {
     return `${what}: widths must be divisible by normGroups (${normGroups}). Got ${odd! * modelChannels}.`;
   });
+}
+
+const pools = oneOf('adaptive', 'attention', 'spatial', 'spatial_v2');
+
+/** @throws ArgumentError as {@link checkUNetConfig}, and for a pool that does not exist */
+export function checkEncoderUNetConfig(config: unknown): asserts config is EncoderUNetConfig {
+  const { pool, ...network } = (config ?? {}) as Partial<EncoderUNetConfig>;
+  check(pool === undefined || pools.accepts(pool), () => {
+    return `EncoderUNetModel: pool must be ${pools.expected}. Got ${String(pool)}.`;
+  });
+  // one head where nothing is said
+  checkUNetConfig({ numHeads: 1, ...network });
 }
