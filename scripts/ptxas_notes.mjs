@@ -1,10 +1,14 @@
 /** A word on each kernel that uses local memory, by file and kernel: the table's last column. */
 export const spillNotes = {
-  'conv2d_gather.cu hopper_kernel<WalkEpilogue>':
+  'conv2d_gather.cu hopper_kernel<BulkMatrix, BulkMatrix, WalkEpilogue>':
     'one word: two blocks of 128 x 128 leave 96 registers to 64 sums',
-  'linear.cu hopper_kernel<Finish>':
+  'conv2d_hopper.cu hopper_kernel<BulkPixels, BulkFilters, TileEpilogue>':
+    'nine words, none without carried sums: two blocks of 128 x 128 leave 96 registers to 64 sums',
+  'conv2d_weight_hopper.cu hopper_kernel<BulkGradient, BulkColumns, TapEpilogue>':
+    'four words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+  'linear.cu hopper_kernel<BulkMatrix, BulkMatrix, Finish>':
     'one or two words: two blocks of 128 x 128 leave 96 registers to 64 sums',
-  'matmul.cu hopper_kernel<Store>':
+  'matmul.cu hopper_kernel<BulkMatrix, BulkMatrix, Store>':
     'three words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'unary.cu unary_forward':
     'sin and cos of large arguments reduce by a table in local memory; rare',
@@ -12,8 +16,7 @@ export const spillNotes = {
     'sin and cos of large arguments reduce by a table in local memory; rare',
   'attention.cu backward_kernel':
     'depth 160 keeps two gradients of 160 channels and a tile of scores; a few words at other depths',
-  'attention.cu forward_kernel':
-    'two instantiations (depths 32 and 48), a few words outside of the walk over keys',
+  'attention.cu forward_kernel': 'depth 96 with 32 queries a warp, two words',
   'conv2d_gather.cu gemm_kernel<WalkPixels, WalkFilters, WalkEpilogue>':
     'sums of 64 x 64 a warp fill the file; the pixels that a thread gathers spill',
   'conv2d_gather.cu gemm_kernel<Matrix, Matrix, WalkEpilogue>':
@@ -22,7 +25,8 @@ export const spillNotes = {
     'sums of 64 x 64 a warp fill the file; what addresses need spills',
   'linear.cu gemm_kernel<Matrix, Matrix, Finish>':
     'sums of 64 x 64 a warp fill the file; what addresses need spills',
-  'linear.cu hopper_kernel<FinishPairs>': 'the epilogue of 256 columns on Hopper, two words',
+  'linear.cu hopper_kernel<BulkMatrix, BulkMatrix, FinishPairs>':
+    'the epilogue of 256 columns on Hopper, two words',
   'linear.cu gemm_kernel<Matrix, PairedRows, FinishPairs>':
     'element-by-element copies of lines that are not aligned',
   'matmul.cu gemm_kernel<Matrix, Matrix, Store>':

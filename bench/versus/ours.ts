@@ -1,8 +1,8 @@
 // emulsion's side of the comparison: a process of its own, as PyTorch's is, so that peak memory and
 // settings of one case do not touch the others.
 import { createInterface } from 'node:readline';
-import { engineInfo, setDefaultDevice, setNumThreads, tidy, type DType } from '../../lib/index.js';
-import { prepare, relativeError, type Prepared } from './ours/work.js';
+import { engineInfo, setDefaultDevice, setNumThreads, type DType } from '../../lib/index.js';
+import { prepare, relativeError, repeat, type Prepared } from './ours/work.js';
 import type { Request } from './protocol.js';
 
 const answer = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -26,7 +26,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer({ mib: deviceName === 'cpu' ? process.resourceUsage().maxRSS / 1024 : onGpu });
   } else {
     const start = performance.now();
-    for (let i = 0; i < request.run; i++) tidy(prepared!.run);
+    repeat(prepared!, request.run);
     await device.synchronize();
     answer({ seconds: (performance.now() - start) / 1000 / request.run });
   }

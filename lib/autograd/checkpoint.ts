@@ -1,5 +1,6 @@
 import { currentContext, withContext } from '../ownership.js';
 import { snapshotAll } from '../replay.js';
+import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { Rule } from './node.js';
 import { walkRegion } from './backward.js';
@@ -10,7 +11,8 @@ import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
  * Trades a second forward pass for memory (Chen et al., "Training deep nets with sublinear memory cost").
  *
  * `backward()` reaches the inputs and every parameter that fn uses; `grad()` sees the region's inputs
- * only. fn must be synchronous and give the same result for the same inputs.
+ * only. fn must be synchronous and give the same result for the same inputs; of the tensors it makes,
+ * those it does not return are disposed.
  */
 export function checkpoint<T extends Tensor | Tensor[]>(
   fn: (...inputs: Tensor[]) => T,
@@ -19,7 +21,7 @@ export function checkpoint<T extends Tensor | Tensor[]>(
   if (!isGradEnabled()) return fn(...inputs);
   const restore = snapshotAll();
   const { precision } = currentContext();
-  const output = noGrad(() => fn(...inputs));
+  const output = noGrad(() => tidy(() => fn(...inputs)));
   const rule: Rule = (grads, saved, needs) => {
     const after = snapshotAll();
     restore();
@@ -29,7 +31,8 @@ export function checkpoint<T extends Tensor | Tensor[]>(
       return copy;
     });
     try {
-      const again = withContext({ precision }, () => enableGrad(() => fn(...copies)));
+      // What only handles hold is free before the walk.
+      const again = withContext({ precision }, () => enableGrad(() => tidy(() => fn(...copies))));
       const outputs: Tensor[] = Array.isArray(again) ? again : [again as Tensor];
       return walkRegion(outputs, grads, copies);
     } finally {

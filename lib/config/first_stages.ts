@@ -82,6 +82,7 @@ const ddconfig = mapping<FirstStageConfig>({
   give_pre_end: optional(boolean),
   tanh_out: optional(boolean),
   norm_groups: optional(count),
+  use_checkpoint: optional(boolean),
 });
 
 const klFields: FieldsOf<AutoencoderConfig> = {

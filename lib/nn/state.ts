@@ -83,6 +83,8 @@ export async function importState(
   const report = compare(module, reader.origin, slots, reader.keys, describe, shapeOf, options);
   for (const { key, tensor, owner, field } of slots) {
     if (!reader.has(key)) continue;
+    // A device that is behind would keep copies of what is uploaded meanwhile.
+    await tensor.device.synchronize();
     const stored = await reader.get(key);
     const layout = owner.fileLayout(field);
     const values = layout ? noGrad(() => layout.fromFile(stored)) : stored;

@@ -14,8 +14,10 @@ import {
   type FirstStage,
   type LossTerms,
 } from '../ldm/index.js';
-import { psnr } from '../metrics/index.js';
+import { psnr, ssim, type Lpips } from '../metrics/index.js';
+import { smallestPicture } from '../metrics/ssim.js';
 import type { Module } from '../nn/index.js';
+import { autocast } from '../ops/autocast.js';
 import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
 import { Adam, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise, type NoiseOptions } from '../random.js';
@@ -141,15 +143,11 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
       discriminator.forward(this.pass('autoencoder', image, context).reconstructions);
   }
 
-  async validate(
-    data: AsyncIterable<ImageBatch>,
-    context: StepContext,
-  ): Promise<Record<string, number>> {
-    const means = await validationMeans(data, ({ image }, step) => ({
+  validate(data: AsyncIterable<ImageBatch>, context: StepContext): Promise<Record<string, number>> {
+    return validationMeans(data, ({ image }, step) => ({
       samples: image.shape[0],
       log: this.validationTerms(image, step, context),
     }));
-    return { ...means, ...(await this.usageReport()) };
   }
 
   async pictures({ image }: ImageBatch, context: StepContext): Promise<Record<string, Tensor>> {
@@ -182,13 +180,21 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
   private autoencoderLoss({ image }: ImageBatch, context: StepContext): LossTerms {
     const pass = this.pass('autoencoder', image, context);
     const { loss, log } = pass.generatorLoss(context.step);
-    if (pass.indices) this.usage?.forward(pass.indices);
     this.health ??= new LossHealth({
       config: { ...this.options.loss.config, ...(this.usage && { nClasses: this.usage.codes }) },
       vectorsPerBatch: pass.latents.numel / this.options.model.latentChannels,
     });
     const latents = detach(pass.latents);
-    return { loss, log: { ...log, latent_mean: mean(latents), latent_std: std(latents) } };
+    const statistics = { latent_mean: mean(latents), latent_std: std(latents) };
+    return { loss, log: { ...log, ...statistics, ...this.counted(pass.indices) } };
+  }
+
+  /** Counts the codes of a batch; those used and those dead since the training began. */
+  private counted(indices: Tensor | undefined): Record<string, Tensor> {
+    if (!this.usage || !indices) return {};
+    this.usage.forward(indices);
+    const { used, dead } = this.usage.totals();
+    return { codes_used: used, codes_dead: dead };
   }
 
   private discriminatorLoss({ image }: ImageBatch, context: StepContext): LossTerms {
@@ -215,18 +221,13 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     const key = { seed: context.seed, stream: streams.validation, step: batch };
     const pass = this.network(image, key, context);
     const { inputs, reconstructions } = pass;
+    const { loss } = this.options;
     const globalStep = context.step;
     return {
       ...pass.generatorLoss(globalStep).log,
-      ...this.options.loss.discriminatorLoss({ inputs, reconstructions, globalStep }).log,
-      psnr: mean(psnr(inputs, clamp(reconstructions, -1, 1))),
+      ...loss.discriminatorLoss({ inputs, reconstructions, globalStep }).log,
+      ...qualityOf(inputs, clamp(reconstructions, -1, 1), loss.perceptual_loss),
     };
-  }
-
-  private async usageReport(): Promise<Record<string, number>> {
-    if (!this.usage) return {};
-    const { used, dead } = await this.usage.report();
-    return { codes_used: used, codes_dead: dead.length };
   }
 
   // Both phases of a cycle see one batch, so they see it at one size.
@@ -282,4 +283,19 @@ function networkOf(model: FirstStage, loss: FirstStageTaskOptions['loss']): Netw
     'firstStageTask: an AutoencoderKL trains with LPIPSWithDiscriminator, a VQModel with ' +
       `VQLPIPSWithDiscriminator. Got a ${model.constructor.name} with a ${loss.constructor.name}.`,
   );
+}
+
+/** The metrics of pictures that can be taken of these; in float32 or better, whatever the training computes in. */
+function qualityOf(
+  inputs: Tensor,
+  reconstructions: Tensor,
+  lpips: Lpips | null,
+): Record<string, Tensor> {
+  const [, H, W] = inputs.shape;
+  const shown = reconstructions.to(inputs.dtype);
+  return {
+    psnr: mean(psnr(inputs, shown)),
+    ...(Math.min(H, W) >= smallestPicture.gaussian && { ssim: mean(ssim(inputs, shown)) }),
+    ...(lpips && { lpips: autocast(false, () => mean(lpips.forward(inputs, shown))) }),
+  };
 }

@@ -30,6 +30,8 @@ struct PixelRows {
     return read_in_place(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
   }
 
+  EMULSION_INLINE bool side_by_side() const { return false; }
+
   // Pointers to channel `offset` of what pixels row, row + 1, ... read at one tap.
   EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t at, int64_t offset,
                             const Stored** to) const {

@@ -61,9 +61,9 @@ void winograd_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, S
         for (int64_t panel = 0; panel < panels; ++panel)
           for (int64_t t = height_begin; t < height_end; ++t)
             runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
-                           columns.vectors(panel))(&run, 1, inputs.row, panel * Tile<T>::columns,
-                                                   slices + height_row(t) * steps,
-                                                   sum(point, t, panel), first + at > 0);
+                           columns.vectors(panel))(
+                &run, 1, inputs.row, panel * Tile<T>::columns, slices + height_row(t) * steps,
+                height_row(t + 1) - height_row(t), sum(point, t, panel), first + at > 0);
       }
     });
   }

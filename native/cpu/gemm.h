@@ -81,6 +81,8 @@ struct MatrixRows {
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
   }
+  // Whether the rows of neighbouring tiles share cache lines.
+  EMULSION_INLINE bool side_by_side() const { return transposed; }
   EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t, int64_t offset,
                             const Stored** to) const {
     for (int64_t i = 0; i < count; ++i) to[i] = data + (row + i) * ld + offset;
@@ -98,6 +100,24 @@ struct MatrixRows {
   }
 };
 
+// Packs the slices of `tiles` tiles, `apart` values from each other. Where rows lie side by side, a
+// few steps of all tiles at a time: a line that two tiles share is fetched once.
+template <class T, class Source, class TileRow>
+void pack_slices(const Source& a, const DepthPlan::Block& block, int64_t tile, int64_t tiles,
+                 TileRow&& tile_row, T* slices, int64_t apart) {
+  constexpr int64_t steps_together = 4;
+  const int64_t stretch = a.side_by_side() ? steps_together : block.length;
+  for (int64_t at = 0; at < block.length; at += stretch)
+    for (int64_t t = 0; t < tiles; ++t) {
+      const int64_t row = tile_row(tile + t), count = tile_row(tile + t + 1) - row;
+      const int64_t rest = block.length - at;
+      a.pack(row, static_cast<int>(count),
+             {block.segment, block.segments, block.offset + at, rest < stretch ? rest : stretch,
+              block.start + at},
+             slices + t * apart + at * count);
+    }
+}
+
 // Part of C: rows [row, row_end) and panels [panel, panel_end).
 struct Part {
   int64_t row, row_end, panel, panel_end;
@@ -114,8 +134,10 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   if (rows <= 0 || panels <= 0) return;
   const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   const bool in_place = __is_same(Stored, T) && a.in_place(layout.count());
-  T* const slice =
-      in_place ? nullptr : scratch<T>(1, plan.longest() * Tile<T>::rows + Tile<T>::columns);
+  const auto tile_row = [&](int64_t tile) { return part.row + rows * tile / tiles; };
+  const int64_t together = !in_place && a.side_by_side() ? 8 : 1;  // tiles packed at once
+  const int64_t apart = plan.longest() * Tile<T>::rows + Tile<T>::columns;
+  T* const slices = in_place ? nullptr : scratch<T>(1, together * apart);
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);
   const Stored* table[DepthPlan::max_group * Tile<T>::rows];
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
@@ -123,12 +145,14 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   for (int64_t index = 0; index < (blocks > 0 ? blocks : 1); ++index) {
     const DepthPlan::Block block = blocks > 0 ? plan.block(index) : DepthPlan::Block{};
     for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = part.row + rows * t / tiles;
-      const int count = static_cast<int>(part.row + rows * (t + 1) / tiles - row);
+      const int64_t row = tile_row(t);
+      const int count = static_cast<int>(tile_row(t + 1) - row);
+      const T* const slice = slices + t % together * apart;
       if (in_place)
         a.pointers(row, count, block, table);
-      else if (blocks > 0)
-        a.pack(row, count, block, slice);
+      else if (blocks > 0 && t % together == 0)
+        pack_slices(a, block, t, tiles - t < together ? tiles - t : together, tile_row, slices,
+                    apart);
       for (int64_t panel = part.panel; panel < part.panel_end; ++panel) {
         T* const tile = sums + (blocks > 1 ? t * panels + panel - part.panel : 0) * Tile<T>::size;
         const int vectors = layout.vectors(panel);

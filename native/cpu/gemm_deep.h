@@ -11,8 +11,9 @@
 // depend on the number of threads.
 //
 // Share of the FMA peak, f32, both threads of a 2-core Zen 5 VM (459 GFLOP/s): 3x3 convolutions
-// with 64 channels at 16x16 69 %, 96 at 8x8 77 %, 256 at 16x16 75 %; with 3 channels on one side
-// 16-33 %. Linear layers, 2048 rows: 96 to 96 46 %, 96 to 768 59 %.
+// with 64 channels at 16x16 69 %, 96 at 8x8 77 %, 256 at 16x16 75 %. Linear layers, 2048 rows: 96
+// to 96 46 %, 96 to 768 59 %. One thread of a Zen 4 VM (118 GFLOP/s), 512x512: 3 to 128 channels 67
+// %, 128 to 3 57 %.
 #pragma once
 
 #include "cpu/gemm.h"
@@ -104,21 +105,81 @@ void store_panel(const ColumnPanels<T>& columns, int64_t panel, int64_t tiles, T
       }
 }
 
+// Of B's columns so few are gathered, while A is read where it lies.
+constexpr int64_t few_columns = 32;
+
+// The product with its roles exchanged, for few columns and many rows: the gradient of the filters
+// that read a picture. Packing A for one panel would cost more than multiplying.
+template <class T, class Source>
+void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, const Source& b,
+                          const ColumnPanels<T>& columns, T* c) {
+  using V = Vec<T>;
+  constexpr int64_t splits_wanted = 24;
+  const int64_t few = columns.lines * columns.length;
+  const int64_t width = (few + V::size - 1) / V::size * V::size;
+  const int64_t tiles = (few + Tile<T>::rows - 1) / Tile<T>::rows;
+  const auto tile_row = [&](int64_t tile) { return few * tile / tiles; };
+  const PanelLayout<T> layout{depth, rows};
+  const int64_t most_splits = 1 + depth / (4 * deep_block);
+  const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
+  const int64_t apart = layout.count() * tiles * Tile<T>::size;  // sums of a split
+  T* const sums = scratch<T>(0, splits * apart);
+
+  parallel_tasks(splits, [&](int64_t split) {
+    const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
+    T* const gathered = scratch<T>(1, deep_block * width);
+    for (int64_t at = begin; at < end; at += deep_block) {
+      const int64_t steps = end - at < deep_block ? end - at : deep_block;
+      gather_panel(b, columns.length, at, steps, 0, few, static_cast<int>(width), gathered);
+      const Run<T> run{0, steps, a + at * lda};
+      for (int64_t j = 0; j < layout.count(); ++j)
+        for (int64_t t = 0; t < tiles; ++t)
+          runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j))(
+              &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width,
+              sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin);
+    }
+  });
+
+  parallel_for(layout.count(), 1 + 16384 / (few * Tile<T>::columns * splits),
+               [&](int64_t first, int64_t last) {
+                 for (int64_t j = first; j < last; ++j)
+                   for (int64_t i = 0; i < few; ++i) {
+                     const int64_t t = ((i + 1) * tiles - 1) / few;
+                     for (int64_t k = 0; k < layout.valid(j); k += V::size) {
+                       const T* const from = sums + (j * tiles + t) * Tile<T>::size +
+                                             (i - tile_row(t)) * Tile<T>::columns + k;
+                       V total = V::load(from);
+                       for (int64_t split = 1; split < splits; ++split)
+                         total += V::load(from + split * apart);
+                       for (int lane = 0; lane < V::size; ++lane)
+                         c[(j * Tile<T>::columns + k + lane) * few + i] = total[lane];
+                     }
+                   }
+               });
+}
+
 // c [rows][columns of B], dense. Runs on the whole pool; uses scratch slots 0 to 2 and 4.
 template <class T, class Source>
 void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* a, int64_t lda,
                    const Source& b, const ColumnPanels<T>& columns, typename Source::Element* c) {
   using Stored = typename Source::Element;
+  if constexpr (__is_same(Stored, T)) {
+    if (columns.lines * columns.length <= few_columns && rows >= 2 * few_columns &&
+        rows % Vec<T>::size == 0)
+      return multiply_deep_turned<T>(rows, depth, a, lda, b, columns, c);
+  }
   const int64_t panels = columns.count();
   const int64_t tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto tile_row = [&](int64_t tile) { return rows * tile / tiles; };
   const bool in_place =
       __is_same(Stored, T) && columns.per_line() && columns.length % Vec<T>::size == 0;
 
-  constexpr int64_t panels_per_task = 6, tasks_wanted = 24;
+  constexpr int64_t tasks_wanted = 24;
+  const int64_t most_splits = 1 + depth / (4 * deep_block);
+  // Few rows share what they read of a long B: all panels of a task pass over it together.
+  const int64_t panels_per_task = most_splits >= tasks_wanted && tiles < 6 ? 36 / tiles : 6;
   const int64_t groups = (panels + panels_per_task - 1) / panels_per_task;
-  const int64_t most_splits = 1 + depth / (4 * deep_block),
-                splits_wanted = (tasks_wanted + groups - 1) / groups;
+  const int64_t splits_wanted = (tasks_wanted + groups - 1) / groups;
   const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
   // [split][panel][tile]; a reduction in one piece needs no copy of its own.
   T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * Tile<T>::size) : nullptr;
@@ -161,7 +222,8 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         for (int64_t t = 0; t < tiles; ++t)
           runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), vectors)(
               runs, run_count, ldb, offset, slices + tile_row(t) * steps,
-              own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
+              tile_row(t + 1) - tile_row(t), own + ((j - panel_begin) * tiles + t) * Tile<T>::size,
+              at > begin);
       }
     }
     if (!sums)

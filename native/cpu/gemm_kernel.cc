@@ -87,17 +87,17 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
 
 template <class T, int rows, int vectors>
 void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
-                   T* tile, bool accumulate) {
+                   int64_t lda, T* tile, bool accumulate) {
   Accumulators<T, rows, vectors> c;
   c.clear();
   for (const Run<T>* run = runs; run < runs + count; ++run) {
-    const T* a = panel + run->start * rows;
+    const T* a = panel + run->start * lda;
     const T* b = run->b + offset;
 #pragma GCC unroll 4
     for (int64_t p = 0; p < run->length; ++p) {
       c.update(
           [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
-      a += rows;
+      a += lda;
       b += ldb;
     }
   }

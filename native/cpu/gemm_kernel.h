@@ -49,10 +49,11 @@ struct Run {
   int64_t start, length;
   const T* b;
 };
-// `offset` is added to each run's b. Steps of A that no run names count as zero.
+// `offset` is added to each run's b. Steps of A lie lda apart; those that no run names count as
+// zero.
 template <class T>
 using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
-                            const T* a, T* tile, bool accumulate);
+                            const T* a, int64_t lda, T* tile, bool accumulate);
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors);
 

@@ -4,6 +4,8 @@
 // them, chunk by chunk.
 #include "ops/group_norm.h"
 
+#include <type_traits>
+
 #include "cpu/norm_rows.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -131,11 +133,16 @@ void backward_image(const GroupExtents& e, const T* dy, const T* x, const Affine
   Coefficients<A> k(2, e.channels);
   set_coefficients(e, affine, statistics, statistics + e.groups, k);
 
+  // Where no digit is lost on the way, dx holds dv from the first walk to the second, which then
+  // needs no exponential.
+  A* kept = nullptr;
+  if constexpr (silu && std::is_same_v<T, A>) kept = dx;
   const int64_t chunks = chunk_count(e.pixels, e.channels);
   double* partial = scratch<double>(1, chunks * 2 * e.channels);
   for_chunks(e.pixels, e.channels, false, [&](int64_t chunk, int64_t first, int64_t rows) {
     const int64_t at = first * e.channels;
-    gradient_sums<silu>(dy + at, x + at, rows, e.channels, k, partial + chunk * 2 * e.channels);
+    gradient_sums<silu>(dy + at, x + at, rows, e.channels, k, partial + chunk * 2 * e.channels,
+                        kept ? kept + at : nullptr);
   });
   for (int64_t i = 0; i < 2 * e.channels; ++i) sums[i] = 0;
   for (int64_t chunk = 0; chunk < chunks; ++chunk)
@@ -163,7 +170,10 @@ void backward_image(const GroupExtents& e, const T* dy, const T* x, const Affine
   if (!dx) return;
   for_chunks(e.pixels, e.channels, true, [&](int64_t, int64_t first, int64_t rows) {
     const int64_t at = first * e.channels;
-    gradient_rows<silu>(dy + at, x + at, rows, e.channels, k, dx + at);
+    if (kept)
+      gradient_rows<false>(dx + at, x + at, rows, e.channels, k, dx + at);
+    else
+      gradient_rows<silu>(dy + at, x + at, rows, e.channels, k, dx + at);
   });
 }
 

@@ -20,16 +20,16 @@ RowStatistics<A> row_statistics(const T* x, int64_t channels, double eps) {
   using V = Vec<A>;
   V total = V::zero();
   for_columns<A>(channels, [&](int64_t c, auto column) { total += column.load(x + c); });
-  const double count = static_cast<double>(channels);
-  const A center = static_cast<A>(static_cast<double>(sum(total)) / count);
+  const double share = 1.0 / static_cast<double>(channels);
+  const A center = static_cast<A>(static_cast<double>(sum(total)) * share);
   V first = V::zero(), second = V::zero();
   for_columns<A>(channels, [&](int64_t c, auto column) {
     const V deviation = column.only(column.load(x + c) - V(center), V::zero());
     first += deviation;
     second = fma(deviation, deviation, second);
   });
-  const double rest = static_cast<double>(sum(first)) / count;
-  const double variance = static_cast<double>(sum(second)) / count - rest * rest;
+  const double rest = static_cast<double>(sum(first)) * share;
+  const double variance = static_cast<double>(sum(second)) * share - rest * rest;
   return {center, rest, 1.0 / __builtin_sqrt((variance < 0 ? 0.0 : variance) + eps)};
 }
 

@@ -13,7 +13,7 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
-constexpr int64_t few_rows = 3 * Tile<float>::columns;
+constexpr int64_t few_rows = 384;
 
 template <class T>
 EMULSION_INLINE Vec<T> activate(Vec<T> x, Activation activation) {
@@ -62,7 +62,7 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
                    });
     return;
   }
-  if (rows <= few_rows && __is_same(Stored, T)) {
+  if (rows <= few_rows && 2 * rows <= K && __is_same(Stored, T)) {
     const PanelLayout<T> layout{C, rows};
     const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
       pack_panel(x.as<Stored>(), C, true, layout, panel, packed);

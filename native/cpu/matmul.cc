@@ -28,11 +28,51 @@ int64_t batch_index(const Shape& operand, const Shape& y, int64_t batch) {
   return index;
 }
 
+// One row of a product with a short reduction: row[j] = Σ a[k] · b[k][j].
+template <class T, int depth, class Stored>
+void multiply_shallow_row(const T* a, const Stored* b, int64_t ldb, int64_t columns, Stored* row) {
+  const auto sum = [&](int64_t j, auto&& load) {
+    Vec<T> total = Vec<T>(a[0]) * load(b + j);
+#pragma GCC unroll 4
+    for (int k = 1; k < depth; ++k) total = fma(Vec<T>(a[k]), load(b + k * ldb + j), total);
+    return total;
+  };
+  int64_t j = 0;
+  for (; j + Vec<T>::size <= columns; j += Vec<T>::size)
+    sum(j, [](const Stored* from) { return Vec<T>::load(from); }).store(row + j);
+  if (j < columns)
+    sum(j, [&](const Stored* from) {
+      return Vec<T>::load_partial(from, columns - j);
+    }).store_partial(row + j, columns - j);
+}
+
+// Products with a reduction of at most four, where writing y is all that takes time.
+constexpr int64_t shallow = 4;
+template <class Stored>
+void multiply_shallow(const Product& p, const Stored* a, const Stored* b, Stored* y) {
+  using T = Accumulator<Stored>;
+  using Row = void (*)(const T*, const Stored*, int64_t, int64_t, Stored*);
+  constexpr Row rows[shallow] = {
+      multiply_shallow_row<T, 1, Stored>, multiply_shallow_row<T, 2, Stored>,
+      multiply_shallow_row<T, 3, Stored>, multiply_shallow_row<T, 4, Stored>};
+  const Row multiply_row = rows[p.depth - 1];
+  const int64_t row_step = p.transpose_a ? 1 : p.lda, step = p.transpose_a ? p.lda : 1;
+  parallel_for(p.rows, 1 + 16384 / p.columns, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T values[shallow];
+      for (int64_t k = 0; k < p.depth; ++k) values[k] = convert<T>(a[i * row_step + k * step]);
+      multiply_row(values, b, p.ldb, p.columns, y + i * p.columns);
+    }
+  });
+}
+
 template <class Stored>
 void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   using T = Accumulator<Stored>;
   // From some 300 x 400 outputs on (1024 x 1280: 304 against 242 GFLOP/s) gemm.h's blocking wins.
   constexpr int64_t deep = 512, small = int64_t{1} << 17;
+  if (p.depth > 0 && p.depth <= shallow && (!p.transpose_b || p.depth == 1))
+    return multiply_shallow(p, a, b, y);
   if (p.transpose_a && !p.transpose_b && p.depth >= deep && p.rows * p.columns <= small) {
     multiply_deep<T>(p.rows, p.depth, a, p.lda, MatrixColumns<T, Stored>{b, p.ldb},
                      ColumnPanels<T>{1, p.columns}, y);

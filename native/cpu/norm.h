@@ -2,9 +2,8 @@
 // moments that keep their digits when the mean is large against the deviation.
 //
 // A tensor is seen as rows of `channels` contiguous values and cut into chunks of rows whose size
-// depends on the number of channels only: results do not depend on the number of threads. A chunk
-// stays in the cache between the two walks that its moments need. Chunks are merged in double, in
-// order.
+// depends on the number of channels only: results do not depend on the number of threads. Chunks
+// are merged in double, in order.
 #pragma once
 
 #include "cpu/parallel.h"
@@ -79,23 +78,25 @@ EMULSION_INLINE void for_columns(int64_t channels, Body&& body) {
   if (c < channels) body(c, PartColumn<A>{channels - c});
 }
 
-// Calls body(row, count) for blocks of rows, where count is a constant: 4, then 1 for what is left.
-// Working on four rows at once loads coefficients and accumulators a quarter as often and overlaps
-// latencies.
+// Calls body(row, count) for blocks of rows, where count is a constant. Rows are walked one by one,
+// in the order in which they lie in memory: that is what the prefetchers of a processor follow.
+// Short rows go four at a time, for what a visit to their accumulators costs.
 template <int n>
 struct Count {
   static constexpr int value = n;
 };
 template <class Body>
-EMULSION_INLINE void for_row_blocks(int64_t rows, Body&& body) {
+EMULSION_INLINE void for_row_blocks(int64_t rows, int64_t channels, Body&& body) {
+  constexpr int64_t short_row = 64;
   int64_t row = 0;
-  for (; row + 4 <= rows; row += 4) body(row, Count<4>{});
+  if (channels < short_row)
+    for (; row + 4 <= rows; row += 4) body(row, Count<4>{});
   for (; row < rows; ++row) body(row, Count<1>{});
 }
 
-// Rows of a chunk: about 64 KB of float32, and few enough for float32 sums within a chunk.
+// Rows of a chunk: about 128 KB of float32, and few enough for float32 sums within a chunk.
 EMULSION_INLINE int64_t rows_per_chunk(int64_t channels) {
-  const int64_t rows = 16384 / channels / 4 * 4;
+  const int64_t rows = 32768 / channels / 4 * 4;
   return rows < 16 ? 16 : rows > 256 ? 256 : rows;
 }
 
@@ -122,44 +123,42 @@ EMULSION_INLINE int64_t chunk_count(int64_t rows, int64_t channels) {
   return (rows + step - 1) / step;
 }
 
-// Mean and Σ(x - mean)² of each channel over a chunk's rows. The first walk finds a centre,
-// rounded; the second sums deviations from it, which are small and nearly exact, and their sum
-// corrects the centre.
+// Mean and Σ(x - mean)² of each channel over a chunk's rows, in one walk over deviations from a
+// centre, the mean of the first sixteen rows. Whatever the values are, no mean of m of n values is
+// farther from theirs than √(n/m) deviations: the sums, which correct the centre, keep their
+// digits.
 template <class T>
 void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, double* square) {
   using A = Accumulator<T>;
   using V = Vec<A>;
-  const int64_t width = padded(channels);
+  const int64_t width = padded(channels), first_rows = rows < 16 ? rows : 16;
   A* center = scratch<A>(7, 3 * width);
   A* residual = center + width;
   A* squares = residual + width;
   for (int64_t c = 0; c < 3 * width; ++c) center[c] = 0;
-  for_row_blocks(rows, [&](int64_t row, auto count) {
-    const T* from = x + row * channels;
-    for_columns<A>(channels, [&](int64_t c, auto column) {
-      V total = V::zero();
-      for (int r = 0; r < count.value; ++r) total += column.load(from + r * channels + c);
-      (V::load(center + c) + total).store(center + c);
-    });
+  const V inverse(A(1) / static_cast<A>(first_rows));
+  for_columns<A>(channels, [&](int64_t c, auto column) {
+    V total = V::zero();
+    for (int64_t row = 0; row < first_rows; ++row) total += column.load(x + row * channels + c);
+    (total * inverse).store(center + c);
   });
-  const A inverse = A(1) / static_cast<A>(rows);
-  for (int64_t c = 0; c < channels; ++c) center[c] *= inverse;
-  for_row_blocks(rows, [&](int64_t row, auto count) {
+  for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const T* from = x + row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
       const V at = V::load(center + c);
-      V first = V::zero(), second = V::zero();
+      V first = V::load(residual + c), second = V::load(squares + c);
       for (int r = 0; r < count.value; ++r) {
         const V deviation = column.load(from + r * channels + c) - at;
         first += deviation;
         second = fma(deviation, deviation, second);
       }
-      (V::load(residual + c) + first).store(residual + c);
-      (V::load(squares + c) + second).store(squares + c);
+      first.store(residual + c);
+      second.store(squares + c);
     });
   });
+  const double share = 1.0 / static_cast<double>(rows);
   for (int64_t c = 0; c < channels; ++c) {
-    const double shift = static_cast<double>(residual[c]) / static_cast<double>(rows);
+    const double shift = static_cast<double>(residual[c]) * share;
     mean[c] = static_cast<double>(center[c]) + shift;
     square[c] = static_cast<double>(squares[c]) - shift * static_cast<double>(residual[c]);
   }

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -16,8 +17,10 @@ namespace {
 constexpr int max_threads = 256;
 constexpr int scratch_slots = 8;
 // Kernels follow each other within microseconds; waking a sleeping thread costs about ten, and on a
-// virtual machine many times that. These rounds take some 0.3 ms.
-constexpr int spin_rounds = 16000;
+// virtual machine many times that. So threads wait awake: some ten microseconds for themselves,
+// then half a millisecond in which any other thread that wants the core gets it. Without that, two
+// threads on one core waited 400 microseconds for each other in every region.
+constexpr int pause_rounds = 200, yield_rounds = 2000;
 
 void pause() {
 #if defined(__x86_64__)
@@ -25,6 +28,20 @@ void pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// Waits awake for ready(); returns whether it came true in time.
+template <class Ready>
+bool await(Ready&& ready) {
+  for (int round = 0; round < pause_rounds; ++round) {
+    if (ready()) return true;
+    pause();
+  }
+  for (int round = 0; round < yield_rounds; ++round) {
+    if (ready()) return true;
+    std::this_thread::yield();
+  }
+  return ready();
 }
 
 thread_local int current_index = 0;
@@ -38,6 +55,12 @@ struct ScratchArena {
   }
 };
 thread_local ScratchArena arena;
+
+// A thread's own part of a region's tasks, on a cache line of its own.
+struct alignas(64) Share {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
 
 int default_threads() {
   if (const char* text = std::getenv("EMULSION_NUM_THREADS")) {
@@ -70,13 +93,9 @@ class Pool {
     error_ = nullptr;
     pending_.store(participants - 1, std::memory_order_relaxed);
     announce(participants);
-    wake_.notify_all();
     run_as(0);
-    for (int round = 0; pending_.load(std::memory_order_acquire) != 0; ++round)
-      if (round < spin_rounds)
-        pause();
-      else
-        std::this_thread::yield();
+    while (!await([this] { return pending_.load(std::memory_order_acquire) == 0; })) {
+    }
     if (error_) std::rethrow_exception(error_);
   }
 
@@ -108,12 +127,10 @@ class Pool {
 
   void work(int index, uint64_t seen) {
     for (;;) {
-      for (int round = 0;
-           announcement_.load(std::memory_order_acquire) == seen && round < spin_rounds; ++round)
-        pause();
-      if (announcement_.load(std::memory_order_acquire) == seen) {
+      const auto announced = [&] { return announcement_.load(std::memory_order_acquire) != seen; };
+      if (!await(announced)) {
         std::unique_lock lock(wake_mutex_);
-        wake_.wait(lock, [&] { return announcement_.load(std::memory_order_acquire) != seen; });
+        wake_.wait(lock, announced);
       }
       seen = announcement_.load(std::memory_order_acquire);
       const uint64_t participants = seen & 0xffff;
@@ -176,14 +193,21 @@ void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* cont
 
 void run_tasks(int64_t count, RangeFunction function, void* context) {
   if (count <= 0) return;
-  const int64_t participants = std::min<int64_t>(num_threads(), count);
+  const int participants = static_cast<int>(std::min<int64_t>(num_threads(), count));
   if (participants == 1 || inside_region) return function(context, 0, count);
-  std::atomic<int64_t> next{0};
-  auto job = [&](int) {
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
-      function(context, i, i + 1);
+  const std::unique_ptr<Share[]> shares(new Share[static_cast<size_t>(participants)]);
+  for (int index = 0; index < participants; ++index) {
+    shares[index].next.store(count * index / participants, std::memory_order_relaxed);
+    shares[index].end = count * (index + 1) / participants;
+  }
+  auto job = [&](int index) {
+    for (int visited = 0; visited < participants; ++visited) {
+      Share& share = shares[(index + visited) % participants];
+      for (int64_t i; (i = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+        function(context, i, i + 1);
+    }
   };
-  pool().run(static_cast<int>(participants), job);
+  pool().run(participants, job);
 }
 
 void* scratch_bytes(int slot, size_t bytes) {

@@ -35,8 +35,8 @@ void parallel_for(int64_t count, int64_t grain, Body&& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
-// Calls body(i) once for every i in [0, count), handed out one by one: for uneven work. The result
-// must not depend on which thread runs which i.
+// Calls body(i) once for every i in [0, count): for uneven work. A thread begins with the same part
+// every time, then helps the others. The result must not depend on which thread runs which i.
 template <class Body>
 void parallel_tasks(int64_t count, Body&& body) {
   using Function = std::remove_reference_t<Body>;

@@ -148,6 +148,22 @@ EMULSION_INLINE T sum(Vec<T> a) {
   return lane[0];
 }
 
+#if defined(__AVX2__)
+// The same tree in registers.
+EMULSION_INLINE float sum(Vec<float> a) {
+#if defined(__AVX512F__)
+  constexpr __mmask8 all = static_cast<__mmask8>(-1);
+  const __m256 half = _mm512_maskz_extractf32x8_ps(all, (__m512)a.lanes, 0) +
+                      _mm512_maskz_extractf32x8_ps(all, (__m512)a.lanes, 1);
+#else
+  const __m256 half = (__m256)a.lanes;
+#endif
+  const __m128 four = _mm256_castps256_ps128(half) + _mm256_extractf128_ps(half, 1);
+  const __m128 two = four + _mm_movehl_ps(four, four);
+  return _mm_cvtss_f32(two) + _mm_cvtss_f32(_mm_movehdup_ps(two));
+}
+#endif
+
 template <class T>
 EMULSION_INLINE T max_lane(Vec<T> a) {
   T result = a[0];

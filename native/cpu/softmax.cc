@@ -4,6 +4,8 @@
 // between its walks.
 #include "ops/softmax.h"
 
+#include <type_traits>
+
 #include "cpu/math.h"
 #include "cpu/norm.h"
 
@@ -82,17 +84,24 @@ void softmax_forward(const View& x, int64_t axis, View& y) {
     for_series<A>(x.shape, axis, [&](int64_t at, const auto& series) {
       const T* from = x.as<T>() + at;
       T* to = y.as<T>() + at;
-      A* exponentials = scratch<A>(0, (series.n + 1) * V::size);
+      // The exponentials wait for their sum in the result, or beside it where they would lose
+      // digits.
+      constexpr bool fits = std::is_same_v<T, A>;
+      A* exponentials = fits ? nullptr : scratch<A>(0, (series.n + 1) * V::size);
       const V m = maximum<A>(from, series), zero = V::zero();
       V total = zero;
       series.each([&](int64_t i, int64_t b, auto column) {
         const V e = exp(column.load(from + i) - m);
-        e.store(exponentials + b);
+        if constexpr (fits)
+          column.store(e, to + i);
+        else
+          e.store(exponentials + b);
         total += column.only(e, zero);
       });
       const V inverse = V(A(1)) / series.all_sum(total);
       series.each([&](int64_t i, int64_t b, auto column) {
-        column.store(V::load(exponentials + b) * inverse, to + i);
+        const V e = fits ? column.load(to + i) : V::load(exponentials + b);
+        column.store(e * inverse, to + i);
       });
     });
   });

@@ -2,6 +2,8 @@
 //
 //   16-bit, D <= 160   attention_forward.cuh, attention_backward.cuh: one head size per kernel, all
 //                      sums in registers
+//                      where Hopper gains by them: attention_hopper.cu,
+//                      attention_hopper_backward.cu
 //   16-bit, larger D   attention_wide.cuh on tensor cores
 //   float32            attention_wide.cuh with fused multiply-adds
 //   one key            attention_single.cuh
@@ -10,6 +12,7 @@
 #include "ops/attention.h"
 
 #include "cuda/attention_forward.cuh"
+#include "cuda/attention_hopper.h"
 #include "cuda/attention_single.cuh"
 #include "cuda/attention_wide.cuh"
 #include "cuda/host.h"
@@ -19,8 +22,6 @@ namespace emulsion::cuda {
 namespace {
 
 using namespace attention;
-
-constexpr int64_t widest_fused = 160;
 
 using Sizes = AttentionSizes;
 
@@ -51,18 +52,6 @@ Inputs<Stored> inputs_of(const Sizes& sizes, const View& q, const View& k, const
   return in;
 }
 
-// Calls body.template operator()<depth>() with the smallest depth that holds D.
-template <class Body>
-void dispatch_depth(int64_t D, Body&& body) {
-  if (D <= 32) return body.template operator()<32>();
-  if (D <= 48) return body.template operator()<48>();
-  if (D <= 64) return body.template operator()<64>();
-  if (D <= 80) return body.template operator()<80>();
-  if (D <= 96) return body.template operator()<96>();
-  if (D <= 128) return body.template operator()<128>();
-  return body.template operator()<widest_fused>();
-}
-
 // Calls body.template operator()<Engine>() with the engine of attention_wide.cuh. Two products at
 // once leave registers for half the scores.
 template <class Stored, Pass pass, class Body>
@@ -79,11 +68,10 @@ void dispatch_engine(int64_t D, Body&& body) {
 dim3 grid_of(int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }
 
 // Parts of at least `shortest` of the other side where there are too few blocks to go round.
-Cut cut_of(int64_t sequences, int64_t rows, int64_t slabs, int64_t others, int64_t tile,
+Cut cut_of(int64_t sequences, int64_t blocks, int64_t slabs, int64_t others, int64_t tile,
            int64_t shortest) {
   constexpr int64_t enough = 128, wanted = 256, most = 16;
-  const int64_t blocks = ceil_div(rows, 64),
-                work = std::max<int64_t>(sequences * blocks * slabs, 1);
+  const int64_t work = std::max<int64_t>(sequences * blocks * slabs, 1);
   int64_t parts = 1;
   if (work < enough) parts = std::min({ceil_div(wanted, work), ceil_div(others, shortest), most});
   parts = std::max<int64_t>(parts, 1);
@@ -97,7 +85,7 @@ template <class Engine>
 WideCut wide_cut_of(const Sizes& sizes, int64_t rows, int64_t others) {
   const int64_t slabs = ceil_div(sizes.D, Engine::width);
   const int64_t width = ceil_div(ceil_div(sizes.D, slabs), 64) * 64;
-  return {cut_of(sizes.N * sizes.K, rows, slabs, others, Engine::columns, 256),
+  return {cut_of(sizes.N * sizes.K, ceil_div(rows, 64), slabs, others, Engine::columns, 256),
           static_cast<int>(slabs), static_cast<int>(width)};
 }
 
@@ -193,23 +181,41 @@ void run_single_backward(const Inputs<Stored>& in, View& dq, View& dk, View& dv)
   add_shares<Stored>(shares.as<float>(), dv, parts);
 }
 
-template <class Stored, int depth, Side side>
-void launch_backward(const Inputs<Stored>& in, const Sizes& sizes, View& first, View& second,
-                     const Gradients<Stored>& gradients) {
-  using Tile = BackwardTile<depth>;
+// launch(cut, shares): for blocks of so many rows that take so many columns at once.
+template <Side side, class Stored, class Launch>
+void run_side(const Sizes& sizes, int rows, int columns, View& first, View& second,
+              Launch&& launch) {
   constexpr bool over_keys = side == Side::keys;
-  const Cut cut = cut_of(sizes.N * sizes.K, over_keys ? sizes.S : sizes.T, 1,
-                         over_keys ? sizes.T : sizes.S, Tile::columns, 512);
+  const Cut cut = cut_of(sizes.N * sizes.K, ceil_div(over_keys ? sizes.S : sizes.T, rows), 1,
+                         over_keys ? sizes.T : sizes.S, columns, 512);
   const int64_t parts = cut.parts;
   const Workspace of_first(share_bytes(first, parts)), of_second(share_bytes(second, parts));
   Shares shares{};
   if (parts > 1)
     shares = {of_first.as<float>(), of_second.as<float>(), (first ? first : second).numel()};
-  launch("attention", backward_kernel<Stored, depth, side>,
-         Grid{grid_of(sizes.N * sizes.K * cut.blocks * parts), dim3(Tile::threads), Tile::bytes},
-         in, cut, gradients, shares);
+  launch(cut, shares);
   if (parts > 1 && first) add_shares<Stored>(shares.first, first, parts);
   if (parts > 1 && second) add_shares<Stored>(shares.second, second, parts);
+}
+
+template <Side side, class Stored>
+void launch_backward(const Inputs<Stored>& in, const Sizes& sizes, View& first, View& second,
+                     const Gradients<Stored>& gradients) {
+  if (gains_by_hopper(in))
+    return run_side<side, Stored>(sizes, HopperBlock::rows, hopper_columns, first, second,
+                                  [&](const Cut& cut, const Shares& shares) {
+                                    hopper_backward<side>(in, cut, gradients, shares);
+                                  });
+  dispatch_depth(sizes.D, [&]<int depth>() {
+    using Tile = BackwardTile<depth>;
+    run_side<side, Stored>(sizes, Tile::rows, Tile::columns, first, second,
+                           [&](const Cut& cut, const Shares& shares) {
+                             launch("attention", backward_kernel<Stored, depth, side>,
+                                    Grid{grid_of(sizes.N * sizes.K * cut.blocks * cut.parts),
+                                         dim3(Tile::threads), Tile::bytes},
+                                    in, cut, gradients, shares);
+                           });
+  });
 }
 
 template <class Stored>
@@ -218,10 +224,8 @@ void run_fused_backward(const Inputs<Stored>& in, const Sizes& sizes, View& dq, 
   const Gradients<Stored> gradients{dq ? dq.as<Stored>() : nullptr, dk ? dk.as<Stored>() : nullptr,
                                     dv ? dv.as<Stored>() : nullptr};
   View none;
-  dispatch_depth(sizes.D, [&]<int depth>() {
-    if (dk || dv) launch_backward<Stored, depth, Side::keys>(in, sizes, dk, dv, gradients);
-    if (dq) launch_backward<Stored, depth, Side::queries>(in, sizes, dq, none, gradients);
-  });
+  if (dk || dv) launch_backward<Side::keys>(in, sizes, dk, dv, gradients);
+  if (dq) launch_backward<Side::queries>(in, sizes, dq, none, gradients);
 }
 
 template <Pass pass, class Stored>
@@ -265,8 +269,10 @@ void attention_forward(const View& q, const View& k, const View& v, const View& 
     auto in = inputs_of<Stored>(sizes, q, k, v, mask, scale);
     in.packs = in.packs && vectors(y.data);
     if (sizes.S == 1) return run_single(in, y, lse);
-    if constexpr (!__is_same(Stored, float))
+    if constexpr (!__is_same(Stored, float)) {
+      if (gains_by_hopper(in)) return hopper_forward(in, y.as<Stored>(), lse.as<float>());
       if (sizes.D <= widest_fused) return run_fused(in, y, lse);
+    }
     run_wide(in, sizes, y, lse);
   });
 }

@@ -66,6 +66,46 @@ __device__ __forceinline__ void store_shares(const Rows<float>& to, int first,
     }
 }
 
+// Writes the gradients of a warp's rows, or a part's shares of them; `stage` is shared memory for
+// 16 rows that only this warp uses.
+template <Side side, class Stored, int columns, int values>
+__device__ __forceinline__ void leave_gradients(const Inputs<Stored>& in, const Entry& entry, int n,
+                                                int head, int part, int first, unsigned char* stage,
+                                                const Gradients<Stored>& out, const Shares& shares,
+                                                float (&weighted)[1][values][4],
+                                                float (&graded)[1][columns][4]) {
+  constexpr bool over_keys = side == Side::keys;
+  const int count = over_keys ? in.S : in.T;
+  float ones[1][2], factors[1][2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int row = first + 8 * h + lane_index() / 4;
+    const bool kept = !over_keys || entry.keeps(row, count);
+    ones[0][h] = kept;
+    factors[0][h] = kept ? entry.scale : 0;
+  }
+  // Keys that are left out saw weights of any size.
+  if (over_keys && entry.mask)
+#pragma unroll
+    for (int j = 0; j < columns; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        if (ones[0][e / 2] == 0) {
+          weighted[0][over_keys ? j : 0][e] = 0;
+          graded[0][j][e] = 0;
+        }
+  const auto store = [&](Stored* gradient, float* share, const auto& sums, const auto& by) {
+    if (!gradient) return;
+    if (share)
+      store_shares(Rows<float>(share + part * shares.size, n, head, count, in), first, sums, by);
+    else
+      store_rows<Swizzled<8 * columns>>(Rows<Stored>(gradient, n, head, count, in), first, stage,
+                                        sums, by);
+  };
+  store(over_keys ? out.dk : out.dq, shares.first, graded, factors);
+  if constexpr (over_keys) store(out.dv, shares.second, weighted, ones);
+}
+
 template <class Stored, int depth, Side side>
 __global__ __launch_bounds__(128) void backward_kernel(Inputs<Stored> in, Cut cut,
                                                        Gradients<Stored> out, Shares shares) {
@@ -187,35 +227,9 @@ __global__ __launch_bounds__(128) void backward_kernel(Inputs<Stored> in, Cut cu
   __syncthreads();
   if (warp_first >= count) return;
 
-  float ones[1][2], factors[1][2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int row = warp_first + 8 * h + g;
-    const bool kept = !over_keys || entry.keeps(row, count);
-    ones[0][h] = kept;
-    factors[0][h] = kept ? entry.scale : 0;
-  }
-  // Keys that are left out saw weights of any size.
-  if (over_keys && entry.mask)
-#pragma unroll
-    for (int j = 0; j < depth / 8; ++j)
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        if (ones[0][e / 2] == 0) {
-          weighted[0][over_keys ? j : 0][e] = 0;
-          graded[0][j][e] = 0;
-        }
-  unsigned char* const stage = left[0] + warp_index() * 16 * Tile::row_bytes;
-  const auto store = [&](Stored* gradient, float* share, const auto& sums, const auto& by) {
-    if (!gradient) return;
-    if (share)
-      store_shares(Rows<float>(share + part * shares.size, n, head, count, in), warp_first, sums,
-                   by);
-    else
-      store_rows<Tile>(Rows<Stored>(gradient, n, head, count, in), warp_first, stage, sums, by);
-  };
-  store(over_keys ? out.dk : out.dq, shares.first, graded, factors);
-  if constexpr (over_keys) store(out.dv, shares.second, weighted, ones);
+  leave_gradients<side>(in, entry, n, head, part, warp_first,
+                        left[0] + warp_index() * 16 * Tile::row_bytes, out, shares, weighted,
+                        graded);
 }
 
 // delta[n][k][t] = dy·y, what the gradient of softmax subtracts: eight lanes to a row.

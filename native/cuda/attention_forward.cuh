@@ -76,6 +76,37 @@ __device__ __forceinline__ void online_softmax(float (&scores)[atoms][tiles][4],
     }
 }
 
+// For scales below zero.
+template <int atoms, int tiles>
+__device__ __forceinline__ void negate(float (&scores)[atoms][tiles][4]) {
+#pragma unroll
+  for (int m = 0; m < atoms; ++m)
+#pragma unroll
+    for (int j = 0; j < tiles; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) scores[m][j][e] = -scores[m][j][e];
+}
+
+// Writes the log-sum-exps of a warp's rows, from `first` of `count` on; their totals become what
+// their sums are to be multiplied by.
+template <int atoms>
+__device__ __forceinline__ void close_rows(float* lse, int first, int count, float factor,
+                                           const float (&peak)[atoms][2],
+                                           float (&total)[atoms][2]) {
+  const int g = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+  for (int m = 0; m < atoms; ++m)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float sum = total[m][h];
+      sum += __shfl_xor_sync(whole_warp, sum, 1);
+      sum += __shfl_xor_sync(whole_warp, sum, 2);
+      const int row = first + 16 * m + 8 * h + g;
+      if (t == 0 && row < count) lse[row] = peak[m][h] * factor * ln2 + logf(sum);
+      total[m][h] = 1 / sum;
+    }
+}
+
 template <class Stored, int depth, int atoms>
 __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blocks, Stored* y,
                                                       float* lse) {
@@ -85,7 +116,6 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
   const int block = static_cast<int>(blockIdx.x) % blocks;
   const int sequence = static_cast<int>(blockIdx.x) / blocks;  // of N * K
   const int n = sequence / in.K, head = sequence % in.K;
-  const int lane = lane_index(), t = lane % 4;
   const int warp_row = warp_index() * 16 * atoms, first = block * Shape::rows;
 
   unsigned char* const query_tile = dynamic_shared();
@@ -130,25 +160,8 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
     if (begin + keys < in.S) load_rows<Tile, keys, Tile::slots, threads>(key_tile, k, begin + keys);
     cp_async_commit();
     if (idle) return;
-    if (negative)
-#pragma unroll
-      for (int m = 0; m < atoms; ++m)
-#pragma unroll
-        for (int j = 0; j < tiles; ++j)
-#pragma unroll
-          for (int e = 0; e < 4; ++e) scores[m][j][e] = -scores[m][j][e];
-    if constexpr (!whole)
-#pragma unroll
-      for (int j = 0; j < tiles; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const bool kept = entry.keeps(begin + 8 * j + 2 * t + e, in.S);
-#pragma unroll
-          for (int m = 0; m < atoms; ++m) {
-            scores[m][j][e] = kept ? scores[m][j][e] : -infinity;
-            scores[m][j][e + 2] = kept ? scores[m][j][e + 2] : -infinity;
-          }
-        }
+    if (negative) negate(scores);
+    if constexpr (!whole) leave_out(scores, entry, begin, in.S);
     online_softmax(scores, peak, total, sums, factor);
     multiply_weights<Stored, Tile, whole>(sums, scores, value_tile, groups, half);
   };
@@ -158,18 +171,8 @@ __global__ __launch_bounds__(128) void forward_kernel(Inputs<Stored> in, int blo
   for (; begin < in.S; begin += keys) step(begin, std::false_type());
   if (idle) return;
 
-#pragma unroll
-  for (int m = 0; m < atoms; ++m)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float sum = total[m][h];
-      sum += __shfl_xor_sync(whole_warp, sum, 1);
-      sum += __shfl_xor_sync(whole_warp, sum, 2);
-      const int row = first + warp_row + 16 * m + 8 * h + lane / 4;
-      if (t == 0 && row < in.T)
-        lse[static_cast<int64_t>(sequence) * in.T + row] = peak[m][h] * factor * ln2 + logf(sum);
-      total[m][h] = 1 / sum;
-    }
+  close_rows(lse + static_cast<int64_t>(sequence) * in.T, first + warp_row, in.T, factor, peak,
+             total);
   store_rows<Tile>(Rows<Stored>(y, n, head, in.T, in), first + warp_row, warp_rows, sums, total);
 }
 

@@ -26,6 +26,20 @@ struct Inputs {
   bool packs;  // rows begin and end at borders of 16 bytes
 };
 
+constexpr int64_t widest_fused = 160;
+
+// Calls body.template operator()<depth>() with the smallest depth that holds D <= widest_fused.
+template <class Body>
+void dispatch_depth(int64_t D, Body&& body) {
+  if (D <= 32) return body.template operator()<32>();
+  if (D <= 48) return body.template operator()<48>();
+  if (D <= 64) return body.template operator()<64>();
+  if (D <= 80) return body.template operator()<80>();
+  if (D <= 96) return body.template operator()<96>();
+  if (D <= 128) return body.template operator()<128>();
+  return body.template operator()<widest_fused>();
+}
+
 // The rows of one head.
 template <class Stored>
 struct Rows {
@@ -215,6 +229,24 @@ __device__ __forceinline__ void multiply_rows(
       }
     }
   }
+}
+
+// Scores of keys that do not count, of those from `begin` on, become `value`.
+template <int atoms, int tiles>
+__device__ __forceinline__ void leave_out(float (&scores)[atoms][tiles][4], const Entry& entry,
+                                          int begin, int keys, float value = -infinity) {
+  const int t = lane_index() % 4;
+#pragma unroll
+  for (int j = 0; j < tiles; ++j)
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const bool kept = entry.keeps(begin + 8 * j + 2 * t + e, keys);
+#pragma unroll
+      for (int m = 0; m < atoms; ++m) {
+        scores[m][j][e] = kept ? scores[m][j][e] : value;
+        scores[m][j][e + 2] = kept ? scores[m][j][e + 2] : value;
+      }
+    }
 }
 
 // sums += weights · b, b a tile with a row per column of the weights. What the product of scores

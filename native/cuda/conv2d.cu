@@ -47,10 +47,12 @@ const T* data(const View& tensor) {
 template <class T>
 void run_walk(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish) {
-  if (narrow_groups(walk))
-    run_direct(op, images, filters, walk, finish);
-  else if (!run_halo(op, images, filters, walk, finish))
-    run_gather(op, images, filters, walk, finish);
+  if (narrow_groups(walk)) return run_direct(op, images, filters, walk, finish);
+  if constexpr (sizeof(T) == 2)
+    if (run_halo_hopper(op, images, filters, walk, finish) ||
+        run_hopper(op, images, filters, walk, finish))
+      return;
+  if (!run_halo(op, images, filters, walk, finish)) run_gather(op, images, filters, walk, finish);
 }
 
 }  // namespace

@@ -219,9 +219,14 @@ struct WalkEpilogue {
     uint32_t within, x;
     const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
     const auto y = static_cast<int>(line(within, x));
+    pixel(batch, n, y, static_cast<int>(x), column, v, left);
+  }
+
+  // The same for pixel (n, y, x) of the grid.
+  __device__ __forceinline__ void pixel(int batch, int n, int y, int x, int column,
+                                        const float (&v)[width], int left) const {
     const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
-    finish(h * out_w + first_w + static_cast<int>(x) * step_w, n, batch * filters + column,
-           ::min(left, width), v);
+    finish(h * out_w + first_w + x * step_w, n, batch * filters + column, ::min(left, width), v);
   }
 };
 
@@ -232,6 +237,16 @@ __global__ void no_gradient(T* to, int64_t count) {
 }
 
 // ---- the kernels, T: float, bfloat16, float16
+
+// Whole 16 bytes of channels and no stride, on Hopper, 16-bit types alone: undivided filters from
+// tiles with a border (conv2d_halo_hopper.cu), any taps one by one (conv2d_hopper.cu). False, and
+// nothing done, where that does not suit the device or the walk.
+template <class T>
+bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                     const ConvFinish<T>& finish);
+template <class T>
+bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                const ConvFinish<T>& finish);
 
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
 // cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
@@ -252,6 +267,10 @@ void run_direct(const char* op, const T* images, const T* filters, const PixelWa
 // The gradient of the filters of a forward walk.
 template <class T>
 void run_direct_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight);
+
+// The same on Hopper, of walks like run_hopper's (conv2d_weight_hopper.cu).
+template <class T>
+bool run_hopper_weight(const char* op, const T* dy, const T* x, const PixelWalk& walk, T* dweight);
 
 inline bool narrow_groups(const PixelWalk& walk) {
   return walk.groups > 1 && (walk.channels < 8 || walk.filters < 8);

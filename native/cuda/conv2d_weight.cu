@@ -57,6 +57,8 @@ void conv2d_backward_weight(const View& dy, const View& x, const Shape& stride,
     }
     constexpr int chunk = 16 / sizeof(T);
     const PixelWalk walk = forward_walk(g);
+    if constexpr (sizeof(T) == 2)
+      if (run_hopper_weight(op, dy.as<T>(), x.as<T>(), walk, dweight.as<T>())) return;
     if (narrow_groups(walk))
       run_direct_weight(op, dy.as<T>(), x.as<T>(), walk, dweight.as<T>());
     else if (const bool whole_x = g.group_C % chunk == 0 && vectors(x.data);

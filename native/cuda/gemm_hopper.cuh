@@ -16,8 +16,8 @@
 // shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
 #pragma once
 
-#include "cuda/descriptor.cuh"
 #include "cuda/gemm_plan.cuh"
+#include "cuda/hopper_ring.cuh"
 #include "cuda/tensor_map.h"
 
 namespace emulsion::cuda::gemm {
@@ -41,53 +41,40 @@ struct HopperTiles {
   static constexpr int ring = stages * stage, barriers = ring + (stays ? slabs : 0);
   static constexpr size_t shared = barriers + 2 * stages * sizeof(uint64_t);
   static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
-  static_assert(columns % 64 == 0 && columns % piece == 0 && (stays || slabs <= ring));
+  static_assert(columns % piece == 0 && (stays || slabs <= ring));
 };
 
-// A tile's boxes, `extent` rows of the operand from `row` and 64 deep from `k`.
-template <Lines lines, int extent>
-__device__ __forceinline__ void load_tile(unsigned char* tile, const TensorMap& map, uint64_t* full,
-                                          int row, int k, int batch) {
-  if constexpr (lines == Lines::deep) {
-    bulk_load(tile, map, full, {k, row, batch});
-  } else if constexpr (lines == Lines::paired) {
-    bulk_load(tile, map, full, {k, 0, 0, row / 8});
-  } else {
+// An operand as the kernel takes it: it asks for tiles, `extent` rows from `row` and 64 deep from
+// `k`. A also says which of its tiles are half as deep, followed by zeros. This one is a matrix;
+// implicit products bring their own (conv2d_hopper.cu).
+template <Lines lines_>
+struct BulkMatrix {
+  static constexpr Lines lines = lines_;
+  TensorMap map;
+  bool batched;  // else one matrix for all batches
+
+  __device__ __forceinline__ bool half(int) const { return false; }
+
+  template <int extent>
+  __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
+                                       int batch) const {
+    if (!batched) batch = 0;
+    if constexpr (lines == Lines::deep) {
+      bulk_load(tile, map, full, {k, row, batch});
+    } else if constexpr (lines == Lines::paired) {
+      bulk_load(tile, map, full, {k, 0, 0, row / 8});
+    } else {
 #pragma unroll
-    for (int i = 0; i < extent; i += 64) bulk_load(tile + i * 128, map, full, {row + i, k, batch});
+      for (int i = 0; i < extent; i += 64)
+        bulk_load(tile + i * 128, map, full, {row + i, k, batch});
+    }
   }
-}
+};
 
 // Descriptors of the 64 rows of A, or all of B, at a place of the ring and a step of 16 along the
-// depth. Only the lower halves differ.
+// depth.
 template <Lines lines>
-class Descriptors {
- public:
-  __device__ __forceinline__ explicit Descriptors(const unsigned char* tile)
-      : first_(wgmma_descriptor(tile, lines == Lines::wide ? 64 * 128 : 16, 8 * 128,
-                                Swizzle::bytes128)) {}
-  __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
-    constexpr int bytes = lines == Lines::wide ? 16 * 128 : 32;
-    const auto low = static_cast<uint32_t>(first_) + ((offset + step * bytes) >> 4);
-    return (first_ >> 32 << 32) | low;
-  }
-
- private:
-  const uint64_t first_;
-};
-
-// A place in the ring, and the parity of the phase in which it is filled.
-template <int stages>
-struct RingPlace {
-  int stage = 0, parity = 0;
-
-  __device__ __forceinline__ void advance() {
-    if (++stage < stages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-  __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
-};
+using Descriptors = TileDescriptors<lines == Lines::wide>;
 
 // 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
 template <int columns_>
@@ -119,10 +106,10 @@ __device__ __forceinline__ void add_carried(float (&sums)[count], const Pack<flo
   }
 }
 
-template <class T, class Tiles, Lines lines_a, Lines lines_b, class Epilogue>
+template <class T, class Tiles, class A, class B, class Epilogue>
 __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
-    hopper_kernel(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
-                  bool batched_a, bool batched_b, int items, Epilogue epilogue, Work work) {
+    hopper_kernel(const __grid_constant__ A a, const __grid_constant__ B b, int items,
+                  Epilogue epilogue, Work work) {
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
   __trap();  // never launched
 #else
@@ -133,8 +120,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   uint64_t* const empty = full + stages;
   const int warp = warp_index();
   if (warp == Tiles::warps && lane_index() == 0) {
-    prefetch_map(map_a);
-    prefetch_map(map_b);
+    prefetch_map(a.map);
+    prefetch_map(b.map);
     for (int i = 0; i < stages; ++i) {
       mbarrier_init(full + i, 1);
       mbarrier_init(empty + i, Tiles::warps);
@@ -155,16 +142,15 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
          item += static_cast<int>(gridDim.x)) {
       const Place place(work, item);
       const int row = place.row_tile * Tiles::rows, column = place.column_tile * Tiles::columns;
-      const int batch_a = batched_a ? place.batch : 0, batch_b = batched_b ? place.batch : 0;
       int k = place.split * work.steps_per_split * Tiles::depth;
 #pragma unroll 1
       for (int step = steps_of(place); step > 0; --step, k += Tiles::depth, at.advance()) {
         unsigned char* const tile = ring + at.stage * Tiles::stage;
         mbarrier_wait(empty + at.stage, at.parity ^ 1);
         mbarrier_arrive_expect_tx(full + at.stage, Tiles::stage);
-        load_tile<lines_a, Tiles::rows>(tile, map_a, full + at.stage, row, k, batch_a);
-        load_tile<lines_b, Tiles::columns>(tile + Tiles::tile_a, map_b, full + at.stage, column, k,
-                                           batch_b);
+        a.template load<Tiles::rows>(tile, full + at.stage, row, k, place.batch);
+        b.template load<Tiles::columns>(tile + Tiles::tile_a, full + at.stage, column, k,
+                                        place.batch);
       }
     }
     return;
@@ -173,8 +159,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   if constexpr (Tiles::stays) setmaxnreg_inc<224>();
   constexpr int carry_every = Tiles::longest_sum / Tiles::depth, group_bytes = 64 * Tiles::line;
   constexpr int multipliers = 32 * Tiles::warps;
-  const Descriptors<lines_a> tiles_a(ring + warp / 4 * group_bytes);
-  const Descriptors<lines_b> tiles_b(ring + Tiles::tile_a);
+  const Descriptors<A::lines> tiles_a(ring + warp / 4 * group_bytes);
+  const Descriptors<B::lines> tiles_b(ring + Tiles::tile_a);
   const auto carried = [&] {
     return work.carried + static_cast<int64_t>(blockIdx.x) * (Tiles::columns / 8) * multipliers +
            threadIdx.x;
@@ -188,16 +174,23 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     const Place place(work, item);
     int summed = 0;  // steps since the sums were empty
     bool has_carried = false;
+    int depth = place.split * work.steps_per_split * Tiles::depth;
 #pragma unroll 1
-    for (int left = steps_of(place); left > 0; --left, at.advance()) {
-      mbarrier_wait(full + at.stage, at.parity);
-      wgmma_fence();
+    for (int left = steps_of(place); left > 0; --left, depth += Tiles::depth, at.advance()) {
+      const auto multiply = [&]<int steps>() {
+        wgmma_fence();
 #pragma unroll
-      for (int k = 0; k < Tiles::depth / 16; ++k)
-        wgmma<T, Tiles::columns, lines_a == Lines::wide, lines_b == Lines::wide>(
-            sums, tiles_a(at.stage * Tiles::stage, k), tiles_b(at.stage * Tiles::stage, k),
-            summed > 0 || k > 0);
-      wgmma_commit();
+        for (int k = 0; k < steps; ++k)
+          wgmma<T, Tiles::columns, A::lines == Lines::wide, B::lines == Lines::wide>(
+              sums, tiles_a(at.stage * Tiles::stage, k), tiles_b(at.stage * Tiles::stage, k),
+              summed > 0 || k > 0);
+        wgmma_commit();
+      };
+      mbarrier_wait(full + at.stage, at.parity);
+      if (a.half(depth))
+        multiply.template operator()<Tiles::depth / 32>();
+      else
+        multiply.template operator()<Tiles::depth / 16>();
       wgmma_wait<1>();
       if (summed > 0) give_back(at.previous());
       if (++summed == carry_every && work.carried && left > 1) {
@@ -225,19 +218,21 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
 #endif
 }
 
-template <class T, class Tiles, Lines lines_a, Lines lines_b, class Epilogue>
-void run_hopper(const char* op, const Boxes<lines_a>& a, const Boxes<lines_b>& b,
-                const Epilogue& epilogue, const Problem& p, int splits) {
-  constexpr DType dtype = __is_same(T, bfloat16) ? DType::bfloat16 : DType::float16;
+template <class T>
+constexpr DType bulk_dtype = __is_same(T, bfloat16) ? DType::bfloat16 : DType::float16;
+
+template <class T, class Tiles, class A, class B, class Epilogue>
+void run_hopper(const char* op, const A& a, const B& b, const Epilogue& epilogue, const Problem& p,
+                int splits) {
+  static_assert(B::lines != Lines::wide || Tiles::columns % 64 == 0);
   Division division(op, p, {Tiles::rows, Tiles::columns, Tiles::depth}, splits,
                     rounded_columns<Epilogue>(static_cast<int>(p.columns)), Tiles::longest_sum);
   const int64_t blocks =
       Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
   division.carry(blocks);
-  launch(op, hopper_kernel<T, Tiles, lines_a, lines_b, Epilogue>,
-         Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), Tiles::shared},
-         make_tensor_map(op, a.base, dtype, a.box), make_tensor_map(op, b.base, dtype, b.box),
-         a.batched, b.batched, static_cast<int>(division.items), epilogue, division.work);
+  launch(op, hopper_kernel<T, Tiles, A, B, Epilogue>,
+         Grid{dim3(static_cast<unsigned>(blocks)), dim3(Tiles::threads), Tiles::shared}, a, b,
+         static_cast<int>(division.items), epilogue, division.work);
   division.add(op, epilogue);
 }
 
@@ -266,7 +261,11 @@ bool multiply_hopper(const char* op, const A& a, const B& b, const Epilogue& epi
     const auto boxes_a = boxes(a, Tiles::rows);
     const auto boxes_b = boxes(b, Tiles::columns);
     if (!boxes_a || !boxes_b) return false;
-    run_hopper<typename A::Element, Tiles>(op, *boxes_a, *boxes_b, epilogue, p, choice.splits);
+    using T = typename A::Element;
+    const auto matrix = [&]<Lines lines>(const Boxes<lines>& of) {
+      return BulkMatrix<lines>{make_tensor_map(op, of.base, bulk_dtype<T>, of.box), of.batched};
+    };
+    run_hopper<T, Tiles>(op, matrix(*boxes_a), matrix(*boxes_b), epilogue, p, choice.splits);
     return true;
   };
   return choice.tiles == 0 ? with.template operator()<Hopper256>()

@@ -130,6 +130,13 @@ params:
     expect(spec.training?.lossconfig?.spec).toEqual({ kind: 'none' });
   });
 
+  test('what the original lacks stands in ddconfig too', () => {
+    const ours = ddconfig.replace('dropout: 0.0', 'norm_groups: 8, use_checkpoint: true');
+    const source = `{target: ldm.models.autoencoder.AutoencoderKL, params: {embed_dim: 3, ${ours}}}`;
+    const { spec } = firstStageTargets.read(node(source), 'model').build();
+    expect(spec).toMatchObject({ ddconfig: { normGroups: 8, useCheckpoint: true } });
+  });
+
   test('the identity', () => {
     const source = 'target: ldm.models.autoencoder.IdentityFirstStage';
     const identity = firstStageTargets.read(node(source), 'first_stage_config');

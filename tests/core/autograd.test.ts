@@ -224,7 +224,7 @@ describe('checkpoint', () => {
   test('keeps no intermediate results', () => {
     const x = ones([1 << 16], { requiresGrad: true });
     const before = defaultDevice().memoryStats().liveBytes;
-    const y = checkpoint((a) => tidy(() => a.exp().exp().exp().sum()), x);
+    const y = checkpoint((a) => a.exp().exp().exp().sum(), x);
     expect(defaultDevice().memoryStats().liveBytes - before).toBeLessThan(1024);
     y.backward();
     expect(x.grad!.shape).toEqual([1 << 16]);

@@ -243,6 +243,54 @@ export default {
       tolerance: 'matmul',
       reduction: Math.max(T, S, D),
     })),
+    // Hopper's tiles of 128 queries by 128 keys: every head size that has a kernel, and rests of both.
+    ...[
+      { N: 1, T: 128, S: 128, K: 2, D: 32 },
+      { N: 2, T: 150, S: 300, K: 2, D: 40 },
+      { N: 1, T: 129, S: 256, K: 1, D: 48 },
+      { N: 2, T: 200, S: 129, K: 3, D: 64 },
+      { N: 1, T: 257, S: 390, K: 1, D: 80 },
+      { N: 1, T: 131, S: 170, K: 2, D: 96 },
+      { N: 1, T: 140, S: 640, K: 1, D: 128 },
+      { N: 1, T: 560, S: 130, K: 1, D: 40 },
+      { N: 2, T: 130, S: 280, K: 1, D: 160 },
+      { N: 1, T: 190, S: 150, K: 2, D: 136 },
+    ].map(({ N, T, S, K, D }): OpCase => ({
+      name: `${N} x ${T} queries, ${S} keys, ${K} heads of ${D}`,
+      inputs: sequence(N, T, S, K, D),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: ['bfloat16', 'float16'],
+      tolerance: 'matmul',
+      reduction: Math.max(T, S, D),
+    })),
+    ...[
+      { name: 'at random', of: (i: number) => (i * 7919) % 5 > 2 },
+      { name: 'for all of one entry', of: (i: number) => i >= 300 },
+      { name: 'from 150 on, and up to 140', of: (i: number) => (i < 300 ? i < 150 : i >= 440) },
+    ].map(({ name, of }): OpCase => ({
+      name: `keys masked ${name}, 130 queries, 300 keys`,
+      inputs: {
+        ...sequence(2, 130, 300, 2, 40),
+        mask: {
+          shape: [2, 300],
+          dtype: 'bool',
+          values: Array.from({ length: 600 }, (_, i) => Number(of(i))),
+        },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      dtypes: ['bfloat16'],
+      tolerance: 'matmul',
+      reduction: 300,
+    })),
+    ...[-0.5, 0, 2].map((scale): OpCase => ({
+      name: `a scale of ${scale}, 140 queries, 270 keys`,
+      inputs: sequence(1, 140, 270, 1, 64),
+      run: ({ q, k, v }) => attention(q, k, v, { scale }),
+      dtypes: ['float16'],
+      tolerance: 'matmul',
+      reduction: 270,
+      grad: scale <= 0, // steep weights lose the gradient of k to rounding
+    })),
     {
       name: 'no queries',
       inputs: sequence(1, 0, 5, 2, 8),

@@ -1,3 +1,4 @@
+// Long because each kernel of each engine chooses by shape, and wants cases at the edges of its own.
 import { conv2d, ones, setFloat32MatmulPrecision, type Conv2dOptions } from '../../lib/index.js';
 import { viewOf } from '../../lib/tensor.js';
 import { generate, type NdArray } from '../support/oracle.js';
@@ -138,6 +139,12 @@ export default {
   cases: [
     plain('3x3 over an odd image', [2, 5, 7, 6], [9, 3, 3, 6], { padding: same }),
     plain('three channels in', [1, 6, 5, 3], [20, 3, 3, 3], { padding: same }),
+    plain('three channels in, many out, more pixels than a split', [1, 26, 25, 3], [64, 3, 3, 3], {
+      padding: same,
+    }),
+    plain('two channels out, as many pixels as all splits', [1, 108, 110, 16], [2, 3, 3, 16], {
+      padding: same,
+    }),
     plain('three channels out', [2, 4, 4, 33], [3, 3, 3, 33], { padding: same }),
     plain('one channel out, more pixels than a stretch', [2, 9, 11, 40], [1, 3, 3, 40], {
       padding: same,
@@ -245,6 +252,73 @@ export default {
       padding: { top: 1, bottom: 2, left: 1, right: 2 },
     }),
     plain('border tiles: 5x3', [1, 10, 16, 16], [8, 5, 3, 16], { padding: same }),
+    // More than 64 filters: on a Hopper bulk copies bring tiles of 256 pixels with their border, or of
+    // 128 tap by tap, where taps are apart or pixels few. Channels go by 64, with a rest; few tiles
+    // are split.
+    plain('bulk tiles: 256 filters, a rest of everything', [2, 12, 9, 32], [248, 3, 3, 32], {
+      padding: same,
+    }),
+    plain('bulk tiles: 224 filters, two small images in one', [5, 8, 8, 32], [224, 3, 3, 32], {
+      padding: same,
+    }),
+    plain(
+      'bulk tiles: 192 filters, split, more than there are blocks',
+      [1, 12, 12, 96],
+      [192, 3, 3, 96],
+      {
+        padding: same,
+      },
+    ),
+    plain('bulk tiles: 160 filters, eight small images in one', [5, 4, 4, 64], [160, 3, 3, 64], {
+      padding: same,
+    }),
+    plain('bulk tiles: 128 filters, no tile is full', [2, 7, 8, 128], [120, 3, 3, 128], {
+      padding: same,
+    }),
+    plain('bulk tiles: a wide image, uneven padding', [1, 3, 47, 64], [136, 3, 3, 64], {
+      padding: { top: 2, left: 3, right: 1 },
+    }),
+    plain('bulk tiles: no padding', [1, 10, 17, 72], [160, 3, 3, 72]),
+    plain('bulk tiles: 320 channels', [1, 5, 9, 320], [160, 3, 3, 320], { padding: same }),
+    plain('bulk tiles: 5x3', [1, 8, 15, 64], [136, 5, 3, 64], { padding: same }),
+    plain('bulk tiles: 3x2, dilated', [1, 9, 16, 120], [136, 3, 2, 120], {
+      dilation: [2, 3],
+      padding: { top: 1, bottom: 2, left: 3 },
+    }),
+    plain('bulk tiles: the four classes of a stride', [1, 8, 16, 200], [128, 4, 4, 200], {
+      stride: [2, 2],
+      padding: same,
+    }),
+    plain('bulk tiles: 256 filters, rows dilated', [2, 12, 9, 32], [248, 3, 3, 32], {
+      dilation: [2, 1],
+      padding: { top: 2, bottom: 2, left: 1, right: 1 },
+    }),
+    plain('bulk tiles: 224 filters, columns dilated', [5, 8, 8, 32], [224, 3, 3, 32], {
+      dilation: [1, 2],
+      padding: { top: 1, bottom: 1, left: 2, right: 2 },
+    }),
+    plain('bulk tiles: 192 filters, dilated, split', [1, 12, 12, 96], [192, 3, 3, 96], {
+      dilation: [2, 2],
+      padding: { top: 2, bottom: 2, left: 2, right: 2 },
+    }),
+    plain('bulk tiles: 128 filters with a border', [1, 16, 15, 128], [128, 3, 3, 128], {
+      padding: same,
+    }),
+    fused('bulk tiles with a border: bias, channelAdd, SiLU and residual', [1, 16, 16, 64], 128),
+    fused('bulk tiles with a border: all that, split', [1, 15, 16, 96], 112),
+    // The gradient of the filters takes 64 pixels at a time, and 64 columns of each tap.
+    plain('bulk tiles: 2x2, a rest of channels', [1, 8, 8, 104], [136, 2, 2, 104], {
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('bulk tiles: 1x2, split pixels', [2, 16, 31, 40], [72, 1, 2, 40], {
+      padding: { right: 1 },
+    }),
+    plain('bulk tiles: 2x2, split pixels', [2, 24, 15, 64], [72, 2, 2, 64], {
+      padding: { top: 1, left: 1 },
+    }),
+    plain('bulk tiles: 1x1, split pixels', [2, 16, 31, 72], [72, 1, 1, 72]),
+    fused('bulk tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 64], 128),
+    fused('bulk tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 15, 128], 104),
     fused('border tiles: bias, channelAdd, SiLU and residual', [2, 8, 8, 16], 24),
     fused('border tiles: bias, channelAdd, SiLU and residual, split', [1, 8, 16, 128], 16),
     plain('whole vectors: 1x1', [2, 7, 9, 40], [72, 1, 1, 40]),

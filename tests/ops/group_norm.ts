@@ -92,6 +92,22 @@ export default {
       dtypes: ['float32'], // in float64 the definition's plain sums are less exact than the kernel
     },
     {
+      name: 'first pixels that no other is like',
+      inputs: {
+        x: {
+          shape: [1, 12, 12, 64],
+          values: Array.from(
+            { length: 12 * 12 * 64 },
+            (_, i) => Math.sin(13 * i) + (i < 256 ? 50 : 0),
+          ),
+        },
+      },
+      run: ({ x }) => groupNorm(x, 8, null, null, { eps: 1e-6 }),
+      reference: (inputs) => definition(inputs, { groups: 8, eps: 1e-6 }),
+      tolerance: 'norm',
+      reduction: 1152,
+    },
+    {
       name: 'float32 parameters beside a 16-bit x',
       inputs: {
         x: [2, 4, 4, 64],

@@ -84,6 +84,7 @@ export default {
     fused('geglu, odd half', [3, 4], 11, 14, 'geglu'),
     fused('geglu, many rows', [110], 24, 64, 'geglu'),
     fused('few rows, wide', [2], 100, 200, 'silu'),
+    fused('fewer rows than outputs', [110], 24, 230, 'gelu'),
     fused('more rows than the turned form takes', [101], 40, 20, 'gelu'),
     fused('no leading axis', [], 5, 6, 'silu'),
     // A GPU's tiles, with rests.

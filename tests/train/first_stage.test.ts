@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import {
   AutoencoderKL,
+  autocast,
   firstStageTask,
   LambdaLR,
   LPIPSWithDiscriminator,
@@ -13,6 +14,7 @@ import {
   openRunFolder,
   psnr,
   randn,
+  ssim,
   tidy,
   Trainer,
   VQLPIPSWithDiscriminator,
@@ -20,9 +22,13 @@ import {
   type DataSource,
   type FirstStageTaskOptions,
   type ImageBatch,
+  type LossParts,
   type StepContext,
   type Tensor,
 } from '../../lib/index.js';
+import { narrowLpips } from '../metrics/narrow_lpips.js';
+
+const perceptual = (await narrowLpips()).eval();
 
 const ddconfig = {
   ch: 8,
@@ -36,17 +42,17 @@ const ddconfig = {
 };
 const lossConfig = { discStart: 3, discNdf: 4, discNumLayers: 2, perceptualWeight: 0 };
 
-function klTask(options: Partial<FirstStageTaskOptions> = {}) {
+function klTask(options: Partial<FirstStageTaskOptions> = {}, parts: LossParts = {}) {
   manualSeed(1);
   const model = new AutoencoderKL({ ddconfig, embedDim: 2 });
-  const loss = new LPIPSWithDiscriminator({ ...lossConfig, klWeight: 1e-6 });
+  const loss = new LPIPSWithDiscriminator({ ...lossConfig, klWeight: 1e-6 }, parts);
   return { model, loss, task: firstStageTask({ model, loss, learningRate: 1e-3, ...options }) };
 }
 
-function vqTask(options: Partial<FirstStageTaskOptions> = {}) {
+function vqTask(options: Partial<FirstStageTaskOptions> = {}, parts: LossParts = {}) {
   manualSeed(1);
   const model = new VQModel({ ddconfig: { ...ddconfig, doubleZ: false }, embedDim: 2, nEmbed: 32 });
-  const loss = new VQLPIPSWithDiscriminator({ ...lossConfig, nClasses: 32 });
+  const loss = new VQLPIPSWithDiscriminator({ ...lossConfig, nClasses: 32 }, parts);
   return { model, loss, task: firstStageTask({ model, loss, learningRate: 1e-3, ...options }) };
 }
 
@@ -129,6 +135,22 @@ describe('the phases', () => {
     expect(vq.cluster_usage).toBeGreaterThanOrEqual(1);
   });
 
+  test('tell how many codes were ever used, and how many died', async () => {
+    const vq = vqTask({ usageWindow: 2 });
+    const batches = Array.from({ length: 4 }, () => pictures(1));
+    const chosen = batches.map(({ image }) => [
+      ...new Set(vq.model.encode(image).indices.dataSync() as Int32Array),
+    ]);
+    for (const [step, batch] of batches.entries()) {
+      const { codes_used, codes_dead } = await logged(vq, 0, batch, at(step));
+      expect(codes_used).toBe(new Set(chosen.slice(0, step + 1).flat()).size);
+      expect(codes_dead).toBe(
+        32 - new Set(chosen.slice(Math.max(0, step - 1), step + 1).flat()).size,
+      );
+    }
+    expect(Object.keys(vq.task.modules)).toEqual(['model', 'loss', 'usage']);
+  });
+
   test('leave no gradient on the other’s parameters where they are frozen', () => {
     const { model, loss, task } = klTask();
     loss.requiresGrad_(false);
@@ -194,31 +216,66 @@ describe('validation', () => {
     yield* all;
   }
 
-  test('weighs a short last batch by its pictures', async () => {
-    const { model, loss, task } = vqTask();
-    for (const module of [model, loss]) module.eval();
-    const [three, one] = [pictures(3), pictures(1)];
-    const found = await noGrad(() => task.validate!(batchesOf(three, one), at(7)));
-    const expected = await noGrad(() =>
-      tidy(async () => {
-        const all = [three, one].map(({ image }) =>
-          psnr(image, model.forward(image).reconstruction.clamp(-1, 1)),
-        );
-        return (await Promise.all(all.map((x) => x.sum().item()))).reduce((a, b) => a + b) / 4;
-      }),
+  /** Means over the pictures of some batches, taken of the model by hand. */
+  function expectedOf(reconstruct: (image: Tensor, batch: number) => Tensor, ...all: ImageBatch[]) {
+    const metrics = { psnr, ssim, lpips: (a: Tensor, b: Tensor) => perceptual.forward(a, b) };
+    const count = all.reduce((sum, { image }) => sum + image.shape[0], 0);
+    const back = all.map(({ image }, i) => reconstruct(image, i).clamp(-1, 1));
+    const meanOf = (metric: (typeof metrics)['psnr']): number =>
+      all.map(({ image }, i) => metric(image, back[i]).sum().itemSync()).reduce((a, b) => a + b) /
+      count;
+    return Object.fromEntries(
+      Object.entries(metrics).map(([name, metric]) => [name, meanOf(metric)]),
     );
-    expect(found.psnr).toBeCloseTo(expected, 4);
-    expect(found.rec_loss).toBeGreaterThan(0);
-    expect(found.disc_loss).toBeGreaterThan(0);
+  }
+
+  const close = (numbers: Record<string, number>) =>
+    Object.fromEntries(
+      Object.entries(numbers).map(([name, value]) => [name, expect.closeTo(value, 4) as number]),
+    );
+
+  test('measures pictures, and weighs a short last batch by them: VQ', async () => {
+    const { model, loss, task } = vqTask({}, { perceptual });
+    for (const module of [model, loss]) module.eval();
+    const batches = [pictures(3), pictures(1)];
+    await noGrad(async () => {
+      const found = await task.validate!(batchesOf(...batches), at(7));
+      const expected = expectedOf((image) => model.forward(image).reconstruction, ...batches);
+      expect(expected.lpips).toBeGreaterThan(0.01);
+      expect(found).toMatchObject(close(expected));
+      expect(found.rec_loss).toBeGreaterThan(0);
+      expect(found.disc_loss).toBeGreaterThan(0);
+      expect(found).not.toHaveProperty('codes_used'); // they are the training's
+    });
   });
 
-  test('tells which codes died', async () => {
-    const vq = vqTask({ usageWindow: 2 });
-    for (let step = 0; step < 3; ++step) await logged(vq, 0, pictures(1), at(step));
-    const found = await noGrad(() => vq.task.validate!(batchesOf(pictures(1)), at(3)));
-    expect(found.codes_used).toBeGreaterThanOrEqual(1);
-    expect(found.codes_used + found.codes_dead).toBeGreaterThanOrEqual(32);
-    expect(Object.keys(vq.task.modules)).toEqual(['model', 'loss', 'usage']);
+  test('measures pictures: KL, in 16 bits too', async () => {
+    const { model, loss, task } = klTask({}, { perceptual });
+    for (const module of [model, loss]) module.eval();
+    const sampled = vi.spyOn(model, 'forward');
+    await noGrad(async () => {
+      for (const dtype of [false, 'bfloat16'] as const)
+        await autocast(dtype, async () => {
+          const batches = [pictures(2)];
+          const found = await task.validate!(batchesOf(...batches), at(7));
+          const [, noise] = sampled.mock.lastCall!;
+          const { reconstruction } = model.forward(batches[0].image, noise);
+          const expected = autocast(false, () =>
+            expectedOf(() => reconstruction.to('float32'), ...batches),
+          );
+          expect(found).toMatchObject(close(expected));
+        });
+    });
+  });
+
+  test('leaves out what cannot be measured', async () => {
+    const { model } = klTask();
+    const loss = new LPIPSWithDiscriminator({ ...lossConfig, discNumLayers: 1 });
+    const task = firstStageTask({ model, loss, learningRate: 1 });
+    const found = await noGrad(() => task.validate!(batchesOf(pictures(1, 10)), at(0)));
+    expect(Object.keys(found)).toContain('psnr');
+    expect(Object.keys(found)).not.toContain('ssim'); // smaller than a window
+    expect(Object.keys(found)).not.toContain('lpips');
   });
 });
 
@@ -228,9 +285,7 @@ test('codes are counted among those in use, where a list names them', async () =
   const model = new VQModel({ ...config, remap: [3, 5, 8] });
   const loss = new VQLPIPSWithDiscriminator({ ...lossConfig, nClasses: 32 });
   const task = firstStageTask({ model, loss, learningRate: 1e-3 });
-  tidy(() => task.phases[0].loss(pictures(2), at(0)));
-  const nothing = (async function* () {})() as AsyncGenerator<ImageBatch>;
-  const found = await noGrad(() => task.validate!(nothing, at(1)));
+  const found = await tidy(() => read(task.phases[0].loss(pictures(2), at(0)).log));
   expect(found.codes_used + found.codes_dead).toBe(3);
   // Three codes of three are no collapse, three of 32 would be.
   const log = { perplexity: 3, cluster_usage: 3 };

@@ -136,6 +136,14 @@ export function prepare(
   return { run, dispose: () => inputs.made.forEach((x) => x.dispose()) };
 }
 
+/**
+ * Runs it `count` times. A result that left its `tidy` would live until the garbage collector finds
+ * it, and the next run would touch fresh memory; PyTorch's is free at once.
+ */
+export function repeat({ run }: Prepared, count: number): void {
+  for (let i = 0; i < count; i++) tidy(() => void run());
+}
+
 /** Of the forward pass against float64, on the CPU, with the same inputs. */
 export async function relativeError(work: Work, dtype: DType): Promise<number> {
   const values = async (inputs: Inputs): Promise<Float64Array> => {

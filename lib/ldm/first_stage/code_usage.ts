@@ -3,7 +3,7 @@ import { noGrad } from '../../autograd/index.js';
 import { ones, zeros, zerosLike } from '../../creation.js';
 import { check } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { exp, indexAdd, log, where } from '../../ops/index.js';
+import { exp, indexAdd, le, log, maximum, where } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 
@@ -111,6 +111,15 @@ export class CodeUsage extends Module<[Tensor], void> {
       perplexity: total > 0 ? Math.exp(entropy) : 0,
       dead,
     };
+  }
+
+  /** What {@link report} says of used and dead codes as two counts: scalars, and nothing waits. */
+  totals(): { used: Tensor; dead: Tensor } {
+    return tidy(() => {
+      const start = maximum(this.batches.sub(this.window), 0);
+      const count = (codes: Tensor) => codes.sum().to('float32');
+      return { used: count(this.counts.gt(0)), dead: count(le(this.last_used, start)) };
+    });
   }
 
   /** Starts counting anew. */

@@ -45,6 +45,8 @@ export interface FirstStageConfig {
   tanhOut?: boolean;
   /** groups of every norm, default 32; widths must be divisible by it */
   normGroups?: number;
+  /** recompute residual and attention blocks in the backward pass instead of keeping them, default false */
+  useCheckpoint?: boolean;
 }
 
 export interface AutoencoderConfig {
@@ -87,6 +89,7 @@ const ddconfigRules: Rules<FullFirstStageConfig> = {
   givePreEnd: flag,
   tanhOut: flag,
   normGroups: width,
+  useCheckpoint: flag,
 };
 
 const autoencoderRules: Rules<Required<AutoencoderConfig>> = {
@@ -133,6 +136,7 @@ export function withDefaults(config: FirstStageConfig): FullFirstStageConfig {
     givePreEnd: false,
     tanhOut: false,
     normGroups: 32,
+    useCheckpoint: false,
     ...given(config),
   };
   if (full.useLinearAttn) full.attnType = 'linear';

@@ -40,7 +40,7 @@ export class Decoder extends Module<[Tensor], Tensor> {
 
     const up: UpLevel[] = [];
     for (let l = levels - 1; l >= 0; l--) {
-      const level = new UpLevel();
+      const level = new UpLevel(full);
       for (let i = 0; i <= numResBlocks; i++) {
         level.block.push(
           new ResnetBlock(width, { outChannels: ch * chMult[l], dropout, normGroups }),

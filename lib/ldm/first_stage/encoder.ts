@@ -1,4 +1,5 @@
 /** Image to feature map: the encoder of every first stage (paper, section 3.1 and appendix E.2). */
+import { checkpoint } from '../../autograd/index.js';
 import type { GroupNorm } from '../../nn/index.js';
 import { Conv2d, Module, ModuleList, pipe } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
@@ -9,26 +10,34 @@ import { withDefaults, type FirstStageConfig, type FullFirstStageConfig } from '
 /** A layer from map to map. */
 export type MapLayer = Module<[Tensor], Tensor>;
 
+/** A layer as a step of a pipe; with `recompute` the backward pass runs it again. */
+const step =
+  (layer: MapLayer, recompute: boolean) =>
+  (h: Tensor): Tensor =>
+    recompute ? checkpoint((x) => layer.forward(x), h) : layer.forward(h);
+
 /** Residual block, attention, residual block at the lowest resolution. */
 export class Middle extends Module<[Tensor], Tensor> {
   readonly block_1: ResnetBlock;
   readonly attn_1: MapLayer;
   readonly block_2: ResnetBlock;
+  readonly #recompute: boolean;
 
   constructor(channels: number, config: FullFirstStageConfig) {
     super();
-    const { dropout, normGroups } = config;
+    const { dropout, normGroups, useCheckpoint } = config;
+    this.#recompute = useCheckpoint;
     this.block_1 = new ResnetBlock(channels, { dropout, normGroups });
     this.attn_1 = makeAttention(channels, config);
     this.block_2 = new ResnetBlock(channels, { dropout, normGroups });
   }
 
   forward(x: Tensor): Tensor {
-    return pipe(x, [
-      (h) => this.block_1.forward(h),
-      (h) => this.attn_1.forward(h),
-      (h) => this.block_2.forward(h),
-    ]);
+    const layers = [this.block_1, this.attn_1, this.block_2] as MapLayer[];
+    return pipe(
+      x,
+      layers.map((layer) => step(layer, this.#recompute)),
+    );
   }
 }
 
@@ -36,6 +45,13 @@ export class Middle extends Module<[Tensor], Tensor> {
 export class Level extends Module<[Tensor], Tensor> {
   readonly block = new ModuleList<ResnetBlock>([]);
   readonly attn = new ModuleList<MapLayer>([]);
+  readonly #recompute: boolean;
+
+  constructor({ useCheckpoint }: FullFirstStageConfig) {
+    super();
+    this.#recompute = useCheckpoint;
+  }
+
   /** what leads to the next resolution */
   protected resample(): MapLayer | null {
     return null;
@@ -48,11 +64,10 @@ export class Level extends Module<[Tensor], Tensor> {
       if (this.attn.length > 0) layers.push(this.attn[i]);
     }
     const resample = this.resample();
-    if (resample) layers.push(resample);
-    return pipe(
-      x,
-      layers.map((layer) => (h: Tensor) => layer.forward(h)),
-    );
+    return pipe(x, [
+      ...layers.map((layer) => step(layer, this.#recompute)),
+      ...(resample ? [(h: Tensor) => resample.forward(h)] : []),
+    ]);
   }
 }
 
@@ -81,7 +96,7 @@ export class Encoder extends Module<[Tensor], Tensor> {
     let width = ch;
     let side = full.resolution;
     const levels = chMult.map((multiplier, l) => {
-      const level = new DownLevel();
+      const level = new DownLevel(full);
       for (let i = 0; i < numResBlocks; i++) {
         level.block.push(
           new ResnetBlock(width, { outChannels: ch * multiplier, dropout, normGroups }),

@@ -222,24 +222,38 @@ describe('one tile is the whole, bit for bit', () => {
   });
 });
 
-test('memory does not grow with the number of tiles, and nothing is left behind', async () => {
+describe('memory does not grow with the number of tiles, and nothing is left behind', () => {
   const device = defaultDevice();
   const stage = new ConvStage();
-  const peakOfTiles = (side: number) =>
-    tidy(async () => {
-      const latents = drawNoise([1, side, side, 2], { seed: 1 });
-      await device.synchronize();
-      device.resetPeak();
-      const { tensors, liveBytes } = device.memoryStats();
-      let peak = 0;
-      const onProgress = () => (peak = device.memoryStats().peakBytes - liveBytes);
-      await decodeTiled(stage, latents, { tile: 16, overlap: 4, onProgress });
-      expect(device.memoryStats().tensors).toBe(tensors + 1); // the image
-      return peak;
-    });
-  const four = await peakOfTiles(28);
-  expect(four).toBeGreaterThan(0);
-  expect(await peakOfTiles(52)).toBe(four);
+  type Pass = [whole: Tensor, run: (x: Tensor) => Promise<Tensor>];
+  const ways: Record<string, (side: number, tiling: TilingOptions) => Pass> = {
+    decodeTiled: (side, tiling) => [
+      drawNoise([1, side, side, 2], { seed: 1 }),
+      (latents) => decodeTiled(stage, latents, tiling),
+    ],
+    encodeTiled: (side, tiling) => [
+      picture(4 * side, 4 * side),
+      (images) => encodeTiled(stage, images, tiling),
+    ],
+  };
+
+  test.each(Object.keys(ways))('%s', async (name) => {
+    const peakOfTiles = (side: number) =>
+      tidy(async () => {
+        let peak = 0;
+        const onProgress = () => (peak = device.memoryStats().peakBytes - liveBytes);
+        const [whole, run] = ways[name](side, { tile: 16, overlap: 4, onProgress });
+        await device.synchronize();
+        device.resetPeak();
+        const { tensors, liveBytes } = device.memoryStats();
+        await run(whole);
+        expect(device.memoryStats().tensors).toBe(tensors + 1); // the result
+        return peak;
+      });
+    const four = await peakOfTiles(28);
+    expect(four).toBeGreaterThan(0);
+    expect(await peakOfTiles(52)).toBe(four);
+  });
 });
 
 test('says how far it is, and stops when told to', async () => {

@@ -5,6 +5,7 @@ import {
   autocast,
   CodeUsage,
   codePerplexity,
+  defaultDevice,
   full,
   manualSeed,
   noGrad,
@@ -51,6 +52,18 @@ describe('VectorQuantizer', () => {
     const low = autocast('bfloat16', () => vq.nearest(latents(1.003, 1.006)));
     expect(numbers(low)).toEqual([0, 1]);
     expect(numbers(vq.nearest(latents(1, 1.0078125).to('bfloat16')))).toEqual([0, 1]);
+  });
+
+  it('compares vectors with codes without a table of their distances', () => {
+    const [vectors, codes] = [64 * 64, 8192];
+    const vq = new VectorQuantizer(codes, 4);
+    const z = randn([1, 64, 64, 4]);
+    const device = defaultDevice();
+    const { liveBytes } = device.memoryStats();
+    device.resetPeak();
+    vq.forward(z);
+    // A few maps of vectors; a table would have 128 MiB.
+    expect(device.memoryStats().peakBytes - liveBytes).toBeLessThan((4 * vectors * codes) / 100);
   });
 
   it('gives the same values with toCodes, without a loss', () => {
@@ -238,6 +251,7 @@ describe('usage', () => {
   it('counts over a run and reports the codes that died', async () => {
     const usage = new CodeUsage(4, 2);
     expect((await usage.report()).perplexity).toBe(0);
+    expect(usage.totals().dead.itemSync()).toBe(4);
     for (const batch of [[0, 1, 2], [2, 2], [0]]) usage.forward(tensor(batch, { dtype: 'int64' }));
     const report = await usage.report();
     const shares = [2 / 6, 1 / 6, 3 / 6];
@@ -249,6 +263,9 @@ describe('usage', () => {
       perplexity: expect.closeTo(Math.exp(entropy), 6) as number,
       dead: [1, 3], // code 2 was used in the last two batches
     });
+
+    const { used, dead } = usage.totals();
+    expect([used.itemSync(), dead.itemSync()]).toEqual([3, 2]);
 
     const resumed = new CodeUsage(4, 2);
     resumed.loadStateDict(usage.stateDict());

@@ -1,0 +1,115 @@
+// Convolution of 16-bit images on Hopper, tap by tap: an implicit product for gemm_hopper.cuh, for
+// taps that are apart and for few pixels (conv2d_halo_hopper.cu has the rest).
+//
+// Rows are pixels, 128 to a tile of 2^log_w x 2^log_h in some images; columns are filters; the
+// depth is (64 channels, tap). What a tap reads for a tile is a box of the image, so that one bulk
+// copy brings it. Filters come as boxes too, all of K-major lines of 128 bytes, which is what the
+// products of matrices have; so are the ring, the splits and the epilogue's way out. Taps go faster
+// than channels: what one tap has read of the image the next ones find in the second-level cache.
+//
+// 128 x 256 x 64 has 85 operations per byte of that cache. Tiles of 160 to 224 filters have 71 to
+// 81, but channels come in their multiples, and what is not multiplied needs no bytes.
+//
+// Any dilation, any filter, and every class of the gradient of the input: its taps are as far apart
+// as the walk says, its filters turned by counting down.
+#include "cuda/conv2d_hopper.cuh"
+
+namespace emulsion::cuda {
+namespace {
+
+constexpr int tile_pixels = 128, step_channels = bulk_channels;
+
+// The first operand of hopper_kernel: pixels by (channels, tap).
+struct BulkPixels {
+  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  TensorMap map;
+  PixelTiles tiles;
+  TapSteps steps;
+  int first_h, first_w, tap_h, tap_w;
+  int halves;  // the depth from which on steps have 32 channels at most
+
+  __device__ __forceinline__ bool half(int k) const { return k >= halves; }
+
+  template <int extent>
+  __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
+                                       int) const {
+    static_assert(extent == tile_pixels);
+    int n, y, x, i, j, channel;
+    tiles(row / tile_pixels, n, y, x);
+    steps(k, i, j, channel);
+    bulk_load(tile, map, full, {channel, first_w + x + j * tap_w, first_h + y + i * tap_h, n});
+  }
+};
+
+template <class T>
+BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
+                       const PixelTiles& tiles) {
+  const int whole = (walk.channels + step_channels / 2 - 1) / step_channels;  // steps of a tap
+  return {image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels,
+                    {1 << tiles.log_w, 1 << tiles.log_h, tiles.images}),
+          tiles,
+          TapSteps(walk),
+          walk.first_h,
+          walk.first_w,
+          walk.tap_h,
+          walk.tap_w,
+          whole * step_channels * walk.taps()};
+}
+
+// The tiles by which these kernels gain on the portable ones, if they do. The least number of
+// filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
+// has confirmed.
+std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
+  constexpr gemm::Candidate portable[] = {{128, 128, 1100.0},
+                                          {128, 112, 1060.0},
+                                          {128, 96, 1000.0},
+                                          {64, 64, 600.0}},
+                            candidates[] = {{128, 256, 1700.0, 1.0},
+                                            {128, 224, 1660.0, 1.0},
+                                            {128, 192, 1610.0, 1.0},
+                                            {128, 160, 1540.0, 1.0},
+                                            {128, 128, 1450.0, 1.3}};
+  // The halo kernel has narrower tiles; here a step costs half of its 64 channels at least.
+  if (walk.filters <= 64) return {};
+  const int64_t channels = ceil_div(walk.channels, 32) * 32;
+  const gemm::Choice choice =
+      gemm::choose({rows, walk.filters, walk.taps() * channels}, candidates, step_channels);
+  const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
+  if (choice.clocks >= gemm::choose(exact, portable, 32).clocks) return {};
+  return choice;
+}
+
+}  // namespace
+
+template <class T>
+bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                const ConvFinish<T>& finish) {
+  // One tap makes a product of matrices.
+  if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
+  const PixelTiles tiles = pixel_tiles(walk, 7);
+  const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
+                              walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
+  const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);
+  if (!choice) return false;
+  const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
+  const auto with = [&]<class Tiles>() {
+    gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
+                               bulk_filters(op, filters, walk, Tiles::columns), epilogue, problem,
+                               choice->splits);
+  };
+  switch (choice->tiles) {
+    case 0: with.template operator()<gemm::Hopper256>(); break;
+    case 1: with.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
+    case 2: with.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
+    case 3: with.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
+    default: with.template operator()<gemm::Hopper128>(); break;
+  }
+  return true;
+}
+
+template bool run_hopper<bfloat16>(const char*, const bfloat16*, const bfloat16*, const PixelWalk&,
+                                   const ConvFinish<bfloat16>&);
+template bool run_hopper<float16>(const char*, const float16*, const float16*, const PixelWalk&,
+                                  const ConvFinish<float16>&);
+
+}  // namespace emulsion::cuda
