@@ -18,7 +18,7 @@ export interface ClassifierOptions {
 }
 
 /**
- * The denoiser with its predictions corrected. In float32 and unrecorded, because the correction is a gradient.
+ * The denoiser with its predictions corrected. It uploads what it looks up, so it cannot be recorded.
  *
  * @throws ArgumentError when the network does not predict ε, or classes and samples do not agree
  */
