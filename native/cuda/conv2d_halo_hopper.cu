@@ -5,11 +5,11 @@
 // tile with its border, which serves all taps; their filters stream through a ring. So the
 // second-level cache gives 170 to 200 operations per byte, where a copy for each tap gives 85.
 //
-// A tap is one shift of all pixels. A matrix descriptor cannot say so: eight rows of a swizzle
-// begin where their addresses say. ldmatrix can, a lane per row, and wgmma takes A from registers:
-// tiles are at least 8 pixels wide, so that the eight rows of a phase are neighbours, whose 16-byte
-// chunks the swizzle has spread over all banks. Fragments of the next 16 channels are read while
-// the products of these run.
+// A tap is one shift of all pixels. Whether a matrix descriptor may begin between the eight rows of
+// a swizzle no device has shown; ldmatrix takes any rows, one a lane, and wgmma takes A from
+// registers. Tiles are at least 8 pixels wide, so that the eight rows of a phase are neighbours,
+// whose 16-byte chunks the swizzle has spread over all banks. Fragments of the next 16 channels are
+// read while the products of these run.
 //
 // Two warpgroups multiply 128 pixels each; a thread of a third one asks for copies. Blocks stay for
 // several tiles, so that the copies of the next one run beside the epilogue.
@@ -172,7 +172,6 @@ __global__ void __launch_bounds__(Block::threads, 1)
           if (k + 1 < steps) load(k + 1);
         }
       };
-      wgmma_wait<1>();
       if (plan.half && block == plan.blocks - 1)
         multiply.template operator()<2>();
       else
