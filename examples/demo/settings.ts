@@ -45,7 +45,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 3700,
+    steps: 3000,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
