@@ -1,6 +1,7 @@
 // The demo: trains a KL autoencoder and a class- and text-conditional latent diffusion model on emoji,
 // samples from them, and leaves pictures, curves and models behind. Started again after an interruption
 // it goes on where it was; with the same seed it draws the same pictures.
+import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
@@ -10,7 +11,7 @@ import { loadEmoji } from './emoji.js';
 import { diffusionConfig, save } from './models.js';
 import { MetricsFile } from './progress.js';
 import { samplePictures, type Wish } from './sampling.js';
-import { defaultSettings, quickSettings } from './settings.js';
+import { checkSettings, defaultSettings, quickSettings } from './settings.js';
 import { reconstruct, trainAutoencoder, trainDiffusion, type Run } from './stages.js';
 import { WordTokenizer } from './words.js';
 
@@ -36,16 +37,22 @@ function wholeNumber(text: string): number {
 const options = new Command('demo')
   .description('Train latent diffusion on emoji and draw some.')
   .option('--quick', 'a three-minute run on fewer pictures')
+  .option('--check', 'only whether everything runs: a few steps, pictures of noise')
   .option('--out <folder>', 'where everything is written', 'out/demo')
   .option('--seed <number>', 'the same seed gives the same pictures', wholeNumber, 0)
   .option('--fresh', 'start anew instead of going on')
   .parse()
-  .opts<{ quick?: boolean; out: string; seed: number; fresh?: boolean }>();
+  .opts<{ quick?: boolean; check?: boolean; out: string; seed: number; fresh?: boolean }>();
 
 const out = resolve(options.out);
-const settings = options.quick ? quickSettings : defaultSettings;
-// A state belongs to its seed and size; another run must not go on with it.
-const stateFolder = join(out, 'state', `${options.quick ? 'quick' : 'default'}-${options.seed}`);
+const [size, settings] = options.check
+  ? (['check', checkSettings] as const)
+  : options.quick
+    ? (['quick', quickSettings] as const)
+    : (['default', defaultSettings] as const);
+// A state belongs to its seed and settings; another run must not go on with it.
+const belongs = createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 8);
+const stateFolder = join(out, 'state', `${size}-${options.seed}-${belongs}`);
 if (options.fresh) rmSync(join(out, 'state'), { recursive: true, force: true });
 mkdirSync(stateFolder, { recursive: true });
 
@@ -72,12 +79,13 @@ async function main(): Promise<void> {
   await noGrad(() =>
     tidy(async () => {
       // Each original above its reconstruction, twelve pairs a row.
+      const nrow = Math.min(12, originals.shape[0]);
       const rows = [];
-      for (let from = 0; from + 12 <= Math.min(48, originals.shape[0]); from += 12)
-        rows.push(originals.narrow(0, from, 12), reconstructions.narrow(0, from, 12));
+      for (let from = 0; from + nrow <= Math.min(48, originals.shape[0]); from += nrow)
+        rows.push(originals.narrow(0, from, nrow), reconstructions.narrow(0, from, nrow));
       await writeImage(
         join(out, 'reconstructions.png'),
-        await makeGrid(concat(rows, 0), { nrow: 12, padValue: 1 }),
+        await makeGrid(concat(rows, 0), { nrow, padValue: 1 }),
       );
     }),
   );

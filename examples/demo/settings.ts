@@ -1,4 +1,4 @@
-// Sizes of the two runs. Chosen so that two cores without a GPU finish the default run within a quarter
+// Sizes of the runs. Chosen so that two cores without a GPU finish the default run within a quarter
 // of an hour and the quick one within three minutes.
 
 export interface StageSettings {
@@ -65,6 +65,16 @@ export const quickSettings: Settings = {
   autoencoder: { ...defaultSettings.autoencoder, steps: 250, warmup: 20, emaDecay: 0.97 },
   diffusion: { ...defaultSettings.diffusion, steps: 450, warmup: 20, emaDecay: 0.97 },
   sampling: { steps: 20, guidance: 3, perCategory: 6 },
+  secondsBetweenSaves: 60,
+};
+
+const few = { batch: 2, steps: 40, warmup: 4 };
+/** Shows in seconds that everything runs, and nothing else. */
+export const checkSettings: Settings = {
+  pictures: 40,
+  autoencoder: { ...defaultSettings.autoencoder, ...few, channels: 8 },
+  diffusion: { ...defaultSettings.diffusion, ...few, channels: 32 },
+  sampling: { steps: 4, guidance: 2, perCategory: 2 },
   secondsBetweenSaves: 60,
 };
 

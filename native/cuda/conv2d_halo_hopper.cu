@@ -77,8 +77,8 @@ __global__ void __launch_bounds__(Block::threads, 1)
   const auto end_of = [&](const gemm::Place& place) {
     return ::min((place.split + 1) * work.steps_per_split, plan.blocks);
   };
-  gemm::RingPlace<stages> at;
-  gemm::RingPlace<2> halo;
+  RingPlace<stages> at;
+  RingPlace<2> halo;
   if (warp >= Block::warps) {
     setmaxnreg_dec<56>();
     if (warp > Block::warps || lane != 0) return;

@@ -1,18 +1,20 @@
 // The demo's two trainings, made tiny: an interruption or a kill and a second start change nothing, and
 // the same seed draws the same pictures.
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadEmoji, type EmojiSet } from '../../examples/demo/emoji.js';
 import { loadAutoencoder, loadDiffusion, save } from '../../examples/demo/models.js';
 import { MetricsFile, type Measurement } from '../../examples/demo/progress.js';
 import { samplePictures } from '../../examples/demo/sampling.js';
 import type { Run } from '../../examples/demo/stages.js';
-import { tidy, type Module } from '../../lib/index.js';
-import { tinyRun, tinySettings, trainBoth, type TinyModels } from './tiny_demo.js';
+import { defaultDevice, readImage, tidy, type Module } from '../../lib/index.js';
+import { checkSettings } from '../../examples/demo/settings.js';
+import { tinyRun, trainBoth, type TinyModels } from './tiny_demo.js';
 
 const root = mkdtempSync(join(tmpdir(), 'emulsion-demo-'));
 const folder = (name: string): string => join(root, name);
@@ -21,7 +23,7 @@ let whole: Run;
 let expected: TinyModels;
 
 beforeAll(async () => {
-  set = await loadEmoji(tinySettings.pictures);
+  set = await loadEmoji(checkSettings.pictures);
   whole = tinyRun(folder('whole'), set);
   expected = await trainBoth(whole);
 }, 240_000);
@@ -71,6 +73,15 @@ function killed(name: string, line: string): Promise<void> {
   });
 }
 
+/** What an example prints. */
+async function program(name: string, args: readonly string[]): Promise<string> {
+  const file = fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    ...['--import', './scripts/typescript.mjs', file, ...args],
+  ]);
+  return stdout;
+}
+
 const weights = (model: Module): Promise<[string, Float32Array][]> =>
   Promise.all(
     [...model.namedParameters()].map(
@@ -93,7 +104,7 @@ const draw = (models: TinyModels): Promise<Float32Array> =>
       { category: set.categories[0], seed: 2 },
     ];
     const { diffusion, autoencoder } = models;
-    const pictures = await samplePictures(diffusion, autoencoder, wishes, tinySettings.sampling);
+    const pictures = await samplePictures(diffusion, autoencoder, wishes, checkSettings.sampling);
     expect(pictures.shape).toEqual([2, 64, 64, 3]);
     return (await pictures.data()) as Float32Array;
   });
@@ -137,5 +148,39 @@ describe('the demo', { timeout: 240_000 }, () => {
       diffusion: await loadDiffusion(folder('d')),
     };
     expect(await draw(loaded)).toEqual(pictures);
+  });
+
+  it('is a program that leaves pictures, curves, numbers and models for `sample`', async () => {
+    const out = folder('program');
+    const said = await program('demo/main.ts', ['--check', '--out', out, '--seed', '5']);
+    expect(said).toMatch(/40 emoji in \d categories, on /);
+    expect(said).toMatch(/autoencoder: \d+\.\d\d dB on \d held-out emoji/);
+    expect(readdirSync(out).sort()).toEqual([
+      ...['autoencoder', 'captions.png', 'categories.png', 'diffusion', 'losses.png'],
+      ...['metrics.jsonl', 'reconstructions.png', 'state', 'summary.json'],
+    ]);
+    const summary = JSON.parse(readFileSync(join(out, 'summary.json'), 'utf8')) as object;
+    expect(summary).toMatchObject({
+      psnr: expect.any(Number) as number,
+      seconds: {
+        autoencoder: expect.any(Number) as number,
+        diffusion: expect.any(Number) as number,
+      },
+      device: defaultDevice().name,
+      images: { autoencoder: 80, diffusion: 80 },
+      seed: 5,
+    });
+    // Two of each category, six of each of eight captions; 64 pixels and a border of 2.
+    const { categories } = set;
+    expect((await readImage(join(out, 'categories.png'))).shape).toEqual([
+      ...[2 + 66 * categories.length, 2 + 66 * 2, 3],
+    ]);
+    expect((await readImage(join(out, 'captions.png'))).shape).toEqual([2 + 66 * 8, 2 + 66 * 6, 3]);
+    const again = await program('demo/main.ts', ['--check', '--out', out, '--seed', '5']);
+    expect(again).not.toMatch(/images\/s/); // both trainings are done
+    const picture = join(out, 'heart.png');
+    const options = ['--models', out, '--count', '2', '--steps', '2', '--out', picture];
+    await program('sample.ts', ['red heart', ...options]);
+    expect((await readImage(picture)).shape).toEqual([68, 2 + 66 * 2, 3]);
   });
 });

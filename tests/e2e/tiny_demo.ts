@@ -4,25 +4,16 @@ import { join } from 'node:path';
 import type { EmojiSet } from '../../examples/demo/emoji.js';
 import { diffusionConfig, type EmojiDiffusion } from '../../examples/demo/models.js';
 import { MetricsFile } from '../../examples/demo/progress.js';
-import { defaultSettings, type Settings } from '../../examples/demo/settings.js';
+import { checkSettings } from '../../examples/demo/settings.js';
 import { trainAutoencoder, trainDiffusion, type Run } from '../../examples/demo/stages.js';
 import { WordTokenizer } from '../../examples/demo/words.js';
 import type { AutoencoderKL } from '../../lib/ldm/index.js';
-
-const short = { batch: 2, steps: 40, warmup: 4 };
-export const tinySettings: Settings = {
-  pictures: 40,
-  autoencoder: { ...defaultSettings.autoencoder, ...short, channels: 8 },
-  diffusion: { ...defaultSettings.diffusion, ...short, channels: 32, multipliers: [1, 2] },
-  sampling: { steps: 4, guidance: 2, perCategory: 1 },
-  secondsBetweenSaves: 60,
-};
 
 /** A run that keeps everything in `folder`. */
 export function tinyRun(folder: string, set: EmojiSet, options: Partial<Run> = {}): Run {
   mkdirSync(folder, { recursive: true });
   return {
-    settings: tinySettings,
+    settings: checkSettings,
     seed: 3,
     set,
     metrics: new MetricsFile(join(folder, 'metrics.jsonl')),

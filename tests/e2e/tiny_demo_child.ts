@@ -2,7 +2,8 @@
 // be killed.
 import { loadEmoji } from '../../examples/demo/emoji.js';
 import { MetricsFile, type Measurement } from '../../examples/demo/progress.js';
-import { tinyRun, tinySettings, trainBoth } from './tiny_demo.js';
+import { checkSettings } from '../../examples/demo/settings.js';
+import { tinyRun, trainBoth } from './tiny_demo.js';
 
 class SpokenMetrics extends MetricsFile {
   override append(measurement: Measurement): void {
@@ -12,10 +13,10 @@ class SpokenMetrics extends MetricsFile {
 }
 
 const folder = process.argv[2];
-const set = await loadEmoji(tinySettings.pictures);
+const set = await loadEmoji(checkSettings.pictures);
 await trainBoth(
   tinyRun(folder, set, {
-    settings: { ...tinySettings, secondsBetweenSaves: 0 },
+    settings: { ...checkSettings, secondsBetweenSaves: 0 },
     metrics: new SpokenMetrics(`${folder}/metrics.jsonl`),
   }),
 );
