@@ -17,10 +17,10 @@ namespace {
 constexpr int max_threads = 256;
 constexpr int scratch_slots = 8;
 // Kernels follow each other within microseconds; waking a sleeping thread costs about ten, and on a
-// virtual machine many times that. So threads wait awake: some ten microseconds for themselves,
-// then half a millisecond in which any other thread that wants the core gets it. Without that, two
-// threads on one core waited 400 microseconds for each other in every region.
-constexpr int pause_rounds = 200, yield_rounds = 2000;
+// virtual machine many times that. These rounds take some 0.3 ms. They keep the core: a thread that
+// yields it on a busy machine waits for the slice of whoever takes it, some milliseconds in every
+// region.
+constexpr int spin_rounds = 16000;
 
 void pause() {
 #if defined(__x86_64__)
@@ -33,13 +33,9 @@ void pause() {
 // Waits awake for ready(); returns whether it came true in time.
 template <class Ready>
 bool await(Ready&& ready) {
-  for (int round = 0; round < pause_rounds; ++round) {
+  for (int round = 0; round < spin_rounds; ++round) {
     if (ready()) return true;
     pause();
-  }
-  for (int round = 0; round < yield_rounds; ++round) {
-    if (ready()) return true;
-    std::this_thread::yield();
   }
   return ready();
 }
@@ -94,8 +90,9 @@ class Pool {
     pending_.store(participants - 1, std::memory_order_relaxed);
     announce(participants);
     run_as(0);
-    while (!await([this] { return pending_.load(std::memory_order_acquire) == 0; })) {
-    }
+    const auto finished = [this] { return pending_.load(std::memory_order_acquire) == 0; };
+    if (!await(finished))
+      while (!finished()) std::this_thread::yield();
     if (error_) std::rethrow_exception(error_);
   }
 
