@@ -104,10 +104,10 @@ beforeAll(async () => {
   const task = noisyClassifierTask({ model, classifier, learningRate: 5e-3, logEveryT: 250 });
   const trainer = new Trainer(task, new Colours(), {
     folder: await openRunFolder(file('run')),
-    steps: 50,
-    logEvery: 25,
+    steps: 100,
+    logEvery: 50,
     validation: new Colours(),
-    validateEvery: 50,
+    validateEvery: 100,
     loggers: [notes],
   });
   await trainer.run();
