@@ -222,20 +222,13 @@ __global__ void __launch_bounds__(Block::threads, 1)
 // filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
 // has confirmed.
 std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
-  constexpr gemm::Candidate portable[] = {{128, 128, 1100.0},
-                                          {128, 112, 1060.0},
-                                          {128, 96, 1000.0},
-                                          {64, 64, 600.0}},
-                            candidates[] = {{256, 128, 1700.0, 1.0},
-                                            {256, 112, 1650.0, 1.0},
-                                            {256, 96, 1600.0, 1.0}};
+  constexpr gemm::Candidate candidates[] = {
+      {256, 128, 1700.0, 1.0}, {256, 112, 1650.0, 1.0}, {256, 96, 1600.0, 1.0}};
   if (walk.filters <= 64) return {};  // the portable kernel has narrower tiles
   const int64_t channels = ceil_div(walk.channels, 32) * 32;
-  const gemm::Choice choice =
-      gemm::choose({rows, walk.filters, walk.taps() * channels}, candidates, bulk_channels);
   const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
-  if (choice.clocks >= gemm::choose(exact, portable, 32).clocks) return {};
-  return choice;
+  return gemm::choose_gain({rows, walk.filters, walk.taps() * channels}, exact, candidates,
+                           bulk_channels);
 }
 
 }  // namespace

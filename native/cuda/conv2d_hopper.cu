@@ -60,11 +60,7 @@ BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
 // filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
 // has confirmed.
 std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
-  constexpr gemm::Candidate portable[] = {{128, 128, 1100.0},
-                                          {128, 112, 1060.0},
-                                          {128, 96, 1000.0},
-                                          {64, 64, 600.0}},
-                            candidates[] = {{128, 256, 1700.0, 1.0},
+  constexpr gemm::Candidate candidates[] = {{128, 256, 1700.0, 1.0},
                                             {128, 224, 1660.0, 1.0},
                                             {128, 192, 1610.0, 1.0},
                                             {128, 160, 1540.0, 1.0},
@@ -72,11 +68,9 @@ std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
   // The halo kernel has narrower tiles; here a step costs half of its 64 channels at least.
   if (walk.filters <= 64) return {};
   const int64_t channels = ceil_div(walk.channels, 32) * 32;
-  const gemm::Choice choice =
-      gemm::choose({rows, walk.filters, walk.taps() * channels}, candidates, step_channels);
   const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
-  if (choice.clocks >= gemm::choose(exact, portable, 32).clocks) return {};
-  return choice;
+  return gemm::choose_gain({rows, walk.filters, walk.taps() * channels}, exact, candidates,
+                           step_channels);
 }
 
 }  // namespace

@@ -81,18 +81,11 @@ struct TapEpilogue {
 // The tiles by which these kernels gain on the portable ones, if they do. The least extents and the
 // rates, multiply-adds per clock of a multiprocessor, are estimates that no device has confirmed.
 std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, const gemm::Problem& padded) {
-  constexpr gemm::Candidate portable[] = {{128, 128, 1100.0},
-                                          {128, 112, 1060.0},
-                                          {128, 96, 1000.0},
-                                          {64, 64, 600.0}},
-                            candidates[] = {{128, 256, 1700.0, 1.0},
-                                            {128, 192, 1610.0, 1.0},
-                                            {128, 128, 1450.0, 1.3}};
+  constexpr gemm::Candidate candidates[] = {
+      {128, 256, 1700.0, 1.0}, {128, 192, 1610.0, 1.0}, {128, 128, 1450.0, 1.3}};
   if (walk.filters <= 64 || walk.channels <= 16) return {};  // mostly zeros
-  const gemm::Choice choice = gemm::choose(padded, candidates, step_pixels);
   const gemm::Problem exact{walk.filters, int64_t{walk.taps()} * walk.channels, walk.pixels()};
-  if (choice.clocks >= gemm::choose(exact, portable, 32).clocks) return {};
-  return choice;
+  return gemm::choose_gain(padded, exact, candidates, step_pixels);
 }
 
 }  // namespace

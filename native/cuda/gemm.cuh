@@ -121,9 +121,7 @@ void multiply(const char* op, const A& a, const B& b, const Epilogue& epilogue, 
     else
       with.template operator()<Unit::tensor_cores, Tiles64>(choice.splits);
   } else {
-    constexpr Candidate candidates[] = {
-        {128, 128, 1100.0}, {128, 112, 1060.0}, {128, 96, 1000.0}, {64, 64, 600.0}};
-    const Choice choice = choose(p, candidates, tile_depth);
+    const Choice choice = choose(p, portable_tiles, tile_depth);
     switch (choice.tiles) {
       case 0: return with.template operator()<Unit::tensor_cores, Tiles128>(choice.splits);
       case 1: return with.template operator()<Unit::tensor_cores, Tiles112>(choice.splits);

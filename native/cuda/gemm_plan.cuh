@@ -76,6 +76,21 @@ Choice choose(const Problem& p, const Candidate (&candidates)[count], int tile_d
   return best;
 }
 
+// The portable kernels' tiles of 16-bit operands.
+constexpr Candidate portable_tiles[] = {
+    {128, 128, 1100.0}, {128, 112, 1060.0}, {128, 96, 1000.0}, {64, 64, 600.0}};
+constexpr int portable_depth = 32;
+
+// Tiles by which other kernels gain on the portable ones, if any do: they work on `padded`, the
+// portable ones on `exact`.
+template <size_t count>
+std::optional<Choice> choose_gain(const Problem& padded, const Problem& exact,
+                                  const Candidate (&candidates)[count], int tile_depth) {
+  const Choice choice = choose(padded, candidates, tile_depth);
+  if (choice.clocks >= choose(exact, portable_tiles, portable_depth).clocks) return {};
+  return choice;
+}
+
 struct TileExtents {
   int rows, columns, depth;
 };
