@@ -11,11 +11,10 @@ import {
   type LatentDiffusion,
   type LatentDiffusionSpec,
   type SampleOptions,
-  type SamplingMethod,
   type Tensor,
 } from '../lib/index.js';
 import { addon } from '../lib/native.js';
-import { int64, shaken, tinySpec, values } from './ldm/tiny_diffusion.js';
+import { int64, samplingMethods, shaken, tinySpec, values } from './ldm/tiny_diffusion.js';
 import { availableDevices } from './support/devices.js';
 
 /** 4x4 latents, one level, a transformer that attends to a class; 6 timesteps. */
@@ -81,20 +80,14 @@ for (const device of availableDevices)
     const recorded = ({ calls, all }: { calls: number; all: number }) =>
       expect(calls).toBe(records ? 2 : all);
 
-    test.each<SamplingMethod>([
-      'ddim',
-      'plms',
-      'ddpm',
-      'dpm-solver++',
-      'unipc',
-      'euler',
-      'euler-ancestral',
-    ])('%s with guidance: one call warms up, one is recorded, the others replay', (method) =>
-      withModel({}, async (model) => {
-        const run = await compared(model, { method, eta: 1 });
-        recorded(run);
-        expect(run.all).toBeGreaterThanOrEqual(5);
-      }),
+    test.each(samplingMethods)(
+      '%s with guidance: one call warms up, one is recorded, the others replay',
+      (method) =>
+        withModel({}, async (model) => {
+          const run = await compared(model, { method, eta: 1 });
+          recorded(run);
+          expect(run.all).toBeGreaterThanOrEqual(5);
+        }),
     );
 
     test('samplers remember estimates that the network itself gave, at any timestep', () =>

@@ -51,10 +51,7 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
     prefetch_map(map_q);
     prefetch_map(map_k);
     prefetch_map(map_v);
-    for (int i = 0; i < stages; ++i) {
-      mbarrier_init(full + i, 1);
-      mbarrier_init(empty + i, Shape::warps);
-    }
+    init_ring<stages>(full, empty, 1, Shape::warps);
     mbarrier_init(queries_full, 1);
     fence_mbarrier_init();
   }

@@ -64,10 +64,7 @@ __global__ void __launch_bounds__(HopperBlock::threads, 1)
       prefetch_map(maps.left[i]);
       prefetch_map(maps.right[i]);
     }
-    for (int i = 0; i < stages; ++i) {
-      mbarrier_init(full + i, 32);
-      mbarrier_init(empty + i, Shape::warps);
-    }
+    init_ring<stages>(full, empty, 32, Shape::warps);
     mbarrier_init(left_full, 1);
     fence_mbarrier_init();
   }

@@ -61,14 +61,8 @@ __global__ void __launch_bounds__(Block::threads, 1)
   if (warp == Block::warps && lane == 0) {
     prefetch_map(plan.images);
     prefetch_map(plan.filters.map);
-    for (int i = 0; i < stages; ++i) {
-      mbarrier_init(full + i, 1);
-      mbarrier_init(empty + i, Block::warps);
-    }
-    for (int i = 0; i < 2; ++i) {
-      mbarrier_init(halo_full + i, 1);
-      mbarrier_init(halo_empty + i, Block::warps);
-    }
+    init_ring<stages>(full, empty, 1, Block::warps);
+    init_ring<2>(halo_full, halo_empty, 1, Block::warps);
     fence_mbarrier_init();
   }
   __syncthreads();

@@ -122,10 +122,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   if (warp == Tiles::warps && lane_index() == 0) {
     prefetch_map(a.map);
     prefetch_map(b.map);
-    for (int i = 0; i < stages; ++i) {
-      mbarrier_init(full + i, 1);
-      mbarrier_init(empty + i, Tiles::warps);
-    }
+    init_ring<stages>(full, empty, 1, Tiles::warps);
     fence_mbarrier_init();
   }
   __syncthreads();

@@ -19,6 +19,17 @@ struct RingPlace {
   __device__ __forceinline__ int previous() const { return (stage > 0 ? stage : stages) - 1; }
 };
 
+// The barriers of a ring, by one thread: so many arrivals say that a stage is full, so many that it
+// has been read.
+template <int stages>
+__device__ __forceinline__ void init_ring(uint64_t* full, uint64_t* empty, int writers,
+                                          int readers) {
+  for (int i = 0; i < stages; ++i) {
+    mbarrier_init(full + i, writers);
+    mbarrier_init(empty + i, readers);
+  }
+}
+
 // Descriptors of an operand at `offset` bytes from a tile and a step of 16 along the depth, which
 // is contiguous in rows of 64 elements, or, transposed, counts rows: `block` bytes lead from 64
 // elements of the other side to the next ones. Only the lower halves differ.

@@ -12,10 +12,9 @@ import {
   type AutoencoderKL,
   type ImageBatch,
   type MemoryStats,
-  type SamplingMethod,
   type TrainingTask,
 } from '../../lib/index.js';
-import { int64, shaken, tinySpec, withModel } from './tiny_diffusion.js';
+import { int64, samplingMethods, shaken, tinySpec, withModel } from './tiny_diffusion.js';
 
 const device = defaultDevice();
 /** What the engine holds of the system's memory, live or kept for reuse. */
@@ -23,36 +22,31 @@ const held = ({ liveBytes, cachedBytes, graphBytes }: MemoryStats) =>
   liveBytes + cachedBytes + graphBytes;
 
 describe('sampling', () => {
-  test.each<SamplingMethod>([
-    'ddim',
-    'plms',
-    'ddpm',
-    'dpm-solver++',
-    'unipc',
-    'euler',
-    'euler-ancestral',
-  ])('%s with guidance lives on what its first steps took', async (method) => {
-    // ancestral sampling walks all timesteps
-    const diffusion = method === 'ddpm' ? { timesteps: 12 } : {};
-    await withModel(tinySpec({ diffusion }), async (model) => {
-      device.emptyCache();
-      const seen: MemoryStats[] = [];
-      const { latents } = await model.sample({
-        method,
-        steps: 12,
-        seed: [1, 2, 3],
-        guidance: 3,
-        condition: int64(0, 1, 2),
-        decode: false,
-        onStep: () => void seen.push(device.memoryStats()),
+  test.each(samplingMethods)(
+    '%s with guidance lives on what its first steps took',
+    async (method) => {
+      // ancestral sampling walks all timesteps
+      const diffusion = method === 'ddpm' ? { timesteps: 12 } : {};
+      await withModel(tinySpec({ diffusion }), async (model) => {
+        device.emptyCache();
+        const seen: MemoryStats[] = [];
+        const { latents } = await model.sample({
+          method,
+          steps: 12,
+          seed: [1, 2, 3],
+          guidance: 3,
+          condition: int64(0, 1, 2),
+          decode: false,
+          onStep: () => void seen.push(device.memoryStats()),
+        });
+        latents.dispose();
+        expect(seen.length).toBeGreaterThanOrEqual(12);
+        // Solvers of a higher order remember up to three earlier steps.
+        const [settled, ...later] = seen.slice(4);
+        expect(Math.max(...later.map(held))).toBeLessThanOrEqual(held(settled));
       });
-      latents.dispose();
-      expect(seen.length).toBeGreaterThanOrEqual(12);
-      // Solvers of a higher order remember up to three earlier steps.
-      const [settled, ...later] = seen.slice(4);
-      expect(Math.max(...later.map(held))).toBeLessThanOrEqual(held(settled));
-    });
-  });
+    },
+  );
 });
 
 /** What the engine holds behind each of the cycles of a task. */

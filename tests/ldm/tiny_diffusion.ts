@@ -6,6 +6,7 @@ import {
   tidy,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type SamplingMethod,
   type Tensor,
 } from '../../lib/index.js';
 
@@ -53,6 +54,17 @@ export function plainSpec(changed: Partial<LatentDiffusionSpec> = {}): LatentDif
   const { contextDim: _, useSpatialTransformer: __, ...rest } = unet;
   return { unet: rest, firstStage, diffusion, ...changed };
 }
+
+/** Every way to sample. */
+export const samplingMethods: readonly SamplingMethod[] = [
+  'ddim',
+  'plms',
+  'ddpm',
+  'dpm-solver++',
+  'unipc',
+  'euler',
+  'euler-ancestral',
+];
 
 export const values = async (x: Tensor): Promise<number[]> =>
   Array.from((await x.data()) as Float32Array);
