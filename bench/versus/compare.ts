@@ -17,12 +17,15 @@ export interface Comparison {
 /** A sample repeats the work until it is long against the cost of asking for it. */
 const sampleSeconds = 0.03;
 const rounds = { least: 3, most: 9, seconds: 2 };
-/** Threads of the side that had its turn may still be waiting for more work, busily. */
-const settleMilliseconds = 50;
 
+/**
+ * @param settleMilliseconds before each turn: threads of the side that had its turn may still be waiting for
+ *   more work, busily. Default 50.
+ */
 export async function compare(
   work: VersusCase,
   { ours, theirs }: { ours: Side; theirs: Side },
+  settleMilliseconds = 50,
 ): Promise<Comparison> {
   const counts = { ours: await warmUp(ours, work), theirs: await warmUp(theirs, work) };
   const samples: { ours: number; theirs: number }[] = [];
@@ -32,8 +35,8 @@ export async function compare(
     (samples.length >= rounds.least && performance.now() - start > 1000 * rounds.seconds);
   while (!enough())
     samples.push({
-      ours: await turn(ours, counts.ours),
-      theirs: await turn(theirs, counts.theirs),
+      ours: await turn(ours, counts.ours, settleMilliseconds),
+      theirs: await turn(theirs, counts.theirs, settleMilliseconds),
     });
 
   const each = operationsOf(work);
@@ -55,7 +58,7 @@ export async function compare(
   return comparison;
 }
 
-async function turn(side: Side, count: number): Promise<number> {
+async function turn(side: Side, count: number, settleMilliseconds: number): Promise<number> {
   await setTimeout(settleMilliseconds);
   return side.run(count);
 }

@@ -32,6 +32,8 @@ const options = new Command('bench:versus')
 const python = findPytorch(options.python);
 const { device, dtype } = options;
 const onGpu = device !== 'cpu';
+/** A GPU has no threads that wait. */
+const settleMilliseconds = onGpu ? 0 : undefined;
 const startOurs = (threads = options.threads): Promise<Side> =>
   Side.start(process.execPath, [
     ...process.execArgv,
@@ -59,7 +61,9 @@ const add = async (row: Comparison): Promise<void> => {
 };
 for (const work of onGpu ? gpuCases(dtype) : cases) {
   if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
-  await add(work.fresh ? await inOwnProcesses(work) : await compare(work, shared));
+  await add(
+    work.fresh ? await inOwnProcesses(work) : await compare(work, shared, settleMilliseconds),
+  );
   if (!onGpu && work.args.pass === 'step' && Number(options.threads) > 1)
     await add(await besideOneThread(work));
 }
@@ -88,7 +92,7 @@ async function measureGpu(theirs: Side): Promise<Machine> {
 
 async function inOwnProcesses(work: VersusCase): Promise<Comparison> {
   const sides = { ours: await startOurs(), theirs: await startTheirs() };
-  const row = await compare(work, sides);
+  const row = await compare(work, sides, settleMilliseconds);
   row.peakMib = { ours: await sides.ours.peakMib(), theirs: await sides.theirs.peakMib() };
   await sides.ours.stop();
   await sides.theirs.stop();

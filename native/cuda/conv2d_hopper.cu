@@ -21,14 +21,14 @@ constexpr int tile_pixels = 128, step_channels = bulk_channels;
 
 // The first operand of hopper_kernel: pixels by (channels, tap).
 struct BulkPixels {
-  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::deep;
   TensorMap map;
   PixelTiles tiles;
   TapSteps steps;
   int first_h, first_w, tap_h, tap_w;
   int halves;  // the depth from which on steps have 32 channels at most
 
-  __device__ __forceinline__ bool half(int k) const { return k >= halves; }
+  [[maybe_unused]] __device__ __forceinline__ bool half(int k) const { return k >= halves; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,

@@ -18,11 +18,11 @@ constexpr int step_pixels = 64;
 
 // The operands of hopper_kernel: dy by (filter, pixel), ...
 struct BulkGradient {
-  static constexpr gemm::Lines lines = gemm::Lines::wide;
+  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
 
-  __device__ __forceinline__ bool half(int) const { return false; }
+  [[maybe_unused]] __device__ __forceinline__ bool half(int) const { return false; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
@@ -37,7 +37,7 @@ struct BulkGradient {
 
 // ... and x by (tap and channel, pixel).
 struct BulkColumns {
-  static constexpr gemm::Lines lines = gemm::Lines::wide;
+  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
   Divisor of_blocks, of_row;  // by the blocks of channels, by the taps of a row
