@@ -12,12 +12,12 @@
 //
 // Any dilation, any filter, and every class of the gradient of the input: its taps are as far apart
 // as the walk says, its filters turned by counting down.
-#include "cuda/conv2d_hopper.cuh"
+#include "cuda/conv2d_hopper_plan.cuh"
 
 namespace emulsion::cuda {
 namespace {
 
-constexpr int tile_pixels = 128, step_channels = bulk_channels;
+constexpr int step_channels = bulk_channels;
 
 // The first operand of hopper_kernel: pixels by (channels, tap).
 struct BulkPixels {
@@ -56,23 +56,6 @@ BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
           whole * step_channels * walk.taps()};
 }
 
-// The tiles by which these kernels gain on the portable ones, if they do. The least number of
-// filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
-// has confirmed.
-std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
-  constexpr gemm::Candidate candidates[] = {{128, 256, 1700.0, 1.0},
-                                            {128, 224, 1660.0, 1.0},
-                                            {128, 192, 1610.0, 1.0},
-                                            {128, 160, 1540.0, 1.0},
-                                            {128, 128, 1450.0, 1.3}};
-  // The halo kernel has narrower tiles; here a step costs half of its 64 channels at least.
-  if (walk.filters <= 64) return {};
-  const int64_t channels = ceil_div(walk.channels, 32) * 32;
-  const gemm::Problem exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
-  return gemm::choose_gain({rows, walk.filters, walk.taps() * channels}, exact, candidates,
-                           step_channels);
-}
-
 }  // namespace
 
 template <class T>
@@ -80,24 +63,17 @@ bool run_hopper(const char* op, const T* images, const T* filters, const PixelWa
                 const ConvFinish<T>& finish) {
   // One tap makes a product of matrices.
   if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
-  const PixelTiles tiles = pixel_tiles(walk, 7);
+  const std::optional<HopperChoice> choice = choose_taps(walk);
+  if (!choice) return false;
+  const PixelTiles& tiles = choice->tiles;
   const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
                               walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
-  const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);
-  if (!choice) return false;
   const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
-  const auto with = [&]<class Tiles>() {
+  with_hopper_tiles(choice->product, [&]<class Tiles>() {
     gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
                                bulk_filters(op, filters, walk, Tiles::columns), epilogue, problem,
-                               choice->splits);
-  };
-  switch (choice->tiles) {
-    case 0: with.template operator()<gemm::Hopper256>(); break;
-    case 1: with.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
-    case 2: with.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
-    case 3: with.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
-    default: with.template operator()<gemm::Hopper128>(); break;
-  }
+                               choice->product.splits);
+  });
   return true;
 }
 

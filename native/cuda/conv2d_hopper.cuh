@@ -12,9 +12,10 @@ namespace emulsion::cuda {
 
 constexpr int bulk_channels = 64;  // 128 bytes, one line of a tile
 
-// How the pixels of a walk fall into tiles.
+// How the pixels of a walk fall into tiles. Those of a tile go line by line down strips that are
+// 2^log_strip pixels wide, image by image.
 struct PixelTiles {
-  int log_w, log_h, images;
+  int log_w, log_h, images, log_strip;
   int columns, rows, stacks;  // tiles along x, y and the batch
   Divisor of_columns, of_rows;
 
@@ -29,17 +30,19 @@ struct PixelTiles {
   }
 };
 
-// Tiles of 2^log_tile pixels, at least 2^least_w wide, that read `most` pixels with their border at
-// most: the fewest, then those that read least. count() == 0: none.
-inline PixelTiles pixel_tiles(const PixelWalk& walk, int log_tile, int least_w = 0,
+// Tiles of 2^log_tile pixels, in one strip; or of whole strips of 2^log_strip x 2^log_strip, that
+// read `most` pixels with their border at most. The fewest, then those that read least.
+// count() == 0: none.
+inline PixelTiles pixel_tiles(const PixelWalk& walk, int log_tile, int log_strip = 0,
                               int64_t most = int64_t{1} << 40) {
   PixelTiles best{};
   int64_t least = 0;
-  for (int log_w = log_tile; log_w >= least_w; --log_w)
-    for (int log_h = log_tile - log_w; log_h >= 0; --log_h) {
+  for (int log_w = log_tile - log_strip; log_w >= log_strip; --log_w)
+    for (int log_h = log_tile - log_w; log_h >= log_strip; --log_h) {
       PixelTiles t{};
       t.log_w = log_w;
       t.log_h = log_h;
+      t.log_strip = log_strip > 0 ? log_strip : log_w;
       t.images = 1 << (log_tile - log_w - log_h);
       t.columns = static_cast<int>(ceil_div(walk.grid_w, 1 << log_w));
       t.rows = static_cast<int>(ceil_div(walk.grid_h, 1 << log_h));
@@ -142,10 +145,12 @@ struct TileEpilogue {
                                              const float (&v)[width], int left) const {
     int n, y, x;
     tiles(row / tile_pixels, n, y, x);
-    const int pixel = row % tile_pixels, line = pixel >> tiles.log_w;
-    x += pixel & ((1 << tiles.log_w) - 1);
-    y += line & ((1 << tiles.log_h) - 1);
-    n += line >> tiles.log_h;
+    const auto low = [](int value, int bits) { return value & ((1 << bits) - 1); };
+    const int pixel = row % tile_pixels, line = pixel >> tiles.log_strip,
+              strip = line >> tiles.log_h, log_strips = tiles.log_w - tiles.log_strip;
+    x += low(pixel, tiles.log_strip) + (low(strip, log_strips) << tiles.log_strip);
+    y += low(line, tiles.log_h);
+    n += strip >> log_strips;
     if (n < N && y < grid_h && x < grid_w) walk.pixel(batch, n, y, x, column, v, left);
   }
 };

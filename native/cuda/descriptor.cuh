@@ -5,7 +5,12 @@
 // row. Depth contiguous without swizzle: 8 rows of 16 bytes lie together, `leading` bytes to the
 // next 16 bytes of depth, `stride` to the next 8 rows. Transposed (16-bit types): the other side is
 // contiguous in rows of s bytes, one row for each step of depth, `stride` bytes between groups of 8
-// steps and `leading` between blocks of s bytes. Tiles start at multiples of 8 s bytes.
+// steps and `leading` between blocks of s bytes.
+//
+// Addresses are counted from the descriptor's start, then the bits of the result are swizzled: so
+// tiles start at multiples of 8 s bytes, but an operand may begin at any of their rows, and groups
+// of 8 rows be any number of rows apart (all shifts of 3x3 filters, 10 to 18 rows apart, exact on
+// an H100).
 #pragma once
 
 #include "cuda/ptx.cuh"

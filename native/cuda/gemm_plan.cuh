@@ -47,12 +47,12 @@ inline double clocks(const Problem& p, const Candidate& tiles, int tile_depth, i
 }
 
 // The split for a device of a nominal size, so that it is a function of the shape; then tiles,
-// which change no sum, for the device at hand.
+// which change no sum, for the device at hand. A part of a split has least_steps of tile_depth.
 template <size_t count>
-Choice choose(const Problem& p, const Candidate (&candidates)[count], int tile_depth) {
+Choice choose(const Problem& p, const Candidate (&candidates)[count], int tile_depth,
+              int least_steps = 4) {
   constexpr int nominal = 132;
   constexpr int64_t most_partial = int64_t{1} << 26;
-  constexpr int least_steps = 4;
   const int64_t steps = ceil_div(p.depth, tile_depth), outputs = p.rows * p.columns * p.batches;
   Choice best{0, 1, INFINITY};
   double least = INFINITY;
@@ -85,8 +85,9 @@ constexpr int portable_depth = 32;
 // portable ones on `exact`.
 template <size_t count>
 std::optional<Choice> choose_gain(const Problem& padded, const Problem& exact,
-                                  const Candidate (&candidates)[count], int tile_depth) {
-  const Choice choice = choose(padded, candidates, tile_depth);
+                                  const Candidate (&candidates)[count], int tile_depth,
+                                  int least_steps = 4) {
+  const Choice choice = choose(padded, candidates, tile_depth, least_steps);
   if (choice.clocks >= choose(exact, portable_tiles, portable_depth).clocks) return {};
   return choice;
 }

@@ -31,13 +31,15 @@ __device__ __forceinline__ void init_ring(uint64_t* full, uint64_t* empty, int w
 }
 
 // Descriptors of an operand at `offset` bytes from a tile and a step of 16 along the depth, which
-// is contiguous in rows of 64 elements, or, transposed, counts rows: `block` bytes lead from 64
-// elements of the other side to the next ones. Only the lower halves differ.
+// is contiguous in rows of 64 elements, `stride` bytes between groups of 8 rows, or, transposed,
+// counts rows: `block` bytes lead from 64 elements of the other side to the next ones. Only the
+// lower halves differ.
 template <bool transposed, int block = 64 * 128>
 class TileDescriptors {
  public:
-  __device__ __forceinline__ explicit TileDescriptors(const unsigned char* tile)
-      : first_(wgmma_descriptor(tile, transposed ? block : 16, 8 * 128, Swizzle::bytes128)) {}
+  __device__ __forceinline__ explicit TileDescriptors(const unsigned char* tile,
+                                                      int stride = 8 * 128)
+      : first_(wgmma_descriptor(tile, transposed ? block : 16, stride, Swizzle::bytes128)) {}
   __device__ __forceinline__ uint64_t operator()(int offset, int step) const {
     constexpr int bytes = transposed ? 16 * 128 : 32;
     const auto low = static_cast<uint32_t>(first_) + ((offset + step * bytes) >> 4);

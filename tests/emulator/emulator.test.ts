@@ -133,6 +133,7 @@ const expected: Record<string, RegExp[]> = {
   no_wgmma_fence: [/wgmma without a wgmma.fence before it/],
   no_wgmma_wait: [otherReads, wrongResult],
   wrong_stride: [wrongResult],
+  products_shifted: [wrongResult],
   wrong_barrier_count: [/deadlock.*named barrier 1 has 128 of 256 threads/],
   named_barrier_missing: [otherReads],
 };

@@ -252,9 +252,9 @@ export default {
       padding: { top: 1, bottom: 2, left: 1, right: 2 },
     }),
     plain('border tiles: 5x3', [1, 10, 16, 16], [8, 5, 3, 16], { padding: same }),
-    // More than 64 filters: on a Hopper bulk copies bring tiles of 256 pixels with their border, or of
-    // 128 tap by tap, where taps are apart or pixels few. Channels go by 64, with a rest; few tiles
-    // are split.
+    // More than 64 filters: on a Hopper bulk copies bring tiles of 128 pixels, with the border that all
+    // taps share or, where taps are apart or tiles of 8 x 8 pixels mostly padding, tap by tap. Channels
+    // go by 64, with a rest; few tiles are split.
     plain('bulk tiles: 256 filters, a rest of everything', [2, 12, 9, 32], [248, 3, 3, 32], {
       padding: same,
     }),
@@ -301,6 +301,31 @@ export default {
       dilation: [2, 2],
       padding: { top: 2, bottom: 2, left: 2, right: 2 },
     }),
+    plain('bulk tiles with a border: 16 x 8, no tile is full', [2, 15, 22, 24], [248, 3, 3, 24], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: 8 x 16, odd sizes', [2, 31, 7, 40], [128, 3, 3, 40], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: 8 x 16, 224 filters', [4, 16, 8, 32], [224, 3, 3, 32], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: two images, one is missing', [3, 8, 8, 64], [65, 3, 3, 64], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: several columns of tiles', [2, 8, 8, 32], [520, 3, 3, 32], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: several tiles to a block', [4, 16, 14, 72], [256, 2, 2, 72], {
+      padding: { bottom: 1, right: 1 },
+    }),
+    plain('bulk tiles with a border: 5x5', [2, 16, 16, 16], [128, 5, 5, 16], {
+      padding: { top: 2, bottom: 2, left: 2, right: 2 },
+    }),
+    plain('bulk tiles with a border: 2x3, split', [1, 15, 15, 104], [192, 2, 3, 104], {
+      padding: same,
+    }),
+    plain('bulk tiles with a border: 1x2', [2, 16, 17, 24], [160, 1, 2, 24]),
     plain('bulk tiles: 128 filters with a border', [1, 16, 15, 128], [128, 3, 3, 128], {
       padding: same,
     }),

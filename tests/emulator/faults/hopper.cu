@@ -167,6 +167,71 @@ void run() {
     }
 }
 
+// c [taps, 64, 64]: 8 x 8 pixels of an image of 10 x 10 at each shift of a 3x3 filter, times b [64,
+// 64] transposed. The pixels' descriptor begins at any row of the swizzled tile, and its groups of
+// 8 rows are 10 rows apart.
+constexpr int image_side = 10, filter_side = 3, taps = filter_side * filter_side;
+template <bool wrong>
+__global__ void multiply_shifted(const __grid_constant__ TensorMap image,
+                                 const __grid_constant__ TensorMap b, float* c) {
+  EMULSION_SHARED(uint64_t, barrier, [1]);
+  constexpr int image_bytes = 13 * 1024;  // whole groups of 8 rows
+  unsigned char* const pixels = dynamic_shared();
+  unsigned char* const columns_b = pixels + image_bytes;
+  const int self = threadIdx.x;
+  if (self == 0) {
+    mbarrier_init(barrier, 1);
+    fence_mbarrier_init();
+    mbarrier_arrive_expect_tx(barrier, image_side * image_side * 128 + tile_bytes);
+    const int from[2] = {0, 0};
+    bulk_load(pixels, image, barrier, from);
+    bulk_load(columns_b, b, barrier, from);
+  }
+  __syncthreads();
+  mbarrier_wait(barrier, 0);
+  const int lane = self & 31, g = lane / 4, t = lane % 4, top = self / 32 * 16 + g;
+  for (int tap = 0; tap < taps; ++tap) {
+    const int shift = tap / filter_side * image_side + tap % filter_side;
+    float sums[columns / 2];
+    wgmma_fence();
+    for (int k = 0; k < 4; ++k) {
+      const int stride = 128 * (wrong ? 8 : image_side);
+      wgmma<bfloat16, columns>(
+          sums, wgmma_descriptor(pixels + 128 * shift + 32 * k, 16, stride, Swizzle::bytes128),
+          wgmma_descriptor(columns_b + 32 * k, 16, 1024, Swizzle::bytes128), k > 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>(sums);
+    for (int j = 0; j < columns / 2; ++j)
+      c[(rows * tap + top + 8 * (j / 2 % 2)) * columns + j / 4 * 8 + 2 * t + j % 2] = sums[j];
+  }
+}
+template <bool wrong>
+void run_shifted() {
+  Buffer image(numbers<bfloat16>(image_side * image_side * deep));
+  Buffer b(numbers<bfloat16>(columns * deep));
+  Buffer<float> c(taps * rows * columns);
+  const auto lines = [](const bfloat16* base, int count) {
+    return make_tensor_map("case", base, DType::bfloat16,
+                           {2, {deep, count}, {2, 2 * deep}, {deep, count}, 128});
+  };
+  launch("case", multiply_shifted<wrong>, Grid{1, 128, 13 * 1024 + tile_bytes},
+         lines(image, image_side * image_side), lines(b, columns), (float*)c);
+  const std::vector<float> found = c.values();
+  for (int tap = 0; tap < taps; ++tap)
+    for (int row = 0; row < rows; ++row)
+      for (int j = 0; j < columns; ++j) {
+        const int pixel = (row / 8 + tap / filter_side) * image_side + row % 8 + tap % filter_side;
+        float sum = 0;
+        for (int k = 0; k < deep; ++k)
+          sum += to_float(image[deep * pixel + k]) * to_float(b[deep * j + k]);
+        const float value = found[(rows * tap + row) * columns + j];
+        if (!(std::fabs(value - sum) <= 1e-3f * std::fabs(sum) + 1e-3f))
+          fail(ErrorCode::internal, "wrong result: ", value, " for ", sum, " at ", tap, ", ", row,
+               ", ", j);
+      }
+}
+
 // Two halves of a block hand a value to and fro by two named barriers.
 template <bool wrong>
 __global__ void to_and_fro(float* y) {
@@ -203,6 +268,7 @@ const std::vector<Case> hopper_cases = {
     {"products_tf32", nullptr, run<float, Mistake::none>},
     {"products_registers", nullptr, run<bfloat16, Mistake::a_from_registers>},
     {"products_transposed", nullptr, run<bfloat16, Mistake::b_transposed>},
+    {"products_shifted", run_shifted<true>, run_shifted<false>},
     {"no_full_wait", run<bfloat16, Mistake::no_full_wait>, run<bfloat16, Mistake::none>},
     {"no_empty_wait", run<bfloat16, Mistake::no_empty_wait>, run<bfloat16, Mistake::none>},
     {"early_release", run<bfloat16, Mistake::early_release>, run<bfloat16, Mistake::none>},

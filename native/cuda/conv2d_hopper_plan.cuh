@@ -1,0 +1,79 @@
+// The choice between the convolutions of Hopper, from tiles with a border (conv2d_halo_hopper.cu)
+// or tap by tap (conv2d_hopper.cu): both compute 128 pixels by some filters, with the same widths,
+// so that estimated time decides.
+//
+// Tiles with a border ask less of the second-level cache, but their sides are 8 pixels at least:
+// small images and odd ones are padded more.
+#pragma once
+
+#include "cuda/conv2d_hopper.cuh"
+#include "cuda/gemm_hopper.cuh"
+
+namespace emulsion::cuda {
+
+constexpr int log_tile_pixels = 7, tile_pixels = 1 << log_tile_pixels;
+constexpr int log_halo_strip = 3;      // a group of 8 rows of an operand: neighbours of one line
+constexpr int most_halo_pixels = 256;  // what the buffers of a tile with its border hold
+
+struct HopperChoice {
+  PixelTiles tiles;
+  gemm::Choice product;  // of tiles as with_hopper_tiles counts them
+};
+
+// Calls run<Tiles>().
+template <class Run>
+void with_hopper_tiles(const gemm::Choice& choice, const Run& run) {
+  switch (choice.tiles) {
+    case 0: run.template operator()<gemm::Hopper256>(); break;
+    case 1: run.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
+    case 2: run.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
+    case 3: run.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
+    default: run.template operator()<gemm::Hopper128>(); break;
+  }
+}
+
+// Of tiles that gain on the portable kernels, if they do. Those have narrower tiles for few
+// filters, and waste none of their channels; here a step costs half of its 64 at least.
+template <size_t count>
+std::optional<HopperChoice> choose_tiles(const PixelWalk& walk, const PixelTiles& tiles,
+                                         const gemm::Candidate (&candidates)[count], int tile_depth,
+                                         int least_steps) {
+  constexpr int least_filters = 65;  // an estimate that no device has confirmed
+  if (tiles.count() == 0 || walk.filters < least_filters) return {};
+  const int64_t channels = ceil_div(walk.channels, 32) * 32;
+  const gemm::Problem padded{tiles.count() * tile_pixels, walk.filters, walk.taps() * channels},
+      exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
+  const auto product = gemm::choose_gain(padded, exact, candidates, tile_depth, least_steps);
+  if (!product) return {};
+  return HopperChoice{tiles, *product};
+}
+
+// Rates are multiply-adds per clock of a multiprocessor, estimates until they are measured.
+inline std::optional<HopperChoice> choose_taps(const PixelWalk& walk) {
+  constexpr gemm::Candidate candidates[] = {{128, 256, 1700.0, 1.0},
+                                            {128, 224, 1660.0, 1.0},
+                                            {128, 192, 1610.0, 1.0},
+                                            {128, 160, 1540.0, 1.0},
+                                            {128, 128, 1450.0, 1.3}};
+  return choose_tiles(walk, pixel_tiles(walk, log_tile_pixels), candidates, bulk_channels, 4);
+}
+
+// Only where it gains on single taps too. A split takes whole blocks of channels with all taps,
+// which have half of their channels at least.
+inline std::optional<HopperChoice> choose_halo(const PixelWalk& walk) {
+  constexpr gemm::Candidate candidates[] = {{128, 256, 1780.0, 1.0},
+                                            {128, 224, 1740.0, 1.0},
+                                            {128, 192, 1700.0, 1.0},
+                                            {128, 160, 1640.0, 1.0},
+                                            {128, 128, 1560.0, 1.3}};
+  if (walk.tap_h != 1 || walk.tap_w != 1) return {};
+  const auto choice = choose_tiles(
+      walk, pixel_tiles(walk, log_tile_pixels, log_halo_strip, most_halo_pixels), candidates,
+      walk.taps() * bulk_channels / 2, std::max(2, static_cast<int>(ceil_div(8, walk.taps()))));
+  if (!choice) return {};
+  const auto taps = choose_taps(walk);
+  if (taps && taps->product.clocks < choice->product.clocks) return {};
+  return choice;
+}
+
+}  // namespace emulsion::cuda
