@@ -28,7 +28,7 @@ struct HaloMemory {
   static constexpr int slabs = Tiles::stays ? end : 0,
                        barriers = end + (Tiles::stays ? Tiles::slabs : 0);
   static constexpr size_t shared = barriers + (2 * Tiles::stages + 4) * sizeof(uint64_t);
-  static_assert(halo % 1024 == 0 && stage % 1024 == 0 && (Tiles::stays || Tiles::slabs <= end));
+  static_assert(halo % 1024 == 0 && stage % 1024 == 0 && slabs + Tiles::slabs <= barriers);
 };
 
 template <class Filters>
