@@ -238,9 +238,10 @@ __global__ void no_gradient(T* to, int64_t count) {
 
 // ---- the kernels, T: float, bfloat16, float16
 
-// Whole 16 bytes of channels and no stride, on Hopper, 16-bit types alone: undivided filters from
-// tiles with a border (conv2d_halo_hopper.cu), any taps one by one (conv2d_hopper.cu). False, and
-// nothing done, where that does not suit the device or the walk.
+// Whole 16 bytes of channels and no stride, on Hopper, 16-bit types alone: taps that are
+// neighbours from tiles with a border (conv2d_halo_hopper.cu), any taps one by one
+// (conv2d_hopper.cu). False, and nothing done, where that does not suit the device or the walk, or
+// the other would be faster.
 template <class T>
 bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                      const ConvFinish<T>& finish);

@@ -1,5 +1,5 @@
 // Convolution of 16-bit images on Hopper, tap by tap: an implicit product for gemm_hopper.cuh, for
-// taps that are apart and for few pixels (conv2d_halo_hopper.cu has the rest).
+// taps that are apart and images that tiles with a border would pad (conv2d_halo_hopper.cu).
 //
 // Rows are pixels, 128 to a tile of 2^log_w x 2^log_h in some images; columns are filters; the
 // depth is (64 channels, tap). What a tap reads for a tile is a box of the image, so that one bulk
