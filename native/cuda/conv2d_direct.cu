@@ -41,7 +41,7 @@ __global__ void direct_walk(const T* images, const T* filters, PixelWalk walk, D
         const T* const from = channels + (int64_t{h} * walk.in_w + w) * pitch;
         const T* const with = weights + i * walk.filter_h + j * walk.filter_w;
         for (int c = 0; c < walk.channels; ++c)
-          sum[0] = fmaf(widen(from[c]), widen(with[c]), sum[0]);
+          sum[0] = fmaf(widen(from[c]), widen(with[c * walk.filter_channel]), sum[0]);
       }
     }
     finish(to, n, k, 1, sum);

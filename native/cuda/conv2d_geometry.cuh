@@ -42,11 +42,21 @@ struct PixelWalk {
   int filters;       // of one group
   int out_first_h, out_first_w, out_step_h, out_step_w;
   // Element (k, i, j, c) of a group's filters: filter_first + k·filter_row + i·filter_h +
-  // j·filter_w + c; the next group's begin filter_group elements behind.
-  int64_t filter_first, filter_row, filter_h, filter_w, filter_group;
+  // j·filter_w + c·filter_channel; the next group's begin filter_group elements behind. Of
+  // filter_row and filter_channel one is 1.
+  int64_t filter_first, filter_row, filter_h, filter_w, filter_channel, filter_group;
 
   __host__ __device__ int taps() const { return taps_h * taps_w; }
   __host__ __device__ int pixels() const { return N * grid_h * grid_w; }
+
+  // Whether what a filter sums over lies together, or is nothing.
+  bool deep() const { return filter_channel == 1 || taps() == 0; }
+
+  // Whether every pixel reads just itself.
+  bool pointwise() const {
+    return taps() == 1 && first_h == 0 && first_w == 0 && step_h == 1 && step_w == 1 &&
+           in_h == grid_h && in_w == grid_w;
+  }
 };
 
 inline PixelWalk forward_walk(const ConvGeometry& g) {
@@ -68,6 +78,7 @@ inline PixelWalk forward_walk(const ConvGeometry& g) {
   w.taps_w = static_cast<int>(g.S);
   w.filters = static_cast<int>(g.group_K);
   w.out_step_h = w.out_step_w = 1;
+  w.filter_channel = 1;
   w.filter_w = g.group_C;
   w.filter_h = g.S * g.group_C;
   w.filter_row = g.R * g.S * g.group_C;
@@ -93,9 +104,9 @@ struct PhaseTaps {
   }
 };
 
-// The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy and filters that
-// were transposed to [groups, R, S, group_C, group_K]. Taps go from the last to the first, so that
-// the pixels they read go forward.
+// The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy. Taps go from the
+// last to the first, so that the pixels they read go forward. What the walk sums over are the
+// filters of the forward pass, which are far apart.
 inline PixelWalk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t phase_w) {
   const PhaseTaps h(phase_h, g.R, g.stride_h, g.top, g.dilation_h);
   const PhaseTaps v(phase_w, g.S, g.stride_w, g.left, g.dilation_w);
@@ -123,12 +134,22 @@ inline PixelWalk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t p
   w.out_first_w = static_cast<int>(phase_w);
   w.out_step_h = static_cast<int>(g.stride_h);
   w.out_step_w = static_cast<int>(g.stride_w);
-  const int64_t tap = g.group_C * g.group_K;
-  w.filter_row = g.group_K;
-  w.filter_h = -h.step * g.S * tap;
-  w.filter_w = -v.step * tap;
-  w.filter_first = (last_h * g.S + last_w) * tap;
-  w.filter_group = g.taps() * tap;
+  w.filter_row = 1;
+  w.filter_channel = g.taps() * g.group_C;
+  w.filter_h = -h.step * g.S * g.group_C;
+  w.filter_w = -v.step * g.group_C;
+  w.filter_first = (last_h * g.S + last_w) * g.group_C;
+  w.filter_group = g.group_K * w.filter_channel;
+  return w;
+}
+
+// The same over filters that were transposed to [groups, R, S, group_C, group_K].
+inline PixelWalk deep_walk(PixelWalk w) {
+  w.filter_row = w.channels;
+  w.filter_channel = 1;
+  w.filter_h *= w.channels;
+  w.filter_w *= w.channels;
+  w.filter_first *= w.channels;
   return w;
 }
 
@@ -238,9 +259,11 @@ __global__ void no_gradient(T* to, int64_t count) {
 
 // ---- the kernels, T: float, bfloat16, float16
 
+// Kernels that return a bool: false, and nothing done, where they do not suit the device, the walk
+// or how its filters lie. All but direct ones and those of Hopper want deep filters, or one tap.
+
 // Whole 16 bytes of channels and no stride, on Hopper, 16-bit types alone: undivided filters from
-// tiles with a border (conv2d_halo_hopper.cu), any taps one by one (conv2d_hopper.cu). False, and
-// nothing done, where that does not suit the device or the walk.
+// tiles with a border (conv2d_halo_hopper.cu), any taps one by one (conv2d_hopper.cu).
 template <class T>
 bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                      const ConvFinish<T>& finish);
@@ -249,14 +272,14 @@ bool run_hopper(const char* op, const T* images, const T* filters, const PixelWa
                 const ConvFinish<T>& finish);
 
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
-// cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
+// cores (conv2d_halo.cu).
 template <class T>
 bool run_halo(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish);
 
-// Any walk, as a product (conv2d_gather.cu).
+// Any walk over deep filters, as a product (conv2d_gather.cu).
 template <class T>
-void run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+bool run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish);
 
 // Any walk, one thread per result: for groups too narrow for a product (conv2d_direct.cu).

@@ -339,7 +339,7 @@ bool fits(const T* images, const T* filters, const PixelWalk& walk, HaloChoice& 
                           walk.tap_w == 1 && walk.out_step_h == 1 && walk.out_step_w == 1;
   // A halo is loaded in one round per tap, and must be complete two taps before it is used.
   constexpr int depth = halo_row / sizeof(T);
-  if (!neighbours || walk.taps() < 9 || walk.channels == 0 || walk.groups > 65535 ||
+  if (!neighbours || !walk.deep() || walk.taps() < 9 || walk.channels == 0 || walk.groups > 65535 ||
       walk.channels % (16 / sizeof(T)) != 0 || !vectors(images, filters))
     return false;
   const int rounds = walk.taps() - 2;

@@ -36,7 +36,7 @@ struct HaloBlock {
 struct HaloPlan {
   TensorMap images;
   PixelTiles tiles;
-  BulkFilters filters;
+  BulkFilters<gemm::Lines::deep> filters;
   int first_h, first_w, taps_h, taps_w;
   int halo_h, halo_w, halo_bytes;
   int blocks;  // of channels
@@ -233,7 +233,7 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
   constexpr int log_rows = 8, most_pixels = HaloBlock<128, 6>::most_pixels;
   const bool neighbours = walk.tap_h == 1 && walk.tap_w == 1 && walk.out_step_h == 1 &&
                           walk.out_step_w == 1 && walk.taps_h > 1 && walk.taps_w > 1;
-  if (!neighbours || !bulk_images(walk) || !vectors(images, filters)) return false;
+  if (!neighbours || !walk.deep() || !bulk_images(walk) || !vectors(images, filters)) return false;
   const PixelTiles tiles = pixel_tiles(walk, log_rows, 3, most_pixels);
   if (tiles.count() == 0) return false;
   const int64_t rows = tiles.count() << log_rows, blocks = ceil_div(walk.channels, bulk_channels);
@@ -243,7 +243,7 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
   const auto with = [&]<class Block>() {
     HaloPlan plan{{},
                   tiles,
-                  bulk_filters(op, filters, walk, Block::columns),
+                  bulk_filters<gemm::Lines::deep>(op, filters, walk, Block::columns),
                   walk.first_h,
                   walk.first_w,
                   walk.taps_h,

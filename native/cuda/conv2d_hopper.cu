@@ -3,32 +3,34 @@
 //
 // Rows are pixels, 128 to a tile of 2^log_w x 2^log_h in some images; columns are filters; the
 // depth is (64 channels, tap). What a tap reads for a tile is a box of the image, so that one bulk
-// copy brings it. Filters come as boxes too, all of K-major lines of 128 bytes, which is what the
-// products of matrices have; so are the ring, the splits and the epilogue's way out. Taps go faster
-// than channels: what one tap has read of the image the next ones find in the second-level cache.
+// copy brings it. Filters come as boxes too, in lines of 128 bytes along the depth, or across it
+// where the gradient of the input reads them as they lie, which is what the products of matrices
+// have; so are the ring, the splits and the epilogue's way out. Taps go faster than channels: what
+// one tap has read of the image the next ones find in the second-level cache.
 //
 // 128 x 256 x 64 has 85 operations per byte of that cache. Tiles of 160 to 224 filters have 71 to
-// 81, but channels come in their multiples, and what is not multiplied needs no bytes.
+// 81, but channels come in their multiples, and what is not multiplied needs no bytes. Filters as
+// they lie come 64 channels of the input at a time, and so do the widths of their tiles.
 //
 // Any dilation, any filter, and every class of the gradient of the input: its taps are as far apart
 // as the walk says, its filters turned by counting down.
 #include "cuda/conv2d_hopper.cuh"
 
 namespace emulsion::cuda {
-namespace {
 
 constexpr int tile_pixels = 128, step_channels = bulk_channels;
 
-// The first operand of hopper_kernel: pixels by (channels, tap).
+// The first operand of hopper_kernel: pixels by (channels, tap). Not in an unnamed namespace, where
+// nvcc warns of members that no kernel of another architecture uses.
 struct BulkPixels {
-  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::deep;
+  static constexpr gemm::Lines lines = gemm::Lines::deep;
   TensorMap map;
   PixelTiles tiles;
   TapSteps steps;
   int first_h, first_w, tap_h, tap_w;
   int halves;  // the depth from which on steps have 32 channels at most
 
-  [[maybe_unused]] __device__ __forceinline__ bool half(int k) const { return k >= halves; }
+  __device__ __forceinline__ bool half(int k) const { return k >= halves; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
@@ -40,6 +42,8 @@ struct BulkPixels {
     bulk_load(tile, map, full, {channel, first_w + x + j * tap_w, first_h + y + i * tap_h, n});
   }
 };
+
+namespace {
 
 template <class T>
 BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
@@ -59,12 +63,17 @@ BulkPixels bulk_pixels(const char* op, const T* images, const PixelWalk& walk,
 // The tiles by which these kernels gain on the portable ones, if they do. The least number of
 // filters and the rates, multiply-adds per clock of a multiprocessor, are estimates that no device
 // has confirmed.
-std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
-  constexpr gemm::Candidate candidates[] = {{128, 256, 1700.0, 1.0},
-                                            {128, 224, 1660.0, 1.0},
-                                            {128, 192, 1610.0, 1.0},
-                                            {128, 160, 1540.0, 1.0},
-                                            {128, 128, 1450.0, 1.3}};
+constexpr gemm::Candidate deep_tiles[] = {{128, 256, 1700.0, 1.0},
+                                          {128, 224, 1660.0, 1.0},
+                                          {128, 192, 1610.0, 1.0},
+                                          {128, 160, 1540.0, 1.0},
+                                          {128, 128, 1450.0, 1.3}};
+constexpr gemm::Candidate wide_tiles[] = {
+    {128, 256, 1700.0, 1.0}, {128, 192, 1610.0, 1.0}, {128, 128, 1450.0, 1.3}};
+
+template <size_t count>
+std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows,
+                                         const gemm::Candidate (&candidates)[count]) {
   // The halo kernel has narrower tiles; here a step costs half of its 64 channels at least.
   if (walk.filters <= 64) return {};
   const int64_t channels = ceil_div(walk.channels, 32) * 32;
@@ -73,32 +82,41 @@ std::optional<gemm::Choice> choose_tiles(const PixelWalk& walk, int64_t rows) {
                            step_channels);
 }
 
+template <gemm::Lines lines, class T, size_t count>
+bool run_lines(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+               const ConvFinish<T>& finish, const gemm::Candidate (&candidates)[count]) {
+  const PixelTiles tiles = pixel_tiles(walk, 7);
+  const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
+                              walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
+  const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows, candidates);
+  if (!choice) return false;
+  const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
+  const auto with = [&]<class Tiles>() {
+    gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
+                               bulk_filters<lines>(op, filters, walk, Tiles::columns), epilogue,
+                               problem, choice->splits);
+    return true;
+  };
+  const int columns = candidates[choice->tiles].columns;
+  if (columns == 256) return with.template operator()<gemm::Hopper256>();
+  if (columns == 192) return with.template operator()<gemm::HopperTiles<192, 5, 1>>();
+  if constexpr (lines == gemm::Lines::deep) {
+    if (columns == 224) return with.template operator()<gemm::HopperTiles<224, 4, 1>>();
+    if (columns == 160) return with.template operator()<gemm::HopperTiles<160, 5, 1>>();
+  }
+  return with.template operator()<gemm::Hopper128>();
+}
+
 }  // namespace
 
 template <class T>
 bool run_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish) {
-  // One tap makes a product of matrices.
-  if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
-  const PixelTiles tiles = pixel_tiles(walk, 7);
-  const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
-                              walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
-  const std::optional<gemm::Choice> choice = choose_tiles(walk, problem.rows);
-  if (!choice) return false;
-  const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
-  const auto with = [&]<class Tiles>() {
-    gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
-                               bulk_filters(op, filters, walk, Tiles::columns), epilogue, problem,
-                               choice->splits);
-  };
-  switch (choice->tiles) {
-    case 0: with.template operator()<gemm::Hopper256>(); break;
-    case 1: with.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
-    case 2: with.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
-    case 3: with.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
-    default: with.template operator()<gemm::Hopper128>(); break;
-  }
-  return true;
+  if (!bulk_images(walk) || walk.pointwise() || !vectors(images, filters)) return false;
+  if (walk.deep())
+    return run_lines<gemm::Lines::deep>(op, images, filters, walk, finish, deep_tiles);
+  return walk.filters % 8 == 0 &&
+         run_lines<gemm::Lines::wide>(op, images, filters, walk, finish, wide_tiles);
 }
 
 template bool run_hopper<bfloat16>(const char*, const bfloat16*, const bfloat16*, const PixelWalk&,

@@ -88,35 +88,49 @@ struct TapSteps {
   }
 };
 
-// Filters by (channels, tap), whose taps may count down: an operand of hopper_kernel.
+// Filters by (channels, tap), whose taps may count down: an operand of hopper_kernel. Wide ones are
+// those whose channels are far apart, as the gradient of the input finds them.
+template <gemm::Lines lines_>
 struct BulkFilters {
-  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  static constexpr gemm::Lines lines = lines_;
+  static_assert(lines != gemm::Lines::paired);
   TensorMap map;
   TapSteps steps;
   int first_i, first_j, step_i, step_j;
 
-  template <int>
+  template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int) const {
     int i, j, channel;
     steps(k, i, j, channel);
-    bulk_load(tile, map, full, {channel, row, first_j + j * step_j, first_i + i * step_i});
+    i = first_i + i * step_i;
+    j = first_j + j * step_j;
+    if constexpr (lines == gemm::Lines::deep) {
+      bulk_load(tile, map, full, {channel, row, j, i});
+    } else {
+#pragma unroll
+      for (int at = 0; at < extent; at += bulk_channels)
+        bulk_load(tile + at * 2 * bulk_channels, map, full, {row + at, channel, j, i});
+    }
   }
 };
 
-template <class T>
-BulkFilters bulk_filters(const char* op, const T* filters, const PixelWalk& walk, int columns) {
+template <gemm::Lines lines, class T>
+BulkFilters<lines> bulk_filters(const char* op, const T* filters, const PixelWalk& walk,
+                                int columns) {
   constexpr int64_t size = sizeof(T);
   // Strides of a tensor map are positive: it begins at the tap that lies first in memory.
   const bool up_h = walk.filter_h > 0, up_w = walk.filter_w > 0;
   const int last_i = walk.taps_h - 1, last_j = walk.taps_w - 1;
   const T* const first = filters + walk.filter_first + (up_h ? 0 : last_i * walk.filter_h) +
                          (up_w ? 0 : last_j * walk.filter_w);
+  constexpr bool deep = lines == gemm::Lines::deep;
   const TensorBox box{4,
-                      {walk.channels, walk.filters, walk.taps_w, walk.taps_h},
-                      {size, walk.filter_row * size, std::abs(walk.filter_w) * size,
-                       std::abs(walk.filter_h) * size},
-                      {bulk_channels, columns, 1, 1},
+                      {deep ? walk.channels : walk.filters, deep ? walk.filters : walk.channels,
+                       walk.taps_w, walk.taps_h},
+                      {size, (deep ? walk.filter_row : walk.filter_channel) * size,
+                       std::abs(walk.filter_w) * size, std::abs(walk.filter_h) * size},
+                      {bulk_channels, deep ? columns : bulk_channels, 1, 1},
                       128};
   return {make_tensor_map(op, first, gemm::bulk_dtype<T>, box),
           TapSteps(walk),

@@ -12,17 +12,17 @@
 #include "cuda/conv2d_hopper.cuh"
 
 namespace emulsion::cuda {
-namespace {
 
 constexpr int step_pixels = 64;
 
-// The operands of hopper_kernel: dy by (filter, pixel), ...
+// The operands of hopper_kernel, not in an unnamed namespace, where nvcc warns of members that no
+// kernel of another architecture uses: dy by (filter, pixel), ...
 struct BulkGradient {
-  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
+  static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
 
-  [[maybe_unused]] __device__ __forceinline__ bool half(int) const { return false; }
+  __device__ __forceinline__ bool half(int) const { return false; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
@@ -37,7 +37,7 @@ struct BulkGradient {
 
 // ... and x by (tap and channel, pixel).
 struct BulkColumns {
-  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
+  static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
   Divisor of_blocks, of_row;  // by the blocks of channels, by the taps of a row
@@ -59,6 +59,8 @@ struct BulkColumns {
     }
   }
 };
+
+namespace {
 
 // Columns whose taps have channels that do not exist.
 template <class T>

@@ -58,15 +58,14 @@ struct BulkMatrix {
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int batch) const {
-    if (!batched) batch = 0;
     if constexpr (lines == Lines::deep) {
-      bulk_load(tile, map, full, {k, row, batch});
+      bulk_load(tile, map, full, {k, row, batched ? batch : 0});
     } else if constexpr (lines == Lines::paired) {
       bulk_load(tile, map, full, {k, 0, 0, row / 8});
     } else {
 #pragma unroll
       for (int i = 0; i < extent; i += 64)
-        bulk_load(tile + i * 128, map, full, {row + i, k, batch});
+        bulk_load(tile + i * 128, map, full, {row + i, k, batched ? batch : 0});
     }
   }
 };
