@@ -33,10 +33,10 @@ __global__ void transpose_filters(const T* from, T* to, int rows, int columns) {
       to[base + static_cast<int64_t>(column + y) * rows + row + x] = tile[x][y];
 }
 
-// Whether groups of so many channels can be read and written four channels at a time.
+// Whether groups of so many channels can be read and written 16 bytes at a time.
 template <class T, class... Pointers>
-bool quads(int64_t channels, const Pointers*... pointers) {
-  return channels % 4 == 0 && (is_aligned(pointers, 4 * sizeof(T)) && ...);
+bool whole_channels(int64_t channels, const Pointers*... pointers) {
+  return channels * sizeof(T) % 16 == 0 && vectors(pointers...);
 }
 
 template <class T>
@@ -73,8 +73,8 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
                                preactivation ? preactivation.as<T>() : nullptr,
                                g.K,
                                silu,
-                               quads<T>(g.group_K, bias.data, channel_add.data, residual.data,
-                                        y.data, preactivation.data)};
+                               whole_channels<T>(g.group_K, bias.data, channel_add.data,
+                                                 residual.data, y.data, preactivation.data)};
     run_walk(op, x.as<T>(), weight.as<T>(), forward_walk(g), finish);
   });
 }
@@ -99,7 +99,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
                 dim3(32, 8)},
            weight.as<T>(), filters.as<T>(), static_cast<int>(g.group_K), static_cast<int>(columns));
     const ConvFinish<T> finish{nullptr, nullptr, nullptr, dx.as<T>(),
-                               nullptr, g.C,     false,   quads<T>(g.group_C, dx.data)};
+                               nullptr, g.C,     false,   whole_channels<T>(g.group_C, dx.data)};
     for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
       for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
         run_walk<T>(op, dy.as<T>(), filters.as<T>(), backward_walk(g, h, w), finish);

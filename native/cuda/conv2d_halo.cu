@@ -276,12 +276,12 @@ __global__ void __launch_bounds__(Block::threads)
       const int k = first_filter + warp_n * Block::warp_filters + at_filter;
       if (n >= walk.N || h >= walk.grid_h || w >= walk.grid_w || k >= walk.filters) continue;
       const int to = (n * walk.grid_h + h) * walk.grid_w + w;
-      const Pack<float, width_out> values =
+      Pack<float, width_out> values =
           load_pack<float, width_out>(out + m * Block::out_pitch + at_filter);
       if (partials)
         store_pack(partials + (first_line + to) * padded + k, values);
       else
-        epilogue(group, to, k, values.values, walk.filters - k);
+        gemm::finish(epilogue, group, to, k, walk.filters - k, values.values);
     }
     __syncwarp();
   }

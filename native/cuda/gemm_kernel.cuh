@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 
 #include "cuda/gemm_tile.cuh"
 #include "cuda/host.h"
@@ -154,11 +155,134 @@ __host__ __device__ constexpr int rounded_columns(int columns) {
   return (columns + Epilogue::width - 1) / Epilogue::width * Epilogue::width;
 }
 
-// Floats between rows of a slab: 8 or 24 more than a multiple of 32, so that the four rows of eight
-// that half a warp writes lie in different banks.
+// The results in one group of columns of a row.
+template <class Epilogue>
+__device__ __forceinline__ void finish(const Epilogue& epilogue, int batch, int row, int column,
+                                       int left, float (&v)[Epilogue::width]) {
+  const auto at_row = epilogue.row(batch, row);
+  const auto at_columns = epilogue.columns(batch, column, left);
+  epilogue.store(at_row, at_columns, epilogue.load(at_row, at_columns), v);
+}
+
+// Sums to their owner, or to the partial sums of a split.
+template <class Epilogue>
+class WayOut {
+ public:
+  static constexpr int width = Epilogue::width;
+  using Row = decltype(std::declval<const Epilogue&>().row(0, 0));
+  using Columns = decltype(std::declval<const Epilogue&>().columns(0, 0, 0));
+  using Added = decltype(std::declval<const Epilogue&>().load(Row{}, Columns{}));
+
+  // What the results of two rows in a group of columns need from memory.
+  struct Group {
+    int column, left;
+    Columns columns;
+    Added added[2];
+  };
+
+  __device__ __forceinline__ WayOut(const Place& place, const Work& work, const Epilogue& epilogue,
+                                    int first_row)
+      : place_(place), work_(work), epilogue_(epilogue), first_row_(first_row) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      rows_[half] = epilogue.row(place.batch, row(half));
+      inside_[half] = row(half) < work.rows;
+    }
+  }
+
+  __device__ __forceinline__ Group load(int column, bool exists) const {
+    Group group{};
+    group.column = column;
+    group.left = exists ? work_.columns - column : 0;
+    if (work_.partial || group.left <= 0) return group;
+    group.columns = epilogue_.columns(place_.batch, column, group.left);
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      if (inside_[half]) group.added[half] = epilogue_.load(rows_[half], group.columns);
+    return group;
+  }
+
+  __device__ __forceinline__ void store(const Group& group, int half, float (&v)[width]) const {
+    if (!inside_[half] || group.left <= 0) return;
+    if (!work_.partial) return epilogue_.store(rows_[half], group.columns, group.added[half], v);
+    const int64_t line =
+        (static_cast<int64_t>(place_.split) * work_.batches + place_.batch) * work_.rows +
+        row(half);
+    float* to = work_.partial + line * rounded_columns<Epilogue>(work_.columns) + group.column;
+#pragma unroll
+    for (int e = 0; e < width; e += 4)
+      store_pack(to + e, Pack<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
+  }
+
+ private:
+  __device__ __forceinline__ int row(int half) const { return first_row_ + 8 * half; }
+
+  const Place& place_;
+  const Work& work_;
+  const Epilogue& epilogue_;
+  const int first_row_;
+  Row rows_[2];
+  bool inside_[2];
+};
+
+// Of the eights of columns of v, of which a lane of four holds two columns each, the lane's own:
+// v[2s], v[2s + 1] come from lane s. For v of four: lanes 0 and 1, 2 and 3 exchange two eights.
+template <int width>
+__device__ __forceinline__ void exchange(float (&v)[width], int lane) {
+#pragma unroll
+  for (int bit = 1; bit < width / 2; bit *= 2) {
+    const bool second = (lane & bit) != 0;
+#pragma unroll
+    for (int e = 0; e < width; ++e) {
+      if ((e / 2 & bit) != 0) continue;
+      const float a = v[e], b = v[e + 2 * bit];
+      const float other = __shfl_xor_sync(whole_warp, second ? a : b, bit);
+      v[e] = second ? other : a;
+      v[e + 2 * bit] = second ? b : other;
+    }
+  }
+}
+
+// The sums of 16 rows as tensor cores leave them: of rows g and g + 8 lane 4g + t has columns 2t
+// and 2t + 1 of every eight. Four lanes exchange them by shuffles, so that each has neighbours, as
+// many as the epilogue is wide. What the next group of columns needs is on its way meanwhile.
+template <class Epilogue, int sums_per_lane>
+__device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], int first_row,
+                                          int first_column, const Place& place, const Work& work,
+                                          const Epilogue& epilogue) {
+  constexpr int width = Epilogue::width, columns = 2 * sums_per_lane, group = 4 * width;
+  static_assert(width == 4 || width == 8);
+  const int t = lane_index() % 4;
+  const int own = width == 4 ? t % 2 * 8 + t / 2 * 4 : t * 8;  // a lane's first column of a group
+  const WayOut<Epilogue> out(place, work, epilogue, first_row + lane_index() / 4);
+  const auto load = [&](int first) {
+    return out.load(first_column + first + own, first + own < columns);
+  };
+  auto next = load(0);
+#pragma unroll
+  for (int first = 0; first < columns; first += group) {
+    const auto now = next;
+    if (first + group < columns) next = load(first + group);
+    float v[2][width];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int e = 0; e < width; ++e) {
+        const int column = first + e / 2 * 8;
+        v[half][e] = column < columns ? sums[column / 2 + 2 * half + e % 2] : 0.0f;
+      }
+      exchange(v[half], t);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) out.store(now, half, v[half]);
+  }
+}
+
+// Floats between rows of a slab: 8 or 24 more than a multiple of 32, so that the rows that a warp
+// writes lie in different banks.
 constexpr int slab_pitch(int columns) { return columns % 16 == 8 ? columns : columns + 8; }
 
-// The sums of one warp, through its slab of shared memory, to their owner.
+// Sums in another order, through the warp's slab of shared memory.
 template <class Math, class Epilogue>
 __device__ __forceinline__ void hand_over(const Math& math, float* slab, int first_row,
                                           int first_column, const Place& place, const Work& work,
@@ -170,27 +294,21 @@ __device__ __forceinline__ void hand_over(const Math& math, float* slab, int fir
     __syncwarp();
     math.put(s, slab, pitch);
     __syncwarp();
-#pragma unroll 2
-    for (int i = lane_index(); i < 16 * per_row; i += 32) {
-      const int row = first_row + 16 * s + i / per_row;
-      const int at = i % per_row * width, column = first_column + at;
-      if (row >= work.rows || column >= work.columns) continue;
-      float v[width];
+#pragma unroll 1
+    for (int i = lane_index(); i < 8 * per_row; i += 32) {
+      const int at = i % per_row * width;
+      const WayOut<Epilogue> out(place, work, epilogue, first_row + 16 * s + i / per_row);
+      const auto group = out.load(first_column + at, true);
 #pragma unroll
-      for (int e = 0; e < width; e += 4) {
-        const auto pack = load_pack(slab + i / per_row * pitch + at + e);
+      for (int half = 0; half < 2; ++half) {
+        float v[width];
 #pragma unroll
-        for (int c = 0; c < 4; ++c) v[e + c] = pack.values[c];
-      }
-      if (work.partial) {
-        const int64_t line =
-            (static_cast<int64_t>(place.split) * work.batches + place.batch) * work.rows + row;
-        float* to = work.partial + line * rounded_columns<Epilogue>(work.columns) + column;
+        for (int e = 0; e < width; e += 4) {
+          const auto pack = load_pack(slab + (i / per_row + 8 * half) * pitch + at + e);
 #pragma unroll
-        for (int e = 0; e < width; e += 4)
-          store_pack(to + e, Pack<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
-      } else {
-        epilogue(place.batch, row, column, v, work.columns - column);
+          for (int c = 0; c < 4; ++c) v[e + c] = pack.values[c];
+        }
+        out.store(group, half, v);
       }
     }
   }
@@ -217,8 +335,8 @@ struct Plan {
   static constexpr int warp_columns = Tiles::columns / Tiles::column_warps;
   using Math = std::conditional_t<unit == Unit::fma, Fma<TileA, TileB, warp_rows, warp_columns>,
                                   TensorCores<T, TileA, TileB, warp_rows, warp_columns>>;
-  static constexpr int stage = TileA::elements + TileB::elements;  // elements
-  static constexpr int slab = 16 * slab_pitch(warp_columns);       // floats, per warp
+  static constexpr int stage = TileA::elements + TileB::elements;                  // elements
+  static constexpr int slab = Math::buffered ? 0 : 16 * slab_pitch(warp_columns);  // floats, a warp
   static constexpr size_t shared =
       std::max(Tiles::stages * stage * sizeof(T), Tiles::threads / 32 * slab * sizeof(float));
 };
@@ -313,10 +431,17 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
       }
     }
     cp_async_wait<0>();
-    __syncthreads();
   }
-  float* const slab = reinterpret_cast<float*>(dynamic_shared()) + warp_index() * P::slab;
-  hand_over(math, slab, first_row + warp_row, first_column + warp_column, place, work, epilogue);
+  if constexpr (Math::buffered) {
+#pragma unroll
+    for (int i = 0; i < P::warp_rows / 16; ++i)
+      hand_over(math.rows_of(i), first_row + warp_row + 16 * i, first_column + warp_column, place,
+                work, epilogue);
+  } else {
+    __syncthreads();  // the ring has been read
+    float* const slab = reinterpret_cast<float*>(dynamic_shared()) + warp_index() * P::slab;
+    hand_over(math, slab, first_row + warp_row, first_column + warp_column, place, work, epilogue);
+  }
 }
 
 // The partial sums of a split product, added in order.
@@ -340,8 +465,8 @@ __global__ void __launch_bounds__(stream_threads)
         for (int c = 0; c < 4; ++c) v[e + c] += pack.values[c];
       }
     const auto batch = static_cast<int>(line / rows);
-    epilogue(batch, static_cast<int>(line - static_cast<int64_t>(batch) * rows), column, v,
-             columns - column);
+    finish(epilogue, batch, static_cast<int>(line - static_cast<int64_t>(batch) * rows), column,
+           columns - column, v);
   }
 }
 
