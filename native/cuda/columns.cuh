@@ -8,7 +8,8 @@ namespace emulsion::cuda {
 
 template <int width, class T>
 __device__ __forceinline__ Pack<T, width> load_columns(const T* from, bool whole, int left) {
-  if (whole) return load_pack<T, width>(from);
+  if (whole) [[likely]]
+    return load_pack<T, width>(from);
   Pack<T, width> pack{};
 #pragma unroll
   for (int e = 0; e < width; ++e)
@@ -22,7 +23,8 @@ __device__ __forceinline__ void store_columns(T* to, const float (&from)[width],
   Pack<T, width> pack;
 #pragma unroll
   for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(from[e]);
-  if (whole) return store_pack(to, pack);
+  if (whole) [[likely]]
+    return store_pack(to, pack);
 #pragma unroll
   for (int e = 0; e < width; ++e)
     if (e < left) to[e] = pack.values[e];

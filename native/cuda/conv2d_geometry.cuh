@@ -181,7 +181,7 @@ struct ConvFinish {
     if (bias) add_columns(v, at.bias);
     if (channel_add) add_columns(v, added.channel_add);
     if (preactivation) store_columns(preactivation + to, v, at.whole, at.left);
-    if (activate) {
+    if (activate) [[unlikely]] {
 #pragma unroll
       for (float& value : v) value = silu(value);
     }

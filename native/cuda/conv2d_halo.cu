@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(Block::threads)
   auto* const out = reinterpret_cast<float*>(halos) + warp * 16 * Block::out_pitch;
   constexpr int per_pixel = Block::warp_filters / width_out;
   // partials: [splits, groups, pixels, filters rounded up]
-  const int padded = gemm::rounded_columns<WalkEpilogue<T>>(walk.filters);
+  const int padded = gemm::rounded_columns<WalkEpilogue<T>::width>(walk.filters);
   const int64_t first_line = (int64_t{blockIdx.z} * walk.groups + group) * walk.pixels();
 #pragma unroll
   for (int i = 0; i < m_tiles; ++i) {

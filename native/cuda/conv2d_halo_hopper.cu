@@ -198,8 +198,8 @@ __global__ void __launch_bounds__(Block::threads, 1)
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       if (has_carried) gemm::add_carried(of(m), carried(m), multipliers);
-      gemm::hand_over(of(m), place.row_tile * Block::rows + first_row + 64 * m,
-                      place.column_tile * Block::columns, place, work, epilogue);
+      gemm::hand_over<true>(of(m), place.row_tile * Block::rows + first_row + 64 * m,
+                            place.column_tile * Block::columns, place, work, epilogue);
     }
   }
 #endif
@@ -250,9 +250,9 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
                             {plan.halo_w, plan.halo_h, tiles.images});
     plan.halo_bytes = tiles.images * plan.halo_h * plan.halo_w * Block::line;
     const gemm::Problem problem{rows, walk.filters, blocks * bulk_channels * walk.taps()};
-    gemm::Division division(op, problem, {Block::rows, Block::columns, bulk_channels * walk.taps()},
-                            choice->splits, gemm::rounded_columns<WalkEpilogue<T>>(walk.filters),
-                            Block::longest_sum);
+    gemm::Division division(
+        op, problem, {Block::rows, Block::columns, bulk_channels * walk.taps()}, choice->splits,
+        gemm::rounded_columns<WalkEpilogue<T>::width>(walk.filters), Block::longest_sum);
     const int64_t stay = std::min<int64_t>(division.items, limits().multiprocessors);
     division.carry(stay);
     launch(op, halo_kernel<T, Block, TileEpilogue<T, 1 << log_rows>>,

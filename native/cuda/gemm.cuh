@@ -69,7 +69,8 @@ void run(const char* op, const A& a, const B& b, const Epilogue& epilogue, const
   using P = Plan<unit, typename A::Element, Tiles, A::deep, B::deep>;
   check_extents(op, p);
   Division division(op, p, {Tiles::rows, Tiles::columns, P::TileA::depth}, splits,
-                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), P::Math::longest_sum);
+                    rounded_columns<Epilogue::width>(static_cast<int>(p.columns)),
+                    P::Math::longest_sum);
   division.carry(division.items);
   launch(op, gemm_kernel<unit, Tiles, A, B, Epilogue>,
          Grid{dim3(static_cast<unsigned>(division.items)), dim3(Tiles::threads), P::shared}, a, b,

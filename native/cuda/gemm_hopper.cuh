@@ -181,8 +181,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     wgmma_wait<0>(sums);
     give_back(at.previous());
     if (has_carried) add_carried(sums, carried(), multipliers);
-    hand_over(sums, place.row_tile * Tiles::rows + 16 * warp, place.column_tile * Tiles::columns,
-              place, work, epilogue);
+    hand_over<Tiles::stays>(sums, place.row_tile * Tiles::rows + 16 * warp,
+                            place.column_tile * Tiles::columns, place, work, epilogue);
     if constexpr (!Tiles::stays) return;
   }
 #endif
@@ -196,7 +196,8 @@ void run_hopper(const char* op, const A& a, const B& b, const Epilogue& epilogue
                 int splits) {
   static_assert(B::lines != Lines::wide || Tiles::columns % 64 == 0);
   Division division(op, p, {Tiles::rows, Tiles::columns, Tiles::depth}, splits,
-                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), Tiles::longest_sum);
+                    rounded_columns<Epilogue::width>(static_cast<int>(p.columns)),
+                    Tiles::longest_sum);
   const int64_t blocks =
       Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
   division.carry(blocks);

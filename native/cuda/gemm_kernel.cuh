@@ -150,9 +150,9 @@ struct Place {
   }
 };
 
-template <class Epilogue>
+template <int width>
 __host__ __device__ constexpr int rounded_columns(int columns) {
-  return (columns + Epilogue::width - 1) / Epilogue::width * Epilogue::width;
+  return (columns + width - 1) / width * width;
 }
 
 // The results in one group of columns of a row.
@@ -164,66 +164,13 @@ __device__ __forceinline__ void finish(const Epilogue& epilogue, int batch, int 
   epilogue.store(at_row, at_columns, epilogue.load(at_row, at_columns), v);
 }
 
-// Sums to their owner, or to the partial sums of a split.
+// A row of the partial sums of a split product.
 template <class Epilogue>
-class WayOut {
- public:
-  static constexpr int width = Epilogue::width;
-  using Row = decltype(std::declval<const Epilogue&>().row(0, 0));
-  using Columns = decltype(std::declval<const Epilogue&>().columns(0, 0, 0));
-  using Added = decltype(std::declval<const Epilogue&>().load(Row{}, Columns{}));
-
-  // What the results of two rows in a group of columns need from memory.
-  struct Group {
-    int column, left;
-    Columns columns;
-    Added added[2];
-  };
-
-  __device__ __forceinline__ WayOut(const Place& place, const Work& work, const Epilogue& epilogue,
-                                    int first_row)
-      : place_(place), work_(work), epilogue_(epilogue), first_row_(first_row) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      rows_[half] = epilogue.row(place.batch, row(half));
-      inside_[half] = row(half) < work.rows;
-    }
-  }
-
-  __device__ __forceinline__ Group load(int column, bool exists) const {
-    Group group{};
-    group.column = column;
-    group.left = exists ? work_.columns - column : 0;
-    if (work_.partial || group.left <= 0) return group;
-    group.columns = epilogue_.columns(place_.batch, column, group.left);
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      if (inside_[half]) group.added[half] = epilogue_.load(rows_[half], group.columns);
-    return group;
-  }
-
-  __device__ __forceinline__ void store(const Group& group, int half, float (&v)[width]) const {
-    if (!inside_[half] || group.left <= 0) return;
-    if (!work_.partial) return epilogue_.store(rows_[half], group.columns, group.added[half], v);
-    const int64_t line =
-        (static_cast<int64_t>(place_.split) * work_.batches + place_.batch) * work_.rows +
-        row(half);
-    float* to = work_.partial + line * rounded_columns<Epilogue>(work_.columns) + group.column;
-#pragma unroll
-    for (int e = 0; e < width; e += 4)
-      store_pack(to + e, Pack<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
-  }
-
- private:
-  __device__ __forceinline__ int row(int half) const { return first_row_ + 8 * half; }
-
-  const Place& place_;
-  const Work& work_;
-  const Epilogue& epilogue_;
-  const int first_row_;
-  Row rows_[2];
-  bool inside_[2];
-};
+__device__ __forceinline__ float* partial_row(const Place& place, const Work& work, int row) {
+  const int64_t line =
+      (static_cast<int64_t>(place.split) * work.batches + place.batch) * work.rows + row;
+  return work.partial + line * rounded_columns<Epilogue::width>(work.columns);
+}
 
 // Of the eights of columns of v, of which a lane of four holds two columns each, the lane's own:
 // v[2s], v[2s + 1] come from lane s. For v of four: lanes 0 and 1, 2 and 3 exchange two eights.
@@ -245,36 +192,63 @@ __device__ __forceinline__ void exchange(float (&v)[width], int lane) {
 
 // The sums of 16 rows as tensor cores leave them: of rows g and g + 8 lane 4g + t has columns 2t
 // and 2t + 1 of every eight. Four lanes exchange them by shuffles, so that each has neighbours, as
-// many as the epilogue is wide. What the next group of columns needs is on its way meanwhile.
-template <class Epilogue, int sums_per_lane>
+// many as the epilogue is wide. ahead: what the next group of columns has in common is on its way
+// meanwhile; for warps that have few others beside them, and registers to spare.
+template <bool ahead, class Epilogue, int sums_per_lane>
 __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], int first_row,
                                           int first_column, const Place& place, const Work& work,
                                           const Epilogue& epilogue) {
   constexpr int width = Epilogue::width, columns = 2 * sums_per_lane, group = 4 * width;
   static_assert(width == 4 || width == 8);
-  const int t = lane_index() % 4;
-  const int own = width == 4 ? t % 2 * 8 + t / 2 * 4 : t * 8;  // a lane's first column of a group
-  const WayOut<Epilogue> out(place, work, epilogue, first_row + lane_index() / 4);
-  const auto load = [&](int first) {
-    return out.load(first_column + first + own, first + own < columns);
-  };
-  auto next = load(0);
-#pragma unroll
-  for (int first = 0; first < columns; first += group) {
-    const auto now = next;
-    if (first + group < columns) next = load(first + group);
-    float v[2][width];
+  const int t = lane_index() % 4, row = first_row + lane_index() / 4;
+  if (work.partial) {
+    const int end = rounded_columns<width>(work.columns) - first_column - 2 * t;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
+      if (row + 8 * half >= work.rows) break;
+      float* const to = partial_row<Epilogue>(place, work, row + 8 * half) + first_column + 2 * t;
 #pragma unroll
-      for (int e = 0; e < width; ++e) {
-        const int column = first + e / 2 * 8;
-        v[half][e] = column < columns ? sums[column / 2 + 2 * half + e % 2] : 0.0f;
+      for (int j = 0; j < columns / 8; ++j) {
+        const float* const pair = sums + 4 * j + 2 * half;
+        if (8 * j < end) store_pack(to + 8 * j, Pack<float, 2>{{pair[0], pair[1]}});
       }
-      exchange(v[half], t);
     }
+    return;
+  }
+  const int own = width == 4 ? t % 2 * 8 + t / 2 * 4 : t * 8;  // a lane's first column of a group
+  const int column = first_column + own;
+  const auto exists = [&](int first) {
+    return first + own < columns && column + first < work.columns;
+  };
+  const auto take = [&](int first, int half, float(&v)[width]) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) out.store(now, half, v[half]);
+    for (int e = 0; e < width; ++e) {
+      const int from = first + e / 2 * 8;
+      v[e] = from < columns ? sums[from / 2 + 2 * half + e % 2] : 0.0f;
+    }
+    exchange(v, t);
+  };
+  const decltype(epilogue.row(0, 0)) rows[2] = {epilogue.row(place.batch, row),
+                                                epilogue.row(place.batch, row + 8)};
+  using Columns = decltype(epilogue.columns(0, 0, 0));
+  const auto load = [&](int first) {
+    return exists(first)
+               ? epilogue.columns(place.batch, column + first, work.columns - column - first)
+               : Columns{};
+  };
+  Columns next = load(0);
+#pragma unroll
+  for (int first = 0; first < columns; first += group) {
+    const Columns now = next;
+    if (ahead && first + group < columns) next = load(first + group);
+    float v[2][width];
+    take(first, 0, v[0]);
+    take(first, 1, v[1]);
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      if (row + 8 * half < work.rows && exists(first))
+        epilogue.store(rows[half], now, epilogue.load(rows[half], now), v[half]);
+    if (!ahead && first + group < columns) next = load(first + group);
   }
 }
 
@@ -295,20 +269,24 @@ __device__ __forceinline__ void hand_over(const Math& math, float* slab, int fir
     math.put(s, slab, pitch);
     __syncwarp();
 #pragma unroll 1
-    for (int i = lane_index(); i < 8 * per_row; i += 32) {
-      const int at = i % per_row * width;
-      const WayOut<Epilogue> out(place, work, epilogue, first_row + 16 * s + i / per_row);
-      const auto group = out.load(first_column + at, true);
+    for (int i = lane_index(); i < 16 * per_row; i += 32) {
+      const int row = first_row + 16 * s + i / per_row;
+      const int at = i % per_row * width, column = first_column + at;
+      if (row >= work.rows || column >= work.columns) continue;
+      float v[width];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float v[width];
+      for (int e = 0; e < width; e += 4) {
+        const auto pack = load_pack(slab + i / per_row * pitch + at + e);
 #pragma unroll
-        for (int e = 0; e < width; e += 4) {
-          const auto pack = load_pack(slab + (i / per_row + 8 * half) * pitch + at + e);
+        for (int c = 0; c < 4; ++c) v[e + c] = pack.values[c];
+      }
+      if (work.partial) {
+        float* const to = partial_row<Epilogue>(place, work, row) + column;
 #pragma unroll
-          for (int c = 0; c < 4; ++c) v[e + c] = pack.values[c];
-        }
-        out.store(group, half, v);
+        for (int e = 0; e < width; e += 4)
+          store_pack(to + e, Pack<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
+      } else {
+        finish(epilogue, place.batch, row, column, work.columns - column, v);
       }
     }
   }
@@ -435,8 +413,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   if constexpr (Math::buffered) {
 #pragma unroll
     for (int i = 0; i < P::warp_rows / 16; ++i)
-      hand_over(math.rows_of(i), first_row + warp_row + 16 * i, first_column + warp_column, place,
-                work, epilogue);
+      hand_over<false>(math.rows_of(i), first_row + warp_row + 16 * i, first_column + warp_column,
+                       place, work, epilogue);
   } else {
     __syncthreads();  // the ring has been read
     float* const slab = reinterpret_cast<float*>(dynamic_shared()) + warp_index() * P::slab;
@@ -450,7 +428,7 @@ __global__ void __launch_bounds__(stream_threads)
     add_splits(const float* partial, int splits, int batches, int rows, int columns,
                Epilogue epilogue) {
   constexpr int width = Epilogue::width;
-  const int pitch = rounded_columns<Epilogue>(columns), per_row = pitch / width;
+  const int pitch = rounded_columns<width>(columns), per_row = pitch / width;
   const int64_t lines = static_cast<int64_t>(batches) * rows, size = lines * pitch;
   for (int64_t i = grid_thread(); i < lines * per_row; i += grid_threads()) {
     const int64_t line = i / per_row;

@@ -65,7 +65,7 @@ struct Finish : Outputs<T> {
     const int64_t to = row + at.column;
     if (this->bias) add_columns(v, at.bias);
     if (this->preactivation) store_columns(this->preactivation + to, v, at.whole, at.left);
-    if (this->activation != Activation::none) {
+    if (this->activation != Activation::none) [[unlikely]] {
 #pragma unroll
       for (float& value : v) value = activate(value, this->activation);
     }
