@@ -143,7 +143,8 @@ struct ConvFinish {
   bool vectors;      // whether 16 bytes of channels can be read and written at once
 
   struct Pixel {
-    int64_t at, image;  // of its first channel in y, of its image's in channel_add
+    int64_t at;  // of its first channel in y
+    int image;
   };
   template <int width>
   struct Channels {
@@ -157,7 +158,7 @@ struct ConvFinish {
   };
 
   __device__ __forceinline__ Pixel pixel(int64_t pixel, int n) const {
-    return {pixel * channels, n * channels};
+    return {pixel * channels, n};
   }
   template <int width>
   __device__ __forceinline__ Channels<width> columns(int first, int left) const {
@@ -172,7 +173,7 @@ struct ConvFinish {
       return tensor ? load_columns<width>(tensor + first + at.first, at.whole, at.left)
                     : Pack<T, width>{};
     };
-    return {from(channel_add, pixel.image), from(residual, pixel.at)};
+    return {from(channel_add, pixel.image * channels), from(residual, pixel.at)};
   }
   template <int width>
   __device__ __forceinline__ void store(const Pixel& pixel, const Channels<width>& at,

@@ -198,8 +198,8 @@ __global__ void __launch_bounds__(Block::threads, 1)
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       if (has_carried) gemm::add_carried(of(m), carried(m), multipliers);
-      gemm::hand_over<true>(of(m), place.row_tile * Block::rows + first_row + 64 * m,
-                            place.column_tile * Block::columns, place, work, epilogue);
+      gemm::hand_over<false>(of(m), place.row_tile * Block::rows + first_row + 64 * m,
+                             place.column_tile * Block::columns, place, work, epilogue);
     }
   }
 #endif

@@ -192,8 +192,8 @@ __device__ __forceinline__ void exchange(float (&v)[width], int lane) {
 
 // The sums of 16 rows as tensor cores leave them: of rows g and g + 8 lane 4g + t has columns 2t
 // and 2t + 1 of every eight. Four lanes exchange them by shuffles, so that each has neighbours, as
-// many as the epilogue is wide. ahead: what the next group of columns has in common is on its way
-// meanwhile; for warps that have few others beside them, and registers to spare.
+// many as the epilogue is wide. ahead: both rows at once, and what the next group of columns needs
+// is on its way meanwhile; for warps that have few others beside them, and registers to spare.
 template <bool ahead, class Epilogue, int sums_per_lane>
 __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], int first_row,
                                           int first_column, const Place& place, const Work& work,
@@ -236,18 +236,28 @@ __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], in
                ? epilogue.columns(place.batch, column + first, work.columns - column - first)
                : Columns{};
   };
+  using Added = decltype(epilogue.load(rows[0], Columns{}));
   Columns next = load(0);
 #pragma unroll
   for (int first = 0; first < columns; first += group) {
     const Columns now = next;
-    if (ahead && first + group < columns) next = load(first + group);
+    Added added[2] = {};
     float v[2][width];
-    take(first, 0, v[0]);
-    take(first, 1, v[1]);
+    const auto inside = [&](int half) { return row + 8 * half < work.rows && exists(first); };
+    const auto begin = [&](int half) {
+      if (inside(half)) added[half] = epilogue.load(rows[half], now);
+      take(first, half, v[half]);
+    };
+    if (ahead) {
+      begin(0);
+      begin(1);
+      if (first + group < columns) next = load(first + group);
+    }
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      if (row + 8 * half < work.rows && exists(first))
-        epilogue.store(rows[half], now, epilogue.load(rows[half], now), v[half]);
+    for (int half = 0; half < 2; ++half) {
+      if (!ahead) begin(half);
+      if (inside(half)) epilogue.store(rows[half], now, added[half], v[half]);
+    }
     if (!ahead && first + group < columns) next = load(first + group);
   }
 }
