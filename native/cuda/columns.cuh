@@ -17,12 +17,26 @@ __device__ __forceinline__ Pack<T, width> load_columns(const T* from, bool whole
   return pack;
 }
 
+// Pairs of 16 bits in one instruction.
+template <class T, int width>
+__device__ __forceinline__ Pack<T, width> narrow_columns(const float (&from)[width]) {
+  if constexpr (sizeof(T) == 2 && width % 2 == 0) {
+    Pack<uint32_t, width / 2> words;
+#pragma unroll
+    for (int e = 0; e < width; e += 2) words.values[e / 2] = pack2<T>(from[e], from[e + 1]);
+    return __builtin_bit_cast(Pack<T, width>, words);
+  } else {
+    Pack<T, width> pack;
+#pragma unroll
+    for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(from[e]);
+    return pack;
+  }
+}
+
 template <class T, int width>
 __device__ __forceinline__ void store_columns(T* to, const float (&from)[width], bool whole,
                                               int left) {
-  Pack<T, width> pack;
-#pragma unroll
-  for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(from[e]);
+  const Pack<T, width> pack = narrow_columns<T>(from);
   if (whole) [[likely]]
     return store_pack(to, pack);
 #pragma unroll
@@ -32,8 +46,17 @@ __device__ __forceinline__ void store_columns(T* to, const float (&from)[width],
 
 template <class T, int width>
 __device__ __forceinline__ void add_columns(float (&to)[width], const Pack<T, width>& pack) {
+  if constexpr (__is_same(T, bfloat16) && width % 2 == 0) {
+    const auto words = __builtin_bit_cast(Pack<uint32_t, width / 2>, pack);
 #pragma unroll
-  for (int e = 0; e < width; ++e) to[e] += widen(pack.values[e]);
+    for (int e = 0; e < width; e += 2) {
+      to[e] += __uint_as_float(words.values[e / 2] << 16);
+      to[e + 1] += __uint_as_float(words.values[e / 2] & 0xffff0000u);
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < width; ++e) to[e] += widen(pack.values[e]);
+  }
 }
 
 // An epilogue of gemm.cuh that only stores: rows of `columns` elements, one matrix of `rows` behind
