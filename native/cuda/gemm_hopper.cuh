@@ -13,7 +13,7 @@
 // per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
 //
 // Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave with
-// the epilogues, the splits and the carried sums of gemm_kernel.cuh.
+// the epilogues and the splits of gemm_leave.cuh.
 #pragma once
 
 #include "cuda/gemm_plan.cuh"
