@@ -5,9 +5,9 @@ import { Command } from 'commander';
 import { engineInfo } from '../../lib/index.js';
 import { measureMachine, type Machine } from '../machine.js';
 import { printMachine } from '../table.js';
-import { cases, type VersusCase } from './cases.js';
+import { cases, goals, type VersusCase } from './cases.js';
 import { compare, type Comparison } from './compare.js';
-import { gpuCases, gpuCeilings } from './gpu_cases.js';
+import { gpuCases, gpuCeilings, gpuGoals } from './gpu_cases.js';
 import type { Setting } from './protocol.js';
 import { findPytorch } from './pytorch.js';
 import { printRow, printSummary, writeRows } from './report.js';
@@ -52,12 +52,14 @@ console.log(
   `PyTorch ${shared.theirs.version} (${python}), ${device}, ${dtype}, ${options.threads} threads each\n`,
 );
 
+const wanted = onGpu ? gpuGoals : goals;
+const about = { machine, pytorch: shared.theirs.version, goals: wanted };
 const rows: Comparison[] = [];
 const add = async (row: Comparison): Promise<void> => {
   rows.push(row);
   printRow(row, machine);
   // A run takes a quarter of an hour: what it has measured is kept as it goes.
-  if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
+  if (options.json) await writeRows(options.json, rows, about);
 };
 for (const work of onGpu ? gpuCases(dtype) : cases) {
   if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
@@ -70,7 +72,7 @@ for (const work of onGpu ? gpuCases(dtype) : cases) {
 await shared.ours.stop();
 await shared.theirs.stop();
 
-printSummary(rows, machine);
+printSummary(rows, machine, wanted);
 if (options.json) console.log(`\nwritten to ${options.json}`);
 
 // What the GPU does at most, by PyTorch's largest matrix product and copy in this very run.

@@ -1,4 +1,5 @@
 // Elementwise ops of one operand: the loop, once, and a row per functor of ops/elementwise.h.
+#include "cpu/activation.h"
 #include "cpu/math.h"
 #include "ops/elementwise.h"
 

@@ -17,7 +17,9 @@
 namespace emulsion::cuda {
 namespace {
 
-constexpr size_t default_shared_bytes = 48 << 10;
+// Dynamic shared memory that no kernel has to ask for: 48 KB, less what it declares itself and what the
+// driver keeps.
+constexpr size_t default_shared_bytes = 32 << 10;
 
 ErrorCode code_of(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal;

@@ -118,7 +118,7 @@ struct Softplus {
   EMULSION_FUNCTOR slope(V x, P, P) { return sigmoid(x); }
 };
 struct Silu {
-  EMULSION_FUNCTOR value(V x, P, P) { return x / (V(P(1)) + exp(-x)); }
+  EMULSION_FUNCTOR value(V x, P, P) { return silu(x); }
   EMULSION_FUNCTOR slope(V x, P, P) {
     const V s = sigmoid(x);
     return s + x * s * (V(P(1)) - s);

@@ -64,12 +64,13 @@ const matrix = (values: readonly number[], rows: number): Matrix => {
 };
 
 async function run(shape: number[], dtype: DType, given: Partial<MuonOptions>) {
-  const p = randn(shape, { dtype });
+  const device = dtype === 'float64' ? 'cpu' : undefined; // which has no other home
+  const p = randn(shape, { dtype, device });
   const start = await numbers(p);
   const optimizer = new Muon([p], given);
   const gradients: Matrix[] = [];
   for (let step = 0; step < 3; ++step) {
-    p.grad = randn(shape, { dtype });
+    p.grad = randn(shape, { dtype, device });
     gradients.push(matrix(await numbers(p.grad), shape[0]));
     optimizer.step();
   }
