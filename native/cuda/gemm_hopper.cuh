@@ -10,10 +10,11 @@
 // A step of 128 x 256 x 64 takes 1024 clocks of tensor cores at their peak and 48 KB from the
 // second-level cache: 85 operations per byte. Such blocks stay for several tiles, so that the
 // copies of the next one run beside the epilogue. 128 x 128, for smaller shapes, has 64 operations
-// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
+// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products. They
+// have 96 registers a thread and spill up to forty words on the way out.
 //
-// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave with
-// the epilogues and the splits of gemm_leave.cuh.
+// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave with the
+// epilogues and the splits of gemm_leave.cuh.
 #pragma once
 
 #include "cuda/gemm_plan.cuh"
