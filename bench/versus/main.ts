@@ -1,5 +1,5 @@
 // emulsion beside PyTorch: the same work in both, in turns, on the same cores.
-//   npm run bench:versus [-- --filter TEXT] [--json FILE] [--python PYTHON] [--threads N]
+//   npm run bench:versus [-- --filter TEXT...] [--json FILE] [--python PYTHON] [--threads N]
 //   npm run bench:cuda   the same on a GPU: its layers and networks in bfloat16
 import { Command } from 'commander';
 import { engineInfo } from '../../lib/index.js';
@@ -15,7 +15,7 @@ import { Side } from './side.js';
 
 const options = new Command('bench:versus')
   .description('Times emulsion beside PyTorch on the same work.')
-  .option('--filter <text>', 'only cases whose group or name contains the text', '')
+  .option('--filter <texts...>', 'only cases whose group or name contains one of the texts', [''])
   .option('--json <file>', 'write the rows to a file too')
   .option('--python <python>', 'a Python with PyTorch; default: one of our own, else the system’s')
   .option('--threads <number>', 'threads of both sides', String(engineInfo().threads))
@@ -23,7 +23,7 @@ const options = new Command('bench:versus')
   .option('--dtype <dtype>', 'float32, bfloat16 or float16', 'float32')
   .parse()
   .opts<
-    { filter: string; json?: string; python?: string; threads: string } & Pick<
+    { filter: string[]; json?: string; python?: string; threads: string } & Pick<
       Setting,
       'device' | 'dtype'
     >
@@ -62,7 +62,8 @@ const add = async (row: Comparison): Promise<void> => {
   if (options.json) await writeRows(options.json, rows, about);
 };
 for (const work of onGpu ? gpuCases(dtype) : cases) {
-  if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
+  const name = `${work.group}: ${work.name}`;
+  if (!options.filter.some((text) => name.includes(text))) continue;
   await add(
     work.fresh ? await inOwnProcesses(work) : await compare(work, shared, settleMilliseconds),
   );
