@@ -20,10 +20,10 @@
 namespace emulsion::cuda {
 namespace {
 
-// Whether groups of so many channels can be read and written four channels at a time.
+// Whether groups of so many channels can be read and written 16 bytes at a time.
 template <class T, class... Pointers>
-bool quads(int64_t channels, const Pointers*... pointers) {
-  return channels % 4 == 0 && (is_aligned(pointers, 4 * sizeof(T)) && ...);
+bool whole_channels(int64_t channels, const Pointers*... pointers) {
+  return channels * sizeof(T) % 16 == 0 && vectors(pointers...);
 }
 
 template <class T>
@@ -87,8 +87,8 @@ void conv2d_forward(const View& x, const View& weight, const View& bias, const V
                                preactivation ? preactivation.as<T>() : nullptr,
                                g.K,
                                silu,
-                               quads<T>(g.group_K, bias.data, channel_add.data, residual.data,
-                                        y.data, preactivation.data)};
+                               whole_channels<T>(g.group_K, bias.data, channel_add.data,
+                                                 residual.data, y.data, preactivation.data)};
     run_walk(op, x.as<T>(), weight.as<T>(), forward_walk(g), finish);
   });
 }
@@ -105,7 +105,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
     }
     DeepFilters deep(weight, g);
     const ConvFinish<T> finish{nullptr, nullptr, nullptr, dx.as<T>(),
-                               nullptr, g.C,     false,   quads<T>(g.group_C, dx.data)};
+                               nullptr, g.C,     false,   whole_channels<T>(g.group_C, dx.data)};
     for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
       for (int64_t w = 0; w < g.stride_w && w < g.W; ++w) {
         const PixelWalk walk = backward_walk(g, h, w);

@@ -12,6 +12,7 @@
 #include <numeric>
 
 #include "cuda/activation.cuh"
+#include "cuda/columns.cuh"
 #include "cuda/device.cuh"
 #include "cuda/host.h"
 #include "ops/conv2d.h"
@@ -153,62 +154,61 @@ inline PixelWalk deep_walk(PixelWalk w) {
   return w;
 }
 
-// What is added to a sum on its way to the result.
+// What is added to a sum on its way to the result, `width` neighbouring channels at a time.
 template <class T>
 struct ConvFinish {
   const T *bias, *channel_add, *residual;
   T *y, *preactivation;
   int64_t channels;  // of a pixel of y
   bool activate;     // by SiLU
-  bool vectors;      // whether four neighbouring channels can be read and written at once
+  bool vectors;      // whether 16 bytes of channels can be read and written at once
 
-  // The sums of channels k, k + 1, ... of pixel `pixel` of y, in image n; only `valid` of them
-  // exist.
+  struct Pixel {
+    int64_t at;  // of its first channel in y
+    int image;
+  };
   template <int width>
-  __device__ __forceinline__ void operator()(int64_t pixel, int n, int k, int valid,
-                                             const float (&sums)[width]) const {
-    float sum[width];
-#pragma unroll
-    for (int i = 0; i < width; ++i) sum[i] = sums[i];
-    const int64_t at = pixel * channels + k, row = n * channels + k;
-    if (vectors && valid == width) {
-      if (bias) add(bias + k, sum);
-      if (channel_add) add(channel_add + row, sum);
-      if (preactivation) store(preactivation + at, sum);
-      if (activate) {
-#pragma unroll
-        for (float& value : sum) value = silu(value);
-      }
-      if (residual) add(residual + at, sum);
-      store(y + at, sum);
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      if (i >= valid) continue;
-      float value = sum[i];
-      if (bias) value += widen(bias[k + i]);
-      if (channel_add) value += widen(channel_add[row + i]);
-      if (preactivation) preactivation[at + i] = narrow<T>(value);
-      if (activate) value = silu(value);
-      if (residual) value += widen(residual[at + i]);
-      y[at + i] = narrow<T>(value);
-    }
-  }
+  struct Channels {
+    int first, left;
+    bool whole;
+    Pack<T, width> bias;
+  };
+  template <int width>
+  struct Added {
+    Pack<T, width> channel_add, residual;
+  };
 
- private:
-  template <int width>
-  static __device__ __forceinline__ void add(const T* from, float (&sum)[width]) {
-    const Pack<T, width> pack = load_pack<T, width>(from);
-#pragma unroll
-    for (int i = 0; i < width; ++i) sum[i] += widen(pack.values[i]);
+  __device__ __forceinline__ Pixel pixel(int64_t pixel, int n) const {
+    return {pixel * channels, n};
   }
   template <int width>
-  static __device__ __forceinline__ void store(T* to, const float (&sum)[width]) {
-    Pack<T, width> pack;
+  __device__ __forceinline__ Channels<width> columns(int first, int left) const {
+    Channels<width> at{first, left, vectors && left >= width, {}};
+    if (bias) at.bias = load_columns<width>(bias + first, at.whole, left);
+    return at;
+  }
+  template <int width>
+  __device__ __forceinline__ Added<width> load(const Pixel& pixel,
+                                               const Channels<width>& at) const {
+    const auto from = [&](const T* tensor, int64_t first) {
+      return tensor ? load_columns<width>(tensor + first + at.first, at.whole, at.left)
+                    : Pack<T, width>{};
+    };
+    return {from(channel_add, pixel.image * channels), from(residual, pixel.at)};
+  }
+  template <int width>
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels<width>& at,
+                                        const Added<width>& added, float (&v)[width]) const {
+    const int64_t to = pixel.at + at.first;
+    if (bias) add_columns(v, at.bias);
+    if (channel_add) add_columns(v, added.channel_add);
+    if (preactivation) store_columns(preactivation + to, v, at.whole, at.left);
+    if (activate) [[unlikely]] {
 #pragma unroll
-    for (int i = 0; i < width; ++i) pack.values[i] = narrow<T>(sum[i]);
-    store_pack(to, pack);
+      for (float& value : v) value = silu(value);
+    }
+    if (residual) add_columns(v, added.residual);
+    store_columns(y + to, v, at.whole, at.left);
   }
 };
 
@@ -216,7 +216,10 @@ struct ConvFinish {
 // epilogue of gemm.cuh.
 template <class T>
 struct WalkEpilogue {
-  static constexpr int width = 4;
+  static constexpr int width = 16 / sizeof(T);
+  using Pixel = typename ConvFinish<T>::Pixel;
+  using Channels = typename ConvFinish<T>::template Channels<width>;
+  using Added = typename ConvFinish<T>::template Added<width>;
 
   ConvFinish<T> finish;
   Divisor image, line;
@@ -235,19 +238,26 @@ struct WalkEpilogue {
         step_w(walk.out_step_w),
         filters(walk.filters) {}
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel row(int, int row) const {
     uint32_t within, x;
     const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
     const auto y = static_cast<int>(line(within, x));
-    pixel(batch, n, y, static_cast<int>(x), column, v, left);
+    return pixel(n, y, static_cast<int>(x));
   }
-
   // The same for pixel (n, y, x) of the grid.
-  __device__ __forceinline__ void pixel(int batch, int n, int y, int x, int column,
-                                        const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel pixel(int n, int y, int x) const {
     const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
-    finish(h * out_w + first_w + x * step_w, n, batch * filters + column, ::min(left, width), v);
+    return finish.pixel(h * out_w + first_w + x * step_w, n);
+  }
+  __device__ __forceinline__ Channels columns(int batch, int column, int left) const {
+    return finish.template columns<width>(batch * filters + column, left);
+  }
+  __device__ __forceinline__ Added load(const Pixel& pixel, const Channels& at) const {
+    return finish.load(pixel, at);
+  }
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels& at, const Added& added,
+                                        float (&v)[width]) const {
+    finish.store(pixel, at, added, v);
   }
 };
 

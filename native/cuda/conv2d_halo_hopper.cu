@@ -24,13 +24,10 @@ struct HaloBlock {
   static constexpr int threads = 32 * (warps + 4);
   static constexpr int line = 2 * bulk_channels;  // bytes of a pixel, or of a filter
   static constexpr int most_pixels = 400, halo = most_pixels * line, stage = columns * line;
-  static constexpr int piece = columns % 32 == 0 ? 32 : 16;  // columns that leave a warp at once
-  static constexpr int slab = 16 * gemm::slab_pitch(piece);  // floats, per warp
-  static constexpr int ring = 2 * halo, slabs = ring + stages * stage,
-                       barriers = slabs + warps * slab * static_cast<int>(sizeof(float));
+  static constexpr int ring = 2 * halo, barriers = ring + stages * stage;
   static constexpr size_t shared = barriers + (2 * stages + 4) * sizeof(uint64_t);
   static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
-  static_assert(halo % 1024 == 0 && stage % 1024 == 0 && columns % piece == 0);
+  static_assert(halo % 1024 == 0 && stage % 1024 == 0);
 };
 
 struct HaloPlan {
@@ -198,15 +195,11 @@ __global__ void __launch_bounds__(Block::threads, 1)
     }
     wgmma_wait<0>(sums);
     give_back(empty + at.previous());
-    float* const slab = reinterpret_cast<float*>(halos + Block::slabs) + warp * Block::slab;
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       if (has_carried) gemm::add_carried(of(m), carried(m), multipliers);
-#pragma unroll
-      for (int c = 0; c < Block::columns; c += Block::piece)
-        hand_over(gemm::Piece<Block::piece>{of(m) + c / 2}, slab,
-                  place.row_tile * Block::rows + first_row + 64 * m,
-                  place.column_tile * Block::columns + c, place, work, epilogue);
+      gemm::hand_over<false>(of(m), place.row_tile * Block::rows + first_row + 64 * m,
+                             place.column_tile * Block::columns, place, work, epilogue);
     }
   }
 #endif
@@ -257,9 +250,9 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
                             {plan.halo_w, plan.halo_h, tiles.images});
     plan.halo_bytes = tiles.images * plan.halo_h * plan.halo_w * Block::line;
     const gemm::Problem problem{rows, walk.filters, blocks * bulk_channels * walk.taps()};
-    gemm::Division division(op, problem, {Block::rows, Block::columns, bulk_channels * walk.taps()},
-                            choice->splits, gemm::rounded_columns<WalkEpilogue<T>>(walk.filters),
-                            Block::longest_sum);
+    gemm::Division division(
+        op, problem, {Block::rows, Block::columns, bulk_channels * walk.taps()}, choice->splits,
+        gemm::rounded_columns<WalkEpilogue<T>::width>(walk.filters), Block::longest_sum);
     const int64_t stay = std::min<int64_t>(division.items, limits().multiprocessors);
     division.carry(stay);
     launch(op, halo_kernel<T, Block, TileEpilogue<T, 1 << log_rows>>,

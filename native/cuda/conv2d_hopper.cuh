@@ -140,10 +140,13 @@ BulkFilters<lines> bulk_filters(const char* op, const T* filters, const PixelWal
           up_w ? 1 : -1};
 }
 
-// Rows are pixels of tiles; some lie outside of the grid.
+// Rows are pixels of tiles; those outside of the grid lie nowhere.
 template <class T, int tile_pixels>
 struct TileEpilogue {
   static constexpr int width = WalkEpilogue<T>::width;
+  using Pixel = typename WalkEpilogue<T>::Pixel;
+  using Channels = typename WalkEpilogue<T>::Channels;
+  using Added = typename WalkEpilogue<T>::Added;
 
   WalkEpilogue<T> walk;
   PixelTiles tiles;
@@ -152,15 +155,24 @@ struct TileEpilogue {
   TileEpilogue(const PixelWalk& walk, const PixelTiles& tiles, const ConvFinish<T>& finish)
       : walk(walk, finish), tiles(tiles), N(walk.N), grid_h(walk.grid_h), grid_w(walk.grid_w) {}
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel row(int, int row) const {
     int n, y, x;
     tiles(row / tile_pixels, n, y, x);
     const int pixel = row % tile_pixels, line = pixel >> tiles.log_w;
     x += pixel & ((1 << tiles.log_w) - 1);
     y += line & ((1 << tiles.log_h) - 1);
     n += line >> tiles.log_h;
-    if (n < N && y < grid_h && x < grid_w) walk.pixel(batch, n, y, x, column, v, left);
+    return n < N && y < grid_h && x < grid_w ? walk.pixel(n, y, x) : Pixel{-1, 0};
+  }
+  __device__ __forceinline__ Channels columns(int batch, int column, int left) const {
+    return walk.columns(batch, column, left);
+  }
+  __device__ __forceinline__ Added load(const Pixel& pixel, const Channels& at) const {
+    return pixel.at < 0 ? Added{} : walk.load(pixel, at);
+  }
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels& at, const Added& added,
+                                        float (&v)[width]) const {
+    if (pixel.at >= 0) walk.store(pixel, at, added, v);
   }
 };
 

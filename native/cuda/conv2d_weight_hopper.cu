@@ -8,6 +8,7 @@
 //
 // 2·K·R·S·C·pixels operations on tiles of 128 x 256, 85 per byte of the second-level cache; few
 // results and a long depth, so that most shapes are split.
+#include "cuda/columns.cuh"
 #include "cuda/conv2d_gather.cuh"
 #include "cuda/conv2d_hopper.cuh"
 
@@ -65,18 +66,30 @@ namespace {
 // Columns whose taps have channels that do not exist.
 template <class T>
 struct TapEpilogue {
-  static constexpr int width = FilterEpilogue<T>::width;
+  using Filters = StoreRows<T, 8>;
+  static constexpr int width = Filters::width;
 
-  FilterEpilogue<T> filters;
+  Filters filters;
   Divisor of_tap;
   int channels;
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int) const {
+  __device__ __forceinline__ int64_t row(int batch, int row) const {
+    return filters.row(batch, row);
+  }
+  __device__ __forceinline__ typename Filters::Columns columns(int batch, int column, int) const {
     uint32_t channel;
     const auto tap = static_cast<int>(of_tap(static_cast<uint32_t>(column), channel));
-    const int left = channels - static_cast<int>(channel);
-    if (left > 0) filters(batch, row, tap * channels + static_cast<int>(channel), v, left);
+    return filters.columns(batch, tap * channels + static_cast<int>(channel),
+                           channels - static_cast<int>(channel));
+  }
+  __device__ __forceinline__ typename Filters::Nothing load(
+      int64_t row, const typename Filters::Columns& at) const {
+    return filters.load(row, at);
+  }
+  __device__ __forceinline__ void store(int64_t row, const typename Filters::Columns& at,
+                                        typename Filters::Nothing nothing,
+                                        const float (&v)[width]) const {
+    filters.store(row, at, nothing, v);
   }
 };
 
@@ -113,7 +126,7 @@ bool run_hopper_weight(const char* op, const T* dy, const T* x, const PixelWalk&
                             walk.tap_h,
                             walk.tap_w};
   const TapEpilogue<T> epilogue{
-      {dweight, walk.filters, walk.taps() * walk.channels, is_aligned(dweight, 4 * sizeof(T))},
+      {dweight, walk.filters, walk.taps() * walk.channels, vectors(dweight)},
       Divisor(blocks * bulk_channels),
       walk.channels};
   const auto with = [&]<class Tiles>() {

@@ -370,6 +370,8 @@ export default {
     plain('seven channels', [1, 9, 10, 7], [12, 3, 3, 7], { padding: same }),
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
+    fused('bias, channelAdd, SiLU and residual over wide tiles', [2, 12, 15, 16], 104),
+    fused('bias, channelAdd, SiLU and residual over wide tiles, whole fours', [1, 16, 15, 16], 100),
     rounded('border tiles', [1, 8, 15, 68], [72, 3, 3, 68], { padding: same }),
     rounded('border tiles, 128 filters', [1, 8, 15, 12], [120, 3, 3, 12], { padding: same }),
     rounded('border tiles, 112 filters', [1, 8, 15, 12], [224, 3, 3, 12], { padding: same }),
