@@ -17,6 +17,8 @@ export interface VersusCase extends Work {
   error?: boolean;
 }
 
+export type Goals = Readonly<Record<string, Goal>>;
+
 /** What a group of cases is to reach. Ratios are our time over PyTorch's, as geometric means. */
 export interface Goal {
   ratio?: number;
@@ -26,7 +28,7 @@ export interface Goal {
   memory?: boolean;
 }
 
-export const goals: Readonly<Record<string, Goal>> = {
+export const goals: Goals = {
   gemm: { ratio: 1, peakShare: 0.85 },
   linear: { ratio: 1 },
   'conv forward': { ratio: 1 / 1.1, peakShare: 0.8 },

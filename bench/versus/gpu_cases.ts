@@ -12,6 +12,7 @@ import {
   network,
   norm,
   rows,
+  type Goals,
   type VersusCase,
 } from './cases.js';
 import type { Work } from './protocol.js';
@@ -34,19 +35,59 @@ export const gpuCeilings: Readonly<Record<'flops' | 'bytes', Ceiling>> = {
   bytes: { work: { kind: 'copy', args: { count: 2 ** 30 } }, amount: 2 * 2 * 2 ** 30 },
 };
 
+/** What an H200 is to reach beside PyTorch; ratios are our time over PyTorch's. */
+export const gpuGoals: Goals = {
+  gemm: { ratio: 1, peakShare: 0.7 },
+  linear: { ratio: 1 },
+  'conv forward': { ratio: 1, peakShare: 0.7 },
+  'conv input gradient': { ratio: 1, peakShare: 0.7 },
+  'conv weight gradient': { ratio: 1, peakShare: 0.7 },
+  'attention forward': { ratio: 1 },
+  'attention backward': { ratio: 1 },
+  'group norm + SiLU': { ratio: 1 / 1.5, bandwidthShare: 0.85 },
+  'layer norm and softmax': { ratio: 1 },
+  elementwise: { ratio: 1 / 1.5, bandwidthShare: 0.85 },
+  adam: { ratio: 1 / 1.5, bandwidthShare: 0.85 },
+  'LDM-4 step': { ratio: 1 / 1.3, memory: true },
+  'LDM-4 compiled step': { ratio: 1 },
+  'LDM-4 forward': { ratio: 1, memory: true },
+  'LDM-4 sampling': { ratio: 1 / 1.5 },
+  'KL-f8': { ratio: 1, memory: true },
+  overhead: {},
+};
+
 const batch = 8;
 
-/** Operations of one LDM-4 U-Net pass and one KL-f8 decoding to 512², per picture. */
+/** Operations of one LDM-4 U-Net pass and of KL-f8 at 512², per picture. */
 const unetFlops = 202e9;
-const decodeFlops = 2515e9;
+const klF8Flops = { encode: 1117e9, decode: 2515e9 };
 
 const training = (n: number, compile: boolean): VersusCase =>
   network(
-    'LDM-4 step',
+    compile ? 'LDM-4 compiled step' : 'LDM-4 step',
     `LDM-4 U-Net step, batch ${n}${compile ? ' (theirs: torch.compile)' : ''}`,
     'unet',
     { unet: ldm4, n, side: 64, pass: 'step', compile },
     3 * n * unetFlops,
+  );
+
+const samplingSteps = 50;
+const sampling = (n: number): VersusCase =>
+  network(
+    'LDM-4 sampling',
+    `LDM-4 sampling, ${samplingSteps} steps of DDIM, batch ${n}`,
+    'sampling',
+    { unet: ldm4, n, side: 64, steps: samplingSteps },
+    samplingSteps * n * unetFlops,
+  );
+
+const klF8At512 = (pass: 'encode' | 'decode'): VersusCase =>
+  network(
+    'KL-f8',
+    `KL-f8 ${pass} at 512²`,
+    'autoencoder',
+    { ddconfig: klF8, n: 1, side: pass === 'encode' ? 512 : 64, pass },
+    klF8Flops[pass],
   );
 
 const inFloat32: readonly VersusCase[] = [
@@ -103,13 +144,10 @@ const inFloat32: readonly VersusCase[] = [
     { unet: ldm4, n: batch, side: 64, pass: 'forward' },
     batch * unetFlops,
   ),
-  network(
-    'KL-f8 decode',
-    'KL-f8 decode to 512²',
-    'autoencoder',
-    { ddconfig: klF8, n: 1, side: 64, pass: 'decode' },
-    decodeFlops,
-  ),
+  sampling(1),
+  sampling(batch),
+  klF8At512('encode'),
+  klF8At512('decode'),
   { group: 'overhead', name: 'add of one element', kind: 'tiny', args: { repeats: 10000 } },
 ];
 

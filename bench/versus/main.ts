@@ -1,13 +1,13 @@
 // emulsion beside PyTorch: the same work in both, in turns, on the same cores.
-//   npm run bench:versus [-- --filter TEXT] [--json FILE] [--python PYTHON] [--threads N]
+//   npm run bench:versus [-- --filter TEXT...] [--json FILE] [--python PYTHON] [--threads N]
 //   npm run bench:cuda   the same on a GPU: its layers and networks in bfloat16
 import { Command } from 'commander';
 import { engineInfo } from '../../lib/index.js';
 import { measureMachine, type Machine } from '../machine.js';
 import { printMachine } from '../table.js';
-import { cases, type VersusCase } from './cases.js';
+import { cases, goals, type VersusCase } from './cases.js';
 import { compare, type Comparison } from './compare.js';
-import { gpuCases, gpuCeilings } from './gpu_cases.js';
+import { gpuCases, gpuCeilings, gpuGoals } from './gpu_cases.js';
 import type { Setting } from './protocol.js';
 import { findPytorch } from './pytorch.js';
 import { printRow, printSummary, writeRows } from './report.js';
@@ -15,7 +15,7 @@ import { Side } from './side.js';
 
 const options = new Command('bench:versus')
   .description('Times emulsion beside PyTorch on the same work.')
-  .option('--filter <text>', 'only cases whose group or name contains the text', '')
+  .option('--filter <texts...>', 'only cases whose group or name contains one of the texts', [''])
   .option('--json <file>', 'write the rows to a file too')
   .option('--python <python>', 'a Python with PyTorch; default: one of our own, else the system’s')
   .option('--threads <number>', 'threads of both sides', String(engineInfo().threads))
@@ -23,7 +23,7 @@ const options = new Command('bench:versus')
   .option('--dtype <dtype>', 'float32, bfloat16 or float16', 'float32')
   .parse()
   .opts<
-    { filter: string; json?: string; python?: string; threads: string } & Pick<
+    { filter: string[]; json?: string; python?: string; threads: string } & Pick<
       Setting,
       'device' | 'dtype'
     >
@@ -52,15 +52,18 @@ console.log(
   `PyTorch ${shared.theirs.version} (${python}), ${device}, ${dtype}, ${options.threads} threads each\n`,
 );
 
+const wanted = onGpu ? gpuGoals : goals;
+const about = { machine, pytorch: shared.theirs.version, goals: wanted };
 const rows: Comparison[] = [];
 const add = async (row: Comparison): Promise<void> => {
   rows.push(row);
   printRow(row, machine);
   // A run takes a quarter of an hour: what it has measured is kept as it goes.
-  if (options.json) await writeRows(options.json, rows, machine, shared.theirs.version);
+  if (options.json) await writeRows(options.json, rows, about);
 };
 for (const work of onGpu ? gpuCases(dtype) : cases) {
-  if (!`${work.group}: ${work.name}`.includes(options.filter)) continue;
+  const name = `${work.group}: ${work.name}`;
+  if (!options.filter.some((text) => name.includes(text))) continue;
   await add(
     work.fresh ? await inOwnProcesses(work) : await compare(work, shared, settleMilliseconds),
   );
@@ -70,7 +73,7 @@ for (const work of onGpu ? gpuCases(dtype) : cases) {
 await shared.ours.stop();
 await shared.theirs.stop();
 
-printSummary(rows, machine);
+printSummary(rows, machine, wanted);
 if (options.json) console.log(`\nwritten to ${options.json}`);
 
 // What the GPU does at most, by PyTorch's largest matrix product and copy in this very run.

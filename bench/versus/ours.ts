@@ -26,7 +26,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer({ mib: deviceName === 'cpu' ? process.resourceUsage().maxRSS / 1024 : onGpu });
   } else {
     const start = performance.now();
-    repeat(prepared!, request.run);
+    await repeat(prepared!, request.run);
     await device.synchronize();
     answer({ seconds: (performance.now() - start) / 1000 / request.run });
   }

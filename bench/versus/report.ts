@@ -1,7 +1,7 @@
 // The comparison as lines, as a verdict per group, and as a file.
 import { writeFileAtomic } from '../../lib/io/index.js';
 import type { Machine } from '../machine.js';
-import { goals, type VersusCase } from './cases.js';
+import type { Goals, VersusCase } from './cases.js';
 import type { Comparison } from './compare.js';
 
 const share = (of: number | undefined, seconds: number, limit: number): number | undefined =>
@@ -33,7 +33,7 @@ export function printRow(row: Comparison, machine: Machine): void {
 }
 
 /** Geometric means per group, beside the goals. */
-export function printSummary(rows: readonly Comparison[], machine: Machine): void {
+export function printSummary(rows: readonly Comparison[], machine: Machine, goals: Goals): void {
   console.log(
     '\ngeometric means by group (goal): ratio of times, share of peak, share of bandwidth',
   );
@@ -79,8 +79,7 @@ function geometricMean(values: readonly number[]): number | undefined {
 export async function writeRows(
   file: string,
   rows: readonly Comparison[],
-  machine: Machine,
-  pytorch: string,
+  { machine, pytorch, goals }: { machine: Machine; pytorch: string; goals: Goals },
 ): Promise<void> {
   const goalOf = ({ group }: VersusCase): number | null => goals[group]?.ratio ?? null;
   const table = rows.map((row) => ({

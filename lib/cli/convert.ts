@@ -45,6 +45,7 @@ export function convertCommand(): Command {
     )
     .option('--dry-run', 'print which tensor goes where, and write nothing')
     .option('--force', 'overwrite existing files')
+    .option('--json', 'print which tensor went where, and what was left out, as JSON')
     .option('--quiet', 'no progress and no summary')
     .addHelpText(
       'after',

@@ -16,7 +16,7 @@ import { openInput, type Input } from './convert_input.js';
 import type { ConvertibleModel, Target } from './convert_models.js';
 import { copyParts } from './convert_pipeline.js';
 import { refuseToOverwrite } from './picture_files.js';
-import { UsageError } from './run.js';
+import { printJson, UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
 /** Options of `emulsion convert`, as the command line gives them. */
@@ -30,6 +30,7 @@ export interface ConvertOptions {
   scaleFactor?: number;
   dryRun?: boolean;
   force?: boolean;
+  json?: boolean;
   quiet?: boolean;
 }
 
@@ -51,8 +52,7 @@ export async function convert(
   const plan = await planOf(input, to, output, options);
   for (const file of plan.files)
     await refuseToOverwrite(file, { force: options.force, inputs: [path, ...input.files] });
-  if (options.dryRun) printMapping(plan.weights);
-  else {
+  if (!options.dryRun) {
     const progress = new Progress(plan.weights, options);
     try {
       if (to === 'diffusers') await copyParts(input.others ?? [], path, output, options);
@@ -61,9 +61,21 @@ export async function convert(
       progress.stop();
     }
   }
+  const left = leftOut(input, to, plan);
+  if (options.json) {
+    const tensors = [...plan.weights].map(([to, { from, shape, dtype }]) => ({
+      from,
+      to,
+      dtype,
+      shape,
+    }));
+    const files = options.dryRun ? [] : plan.files;
+    printJson({ files, tensors, leftOut: left, notes: notes(input, to, plan) });
+    return;
+  }
+  if (options.dryRun) printMapping(plan.weights);
   if (options.quiet) return;
   console.log(summary([...plan.weights.values()], output, options));
-  const left = leftOut(input, to, plan);
   if (left.length > 0) console.log(`left out: ${left.join(', ')}`);
   for (const note of notes(input, to, plan)) console.log(note);
 }

@@ -1,6 +1,7 @@
 // `emulsion doctor`: what the machine offers, what the engine uses of it, and why not more.
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import type { CudaInfo, EngineInfo } from '../native.js';
+import { printJson } from './run.js';
 import { packageVersion } from './version.js';
 
 /** Everything that the report says. */
@@ -78,21 +79,23 @@ async function loadEngine(): Promise<Facts['engine']> {
   }
 }
 
-/** Prints the report. The process ends with 1 when the engine cannot be loaded. */
-export async function doctor(): Promise<void> {
+/**
+ * Prints the report, or with `json` its {@link Facts}. The process ends with 1 when the engine cannot be loaded.
+ */
+export async function doctor({ json }: { json?: boolean } = {}): Promise<void> {
   const settings = Object.entries(process.env).filter(([name]) => name.startsWith('EMULSION_'));
   const engine = await loadEngine();
-  console.log(
-    formatReport({
-      version: packageVersion,
-      node: process.version,
-      platform: `${process.platform}-${process.arch}`,
-      processor: cpus()[0]?.model.trim() ?? 'unknown',
-      cores: availableParallelism(),
-      memory: totalmem(),
-      settings: Object.fromEntries(settings) as Record<string, string>,
-      engine,
-    }),
-  );
+  const facts: Facts = {
+    version: packageVersion,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memory: totalmem(),
+    settings: Object.fromEntries(settings) as Record<string, string>,
+    engine,
+  };
+  if (json) printJson(facts);
+  else console.log(formatReport(facts));
   if ('failure' in engine) process.exitCode = 1;
 }

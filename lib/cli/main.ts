@@ -27,6 +27,7 @@ const program = newCommand('emulsion')
 program
   .command('doctor')
   .description('tell what this machine offers, what the engine uses of it, and why not more')
+  .option('--json', 'print it as JSON')
   .action(doctor);
 
 for (const command of [

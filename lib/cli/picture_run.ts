@@ -12,7 +12,7 @@ import {
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import { openDiffusionModel, type OpenedModel } from './diffusion_model.js';
-import { interruptible, UsageError } from './run.js';
+import { interruptible, printJson, UsageError } from './run.js';
 import { SampleFolder } from './sample_folder.js';
 import { samplerOf } from './samplers.js';
 import type { SamplingCommandOptions } from './sampling_options.js';
@@ -113,23 +113,29 @@ export async function runPictures(
   });
   const fileOf = (picture: number) => run.fileOf?.(picture) ?? folder.picture(picture);
 
+  // A second call goes on with further seeds, unless its pictures replace those of the first.
+  const seedOf = (picture: number) => seed + (run.fileOf ? 0 : folder.first) + picture;
+
   const began = performance.now();
   const made = await makePictures(model, options, run, {
     common: { ...sampler, guidance: options.guidance },
     fileOf,
-    // A second call goes on with further seeds, unless its pictures replace those of the first.
-    seedOf: (picture) => seed + (run.fileOf ? 0 : folder.first) + picture,
+    seedOf,
   });
+  const seconds = (performance.now() - began) / 1000;
+  const files = Array.from({ length: made }, (_, picture) => fileOf(picture));
+  if (made < total) process.exitCode = 130;
+  if (options.json) {
+    const pictures = files.map((file, picture) => ({ file, seed: seedOf(picture) }));
+    printJson({ pictures, wanted: total, seconds });
+  }
   if (made < total) {
-    console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
-    process.exitCode = 130;
+    if (!options.json) console.log(`Interrupted: ${made} of ${total} pictures are in ${output}.`);
     return;
   }
-  const seconds = (performance.now() - began) / 1000;
-  const files = Array.from({ length: total }, (_, picture) => fileOf(picture));
   if (options.grid) await folder.writeGrid(files, run.perRow);
   if (options.npz) await folder.writeNpz(files);
-  if (quiet) return;
+  if (quiet || options.json) return;
   const speed = (total / seconds).toPrecision(3);
   console.log(
     `${total} ${total === 1 ? 'picture' : 'pictures'} in ${seconds.toFixed(1)} s (${speed} per second): ` +

@@ -14,7 +14,7 @@ import {
   type SharedOptions,
 } from './first_stage_model.js';
 import { findPictures, makeFolder, planPngs, type PictureFile } from './picture_files.js';
-import { UsageError } from './run.js';
+import { printJson, UsageError } from './run.js';
 
 export interface ReconstructOptions extends SharedOptions {
   lpipsVgg?: string;
@@ -44,8 +44,7 @@ export async function reconstruct(
     vgg !== undefined && heads !== undefined ? await loadLpips({ vgg, heads }) : undefined;
   await makeFolder(options.output);
   const rows = await reconstructAll(pictures, outputs, { model, lpips, options });
-  if (options.json)
-    console.log(JSON.stringify({ pictures: rows, summary: summarize(rows) }, null, 2));
+  if (options.json) printJson({ pictures: rows, summary: summarize(rows) });
   else if (!options.quiet) console.log(formatTable(rows));
 }
 

@@ -29,6 +29,11 @@ export function reporting<In extends unknown[]>(
   };
 }
 
+/** Prints a result of `--json`: one value, the only thing on the standard output. */
+export function printJson(value: unknown): void {
+  console.log(JSON.stringify(value, null, 2));
+}
+
 /** A parser of options that are whole numbers from `least` on. */
 export function integer(least: number): (text: string) => number {
   return (text) => {
@@ -54,7 +59,7 @@ export async function interruptible<T>(
   const stop = () => {
     if (!controller.signal.aborted) {
       first = performance.now();
-      console.log(`${notice} Once more ends at once.`);
+      console.error(`${notice} Once more ends at once.`);
       controller.abort();
     } else if (performance.now() - first > sameSignalMs) process.exit(130);
   };

@@ -21,6 +21,7 @@ export interface SamplingCommandOptions {
   npz?: boolean;
   output: string;
   device?: string;
+  json?: boolean;
   quiet?: boolean;
 }
 
@@ -82,6 +83,7 @@ export function withSamplingOptions(command: Command, defaults: DefaultsInWords 
     .option('--npz', "also write them as NumPy's .npz, uint8 [N, H, W, 3] under arr_0")
     .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
     .option('--device <name>', 'where to compute. Default: a GPU if there is one')
+    .option('--json', 'print the files, their seeds and the time as JSON')
     .option('--quiet', 'no progress and no summary');
 }
 

@@ -17,6 +17,7 @@ export interface TrainOptions {
   cacheLatents?: boolean;
   tensorboard?: boolean;
   dryRun?: boolean;
+  json?: boolean;
 }
 
 const examples = `
@@ -122,5 +123,6 @@ function withSharedOptions(command: Command): Command {
       ]),
     )
     .option('--tensorboard', 'also write event files for TensorBoard')
-    .option('--dry-run', 'print the configuration as resolved and the numbers of parameters');
+    .option('--dry-run', 'print the configuration as resolved and the numbers of parameters')
+    .option('--json', 'print what came of it as JSON, and no progress');
 }

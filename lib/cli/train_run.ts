@@ -12,7 +12,7 @@ import {
   type Logger,
   type RunFolder,
 } from '../train/index.js';
-import { interruptible, UsageError } from './run.js';
+import { interruptible, printJson, UsageError } from './run.js';
 import type { TrainOptions } from './train.js';
 import type { Training } from './trainings.js';
 
@@ -40,26 +40,33 @@ export async function train(
   const files = [...(run.resume ? [join(run.path, configFile)] : []), ...options.config];
   const tree = await loadConfigTree(files, [...overrides, ...asOverrides(options)]);
   const training = trainingOf(tree);
-  if (options.dryRun) return describe(tree, training);
+  if (options.dryRun) return describe(tree, training, options);
 
   const built = await training.build();
   try {
     const folder = await openRunFolder(run.path, { resume: run.resume });
     const loggers = await loggersOf(folder, tree, options);
-    const parameters = built.parameters.toLocaleString('en');
-    console.log(`${run.path}: ${parameters} parameters, learning rate ${training.learningRate}`);
+    const { parameters } = built;
+    const { learningRate } = training;
+    if (!options.json)
+      console.log(
+        `${run.path}: ${parameters.toLocaleString('en')} parameters, learning rate ${learningRate}`,
+      );
     const result = await interruptible('Finishing the step, then saving.', (signal) =>
       built.run({ folder, loggers }, signal),
     );
-    if (!result?.finished) {
+    const saved = result?.finished ? join(run.path, 'model') : null;
+    if (saved) await built.save(saved);
+    else process.exitCode = 130;
+    if (options.json) {
+      const { step = 0, images = 0 } = result ?? {};
+      printJson({ run: run.path, parameters, learningRate, step, images, model: saved });
+    } else if (!result?.finished) {
       const state = result ? `and saved after step ${result.step}` : 'before the first step';
       console.log(`Interrupted, ${state}. Go on with:\n  emulsion ${command} --resume ${run.path}`);
-      process.exitCode = 130;
-      return;
+    } else {
+      console.log(`${result.step} steps, ${result.images} images. The model is in ${saved}`);
     }
-    const saved = join(run.path, 'model');
-    await built.save(saved);
-    console.log(`${result.step} steps, ${result.images} images. The model is in ${saved}`);
   } finally {
     await built.dispose();
   }
@@ -68,7 +75,7 @@ export async function train(
 async function loggersOf(
   folder: RunFolder,
   tree: ConfigNode,
-  { tensorboard }: TrainOptions,
+  { tensorboard, json }: TrainOptions,
 ): Promise<Logger[]> {
   const saveConfig = () =>
     writeFileAtomic(join(folder.path, configFile), formatYaml(toPlain(tree)));
@@ -76,7 +83,7 @@ async function loggersOf(
   // configuration that does not never replaces the run's.
   if (!folder.resume) await saveConfig();
   const loggers: Logger[] = [
-    new ProgressLogger(),
+    ...(json ? [] : [new ProgressLogger()]),
     { start: saveConfig, scalars: () => undefined, close: () => undefined },
   ];
   if (tensorboard) loggers.push(new TensorBoardLogger(join(folder.path, 'tensorboard')));
@@ -123,7 +130,12 @@ function asOverrides(options: TrainOptions): string[] {
     .map(([path, value]) => `${path}=${value}`);
 }
 
-function describe(tree: ConfigNode, training: Training): void {
+function describe(tree: ConfigNode, training: Training, { json }: TrainOptions): void {
+  if (json) {
+    const parts = Object.fromEntries(training.parts());
+    const { learningRate } = training;
+    return printJson({ configuration: toPlain(tree), parameters: parts, learningRate });
+  }
   console.log(formatYaml(toPlain(tree)).trimEnd());
   for (const [name, parameters] of training.parts())
     console.log(`# ${name}: ${parameters.toLocaleString('en')} parameters`);

@@ -22,6 +22,7 @@ __global__ void direct_walk(const T* images, const T* filters, PixelWalk walk, D
   const int64_t to =
       (int64_t{n} * walk.out_h + walk.out_first_h + line * walk.out_step_h) * walk.out_w +
       walk.out_first_w + static_cast<int>(column) * walk.out_step_w;
+  const auto pixel_of_y = finish.pixel(to, n);
   const int results = walk.groups * walk.filters;
   for (int k = static_cast<int>(blockIdx.y * 32 + threadIdx.x); k < results;
        k += static_cast<int>(gridDim.y * 32)) {
@@ -41,10 +42,11 @@ __global__ void direct_walk(const T* images, const T* filters, PixelWalk walk, D
         const T* const from = channels + (int64_t{h} * walk.in_w + w) * pitch;
         const T* const with = weights + i * walk.filter_h + j * walk.filter_w;
         for (int c = 0; c < walk.channels; ++c)
-          sum[0] = fmaf(widen(from[c]), widen(with[c]), sum[0]);
+          sum[0] = fmaf(widen(from[c]), widen(with[c * walk.filter_channel]), sum[0]);
       }
     }
-    finish(to, n, k, 1, sum);
+    const auto channel = finish.template columns<1>(k, 1);
+    finish.store(pixel_of_y, channel, finish.load(pixel_of_y, channel), sum);
   }
 }
 

@@ -264,30 +264,5 @@ struct WalkColumns {
   };
 };
 
-// The gradient of the filters, [groups · rows, columns].
-template <class T>
-struct FilterEpilogue {
-  static constexpr int width = 4;
-
-  T* dweight;
-  int rows, columns;
-  bool vectors;
-
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
-    T* const to = dweight + (int64_t{batch} * rows + row) * columns + column;
-    if (vectors) {
-      Pack<T, width> pack;
-#pragma unroll
-      for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(v[e]);
-      store_pack(to, pack);
-    } else {
-#pragma unroll
-      for (int e = 0; e < width; ++e)
-        if (e < left) to[e] = narrow<T>(v[e]);
-    }
-  }
-};
-
 }  // namespace
 }  // namespace emulsion::cuda

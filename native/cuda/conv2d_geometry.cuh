@@ -12,6 +12,7 @@
 #include <numeric>
 
 #include "cuda/activation.cuh"
+#include "cuda/columns.cuh"
 #include "cuda/device.cuh"
 #include "cuda/host.h"
 #include "ops/conv2d.h"
@@ -42,11 +43,21 @@ struct PixelWalk {
   int filters;       // of one group
   int out_first_h, out_first_w, out_step_h, out_step_w;
   // Element (k, i, j, c) of a group's filters: filter_first + k·filter_row + i·filter_h +
-  // j·filter_w + c; the next group's begin filter_group elements behind.
-  int64_t filter_first, filter_row, filter_h, filter_w, filter_group;
+  // j·filter_w + c·filter_channel; the next group's begin filter_group elements behind. Of
+  // filter_row and filter_channel one is 1.
+  int64_t filter_first, filter_row, filter_h, filter_w, filter_channel, filter_group;
 
   __host__ __device__ int taps() const { return taps_h * taps_w; }
   __host__ __device__ int pixels() const { return N * grid_h * grid_w; }
+
+  // Whether what a filter sums over lies together, or is nothing.
+  bool deep() const { return filter_channel == 1 || taps() == 0; }
+
+  // Whether every pixel reads just itself.
+  bool pointwise() const {
+    return taps() == 1 && first_h == 0 && first_w == 0 && step_h == 1 && step_w == 1 &&
+           in_h == grid_h && in_w == grid_w;
+  }
 };
 
 inline PixelWalk forward_walk(const ConvGeometry& g) {
@@ -68,6 +79,7 @@ inline PixelWalk forward_walk(const ConvGeometry& g) {
   w.taps_w = static_cast<int>(g.S);
   w.filters = static_cast<int>(g.group_K);
   w.out_step_h = w.out_step_w = 1;
+  w.filter_channel = 1;
   w.filter_w = g.group_C;
   w.filter_h = g.S * g.group_C;
   w.filter_row = g.R * g.S * g.group_C;
@@ -93,9 +105,9 @@ struct PhaseTaps {
   }
 };
 
-// The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy and filters that
-// were transposed to [groups, R, S, group_C, group_K]. Taps go from the last to the first, so that
-// the pixels they read go forward.
+// The gradient of the input pixels (phase_h, phase_w) modulo the stride, over dy. Taps go from the
+// last to the first, so that the pixels they read go forward. What the walk sums over are the
+// filters of the forward pass, which are far apart.
 inline PixelWalk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t phase_w) {
   const PhaseTaps h(phase_h, g.R, g.stride_h, g.top, g.dilation_h);
   const PhaseTaps v(phase_w, g.S, g.stride_w, g.left, g.dilation_w);
@@ -123,71 +135,80 @@ inline PixelWalk backward_walk(const ConvGeometry& g, int64_t phase_h, int64_t p
   w.out_first_w = static_cast<int>(phase_w);
   w.out_step_h = static_cast<int>(g.stride_h);
   w.out_step_w = static_cast<int>(g.stride_w);
-  const int64_t tap = g.group_C * g.group_K;
-  w.filter_row = g.group_K;
-  w.filter_h = -h.step * g.S * tap;
-  w.filter_w = -v.step * tap;
-  w.filter_first = (last_h * g.S + last_w) * tap;
-  w.filter_group = g.taps() * tap;
+  w.filter_row = 1;
+  w.filter_channel = g.taps() * g.group_C;
+  w.filter_h = -h.step * g.S * g.group_C;
+  w.filter_w = -v.step * g.group_C;
+  w.filter_first = (last_h * g.S + last_w) * g.group_C;
+  w.filter_group = g.group_K * w.filter_channel;
   return w;
 }
 
-// What is added to a sum on its way to the result.
+// The same over filters that were transposed to [groups, R, S, group_C, group_K].
+inline PixelWalk deep_walk(PixelWalk w) {
+  w.filter_row = w.channels;
+  w.filter_channel = 1;
+  w.filter_h *= w.channels;
+  w.filter_w *= w.channels;
+  w.filter_first *= w.channels;
+  return w;
+}
+
+// What is added to a sum on its way to the result, `width` neighbouring channels at a time.
 template <class T>
 struct ConvFinish {
   const T *bias, *channel_add, *residual;
   T *y, *preactivation;
   int64_t channels;  // of a pixel of y
   bool activate;     // by SiLU
-  bool vectors;      // whether four neighbouring channels can be read and written at once
+  bool vectors;      // whether 16 bytes of channels can be read and written at once
 
-  // The sums of channels k, k + 1, ... of pixel `pixel` of y, in image n; only `valid` of them
-  // exist.
+  struct Pixel {
+    int64_t at;  // of its first channel in y
+    int image;
+  };
   template <int width>
-  __device__ __forceinline__ void operator()(int64_t pixel, int n, int k, int valid,
-                                             const float (&sums)[width]) const {
-    float sum[width];
-#pragma unroll
-    for (int i = 0; i < width; ++i) sum[i] = sums[i];
-    const int64_t at = pixel * channels + k, row = n * channels + k;
-    if (vectors && valid == width) {
-      if (bias) add(bias + k, sum);
-      if (channel_add) add(channel_add + row, sum);
-      if (preactivation) store(preactivation + at, sum);
-      if (activate) {
-#pragma unroll
-        for (float& value : sum) value = silu(value);
-      }
-      if (residual) add(residual + at, sum);
-      store(y + at, sum);
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      if (i >= valid) continue;
-      float value = sum[i];
-      if (bias) value += widen(bias[k + i]);
-      if (channel_add) value += widen(channel_add[row + i]);
-      if (preactivation) preactivation[at + i] = narrow<T>(value);
-      if (activate) value = silu(value);
-      if (residual) value += widen(residual[at + i]);
-      y[at + i] = narrow<T>(value);
-    }
-  }
+  struct Channels {
+    int first, left;
+    bool whole;
+    Pack<T, width> bias;
+  };
+  template <int width>
+  struct Added {
+    Pack<T, width> channel_add, residual;
+  };
 
- private:
-  template <int width>
-  static __device__ __forceinline__ void add(const T* from, float (&sum)[width]) {
-    const Pack<T, width> pack = load_pack<T, width>(from);
-#pragma unroll
-    for (int i = 0; i < width; ++i) sum[i] += widen(pack.values[i]);
+  __device__ __forceinline__ Pixel pixel(int64_t pixel, int n) const {
+    return {pixel * channels, n};
   }
   template <int width>
-  static __device__ __forceinline__ void store(T* to, const float (&sum)[width]) {
-    Pack<T, width> pack;
+  __device__ __forceinline__ Channels<width> columns(int first, int left) const {
+    Channels<width> at{first, left, vectors && left >= width, {}};
+    if (bias) at.bias = load_columns<width>(bias + first, at.whole, left);
+    return at;
+  }
+  template <int width>
+  __device__ __forceinline__ Added<width> load(const Pixel& pixel,
+                                               const Channels<width>& at) const {
+    const auto from = [&](const T* tensor, int64_t first) {
+      return tensor ? load_columns<width>(tensor + first + at.first, at.whole, at.left)
+                    : Pack<T, width>{};
+    };
+    return {from(channel_add, pixel.image * channels), from(residual, pixel.at)};
+  }
+  template <int width>
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels<width>& at,
+                                        const Added<width>& added, float (&v)[width]) const {
+    const int64_t to = pixel.at + at.first;
+    if (bias) add_columns(v, at.bias);
+    if (channel_add) add_columns(v, added.channel_add);
+    if (preactivation) store_columns(preactivation + to, v, at.whole, at.left);
+    if (activate) [[unlikely]] {
 #pragma unroll
-    for (int i = 0; i < width; ++i) pack.values[i] = narrow<T>(sum[i]);
-    store_pack(to, pack);
+      for (float& value : v) value = silu(value);
+    }
+    if (residual) add_columns(v, added.residual);
+    store_columns(y + to, v, at.whole, at.left);
   }
 };
 
@@ -195,7 +216,10 @@ struct ConvFinish {
 // epilogue of gemm.cuh.
 template <class T>
 struct WalkEpilogue {
-  static constexpr int width = 4;
+  static constexpr int width = 16 / sizeof(T);
+  using Pixel = typename ConvFinish<T>::Pixel;
+  using Channels = typename ConvFinish<T>::template Channels<width>;
+  using Added = typename ConvFinish<T>::template Added<width>;
 
   ConvFinish<T> finish;
   Divisor image, line;
@@ -214,19 +238,26 @@ struct WalkEpilogue {
         step_w(walk.out_step_w),
         filters(walk.filters) {}
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel row(int, int row) const {
     uint32_t within, x;
     const auto n = static_cast<int>(image(static_cast<uint32_t>(row), within));
     const auto y = static_cast<int>(line(within, x));
-    pixel(batch, n, y, static_cast<int>(x), column, v, left);
+    return pixel(n, y, static_cast<int>(x));
   }
-
   // The same for pixel (n, y, x) of the grid.
-  __device__ __forceinline__ void pixel(int batch, int n, int y, int x, int column,
-                                        const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel pixel(int n, int y, int x) const {
     const int64_t h = int64_t{n} * out_h + first_h + y * step_h;
-    finish(h * out_w + first_w + x * step_w, n, batch * filters + column, ::min(left, width), v);
+    return finish.pixel(h * out_w + first_w + x * step_w, n);
+  }
+  __device__ __forceinline__ Channels columns(int batch, int column, int left) const {
+    return finish.template columns<width>(batch * filters + column, left);
+  }
+  __device__ __forceinline__ Added load(const Pixel& pixel, const Channels& at) const {
+    return finish.load(pixel, at);
+  }
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels& at, const Added& added,
+                                        float (&v)[width]) const {
+    finish.store(pixel, at, added, v);
   }
 };
 
@@ -238,10 +269,12 @@ __global__ void no_gradient(T* to, int64_t count) {
 
 // ---- the kernels, T: float, bfloat16, float16
 
+// Kernels that return a bool: false, and nothing done, where they do not suit the device, the walk
+// or how its filters lie. All but direct ones and those of Hopper want deep filters, or one tap.
+
 // Whole 16 bytes of channels and no stride, on Hopper, 16-bit types alone: taps that are
-// neighbours from tiles with a border (conv2d_halo_hopper.cu), any taps one by one
-// (conv2d_hopper.cu). False, and nothing done, where that does not suit the device or the walk, or
-// the other would be faster.
+// neighbours from tiles with a border (conv2d_halo_hopper.cu), where that is the faster way, any
+// taps one by one (conv2d_hopper.cu).
 template <class T>
 bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                      const ConvFinish<T>& finish);
@@ -250,14 +283,14 @@ bool run_hopper(const char* op, const T* images, const T* filters, const PixelWa
                 const ConvFinish<T>& finish);
 
 // Stride 1 and undivided filters of nine taps or more, over whole 16 bytes of channels, on tensor
-// cores (conv2d_halo.cu). False, and nothing done, where that does not suit the walk.
+// cores (conv2d_halo.cu).
 template <class T>
 bool run_halo(const char* op, const T* images, const T* filters, const PixelWalk& walk,
               const ConvFinish<T>& finish);
 
-// Any walk, as a product (conv2d_gather.cu).
+// Any walk over deep filters, as a product (conv2d_gather.cu).
 template <class T>
-void run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+bool run_gather(const char* op, const T* images, const T* filters, const PixelWalk& walk,
                 const ConvFinish<T>& finish);
 
 // Any walk, one thread per result: for groups too narrow for a product (conv2d_direct.cu).

@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(Block::threads)
   auto* const out = reinterpret_cast<float*>(halos) + warp * 16 * Block::out_pitch;
   constexpr int per_pixel = Block::warp_filters / width_out;
   // partials: [splits, groups, pixels, filters rounded up]
-  const int padded = gemm::rounded_columns<WalkEpilogue<T>>(walk.filters);
+  const int padded = gemm::rounded_columns<WalkEpilogue<T>::width>(walk.filters);
   const int64_t first_line = (int64_t{blockIdx.z} * walk.groups + group) * walk.pixels();
 #pragma unroll
   for (int i = 0; i < m_tiles; ++i) {
@@ -276,12 +276,12 @@ __global__ void __launch_bounds__(Block::threads)
       const int k = first_filter + warp_n * Block::warp_filters + at_filter;
       if (n >= walk.N || h >= walk.grid_h || w >= walk.grid_w || k >= walk.filters) continue;
       const int to = (n * walk.grid_h + h) * walk.grid_w + w;
-      const Pack<float, width_out> values =
+      Pack<float, width_out> values =
           load_pack<float, width_out>(out + m * Block::out_pitch + at_filter);
       if (partials)
         store_pack(partials + (first_line + to) * padded + k, values);
       else
-        epilogue(group, to, k, values.values, walk.filters - k);
+        gemm::finish(epilogue, group, to, k, walk.filters - k, values.values);
     }
     __syncwarp();
   }
@@ -339,7 +339,7 @@ bool fits(const T* images, const T* filters, const PixelWalk& walk, HaloChoice& 
                           walk.tap_w == 1 && walk.out_step_h == 1 && walk.out_step_w == 1;
   // A halo is loaded in one round per tap, and must be complete two taps before it is used.
   constexpr int depth = halo_row / sizeof(T);
-  if (!neighbours || walk.taps() < 9 || walk.channels == 0 || walk.groups > 65535 ||
+  if (!neighbours || !walk.deep() || walk.taps() < 9 || walk.channels == 0 || walk.groups > 65535 ||
       walk.channels % (16 / sizeof(T)) != 0 || !vectors(images, filters))
     return false;
   const int rounds = walk.taps() - 2;

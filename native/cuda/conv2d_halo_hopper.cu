@@ -10,7 +10,7 @@
 // further. So the 64 rows of a warpgroup are a strip of 8 x 8 pixels, and two strips make a tile,
 // side by side, one below the other or in two images.
 //
-// Ring, ways out of the sums and blocks that stay for several tiles are those of gemm_hopper.cuh. A
+// Ring, way out of the sums and blocks that stay for several tiles are those of gemm_hopper.cuh. A
 // tile is given back, as a stage is, when the first product that does not read it is under way.
 #include "cuda/conv2d_hopper_plan.cuh"
 
@@ -19,16 +19,13 @@ namespace {
 
 constexpr int halo_line = 2 * bulk_channels;  // bytes of a pixel, or of a filter
 
-// Where things lie in shared memory: two tiles with their border, the ring of filters, sums on
-// their way out, which take the place of both in blocks of one tile, barriers.
+// Where things lie in shared memory: two tiles with their border, the ring of filters, barriers.
 template <class Tiles>
 struct HaloMemory {
   static constexpr int halo = most_halo_pixels * halo_line, stage = Tiles::columns * halo_line;
-  static constexpr int ring = 2 * halo, end = ring + Tiles::stages * stage;
-  static constexpr int slabs = Tiles::stays ? end : 0,
-                       barriers = end + (Tiles::stays ? Tiles::slabs : 0);
+  static constexpr int ring = 2 * halo, barriers = ring + Tiles::stages * stage;
   static constexpr size_t shared = barriers + (2 * Tiles::stages + 4) * sizeof(uint64_t);
-  static_assert(halo % 1024 == 0 && stage % 1024 == 0 && slabs + Tiles::slabs <= barriers);
+  static_assert(halo % 1024 == 0 && stage % 1024 == 0);
 };
 
 template <class Filters>
@@ -172,40 +169,28 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
       }
     }
     complete(true);
-    if constexpr (!Tiles::stays) barrier_sync(1, multipliers);  // all has been read
-    float* const slab = reinterpret_cast<float*>(halos + Memory::slabs) + warp * Tiles::slab;
-#pragma unroll
-    for (int i = 0; i < Tiles::columns; i += Tiles::piece)
-      hand_over(gemm::Piece<Tiles::piece>{sums + i / 2}, slab,
-                place.row_tile * Tiles::rows + 16 * warp, place.column_tile * Tiles::columns + i,
-                place, work, epilogue);
+    gemm::hand_over<Tiles::stays>(sums, place.row_tile * Tiles::rows + 16 * warp,
+                                  place.column_tile * Tiles::columns, place, work, epilogue);
     if constexpr (!Tiles::stays) return;
   }
 #endif
 }
 
-}  // namespace
-
-template <class T>
-bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
-                     const ConvFinish<T>& finish) {
-  // One tap makes a product of matrices.
-  if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
-  const std::optional<HopperChoice> choice = choose_halo(walk);
-  if (!choice) return false;
+template <gemm::Lines lines, class T>
+void run_lines(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+               const ConvFinish<T>& finish, const HopperChoice& choice) {
   using Epilogue = TileEpilogue<T, tile_pixels>;
-  const PixelTiles& tiles = choice->tiles;
+  using Filters = BulkFilters<lines>;
+  const PixelTiles& tiles = choice.tiles;
   const Epilogue epilogue(walk, tiles, finish);
   const int pixels_h = (1 << tiles.log_h) + walk.taps_h - 1,
             pixels_w = (1 << tiles.log_w) + walk.taps_w - 1,
             blocks = static_cast<int>(ceil_div(walk.channels, bulk_channels));
-  const TensorMap map = image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels,
-                                  {pixels_w, pixels_h, tiles.images});
-  with_hopper_tiles(choice->product, [&]<class Tiles>() {
-    using Filters = decltype(bulk_filters(op, filters, walk, Tiles::columns));
-    const HaloPlan<Filters> plan{map,
+  with_hopper_tiles<lines>(choice.columns, [&]<class Tiles>() {
+    const HaloPlan<Filters> plan{image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels,
+                                           {pixels_w, pixels_h, tiles.images}),
                                  tiles,
-                                 bulk_filters(op, filters, walk, Tiles::columns),
+                                 bulk_filters<lines>(op, filters, walk, Tiles::columns),
                                  walk.first_h,
                                  walk.first_w,
                                  walk.taps_h,
@@ -220,8 +205,8 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
     const int depth = bulk_channels * walk.taps();
     gemm::Division division(
         op, {tiles.count() * tile_pixels, walk.filters, int64_t{depth} * blocks},
-        {Tiles::rows, Tiles::columns, depth}, choice->product.splits,
-        gemm::rounded_columns<WalkEpilogue<T>>(walk.filters), Tiles::longest_sum);
+        {Tiles::rows, Tiles::columns, depth}, choice.splits,
+        gemm::rounded_columns<Epilogue::width>(walk.filters), Tiles::longest_sum);
     const int64_t count =
         Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
     division.carry(count);
@@ -231,6 +216,20 @@ bool run_halo_hopper(const char* op, const T* images, const T* filters, const Pi
         plan, static_cast<int>(division.items), epilogue, division.work);
     division.add(op, epilogue);
   });
+}
+
+}  // namespace
+
+template <class T>
+bool run_halo_hopper(const char* op, const T* images, const T* filters, const PixelWalk& walk,
+                     const ConvFinish<T>& finish) {
+  if (!bulk_images(walk) || walk.taps() == 1 || !vectors(images, filters)) return false;
+  const std::optional<HopperChoice> choice = choose_halo(walk);
+  if (!choice) return false;
+  if (walk.deep())
+    run_lines<gemm::Lines::deep>(op, images, filters, walk, finish, *choice);
+  else
+    run_lines<gemm::Lines::wide>(op, images, filters, walk, finish, *choice);
   return true;
 }
 

@@ -91,35 +91,49 @@ struct TapSteps {
   }
 };
 
-// Filters by (channels, tap), whose taps may count down: an operand of hopper_kernel.
+// Filters by (channels, tap), whose taps may count down: an operand of hopper_kernel. Wide ones are
+// those whose channels are far apart, as the gradient of the input finds them.
+template <gemm::Lines lines_>
 struct BulkFilters {
-  static constexpr gemm::Lines lines = gemm::Lines::deep;
+  static constexpr gemm::Lines lines = lines_;
+  static_assert(lines != gemm::Lines::paired);
   TensorMap map;
   TapSteps steps;
   int first_i, first_j, step_i, step_j;
 
-  template <int>
+  template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int) const {
     int i, j, channel;
     steps(k, i, j, channel);
-    bulk_load(tile, map, full, {channel, row, first_j + j * step_j, first_i + i * step_i});
+    i = first_i + i * step_i;
+    j = first_j + j * step_j;
+    if constexpr (lines == gemm::Lines::deep) {
+      bulk_load(tile, map, full, {channel, row, j, i});
+    } else {
+#pragma unroll
+      for (int at = 0; at < extent; at += bulk_channels)
+        bulk_load(tile + at * 2 * bulk_channels, map, full, {row + at, channel, j, i});
+    }
   }
 };
 
-template <class T>
-BulkFilters bulk_filters(const char* op, const T* filters, const PixelWalk& walk, int columns) {
+template <gemm::Lines lines, class T>
+BulkFilters<lines> bulk_filters(const char* op, const T* filters, const PixelWalk& walk,
+                                int columns) {
   constexpr int64_t size = sizeof(T);
   // Strides of a tensor map are positive: it begins at the tap that lies first in memory.
   const bool up_h = walk.filter_h > 0, up_w = walk.filter_w > 0;
   const int last_i = walk.taps_h - 1, last_j = walk.taps_w - 1;
   const T* const first = filters + walk.filter_first + (up_h ? 0 : last_i * walk.filter_h) +
                          (up_w ? 0 : last_j * walk.filter_w);
+  constexpr bool deep = lines == gemm::Lines::deep;
   const TensorBox box{4,
-                      {walk.channels, walk.filters, walk.taps_w, walk.taps_h},
-                      {size, walk.filter_row * size, std::abs(walk.filter_w) * size,
-                       std::abs(walk.filter_h) * size},
-                      {bulk_channels, columns, 1, 1},
+                      {deep ? walk.channels : walk.filters, deep ? walk.filters : walk.channels,
+                       walk.taps_w, walk.taps_h},
+                      {size, (deep ? walk.filter_row : walk.filter_channel) * size,
+                       std::abs(walk.filter_w) * size, std::abs(walk.filter_h) * size},
+                      {bulk_channels, deep ? columns : bulk_channels, 1, 1},
                       128};
   return {make_tensor_map(op, first, gemm::bulk_dtype<T>, box),
           TapSteps(walk),
@@ -129,10 +143,13 @@ BulkFilters bulk_filters(const char* op, const T* filters, const PixelWalk& walk
           up_w ? 1 : -1};
 }
 
-// Rows are pixels of tiles; some lie outside of the grid.
+// Rows are pixels of tiles; those outside of the grid lie nowhere.
 template <class T, int tile_pixels>
 struct TileEpilogue {
   static constexpr int width = WalkEpilogue<T>::width;
+  using Pixel = typename WalkEpilogue<T>::Pixel;
+  using Channels = typename WalkEpilogue<T>::Channels;
+  using Added = typename WalkEpilogue<T>::Added;
 
   WalkEpilogue<T> walk;
   PixelTiles tiles;
@@ -141,8 +158,7 @@ struct TileEpilogue {
   TileEpilogue(const PixelWalk& walk, const PixelTiles& tiles, const ConvFinish<T>& finish)
       : walk(walk, finish), tiles(tiles), N(walk.N), grid_h(walk.grid_h), grid_w(walk.grid_w) {}
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int left) const {
+  __device__ __forceinline__ Pixel row(int, int row) const {
     int n, y, x;
     tiles(row / tile_pixels, n, y, x);
     const auto low = [](int value, int bits) { return value & ((1 << bits) - 1); };
@@ -151,7 +167,17 @@ struct TileEpilogue {
     x += low(pixel, tiles.log_strip) + (low(strip, log_strips) << tiles.log_strip);
     y += low(line, tiles.log_h);
     n += strip >> log_strips;
-    if (n < N && y < grid_h && x < grid_w) walk.pixel(batch, n, y, x, column, v, left);
+    return n < N && y < grid_h && x < grid_w ? walk.pixel(n, y, x) : Pixel{-1, 0};
+  }
+  __device__ __forceinline__ Channels columns(int batch, int column, int left) const {
+    return walk.columns(batch, column, left);
+  }
+  __device__ __forceinline__ Added load(const Pixel& pixel, const Channels& at) const {
+    return pixel.at < 0 ? Added{} : walk.load(pixel, at);
+  }
+  __device__ __forceinline__ void store(const Pixel& pixel, const Channels& at, const Added& added,
+                                        float (&v)[width]) const {
+    if (pixel.at >= 0) walk.store(pixel, at, added, v);
   }
 };
 

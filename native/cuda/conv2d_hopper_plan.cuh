@@ -17,19 +17,20 @@ constexpr int most_halo_pixels = 256;  // what the buffers of a tile with its bo
 
 struct HopperChoice {
   PixelTiles tiles;
-  gemm::Choice product;  // of tiles as with_hopper_tiles counts them
+  int columns, splits;
+  double clocks;
 };
 
-// Calls run<Tiles>().
-template <class Run>
-void with_hopper_tiles(const gemm::Choice& choice, const Run& run) {
-  switch (choice.tiles) {
-    case 0: run.template operator()<gemm::Hopper256>(); break;
-    case 1: run.template operator()<gemm::HopperTiles<224, 4, 1>>(); break;
-    case 2: run.template operator()<gemm::HopperTiles<192, 5, 1>>(); break;
-    case 3: run.template operator()<gemm::HopperTiles<160, 5, 1>>(); break;
-    default: run.template operator()<gemm::Hopper128>(); break;
+// Calls run<Tiles>() with tiles of so many filters; wide ones come 64 at a time.
+template <gemm::Lines lines, class Run>
+void with_hopper_tiles(int columns, const Run& run) {
+  if (columns == 256) return run.template operator()<gemm::Hopper256>();
+  if (columns == 192) return run.template operator()<gemm::HopperTiles<192, 5, 1>>();
+  if constexpr (lines == gemm::Lines::deep) {
+    if (columns == 224) return run.template operator()<gemm::HopperTiles<224, 4, 1>>();
+    if (columns == 160) return run.template operator()<gemm::HopperTiles<160, 5, 1>>();
   }
+  run.template operator()<gemm::Hopper128>();
 }
 
 // Of tiles that gain on the portable kernels, if they do. Those have narrower tiles for few
@@ -40,39 +41,46 @@ std::optional<HopperChoice> choose_tiles(const PixelWalk& walk, const PixelTiles
                                          int least_steps) {
   constexpr int least_filters = 65;  // an estimate that no device has confirmed
   if (tiles.count() == 0 || walk.filters < least_filters) return {};
+  if (!walk.deep() && walk.filters % 8 != 0) return {};
   const int64_t channels = ceil_div(walk.channels, 32) * 32;
   const gemm::Problem padded{tiles.count() * tile_pixels, walk.filters, walk.taps() * channels},
       exact{walk.pixels(), walk.filters, int64_t{walk.taps()} * walk.channels};
   const auto product = gemm::choose_gain(padded, exact, candidates, tile_depth, least_steps);
   if (!product) return {};
-  return HopperChoice{tiles, *product};
+  return HopperChoice{tiles, candidates[product->tiles].columns, product->splits, product->clocks};
 }
 
 // Rates are multiply-adds per clock of a multiprocessor, estimates until they are measured.
 inline std::optional<HopperChoice> choose_taps(const PixelWalk& walk) {
-  constexpr gemm::Candidate candidates[] = {{128, 256, 1700.0, 1.0},
-                                            {128, 224, 1660.0, 1.0},
-                                            {128, 192, 1610.0, 1.0},
-                                            {128, 160, 1540.0, 1.0},
-                                            {128, 128, 1450.0, 1.3}};
-  return choose_tiles(walk, pixel_tiles(walk, log_tile_pixels), candidates, bulk_channels, 4);
+  constexpr gemm::Candidate deep[] = {{128, 256, 1700.0, 1.0},
+                                      {128, 224, 1660.0, 1.0},
+                                      {128, 192, 1610.0, 1.0},
+                                      {128, 160, 1540.0, 1.0},
+                                      {128, 128, 1450.0, 1.3}},
+                            wide[] = {deep[0], deep[2], deep[4]};
+  const PixelTiles tiles = pixel_tiles(walk, log_tile_pixels);
+  return walk.deep() ? choose_tiles(walk, tiles, deep, bulk_channels, 4)
+                     : choose_tiles(walk, tiles, wide, bulk_channels, 4);
 }
 
 // Only where it gains on single taps too. A split takes whole blocks of channels with all taps,
 // which have half of their channels at least.
 inline std::optional<HopperChoice> choose_halo(const PixelWalk& walk) {
-  constexpr gemm::Candidate candidates[] = {{128, 256, 1780.0, 1.0},
-                                            {128, 224, 1740.0, 1.0},
-                                            {128, 192, 1700.0, 1.0},
-                                            {128, 160, 1640.0, 1.0},
-                                            {128, 128, 1560.0, 1.3}};
+  constexpr gemm::Candidate deep[] = {{128, 256, 1780.0, 1.0},
+                                      {128, 224, 1740.0, 1.0},
+                                      {128, 192, 1700.0, 1.0},
+                                      {128, 160, 1640.0, 1.0},
+                                      {128, 128, 1560.0, 1.3}},
+                            wide[] = {deep[0], deep[2], deep[4]};
   if (walk.tap_h != 1 || walk.tap_w != 1) return {};
-  const auto choice = choose_tiles(
-      walk, pixel_tiles(walk, log_tile_pixels, log_halo_strip, most_halo_pixels), candidates,
-      walk.taps() * bulk_channels / 2, std::max(2, static_cast<int>(ceil_div(8, walk.taps()))));
+  const PixelTiles tiles = pixel_tiles(walk, log_tile_pixels, log_halo_strip, most_halo_pixels);
+  const int half_block = walk.taps() * bulk_channels / 2,
+            least_halves = std::max(2, static_cast<int>(ceil_div(8, walk.taps())));
+  const auto choice = walk.deep() ? choose_tiles(walk, tiles, deep, half_block, least_halves)
+                                  : choose_tiles(walk, tiles, wide, half_block, least_halves);
   if (!choice) return {};
   const auto taps = choose_taps(walk);
-  if (taps && taps->product.clocks < choice->product.clocks) return {};
+  if (taps && taps->clocks < choice->clocks) return {};
   return choice;
 }
 

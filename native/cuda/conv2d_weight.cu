@@ -7,6 +7,7 @@
 // into stretches whose float32 sums a second launch adds in order. The last layer of a network has
 // a handful of rows, the first one a handful of columns; bandwidth is their roof, and they get
 // tiles as thin as they are, so that dy and x are not read for rows of zeros.
+#include "cuda/columns.cuh"
 #include "cuda/conv2d_gather.cuh"
 #include "ops/conv2d.h"
 
@@ -24,8 +25,8 @@ void run_width(const char* op, const T* dy, const T* x, const PixelWalk& walk, T
   const Matrix<T, false, width_dy> a{dy, int64_t{walk.groups} * walk.filters, walk.filters,
                                      walk.pixels(), Batches{1, {walk.groups}, {walk.filters}}};
   const WalkColumns<T, width_x> b(x, walk);
-  const FilterEpilogue<T> epilogue{dweight, walk.filters, static_cast<int>(columns),
-                                   columns % 4 == 0 && is_aligned(dweight, 4 * sizeof(T))};
+  const StoreRows<T, chunk> epilogue{dweight, walk.filters, static_cast<int>(columns),
+                                     columns % chunk == 0 && vectors(dweight)};
   if constexpr (width_x == chunk) {
     if (walk.filters <= 16) {
       constexpr Candidate thin[] = {{16, 128, __is_same(T, float) ? 60.0 : 200.0}};

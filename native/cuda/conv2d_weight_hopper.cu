@@ -8,21 +8,22 @@
 //
 // 2·K·R·S·C·pixels operations on tiles of 128 x 256, 85 per byte of the second-level cache; few
 // results and a long depth, so that most shapes are split.
+#include "cuda/columns.cuh"
 #include "cuda/conv2d_gather.cuh"
 #include "cuda/conv2d_hopper.cuh"
 
 namespace emulsion::cuda {
-namespace {
 
 constexpr int step_pixels = 64;
 
-// The operands of hopper_kernel: dy by (filter, pixel), ...
+// The operands of hopper_kernel, not in an unnamed namespace, where nvcc warns of members that no
+// kernel of another architecture uses: dy by (filter, pixel), ...
 struct BulkGradient {
-  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
+  static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
 
-  [[maybe_unused]] __device__ __forceinline__ bool half(int) const { return false; }
+  __device__ __forceinline__ bool half(int) const { return false; }
 
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
@@ -37,7 +38,7 @@ struct BulkGradient {
 
 // ... and x by (tap and channel, pixel).
 struct BulkColumns {
-  [[maybe_unused]] static constexpr gemm::Lines lines = gemm::Lines::wide;
+  static constexpr gemm::Lines lines = gemm::Lines::wide;
   TensorMap map;
   PixelTiles tiles;
   Divisor of_blocks, of_row;  // by the blocks of channels, by the taps of a row
@@ -60,21 +61,35 @@ struct BulkColumns {
   }
 };
 
+namespace {
+
 // Columns whose taps have channels that do not exist.
 template <class T>
 struct TapEpilogue {
-  static constexpr int width = FilterEpilogue<T>::width;
+  using Filters = StoreRows<T, 8>;
+  static constexpr int width = Filters::width;
 
-  FilterEpilogue<T> filters;
+  Filters filters;
   Divisor of_tap;
   int channels;
 
-  __device__ __forceinline__ void operator()(int batch, int row, int column,
-                                             const float (&v)[width], int) const {
+  __device__ __forceinline__ int64_t row(int batch, int row) const {
+    return filters.row(batch, row);
+  }
+  __device__ __forceinline__ typename Filters::Columns columns(int batch, int column, int) const {
     uint32_t channel;
     const auto tap = static_cast<int>(of_tap(static_cast<uint32_t>(column), channel));
-    const int left = channels - static_cast<int>(channel);
-    if (left > 0) filters(batch, row, tap * channels + static_cast<int>(channel), v, left);
+    return filters.columns(batch, tap * channels + static_cast<int>(channel),
+                           channels - static_cast<int>(channel));
+  }
+  __device__ __forceinline__ typename Filters::Nothing load(
+      int64_t row, const typename Filters::Columns& at) const {
+    return filters.load(row, at);
+  }
+  __device__ __forceinline__ void store(int64_t row, const typename Filters::Columns& at,
+                                        typename Filters::Nothing nothing,
+                                        const float (&v)[width]) const {
+    filters.store(row, at, nothing, v);
   }
 };
 
@@ -111,7 +126,7 @@ bool run_hopper_weight(const char* op, const T* dy, const T* x, const PixelWalk&
                             walk.tap_h,
                             walk.tap_w};
   const TapEpilogue<T> epilogue{
-      {dweight, walk.filters, walk.taps() * walk.channels, is_aligned(dweight, 4 * sizeof(T))},
+      {dweight, walk.filters, walk.taps() * walk.channels, vectors(dweight)},
       Divisor(blocks * bulk_channels),
       walk.channels};
   const auto with = [&]<class Tiles>() {

@@ -7,9 +7,10 @@
 // 2·M·N·K operations on (M + N)·K + M·N elements: tensor cores are the roof from some hundreds of
 // rows and columns on, shared memory below (hence warps of 64 x 64, 4 KB read per 64 x 64 x 16),
 // bandwidth where one side is thin. Blocks walk the depth through a ring of tiles filled by
-// cp.async (gemm_tile.cuh), one barrier per 64 bytes of depth; sums leave through shared memory, so
-// that an epilogue sees rows. Two blocks of 128 x 128 use every register of a multiprocessor: their
-// kernels spill a few words a thread, the float32 ones up to twenty.
+// cp.async (gemm_tile.cuh), one barrier per 64 bytes of depth; lanes exchange sums on their way
+// out, so that an epilogue sees rows and moves 16 bytes at a time. Two blocks of 128 x 128 use
+// every register of a multiprocessor: their kernels spill a few words a thread, the float32 ones up
+// to twenty.
 //
 // An operand is a loader, a kernel argument that knows where tile elements lie. Matrix is the plain
 // one; an implicit product writes its own:
@@ -37,9 +38,17 @@
 //
 //   struct Epilogue {
 //     static constexpr int width;  // 4 or 8: columns come in groups of as many
-//     // `left` columns of the matrix begin at `column`, maybe fewer than the width. v is its own.
-//     void operator()(int batch, int row, int column, float (&v)[width], int left) const;
+//     // What the results of a row have in common, and those of a group of columns, of which
+//     // `left` exist, maybe fewer than the width.
+//     Row row(int batch, int row) const;
+//     Columns columns(int batch, int column, int left) const;
+//     // What the results in both need from memory, asked for ahead.
+//     Added load(const Row&, const Columns&) const;
+//     // v is its own.
+//     void store(const Row&, const Columns&, const Added&, float (&v)[width]) const;
 //   };
+//
+// Of a row beyond the last one nothing but row() is called.
 //
 // On Hopper plain matrices of 16-bit elements go to gemm_hopper.cuh, where the shape gains by it.
 //
@@ -60,7 +69,8 @@ void run(const char* op, const A& a, const B& b, const Epilogue& epilogue, const
   using P = Plan<unit, typename A::Element, Tiles, A::deep, B::deep>;
   check_extents(op, p);
   Division division(op, p, {Tiles::rows, Tiles::columns, P::TileA::depth}, splits,
-                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), P::Math::longest_sum);
+                    rounded_columns<Epilogue::width>(static_cast<int>(p.columns)),
+                    P::Math::longest_sum);
   division.carry(division.items);
   launch(op, gemm_kernel<unit, Tiles, A, B, Epilogue>,
          Grid{dim3(static_cast<unsigned>(division.items)), dim3(Tiles::threads), P::shared}, a, b,

@@ -10,10 +10,11 @@
 // A step of 128 x 256 x 64 takes 1024 clocks of tensor cores at their peak and 48 KB from the
 // second-level cache: 85 operations per byte. Such blocks stay for several tiles, so that the
 // copies of the next one run beside the epilogue. 128 x 128, for smaller shapes, has 64 operations
-// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
+// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products. They
+// have 96 registers a thread and spill up to forty words on the way out.
 //
-// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave through
-// shared memory, with the epilogues, the splits and the carried sums of gemm_kernel.cuh.
+// Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave with the
+// epilogues and the splits of gemm_leave.cuh.
 #pragma once
 
 #include "cuda/gemm_plan.cuh"
@@ -34,14 +35,9 @@ struct HopperTiles {
 
   static constexpr int line = 128;  // bytes
   static constexpr int tile_a = rows * line, stage = tile_a + columns * line;
-  // Of the sums on their way out: columns that leave a warp at once, floats per warp, bytes. Those
-  // of the only tile take the ring's place.
-  static constexpr int piece = stays ? 32 : columns, slab = 16 * (piece + 8),
-                       slabs = warps * slab * sizeof(float);
-  static constexpr int ring = stages * stage, barriers = ring + (stays ? slabs : 0);
-  static constexpr size_t shared = barriers + 2 * stages * sizeof(uint64_t);
+  static constexpr int ring = stages * stage;
+  static constexpr size_t shared = ring + 2 * stages * sizeof(uint64_t);
   static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
-  static_assert(columns % piece == 0 && (stays || slabs <= ring));
 };
 
 // An operand as the kernel takes it: it asks for tiles, `extent` rows from `row` and 64 deep from
@@ -58,15 +54,14 @@ struct BulkMatrix {
   template <int extent>
   __device__ __forceinline__ void load(unsigned char* tile, uint64_t* full, int row, int k,
                                        int batch) const {
-    if (!batched) batch = 0;
     if constexpr (lines == Lines::deep) {
-      bulk_load(tile, map, full, {k, row, batch});
+      bulk_load(tile, map, full, {k, row, batched ? batch : 0});
     } else if constexpr (lines == Lines::paired) {
       bulk_load(tile, map, full, {k, 0, 0, row / 8});
     } else {
 #pragma unroll
       for (int i = 0; i < extent; i += 64)
-        bulk_load(tile + i * 128, map, full, {row + i, k, batch});
+        bulk_load(tile + i * 128, map, full, {row + i, k, batched ? batch : 0});
     }
   }
 };
@@ -75,23 +70,6 @@ struct BulkMatrix {
 // depth.
 template <Lines lines>
 using Descriptors = TileDescriptors<lines == Lines::wide>;
-
-// 16 rows by some of the columns that a warp's accumulators hold, for hand_over.
-template <int columns_>
-struct Piece {
-  static constexpr int rows = 16, columns = columns_;
-  const float* sums;
-
-  __device__ __forceinline__ void put(int, float* to, int pitch) const {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-#pragma unroll
-    for (int j = 0; j < columns / 8; ++j)
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        store_pack(to + (g + 8 * half) * pitch + 8 * j + 2 * t,
-                   Pack<float, 2>{{sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]}});
-  }
-};
 
 // Adds what was carried before.
 template <int count>
@@ -115,8 +93,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
 #else
   constexpr int stages = Tiles::stages;
   unsigned char* const ring = dynamic_shared();
-  float* const slabs = reinterpret_cast<float*>(ring + (Tiles::stays ? Tiles::ring : 0));
-  uint64_t* const full = reinterpret_cast<uint64_t*>(ring + Tiles::barriers);
+  uint64_t* const full = reinterpret_cast<uint64_t*>(ring + Tiles::ring);
   uint64_t* const empty = full + stages;
   const int warp = warp_index();
   if (warp == Tiles::warps && lane_index() == 0) {
@@ -204,12 +181,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     wgmma_wait<0>(sums);
     give_back(at.previous());
     if (has_carried) add_carried(sums, carried(), multipliers);
-    if constexpr (!Tiles::stays) barrier_sync(1, multipliers);  // the ring has been read
-    const int row = place.row_tile * Tiles::rows + 16 * warp;
-#pragma unroll
-    for (int i = 0; i < Tiles::columns; i += Tiles::piece)
-      hand_over(Piece<Tiles::piece>{sums + i / 2}, slabs + warp * Tiles::slab, row,
-                place.column_tile * Tiles::columns + i, place, work, epilogue);
+    hand_over<Tiles::stays>(sums, place.row_tile * Tiles::rows + 16 * warp,
+                            place.column_tile * Tiles::columns, place, work, epilogue);
     if constexpr (!Tiles::stays) return;
   }
 #endif
@@ -223,7 +196,8 @@ void run_hopper(const char* op, const A& a, const B& b, const Epilogue& epilogue
                 int splits) {
   static_assert(B::lines != Lines::wide || Tiles::columns % 64 == 0);
   Division division(op, p, {Tiles::rows, Tiles::columns, Tiles::depth}, splits,
-                    rounded_columns<Epilogue>(static_cast<int>(p.columns)), Tiles::longest_sum);
+                    rounded_columns<Epilogue::width>(static_cast<int>(p.columns)),
+                    Tiles::longest_sum);
   const int64_t blocks =
       Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
   division.carry(blocks);

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "cuda/gemm_leave.cuh"
 #include "cuda/gemm_tile.cuh"
 #include "cuda/host.h"
 #include "cuda/tensor_box.h"
@@ -118,84 +119,6 @@ struct Matrix {
   };
 };
 
-// Work of one launch, in tiles.
-struct Work {
-  int rows, columns;  // of C
-  int row_tiles, column_tiles;
-  int steps, steps_per_split, splits;  // tiles along the depth
-  int batches;
-  float* partial;  // [splits, batches, rows, columns rounded up]; null without a split
-  Pack<float>*
-      carried;  // sums longer than tensor cores should add, one block's beside the other's; or null
-};
-
-// The block's tile, split and batch. Tiles go in bands of eight rows of tiles, so that blocks that
-// run together share operands in the cache.
-struct Place {
-  int row_tile, column_tile, split, batch;
-
-  __device__ __forceinline__ explicit Place(const Work& work)
-      : Place(work, static_cast<int>(blockIdx.x)) {}
-  __device__ __forceinline__ Place(const Work& work, int item) {
-    constexpr int band = 8;
-    const int tiles = work.row_tiles * work.column_tiles;
-    const int tile = item % tiles, rest = item / tiles;
-    split = rest % work.splits;
-    batch = rest / work.splits;
-    const int in_band = band * work.column_tiles, first = tile / in_band * band;
-    const int height = ::min(band, work.row_tiles - first);
-    row_tile = first + tile % in_band % height;
-    column_tile = tile % in_band / height;
-  }
-};
-
-template <class Epilogue>
-__host__ __device__ constexpr int rounded_columns(int columns) {
-  return (columns + Epilogue::width - 1) / Epilogue::width * Epilogue::width;
-}
-
-// Floats between rows of a slab: 8 or 24 more than a multiple of 32, so that the four rows of eight
-// that half a warp writes lie in different banks.
-constexpr int slab_pitch(int columns) { return columns % 16 == 8 ? columns : columns + 8; }
-
-// The sums of one warp, through its slab of shared memory, to their owner.
-template <class Math, class Epilogue>
-__device__ __forceinline__ void hand_over(const Math& math, float* slab, int first_row,
-                                          int first_column, const Place& place, const Work& work,
-                                          const Epilogue& epilogue) {
-  constexpr int width = Epilogue::width, pitch = slab_pitch(Math::columns);
-  constexpr int per_row = Math::columns / width;
-#pragma unroll
-  for (int s = 0; s < Math::rows / 16; ++s) {
-    __syncwarp();
-    math.put(s, slab, pitch);
-    __syncwarp();
-#pragma unroll 2
-    for (int i = lane_index(); i < 16 * per_row; i += 32) {
-      const int row = first_row + 16 * s + i / per_row;
-      const int at = i % per_row * width, column = first_column + at;
-      if (row >= work.rows || column >= work.columns) continue;
-      float v[width];
-#pragma unroll
-      for (int e = 0; e < width; e += 4) {
-        const auto pack = load_pack(slab + i / per_row * pitch + at + e);
-#pragma unroll
-        for (int c = 0; c < 4; ++c) v[e + c] = pack.values[c];
-      }
-      if (work.partial) {
-        const int64_t line =
-            (static_cast<int64_t>(place.split) * work.batches + place.batch) * work.rows + row;
-        float* to = work.partial + line * rounded_columns<Epilogue>(work.columns) + column;
-#pragma unroll
-        for (int e = 0; e < width; e += 4)
-          store_pack(to + e, Pack<float>{{v[e], v[e + 1], v[e + 2], v[e + 3]}});
-      } else {
-        epilogue(place.batch, row, column, v, work.columns - column);
-      }
-    }
-  }
-}
-
 // Tiles of a block: rows x columns, by row_warps x column_warps warps, over a ring of `stages`.
 template <int rows_, int columns_, int row_warps_, int column_warps_, int stages_, int residents_>
 struct BlockTiles {
@@ -217,8 +140,8 @@ struct Plan {
   static constexpr int warp_columns = Tiles::columns / Tiles::column_warps;
   using Math = std::conditional_t<unit == Unit::fma, Fma<TileA, TileB, warp_rows, warp_columns>,
                                   TensorCores<T, TileA, TileB, warp_rows, warp_columns>>;
-  static constexpr int stage = TileA::elements + TileB::elements;  // elements
-  static constexpr int slab = 16 * slab_pitch(warp_columns);       // floats, per warp
+  static constexpr int stage = TileA::elements + TileB::elements;                  // elements
+  static constexpr int slab = Math::buffered ? 0 : 16 * slab_pitch(warp_columns);  // floats, a warp
   static constexpr size_t shared =
       std::max(Tiles::stages * stage * sizeof(T), Tiles::threads / 32 * slab * sizeof(float));
 };
@@ -313,10 +236,17 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
       }
     }
     cp_async_wait<0>();
-    __syncthreads();
   }
-  float* const slab = reinterpret_cast<float*>(dynamic_shared()) + warp_index() * P::slab;
-  hand_over(math, slab, first_row + warp_row, first_column + warp_column, place, work, epilogue);
+  if constexpr (Math::buffered) {
+#pragma unroll
+    for (int i = 0; i < P::warp_rows / 16; ++i)
+      hand_over<false>(math.rows_of(i), first_row + warp_row + 16 * i, first_column + warp_column,
+                       place, work, epilogue);
+  } else {
+    __syncthreads();  // the ring has been read
+    float* const slab = reinterpret_cast<float*>(dynamic_shared()) + warp_index() * P::slab;
+    hand_over(math, slab, first_row + warp_row, first_column + warp_column, place, work, epilogue);
+  }
 }
 
 // The partial sums of a split product, added in order.
@@ -325,7 +255,7 @@ __global__ void __launch_bounds__(stream_threads)
     add_splits(const float* partial, int splits, int batches, int rows, int columns,
                Epilogue epilogue) {
   constexpr int width = Epilogue::width;
-  const int pitch = rounded_columns<Epilogue>(columns), per_row = pitch / width;
+  const int pitch = rounded_columns<width>(columns), per_row = pitch / width;
   const int64_t lines = static_cast<int64_t>(batches) * rows, size = lines * pitch;
   for (int64_t i = grid_thread(); i < lines * per_row; i += grid_threads()) {
     const int64_t line = i / per_row;
@@ -340,8 +270,8 @@ __global__ void __launch_bounds__(stream_threads)
         for (int c = 0; c < 4; ++c) v[e + c] += pack.values[c];
       }
     const auto batch = static_cast<int>(line / rows);
-    epilogue(batch, static_cast<int>(line - static_cast<int64_t>(batch) * rows), column, v,
-             columns - column);
+    finish(epilogue, batch, static_cast<int>(line - static_cast<int64_t>(batch) * rows), column,
+           columns - column, v);
   }
 }
 

@@ -76,9 +76,9 @@ __global__ void __launch_bounds__(thin_threads)
     }
   }
   if (turned)
-    epilogue(batch, first + own, 0, v, few_rows);
+    finish(epilogue, batch, first + own, 0, few_rows, v);
   else
-    epilogue(batch, own, first, v, many_rows - first);
+    finish(epilogue, batch, own, first, many_rows - first, v);
 }
 
 template <class Few, class Many, class Epilogue>

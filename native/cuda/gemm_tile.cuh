@@ -106,7 +106,7 @@ class Copies {
 };
 
 // ---- a warp's share of the product: rows x columns sums in registers, fed from the two tiles at
-// the warp's first row and column. put() lays 16 rows of sums into a slab of floats.
+// the warp's first row and column.
 
 // Tensor cores, by warps of any multiple of 16 rows and 8 columns: 16-bit elements as they are,
 // float32 rounded to TF32 on the way into registers. Fragments of the next step load while the
@@ -173,15 +173,9 @@ class TensorCores {
       }
   }
 
-  __device__ __forceinline__ void put(int slab, float* to, int pitch) const {
-    const int g = lane_index() / 4, t = lane_index() % 4;
-#pragma unroll
-    for (int j = 0; j < column_tiles; ++j)
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        store_pack(to + (g + 8 * half) * pitch + 8 * j + 2 * t,
-                   Pack<float, 2>{{sum_[slab][j][2 * half], sum_[slab][j][2 * half + 1]}});
-  }
+  // The sums of 16 rows.
+  using Rows = float[columns / 2];
+  __device__ __forceinline__ Rows& rows_of(int i) { return reinterpret_cast<Rows&>(sum_[i]); }
 
  private:
   static constexpr int row_tiles = rows / 16, column_tiles = columns / 8;
@@ -318,6 +312,7 @@ class Fma {
     }
   }
 
+  // Lays 16 rows of sums into a slab of floats.
   __device__ __forceinline__ void put(int slab, float* to, int pitch) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i)

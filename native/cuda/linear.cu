@@ -10,6 +10,7 @@
 #include "ops/linear.h"
 
 #include "cuda/activation.cuh"
+#include "cuda/columns.cuh"
 #include "cuda/gemm_thin.cuh"
 #include "ops/geglu.h"
 
@@ -18,84 +19,102 @@ namespace {
 
 using namespace gemm;
 
-// Four consecutive elements, of which `left` exist; whole: at once.
-template <class T>
-__device__ __forceinline__ void load_four(const T* from, bool whole, int left, float (&to)[4]) {
-  Pack<T, 4> pack{};
-  if (whole) {
-    pack = load_pack<T, 4>(from);
-  } else {
-#pragma unroll
-    for (int e = 0; e < 4; ++e)
-      if (e < left) pack.values[e] = from[e];
-  }
-#pragma unroll
-  for (int e = 0; e < 4; ++e) to[e] = widen(pack.values[e]);
-}
-template <class T>
-__device__ __forceinline__ void store_four(T* to, bool whole, int left, const float (&from)[4]) {
-  Pack<T, 4> pack;
-#pragma unroll
-  for (int e = 0; e < 4; ++e) pack.values[e] = narrow<T>(from[e]);
-  if (whole) return store_pack(to, pack);
-#pragma unroll
-  for (int e = 0; e < 4; ++e)
-    if (e < left) to[e] = pack.values[e];
-}
-
 // What both epilogues hold. Null: not given.
 template <class T>
 struct Outputs {
   const T *bias, *residual;
   T *y, *preactivation;
-  int columns;  // of y
-  bool whole;   // four elements at once
+  int per_row;  // of y
+  bool whole;   // whether as many columns as the epilogue takes at a time can be moved at once
   Activation activation;
 
-  __device__ __forceinline__ void add(const T* from, int left, float (&v)[4]) const {
-    float other[4];
-    load_four(from, whole, left, other);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) v[e] += other[e];
+  Outputs of(int width) const {
+    const auto aligned = [&](const T* pointer) { return is_aligned(pointer, width * sizeof(T)); };
+    Outputs outputs = *this;
+    outputs.whole = per_row % width == 0 && aligned(bias) && aligned(residual) && aligned(y) &&
+                    aligned(preactivation);
+    return outputs;
   }
 };
 
-template <class T>
+template <class T, int width_>
 struct Finish : Outputs<T> {
-  static constexpr int width = 4;
+  static constexpr int width = width_;
+  using Added = Pack<T, width>;
 
-  __device__ __forceinline__ void operator()(int, int row, int column, float (&v)[width],
-                                             int left) const {
-    const int64_t at = static_cast<int64_t>(row) * this->columns + column;
-    if (this->bias) this->add(this->bias + column, left, v);
-    if (this->preactivation) store_four(this->preactivation + at, this->whole, left, v);
+  struct Columns {
+    int column, left;
+    bool whole;
+    Pack<T, width> bias;
+  };
+
+  __device__ __forceinline__ int64_t row(int, int row) const {
+    return static_cast<int64_t>(row) * this->per_row;
+  }
+  __device__ __forceinline__ Columns columns(int, int column, int left) const {
+    Columns at{column, left, this->whole, {}};
+    if (this->bias) at.bias = load_columns<width>(this->bias + column, at.whole, left);
+    return at;
+  }
+  __device__ __forceinline__ Added load(int64_t row, const Columns& at) const {
+    if (!this->residual) return {};
+    return load_columns<width>(this->residual + row + at.column, at.whole, at.left);
+  }
+  __device__ __forceinline__ void store(int64_t row, const Columns& at, const Added& residual,
+                                        float (&v)[width]) const {
+    const int64_t to = row + at.column;
+    if (this->bias) add_columns(v, at.bias);
+    if (this->preactivation) store_columns(this->preactivation + to, v, at.whole, at.left);
+    if (this->activation != Activation::none) [[unlikely]] {
 #pragma unroll
-    for (int e = 0; e < width; ++e) v[e] = activate(v[e], this->activation);
-    if (this->residual) this->add(this->residual + at, left, v);
-    store_four(this->y + at, this->whole, left, v);
+      for (float& value : v) value = activate(value, this->activation);
+    }
+    if (this->residual) add_columns(v, residual);
+    store_columns(this->y + to, v, at.whole, at.left);
   }
 };
 
 template <class T>
 struct FinishPairs : Outputs<T> {
   static constexpr int width = 8;
+  using Added = Pack<T, 4>;
 
-  __device__ __forceinline__ void operator()(int, int row, int paired, float (&v)[width],
-                                             int) const {
-    const int column = paired / 2, half = this->columns, left = half - column;
-    const int64_t at = static_cast<int64_t>(row) * half + column;
+  struct Columns {
+    int column, left;
+    bool whole;
+    Pack<T, 4> bias, gate_bias;
+  };
+
+  __device__ __forceinline__ int64_t row(int, int row) const {
+    return static_cast<int64_t>(row) * this->per_row;
+  }
+  __device__ __forceinline__ Columns columns(int, int paired, int) const {
+    Columns at{paired / 2, this->per_row - paired / 2, this->whole, {}, {}};
+    if (this->bias) {
+      const T* const from = this->bias + at.column;
+      at.bias = load_columns<4>(from, at.whole, at.left);
+      at.gate_bias = load_columns<4>(from + this->per_row, at.whole, at.left);
+    }
+    return at;
+  }
+  __device__ __forceinline__ Added load(int64_t row, const Columns& at) const {
+    if (!this->residual) return {};
+    return load_columns<4>(this->residual + row + at.column, at.whole, at.left);
+  }
+  __device__ __forceinline__ void store(int64_t row, const Columns& at, const Added& residual,
+                                        const float (&v)[width]) const {
     float value[4] = {v[0], v[1], v[2], v[3]}, gate[4] = {v[4], v[5], v[6], v[7]};
     if (this->bias) {
-      this->add(this->bias + column, left, value);
-      this->add(this->bias + half + column, left, gate);
+      add_columns(value, at.bias);
+      add_columns(gate, at.gate_bias);
     }
-    T* const keep = this->preactivation + static_cast<int64_t>(row) * 2 * half + column;
-    store_four(keep, this->whole, left, value);
-    store_four(keep + half, this->whole, left, gate);
+    T* const keep = this->preactivation + 2 * row + at.column;
+    store_columns(keep, value, at.whole, at.left);
+    store_columns(keep + this->per_row, gate, at.whole, at.left);
 #pragma unroll
     for (int e = 0; e < 4; ++e) value[e] *= gelu(gate[e]);
-    if (this->residual) this->add(this->residual + at, left, value);
-    store_four(this->y + at, this->whole, left, value);
+    if (this->residual) add_columns(value, residual);
+    store_columns(this->y + row + at.column, value, at.whole, at.left);
   }
 };
 
@@ -158,16 +177,17 @@ void run(const View& x, const View& weight, const Outputs<T>& outputs) {
   check_extents("linear", problem);
   const Matrix<T, true, width> a{x.as<T>(), C, static_cast<int>(rows), static_cast<int>(C), {}},
       b{weight.as<T>(), C, static_cast<int>(K), static_cast<int>(C), {}};
-  const auto with = [&](const auto& operand, const auto& finish) {
+  const auto with = [&](const auto& operand, const auto& finish, const auto& thin_finish) {
     if (rows <= few)
-      multiply_thin("linear", a, operand, finish, problem);
+      multiply_thin("linear", a, operand, thin_finish, problem);
     else
       multiply("linear", a, operand, finish, problem);
   };
-  if (paired)
-    with(PairedRows<T, width>{b, static_cast<int>(K / 2)}, FinishPairs<T>{outputs});
+  constexpr int wide = 16 / sizeof(T);
+  if (const FinishPairs<T> pairs{outputs.of(4)}; paired)
+    with(PairedRows<T, width>{b, static_cast<int>(K / 2)}, pairs, pairs);
   else
-    with(b, Finish<T>{outputs});
+    with(b, Finish<T, wide>{outputs.of(wide)}, Finish<T, few>{outputs.of(few)});
 }
 
 template <class T, int width>
@@ -198,11 +218,8 @@ void linear_forward(const View& x, const View& weight, const View& bias, const V
   if (y.numel() == 0) return;
   dispatch_float(x.dtype, "linear_forward", [&]<class T>() {
     const auto of = [](const View& view) { return view ? view.as<T>() : nullptr; };
-    const auto fours = [](const void* pointer) { return is_aligned(pointer, 4 * sizeof(T)); };
-    Outputs<T> outputs{of(bias), of(residual), of(y), of(preactivation), static_cast<int>(columns),
-                       false,    act};
-    outputs.whole = columns % 4 == 0 && fours(outputs.bias) && fours(outputs.residual) &&
-                    fours(outputs.y) && fours(outputs.preactivation);
+    const Outputs<T> outputs{
+        of(bias), of(residual), of(y), of(preactivation), static_cast<int>(columns), false, act};
     constexpr int chunk = 16 / sizeof(T);
     if (vectors(x.data, weight.data) && weight.dim(1) % chunk == 0)
       run<T, chunk>(x, weight, outputs);

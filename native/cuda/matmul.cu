@@ -5,6 +5,7 @@
 // (float32: FMA units) are the roof but for thin operands, where it is bandwidth: those whose depth
 // is contiguous go to gemm_thin.cuh, the others to small tiles with the depth split. Lines that are
 // no multiple of 16 bytes long are copied element by element.
+#include "cuda/columns.cuh"
 #include "cuda/gemm_thin.cuh"
 #include "ops/matmul.h"
 
@@ -12,30 +13,6 @@ namespace emulsion::cuda {
 namespace {
 
 using namespace gemm;
-
-template <class T>
-struct Store {
-  static constexpr int width = 4;
-
-  T* y;
-  int rows, columns;
-  bool vectors;  // four elements at once
-
-  __device__ __forceinline__ void operator()(int batch, int row, int column, float (&v)[width],
-                                             int left) const {
-    T* const to = y + (static_cast<int64_t>(batch) * rows + row) * columns + column;
-    if (vectors) {
-      Pack<T, width> pack;
-#pragma unroll
-      for (int e = 0; e < width; ++e) pack.values[e] = narrow<T>(v[e]);
-      store_pack(to, pack);
-    } else {
-#pragma unroll
-      for (int e = 0; e < width; ++e)
-        if (e < left) to[e] = narrow<T>(v[e]);
-    }
-  }
-};
 
 // The batch axes of an operand against y's, neighbours merged where the operand walks them as one.
 Batches batches_of(const Shape& operand, const Shape& y) {
@@ -87,15 +64,19 @@ template <class T>
 void run(const Operand& a, const Operand& b, View& y) {
   constexpr int chunk = 16 / sizeof(T);
   const Problem problem{a.rows, b.rows, a.depth, y.shape.product(0, y.rank() - 2)};
-  const Store<T> store{y.as<T>(), static_cast<int>(a.rows), static_cast<int>(b.rows),
-                       b.rows % 4 == 0 && is_aligned(y.data, 4 * sizeof(T))};
+  const auto store = [&]<int width>() {
+    return StoreRows<T, width>{y.as<T>(), static_cast<int>(a.rows), static_cast<int>(b.rows),
+                               b.rows % width == 0 && is_aligned(y.data, width * sizeof(T))};
+  };
   const auto with = [&]<bool deep_a, bool deep_b, int width>() {
-    multiply("matmul", a.matrix<T, deep_a, width>(), b.matrix<T, deep_b, width>(), store, problem);
+    multiply("matmul", a.matrix<T, deep_a, width>(), b.matrix<T, deep_b, width>(),
+             store.template operator()<chunk>(), problem);
   };
   const auto thin = [&]<int width>() {
     const auto left = a.matrix<T, true, width>(), right = b.matrix<T, true, width>();
-    a.rows <= few ? multiply_thin("matmul", left, right, store, problem)
-                  : multiply_thin("matmul", right, left, store, problem, true);
+    const auto fours = store.template operator()<few>();
+    a.rows <= few ? multiply_thin("matmul", left, right, fours, problem)
+                  : multiply_thin("matmul", right, left, fours, problem, true);
   };
   const auto thick = [&]<int width>() {
     if (a.deep)

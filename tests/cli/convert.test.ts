@@ -215,6 +215,21 @@ test('a dry run tells the mapping and writes nothing', async () => {
   expect(existsSync(inFolder('dry'))).toBe(false);
 });
 
+test('--json tells files, mapping and what was left out as one value', async () => {
+  const ours = await savedModel('json-ours', specs.kl);
+  await convert(ours, inFolder('json'), { to: 'diffusers', json: true });
+  const files = ['config.json', 'diffusion_pytorch_model.safetensors'];
+  const told = JSON.parse(printed.join('\n')) as { files: string[]; tensors: object[] };
+  expect([...told.files].sort()).toEqual(files.map((name) => join(inFolder('json'), name)));
+  expect(told.tensors).toContainEqual({
+    from: ['decoder.mid.attn_1.q.weight'],
+    to: 'decoder.mid_block.attentions.0.to_q.weight',
+    dtype: 'float32',
+    shape: [16, 16],
+  });
+  expect(told).toMatchObject({ leftOut: [], notes: [] });
+});
+
 test('nothing is overwritten unless forced, and never the input', async () => {
   const ours = await savedModel('kept-ours', specs.kl);
   const output = inFolder('kept.safetensors');

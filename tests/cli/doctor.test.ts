@@ -73,10 +73,9 @@ test('an engine that cannot be loaded', () => {
   expect(formatReport(facts({ failure: 'nothing there' }))).toContain('engine     nothing there');
 });
 
-function run(...args: [command: string, env?: NodeJS.ProcessEnv]) {
-  const [command, env = {}] = args;
+function run(command: string, env: NodeJS.ProcessEnv = {}, ...options: string[]) {
   const loader = ['--import', './scripts/typescript.mjs', 'lib/cli/main.ts'];
-  return spawnSync(process.execPath, [...loader, command], {
+  return spawnSync(process.execPath, [...loader, command, ...options], {
     cwd: root,
     encoding: 'utf8',
     env: { ...process.env, ...env },
@@ -91,6 +90,14 @@ test('the command says what this machine has', () => {
   expect(stdout).toContain(`CPU        ${engineInfo().level}, `);
   expect(stdout).toMatch(/^CUDA {7}(not compiled in|compiled in for \S+)/m);
   expect(stdout.trimEnd().split('\n').at(-1)).toBe(`default    ${defaultDevice()}`);
+});
+
+test('--json gives the facts behind the report', () => {
+  const { status, stdout } = run('doctor', {}, '--json');
+  expect(status).toBe(0);
+  const facts = JSON.parse(stdout) as Facts;
+  expect(facts.engine).toMatchObject({ info: { level: engineInfo().level } });
+  expect(facts.node).toBe(process.version);
 });
 
 test('the command explains an addon that is not there, and fails', () => {

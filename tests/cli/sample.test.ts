@@ -1,5 +1,6 @@
 // `emulsion sample` on models that were never trained: which options go together, which files come out.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { samplePictures } from '../../lib/cli/sample_pictures.js';
 import type { SampleCommandOptions } from '../../lib/cli/sample.js';
@@ -52,6 +53,23 @@ describe('pictures', () => {
       { first: 0, count: 5, seed: 5, sampler: 'ddim', steps: 3, weights: 'raw' },
       { first: 5, count: 1 },
     ]);
+  });
+
+  test('are told with their seeds by --json, and nothing else is', async () => {
+    const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    onTestFinished(() => log.mockRestore());
+    await sample('in-json', { count: 2, seed: 5, quiet: false, json: true });
+    expect(log).toHaveBeenCalledTimes(1);
+    const told = JSON.parse(log.mock.calls[0][0] as string) as { seconds: number };
+    const file = (name: string) => join(inFolder('in-json'), name);
+    expect(told).toMatchObject({
+      pictures: [
+        { file: file('000000.png'), seed: 5 },
+        { file: file('000001.png'), seed: 6 },
+      ],
+      wanted: 2,
+    });
+    expect(told.seconds).toBeGreaterThan(0);
   });
 
   test('are the same to the bit in any batch', async () => {

@@ -164,6 +164,23 @@ test('--dry-run prints the configuration and makes nothing', async () => {
   expect(existsSync(file('logs/dry'))).toBe(false);
 });
 
+test('--json prints one value, of a dry run and of a whole one', async () => {
+  const json = async (...args: string[]) => {
+    const { status, stdout, stderr } = await run([...given('kl'), ...inLogs('--json', ...args)]);
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  const planned = await json('--dry-run', '-s', '7');
+  expect(planned).toMatchObject({ configuration: { emulsion: { seed: 7 } } });
+  const parts = planned.parameters as Record<string, number>;
+  expect(Object.keys(parts)).toContain('discriminator');
+  const done = await json('--name', 'json', '--steps', '2');
+  expect(done).toMatchObject({ step: 2, images: 8, learningRate: planned.learningRate });
+  expect(done.model).toBe(file('logs/json/model'));
+  expect(Object.values(parts)).toContain(done.parameters);
+});
+
 test.concurrent.each<[string[], number, RegExp]>([
   [[], 2, /give a configuration with --config/],
   [['--steps', '0'], 2, /Expected a whole number, at least 1/],

@@ -329,6 +329,20 @@ export default {
     plain('bulk tiles: 128 filters with a border', [1, 16, 15, 128], [128, 3, 3, 128], {
       padding: same,
     }),
+    // The gradient of the input reads the filters as they lie, 64 channels of each at a time.
+    plain('bulk tiles: 224 channels, 96 filters', [1, 8, 15, 224], [96, 3, 3, 224], {
+      padding: same,
+    }),
+    plain('bulk tiles: 184 channels, 136 filters', [1, 8, 16, 184], [136, 3, 3, 184], {
+      padding: same,
+    }),
+    plain('bulk tiles: 148 channels, no whole vectors', [1, 8, 15, 148], [136, 3, 3, 148], {
+      padding: same,
+    }),
+    plain('bulk tiles: stride 2, pixels beyond the border', [2, 32, 32, 128], [64, 3, 3, 128], {
+      stride: [2, 2],
+      padding: { top: 2, left: 2 },
+    }),
     fused('bulk tiles with a border: bias, channelAdd, SiLU and residual', [1, 16, 16, 64], 128),
     fused('bulk tiles with a border: all that, split', [1, 15, 16, 96], 112),
     // The gradient of the filters takes 64 pixels at a time, and 64 columns of each tap.
@@ -352,6 +366,7 @@ export default {
     plain('whole vectors: 1x1, many pixels, two groups', [1, 21, 24, 144], [208, 1, 1, 72], {
       groups: 2,
     }),
+    plain('whole vectors out, ten channels in: 1x1', [1, 9, 9, 10], [48, 1, 1, 10]),
     plain('whole vectors: 1x1, stride 2', [2, 7, 9, 40], [24, 1, 1, 40], { stride: [2, 2] }),
     plain('whole vectors: downsampling', [2, 10, 8, 24], [40, 3, 3, 24], {
       stride: [2, 2],
@@ -380,6 +395,8 @@ export default {
     plain('seven channels', [1, 9, 10, 7], [12, 3, 3, 7], { padding: same }),
     fused('bias, channelAdd, SiLU and residual', [2, 4, 3, 8], 18),
     fused('bias, channelAdd, SiLU and residual over many pixels', [3, 9, 12, 17], 21),
+    fused('bias, channelAdd, SiLU and residual over wide tiles', [2, 12, 15, 16], 104),
+    fused('bias, channelAdd, SiLU and residual over wide tiles, whole fours', [1, 16, 15, 16], 100),
     rounded('border tiles', [1, 8, 15, 68], [72, 3, 3, 68], { padding: same }),
     rounded('border tiles, 128 filters', [1, 8, 15, 12], [120, 3, 3, 12], { padding: same }),
     rounded('border tiles, 112 filters', [1, 8, 15, 12], [224, 3, 3, 12], { padding: same }),

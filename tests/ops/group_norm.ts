@@ -128,6 +128,15 @@ export default {
       reduction: 6860,
     },
     {
+      name: 'batches of such images, of one and two, the last one short',
+      inputs: { x: [3, 14, 14, 560], weight: [560], bias: [560], scale: [3, 560], shift: [3, 560] },
+      run: ({ x, weight, bias, scale, shift }) =>
+        groupNorm(x, 16, weight, bias, { scale, shift, activation: 'silu' }),
+      reference: (inputs) => definition(inputs, { groups: 16, silu: true }),
+      tolerance: 'norm',
+      reduction: 6860,
+    },
+    {
       name: 'an odd number of channels at many pixels, scale and shift',
       inputs: { x: [1, 50, 31, 33], weight: [33], bias: [33], scale: [1, 33], shift: [1, 33] },
       run: ({ x, weight, bias, scale, shift }) =>

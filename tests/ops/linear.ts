@@ -1,4 +1,5 @@
 import { linear, ones, type FusedActivation } from '../../lib/index.js';
+import { viewOf } from '../../lib/tensor.js';
 import { generate, type NdArray } from '../support/oracle.js';
 import type { InputArrays, OpCase, OpCases } from './cases.js';
 
@@ -96,6 +97,25 @@ export default {
     fused('wide tiles of a split depth, geglu', [136], 1032, 248, 'geglu'),
     fused('a split depth, geglu', [12], 640, 48, 'geglu'),
     fused('a deep row, geglu', [1], 640, 24, 'geglu'),
+    // Results that do not come in whole 16 bytes, or do not begin there.
+    fused('wide tiles, rows of whole fours, gelu', [504], 72, 228, 'gelu'),
+    fused('a split depth, odd rows, silu', [12], 640, 45, 'silu'),
+    {
+      name: 'bias and residual between whole vectors',
+      inputs: {
+        x: [136, 72],
+        weight: [232, 72],
+        bias: { shape: [1 + 232], grad: false },
+        residual: { shape: [1 + 136 * 232], grad: false },
+      },
+      run: ({ x, weight, bias, residual }) =>
+        linear(x, weight, viewOf(bias, [232], 1), {
+          activation: 'silu',
+          residual: viewOf(residual, [136, 232], 1),
+        }),
+      tolerance: 'matmul',
+      reduction: 232,
+    },
     {
       name: 'without bias',
       inputs: { x: [4, 7], weight: [3, 7] },

@@ -6,11 +6,11 @@ import { device } from '../../lib/index.js';
 
 test.each([...groupNorm(1, 4, 32), ...rows('softmax', 4, 8)])(
   '$name leaves no tensor behind',
-  (work) => {
+  async (work) => {
     const live = (): number => device('cpu').memoryStats().liveBlocks;
     const prepared = prepare(work);
     const before = live();
-    repeat(prepared, 3);
+    await repeat(prepared, 3);
     expect(live()).toBe(before);
     prepared.dispose();
   },

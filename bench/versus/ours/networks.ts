@@ -13,6 +13,7 @@ import {
 } from '../../../lib/index.js';
 import {
   AutoencoderKL,
+  buildLatentDiffusion,
   TransformerEncoder,
   UNetModel,
   type FirstStageConfig,
@@ -48,6 +49,28 @@ export function prepareUnet(
   return pass === 'forward' ? inference(predict, low) : training(model, loss, low);
 }
 
+export interface SamplingWork {
+  unet: UNetConfig;
+  n: number;
+  side: number;
+  steps: number;
+}
+
+/** Pixels of a model without a first stage, by the library's own sampler, which records what a GPU replays. */
+export function prepareSampling(
+  { unet, n, side, steps }: SamplingWork,
+  low: Low,
+): () => Promise<void> {
+  const model = buildLatentDiffusion({ unet, firstStage: { kind: 'identity' }, imageSize: side });
+  const seed = Array.from({ length: n }, (_, i) => i);
+  return () =>
+    tidy(() =>
+      autocast(low, async () => {
+        await model.sample({ method: 'ddim', steps, seed, decode: false });
+      }),
+    );
+}
+
 class Denoiser extends Module<[Tensor, Tensor, Tensor?, Tensor?], Tensor> {
   readonly unet: UNetModel;
   readonly text: TransformerEncoder | null;
@@ -66,9 +89,9 @@ class Denoiser extends Module<[Tensor, Tensor, Tensor?, Tensor?], Tensor> {
 export interface AutoencoderWork {
   ddconfig: FirstStageConfig;
   n: number;
-  /** of the latent when decoding, of the picture in a step */
+  /** of the latent when decoding, else of the picture */
   side: number;
-  pass: 'decode' | 'step';
+  pass: 'encode' | 'decode' | 'step';
 }
 
 export function prepareAutoencoder(
@@ -82,6 +105,7 @@ export function prepareAutoencoder(
     return inference(() => model.decode(latent), low);
   }
   const x = randn(n, side, side, 3);
+  if (pass === 'encode') return inference(() => model.encode(x).mean, low);
   const small = side / 2 ** (ddconfig.chMult!.length - 1);
   const draw = randn(n, small, small, ddconfig.zChannels);
   const loss = (): Tensor => {

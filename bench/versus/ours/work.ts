@@ -22,7 +22,7 @@ import {
   type Tensor,
 } from '../../../lib/index.js';
 import type { Work } from '../protocol.js';
-import { prepareAutoencoder, prepareUnet, type Low } from './networks.js';
+import { prepareAutoencoder, prepareSampling, prepareUnet, type Low } from './networks.js';
 
 export interface Prepared {
   run(): unknown;
@@ -122,6 +122,7 @@ const builders: Record<string, Build> = {
     return () => optimizer.step();
   },
   unet: (inputs, args) => prepareUnet((...shape) => inputs.float32(...shape), args, inputs.low),
+  sampling: (inputs, args) => prepareSampling(args, inputs.low),
   autoencoder: (inputs, args) =>
     prepareAutoencoder((...shape) => inputs.float32(...shape), args, inputs.low),
 };
@@ -140,8 +141,12 @@ export function prepare(
  * Runs it `count` times. A result that left its `tidy` would live until the garbage collector finds
  * it, and the next run would touch fresh memory; PyTorch's is free at once.
  */
-export function repeat({ run }: Prepared, count: number): void {
-  for (let i = 0; i < count; i++) tidy(() => void run());
+export async function repeat({ run }: Prepared, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    let pending: unknown;
+    tidy(() => void (pending = run()));
+    if (pending instanceof Promise) await pending;
+  }
 }
 
 /** Of the forward pass against float64, on the CPU, with the same inputs. */

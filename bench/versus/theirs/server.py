@@ -157,8 +157,32 @@ def prepare_unet(a, dtype):
     return training(model, lambda: F.mse_loss(predict(), noise))
 
 
+def prepare_sampling(a, dtype):
+    """DDIM with eta 0, as one writes it."""
+    n, side, steps = a["n"], a["side"], a["steps"]
+    unet = networks.UNet(a["unet"]).to(memory_format=channels_last)
+    betas = torch.linspace(1e-4**0.5, 2e-2**0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - betas, 0).tolist()
+    times = list(range(1, 1000, 1000 // steps))
+
+    def sample():
+        x = torch.randn(n, a["unet"]["inChannels"], side, side).to(memory_format=channels_last)
+        for i in reversed(range(steps)):
+            now, before = kept[times[i]], kept[times[i - 1]] if i else kept[0]
+            noise = unet(x, torch.full((n,), times[i])).float()
+            x0 = (x - (1 - now) ** 0.5 * noise) / now**0.5
+            x = before**0.5 * x0 + (1 - before) ** 0.5 * noise
+        return x
+
+    return inference(sample)
+
+
 def prepare_autoencoder(a, dtype):
     config, n, side, z = a["ddconfig"], a["n"], a["side"], a["ddconfig"]["zChannels"]
+    if a["pass"] == "encode":
+        encoder = networks.encoder(config).to(memory_format=channels_last)
+        picture = torch.randn(n, 3, side, side).to(memory_format=channels_last)
+        return inference(lambda: encoder(picture))
     if a["pass"] == "decode":
         model = networks.decoder(config).to(memory_format=channels_last)
         latent = torch.randn(n, z, side, side).to(memory_format=channels_last)
