@@ -3,7 +3,7 @@ export const spillNotes = {
   'conv2d_gather.cu hopper_kernel<BulkMatrix, BulkMatrix, WalkEpilogue>':
     'one word: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'conv2d_halo_hopper.cu halo_kernel':
-    'three words, none without carried sums: two blocks of 128 x 128 leave 96 registers to 64 sums',
+    '47 words with the epilogue: two blocks of 128 x 128 leave 96 registers to 64 sums; two words in wider ones',
   'conv2d_hopper.cu hopper_kernel<BulkPixels, BulkFilters, TileEpilogue>':
     'nine words, none without carried sums: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'conv2d_weight_hopper.cu hopper_kernel<BulkGradient, BulkColumns, TapEpilogue>':
