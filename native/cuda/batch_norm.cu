@@ -12,39 +12,6 @@
 namespace emulsion::cuda {
 namespace {
 
-// One walk over all rows each. The second one runs from the last chunk to the first: the last ones
-// are still in the L2 cache.
-__device__ __forceinline__ RowPart own_part() {
-  return {static_cast<int64_t>(blockIdx.x), static_cast<int>(blockIdx.y)};
-}
-__device__ __forceinline__ RowPart own_part_from_the_end() {
-  return {static_cast<int64_t>(gridDim.x) - 1 - blockIdx.x, static_cast<int>(blockIdx.y)};
-}
-
-template <class T, int width>
-__global__ void __launch_bounds__(norm_threads)
-    channel_moments(const T* x, RowTiling tiling, float* means, float* squares) {
-  measure_part<T, width>(own_part(), x, tiling, means, squares);
-}
-
-template <class T, int width, bool silu>
-__global__ void __launch_bounds__(norm_threads)
-    normalize_rows(const T* x, RowTiling tiling, const float* coefficients, int fields, T* y) {
-  normalize_part<T, width, silu>(own_part_from_the_end(), x, tiling, coefficients, fields, y);
-}
-
-template <class T, int width, bool silu, class Affine>
-__global__ void __launch_bounds__(norm_threads)
-    gradient_sums(const T* dy, const T* x, RowTiling tiling, Affine affine, float* sums) {
-  sum_part<T, width, silu>(own_part(), dy, x, tiling, affine, sums);
-}
-
-template <class T, int width, bool silu>
-__global__ void __launch_bounds__(norm_threads)
-    gradient_rows(const T* dy, const T* x, RowTiling tiling, const float* coefficients, T* dx) {
-  gradient_part<T, width, silu>(own_part_from_the_end(), dy, x, tiling, coefficients, dx);
-}
-
 // What gradient_sums and the folds know of the channels.
 struct ChannelAffine {
   Values weight;
@@ -196,8 +163,7 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
     if (training && rows > 0) {
       const int64_t partials = tiling.chunks * channels;
       const Workspace means(4 * partials), squares(4 * partials);
-      launch(op, channel_moments<T, width>,
-             tiling.grid(row_shared_bytes<width>(tiling, tiling.grid().threads.x)), x.as<T>(),
+      launch(op, channel_moments<T, width>, tiling.grid(row_shared_bytes<width>(tiling)), x.as<T>(),
              tiling, means.as<float>(), squares.as<float>());
       launch(op, fold_training, channel_grid(channels), means.as<float>(), squares.as<float>(),
              tiling, gain, offset, running, static_cast<float>(eps), coefficients.as<float>(),
@@ -223,8 +189,8 @@ void batch_norm_backward(const View& dy, const View& x, const View& weight, cons
     const Workspace sums(4 * 2 * std::max<int64_t>(1, tiling.chunks) * channels);
     const Workspace coefficients(4 * 5 * channels);
     launch(op, gradient_sums<T, width, false, ChannelAffine>,
-           tiling.grid(row_shared_bytes<width>(tiling, tiling.grid().threads.x)), dy.as<T>(),
-           x.as<T>(), tiling, affine, sums.as<float>());
+           tiling.grid(row_shared_bytes<width>(tiling)), dy.as<T>(), x.as<T>(), tiling, affine,
+           sums.as<float>());
     launch(op, fold_gradients, channel_grid(channels), sums.as<float>(), tiling, affine, training,
            Values(op, dweight), Values(op, dbias), coefficients.as<float>());
     if (dx)

@@ -1,17 +1,18 @@
 // The walks over rows of channels that group norm and batch norm are made of, for channels-last
 // tensors [images][rows][channels]:
 //
-//   measure_part    per channel mean and Σ(x - mean)² of a chunk          reads x
-//   normalize_part  v = (x - center)·scale + offset, y = v or v·σ(v)      reads x, writes y
-//   sum_part        per channel Σ dv, Σ dv·(x - center)                   reads dy, x
-//   gradient_part   dx = dv·scale + (x - center)·q + r                    reads dy, x, writes dx
-// where dv is dy, or dy times the derivative of v·σ(v).
+//   channel_moments  per channel mean and Σ(x - mean)² of a chunk of rows          reads x
+//   normalize_rows   v = (x - center)·scale + offset, y = v or v·σ(v)              reads x, writes
+//   y gradient_sums    per channel Σ dv, Σ dv·(x - center), dv = dy or dy·silu'(v)   reads dy, x
+//   gradient_rows    dx = dv·scale + (x - center)·q + r                     reads dy, x, writes dx
+//
 // Bandwidth is the roof. A thread owns a vector of `width` neighbouring channels (16 bytes where
 // alignment allows) and walks rows, so that loads are coalesced for any number of channels and
 // groups may cut a vector; a block is `columns` vectors times `lanes` rows, and a chunk of rows is
 // a function of the shape alone. Partial results are per channel and chunk: what folds them knows
 // of groups. Moments are Welford's per thread and merged about their own mean, which keeps the
 // digits of a small deviation about a large mean; so does subtracting the centre before scaling.
+// The second walk runs from the last chunk to the first: the last ones are still in the L2 cache.
 #pragma once
 
 #include "cuda/norm.cuh"
@@ -52,13 +53,7 @@ struct RowTiling {
   }
 };
 
-// The part of the work that a block does: block is image · chunks + chunk.
-struct RowPart {
-  int64_t block;
-  int slice;
-};
-
-// Where a thread stands.
+// Where a thread stands. `block`: image · chunks + chunk.
 template <int width>
 struct RowPlace {
   int64_t image, chunk, first, end;  // rows [first, end) of the image
@@ -66,12 +61,12 @@ struct RowPlace {
   int64_t slice, channel;            // the block's first channel, the thread's
   bool active;
 
-  __device__ __forceinline__ RowPlace(const RowTiling& tiling, const RowPart& part) {
-    image = part.block / tiling.chunks;
-    chunk = part.block - image * tiling.chunks;
+  __device__ __forceinline__ RowPlace(const RowTiling& tiling, int64_t block) {
+    image = block / tiling.chunks;
+    chunk = block - image * tiling.chunks;
     lane = static_cast<int>(threadIdx.x) / tiling.columns;
     column = static_cast<int>(threadIdx.x) - lane * tiling.columns;
-    slice = static_cast<int64_t>(part.slice) * tiling.columns * width;
+    slice = static_cast<int64_t>(blockIdx.y) * tiling.columns * width;
     channel = slice + column * width;
     channels = static_cast<int>(
         ::min(tiling.channels - slice, static_cast<int64_t>(tiling.columns) * width));
@@ -123,7 +118,7 @@ struct Exchange {
 
   __device__ __forceinline__ Exchange(float* at, int columns)
       : at(at), pitch(static_cast<int>(blockDim.x) + 32 / width), columns(columns) {}
-  static int64_t floats(unsigned threads) { return width * (threads + 32 / width); }
+  static int64_t floats(const Grid& grid) { return width * (grid.threads.x + 32 / width); }
 
   __device__ __forceinline__ void put(const float (&vector)[width]) const {
 #pragma unroll
@@ -261,10 +256,10 @@ __device__ __forceinline__ void walk_rows(const T* x, const T* dy, int64_t from,
 
 // means, squares: [images · chunks][channels]
 template <class T, int width>
-__device__ __forceinline__ void measure_part(const RowPart& part, const T* x,
-                                             const RowTiling& tiling, float* means,
-                                             float* squares) {
-  const RowPlace<width> place(tiling, part);
+__global__ void __launch_bounds__(norm_threads)
+    channel_moments(const T* x, RowTiling tiling, float* means, float* squares) {
+  const int64_t block = blockIdx.x;
+  const RowPlace<width> place(tiling, block);
   Welford<width> moments;
   if (place.active)
     walk_rows<T, width>(x + place.image * tiling.rows * tiling.channels + place.channel,
@@ -281,8 +276,8 @@ __device__ __forceinline__ void measure_part(const RowPart& part, const T* x,
     merge_moments(
         mean, square, c, 0, 1, lanes.parts, [&](int part) { return lanes.rows_of_part(part); },
         center, spread);
-    means[part.block * tiling.channels + place.slice + c] = center;
-    squares[part.block * tiling.channels + place.slice + c] = spread;
+    means[block * tiling.channels + place.slice + c] = center;
+    squares[block * tiling.channels + place.slice + c] = spread;
   }
 }
 
@@ -290,10 +285,9 @@ __device__ __forceinline__ void measure_part(const RowPart& part, const T* x,
 enum Field { center_field, scale_field, offset_field, q_field, r_field };
 
 template <class T, int width, bool silu>
-__device__ __forceinline__ void normalize_part(const RowPart& part, const T* x,
-                                               const RowTiling& tiling, const float* coefficients,
-                                               int fields, T* y) {
-  const RowPlace<width> place(tiling, part);
+__global__ void __launch_bounds__(norm_threads)
+    normalize_rows(const T* x, RowTiling tiling, const float* coefficients, int fields, T* y) {
+  const RowPlace<width> place(tiling, static_cast<int64_t>(gridDim.x) - 1 - blockIdx.x);
   if (!place.active) return;
   const float* k = coefficients + place.image * fields * tiling.channels + place.channel;
   float center[width], scale[width], offset[width];
@@ -314,10 +308,10 @@ __device__ __forceinline__ void normalize_part(const RowPart& part, const T* x,
 // sums: [images · chunks][2][channels]. Affine: channel(image, c, center, scale, offset) gives the
 // coefficients of v; they are made once per channel of a block.
 template <class T, int width, bool silu, class Affine>
-__device__ __forceinline__ void sum_part(const RowPart& part, const T* dy, const T* x,
-                                         const RowTiling& tiling, const Affine& affine,
-                                         float* sums) {
-  const RowPlace<width> place(tiling, part);
+__global__ void __launch_bounds__(norm_threads)
+    gradient_sums(const T* dy, const T* x, RowTiling tiling, Affine affine, float* sums) {
+  const int64_t block = blockIdx.x;
+  const RowPlace<width> place(tiling, block);
   auto* shared = reinterpret_cast<float*>(dynamic_shared());
   const int pitch = tiling.columns * width;
   for (int c = static_cast<int>(threadIdx.x); c < place.channels; c += blockDim.x)
@@ -352,20 +346,19 @@ __device__ __forceinline__ void sum_part(const RowPart& part, const T* dy, const
   fold_sums(one, two, place.channels, lanes);
   for (int c = static_cast<int>(threadIdx.x); c < place.channels; c += blockDim.x) {
     float a = 0, b = 0;
-    for (int lane = 0; lane < lanes.parts; ++lane) {
-      a += one.get(c, lane);
-      b += two.get(c, lane);
+    for (int part = 0; part < lanes.parts; ++part) {
+      a += one.get(c, part);
+      b += two.get(c, part);
     }
-    sums[2 * part.block * tiling.channels + place.slice + c] = a;
-    sums[(2 * part.block + 1) * tiling.channels + place.slice + c] = b;
+    sums[2 * block * tiling.channels + place.slice + c] = a;
+    sums[(2 * block + 1) * tiling.channels + place.slice + c] = b;
   }
 }
 
 template <class T, int width, bool silu>
-__device__ __forceinline__ void gradient_part(const RowPart& part, const T* dy, const T* x,
-                                              const RowTiling& tiling, const float* coefficients,
-                                              T* dx) {
-  const RowPlace<width> place(tiling, part);
+__global__ void __launch_bounds__(norm_threads)
+    gradient_rows(const T* dy, const T* x, RowTiling tiling, const float* coefficients, T* dx) {
+  const RowPlace<width> place(tiling, static_cast<int64_t>(gridDim.x) - 1 - blockIdx.x);
   if (!place.active) return;
   const float* k = coefficients + place.image * 5 * tiling.channels + place.channel;
   float center[width], scale[width], offset[width], q[width], r[width];
@@ -389,10 +382,10 @@ __device__ __forceinline__ void gradient_part(const RowPart& part, const T* dy, 
                       });
 }
 
-// Bytes of dynamic shared memory of measure_part and sum_part, in blocks of `threads`.
+// Bytes of dynamic shared memory of channel_moments and gradient_sums.
 template <int width>
-size_t row_shared_bytes(const RowTiling& tiling, unsigned threads) {
-  const int64_t exchange = 2 * Exchange<width>::floats(threads);
+size_t row_shared_bytes(const RowTiling& tiling) {
+  const int64_t exchange = 2 * Exchange<width>::floats(tiling.grid());
   const int64_t coefficients = int64_t{3} * tiling.columns * width;
   return static_cast<size_t>(4 * std::max(exchange, coefficients));
 }

@@ -29,7 +29,6 @@
 
 EMULSION_APART inline void __syncthreads() { ::emulsion::emulator::barrier(EMULSION_SITE); }
 inline void __threadfence() {}
-inline void __nanosleep(unsigned) {}
 
 // Alone among the warp's collectives it orders memory.
 EMULSION_APART inline void __syncwarp(unsigned mask = 0xffffffffu) {
