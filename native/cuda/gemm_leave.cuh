@@ -79,8 +79,11 @@ __device__ __forceinline__ void exchange(float (&v)[width], int lane) {
 
 // The sums of 16 rows as tensor cores leave them: of rows g and g + 8 lane 4g + t has columns 2t
 // and 2t + 1 of every eight. Four lanes exchange them by shuffles, so that each has neighbours, as
-// many as the epilogue is wide. ahead: both rows at once, and what the next group of columns needs
-// is on its way meanwhile; for warps that have few others beside them, and registers to spare.
+// many as the epilogue is wide.
+//
+// Groups of columns go through one loop that is not unrolled: instructions that each run once come
+// slower than a warp could run them. ahead: both rows at once, and what the next group of columns
+// needs is on its way meanwhile; for warps that have registers to spare.
 template <bool ahead, class Epilogue, int sums_per_lane>
 __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], int first_row,
                                           int first_column, const Place& place, const Work& work,
@@ -108,11 +111,15 @@ __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], in
     return first + own < columns && column + first < work.columns;
   };
   const auto take = [&](int first, int half, float(&v)[width]) {
+  // Registers have no index: each group has a branch of its own.
 #pragma unroll
-    for (int e = 0; e < width; ++e) {
-      const int from = first + e / 2 * 8;
-      v[e] = from < columns ? sums[from / 2 + 2 * half + e % 2] : 0.0f;
-    }
+    for (int from = 0; from < columns; from += group)
+      if (from == first)
+#pragma unroll
+        for (int e = 0; e < width; ++e) {
+          const int at = from + e / 2 * 8;
+          v[e] = at < columns ? sums[at / 2 + 2 * half + e % 2] : 0.0f;
+        }
     exchange(v, t);
   };
   const decltype(epilogue.row(0, 0)) rows[2] = {epilogue.row(place.batch, row),
@@ -125,25 +132,25 @@ __device__ __forceinline__ void hand_over(const float (&sums)[sums_per_lane], in
   };
   using Added = decltype(epilogue.load(rows[0], Columns{}));
   Columns next = load(0);
-#pragma unroll
+#pragma unroll 1
   for (int first = 0; first < columns; first += group) {
     const Columns now = next;
+    const bool here = exists(first);
     Added added[2] = {};
-    float v[2][width];
-    const auto inside = [&](int half) { return row + 8 * half < work.rows && exists(first); };
+    float v[2][width] = {};
     const auto begin = [&](int half) {
-      if (inside(half)) added[half] = epilogue.load(rows[half], now);
+      if (here && row + 8 * half < work.rows) added[half] = epilogue.load(rows[half], now);
       take(first, half, v[half]);
     };
     if (ahead) {
+      if (first + group < columns) next = load(first + group);
       begin(0);
       begin(1);
-      if (first + group < columns) next = load(first + group);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       if (!ahead) begin(half);
-      if (inside(half)) epilogue.store(rows[half], now, added[half], v[half]);
+      if (here && row + 8 * half < work.rows) epilogue.store(rows[half], now, added[half], v[half]);
     }
     if (!ahead && first + group < columns) next = load(first + group);
   }
