@@ -3,7 +3,7 @@
 // A block computes 128 pixels by up to 256 filters. For each 64 channels one bulk copy brings the
 // tile with its border; the filters of each tap stream through a ring. A step of 128 x 256 x 64 of
 // a 3x3 filter then asks the second-level cache for 34.5 KB, where a copy for each tap takes 48:
-// 119 operations per byte instead of 85, and for 128 filters 111 instead of 64.
+// 119 operations per byte instead of 85.
 //
 // A tap is one shift of all pixels, and so the place where a matrix descriptor begins: 8 rows of an
 // operand are 8 neighbours of one line, the next 8 rows lie a line of the border's rectangle
@@ -42,7 +42,7 @@ struct HaloPlan {
 };
 
 template <class T, class Tiles, class Filters, class Epilogue>
-__global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
+__global__ void __launch_bounds__(Tiles::threads, 1)
     halo_kernel(const __grid_constant__ HaloPlan<Filters> plan, int items, Epilogue epilogue,
                 gemm::Work work) {
 #if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
   RingPlace<stages> at;
   RingPlace<2> halo;
   if (warp >= Tiles::warps) {
-    if constexpr (Tiles::stays) setmaxnreg_dec<56>();
+    setmaxnreg_dec<56>();
     if (warp > Tiles::warps || lane != 0) return;
 #pragma unroll 1
     for (int item = static_cast<int>(blockIdx.x); item < items;
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     return;
   }
 
-  if constexpr (Tiles::stays) setmaxnreg_inc<224>();
+  setmaxnreg_inc<224>();
   constexpr int carry_every = Tiles::longest_sum / bulk_channels, multipliers = 32 * Tiles::warps;
   const TileDescriptors<false> pixels(halos + warp / 4 * plan.second_strip * halo_line,
                                       plan.pixels_w * halo_line);
@@ -169,9 +169,8 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
       }
     }
     complete(true);
-    gemm::hand_over<Tiles::stays>(sums, place.row_tile * Tiles::rows + 16 * warp,
-                                  place.column_tile * Tiles::columns, place, work, epilogue);
-    if constexpr (!Tiles::stays) return;
+    gemm::hand_over<true>(sums, place.row_tile * Tiles::rows + 16 * warp,
+                          place.column_tile * Tiles::columns, place, work, epilogue);
   }
 #endif
 }
@@ -186,7 +185,7 @@ void run_lines(const char* op, const T* images, const T* filters, const PixelWal
   const int pixels_h = (1 << tiles.log_h) + walk.taps_h - 1,
             pixels_w = (1 << tiles.log_w) + walk.taps_w - 1,
             blocks = static_cast<int>(ceil_div(walk.channels, bulk_channels));
-  with_hopper_tiles<lines>(choice.columns, [&]<class Tiles>() {
+  with_staying_tiles<lines>(choice.columns, [&]<class Tiles>() {
     const HaloPlan<Filters> plan{image_map(op, images, walk.N, walk.in_h, walk.in_w, walk.channels,
                                            {pixels_w, pixels_h, tiles.images}),
                                  tiles,
@@ -207,8 +206,7 @@ void run_lines(const char* op, const T* images, const T* filters, const PixelWal
         op, {tiles.count() * tile_pixels, walk.filters, int64_t{depth} * blocks},
         {Tiles::rows, Tiles::columns, depth}, choice.splits,
         gemm::rounded_columns<Epilogue::width>(walk.filters), Tiles::longest_sum);
-    const int64_t count =
-        Tiles::stays ? std::min<int64_t>(division.items, limits().multiprocessors) : division.items;
+    const int64_t count = std::min<int64_t>(division.items, limits().multiprocessors);
     division.carry(count);
     launch(
         op, halo_kernel<T, Tiles, Filters, Epilogue>,

@@ -67,11 +67,13 @@ void run_lines(const char* op, const T* images, const T* filters, const PixelWal
   const gemm::Problem problem{tiles.count() * tile_pixels, walk.filters,
                               walk.taps() * ceil_div(walk.channels, step_channels) * step_channels};
   const TileEpilogue<T, tile_pixels> epilogue(walk, tiles, finish);
-  with_hopper_tiles<lines>(choice.columns, [&]<class Tiles>() {
+  const auto run = [&]<class Tiles>() {
     gemm::run_hopper<T, Tiles>(op, bulk_pixels(op, images, walk, tiles),
                                bulk_filters<lines>(op, filters, walk, Tiles::columns), epilogue,
                                problem, choice.splits);
-  });
+  };
+  if (choice.columns == 128) return run.template operator()<gemm::Hopper128>();
+  with_staying_tiles<lines>(choice.columns, run);
 }
 
 }  // namespace

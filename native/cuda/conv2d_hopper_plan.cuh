@@ -21,16 +21,16 @@ struct HopperChoice {
   double clocks;
 };
 
-// Calls run<Tiles>() with tiles of so many filters; wide ones come 64 at a time.
+// Calls run<Tiles>() with tiles of so many filters, of blocks that stay; wide ones come 64 at a
+// time.
 template <gemm::Lines lines, class Run>
-void with_hopper_tiles(int columns, const Run& run) {
-  if (columns == 256) return run.template operator()<gemm::Hopper256>();
-  if (columns == 192) return run.template operator()<gemm::HopperTiles<192, 5, 1>>();
+void with_staying_tiles(int columns, const Run& run) {
   if constexpr (lines == gemm::Lines::deep) {
     if (columns == 224) return run.template operator()<gemm::HopperTiles<224, 4, 1>>();
     if (columns == 160) return run.template operator()<gemm::HopperTiles<160, 5, 1>>();
   }
-  run.template operator()<gemm::Hopper128>();
+  if (columns == 192) return run.template operator()<gemm::HopperTiles<192, 5, 1>>();
+  run.template operator()<gemm::Hopper256>();
 }
 
 // Of tiles that gain on the portable kernels, if they do. Those have narrower tiles for few
@@ -63,15 +63,15 @@ inline std::optional<HopperChoice> choose_taps(const PixelWalk& walk) {
                      : choose_tiles(walk, tiles, wide, bulk_channels, 4);
 }
 
-// Only where it gains on single taps too. A split takes whole blocks of channels with all taps,
-// which have half of their channels at least.
+// Only where it gains on single taps too, and not for 128 filters: two blocks on a multiprocessor
+// took nearly twice as long as tap by tap on an H100. A split takes whole blocks of channels with
+// all taps, which have half of their channels at least.
 inline std::optional<HopperChoice> choose_halo(const PixelWalk& walk) {
   constexpr gemm::Candidate deep[] = {{128, 256, 1780.0, 1.0},
                                       {128, 224, 1740.0, 1.0},
                                       {128, 192, 1700.0, 1.0},
-                                      {128, 160, 1640.0, 1.0},
-                                      {128, 128, 1560.0, 1.3}},
-                            wide[] = {deep[0], deep[2], deep[4]};
+                                      {128, 160, 1640.0, 1.0}},
+                            wide[] = {deep[0], deep[2]};
   if (walk.tap_h != 1 || walk.tap_w != 1) return {};
   const PixelTiles tiles = pixel_tiles(walk, log_tile_pixels, log_halo_strip, most_halo_pixels);
   const int half_block = walk.taps() * bulk_channels / 2,

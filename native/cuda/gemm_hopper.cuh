@@ -10,11 +10,11 @@
 // A step of 128 x 256 x 64 takes 1024 clocks of tensor cores at their peak and 48 KB from the
 // second-level cache: 85 operations per byte. Such blocks stay for several tiles, so that the
 // copies of the next one run beside the epilogue. 128 x 128, for smaller shapes, has 64 operations
-// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products. They
-// have 96 registers a thread and spill up to forty words on the way out.
+// per byte; two blocks share a multiprocessor, one's epilogue beside the other's products.
 //
 // Operands may lie either way round (wgmma takes 16-bit tiles transposed). Sums leave with the
-// epilogues and the splits of gemm_leave.cuh.
+// epilogues and the splits of gemm_leave.cuh: exchanged by shuffles where a block stays; where two
+// share the registers, through shared memory, in the place of the ring that has been read.
 #pragma once
 
 #include "cuda/gemm_plan.cuh"
@@ -36,6 +36,7 @@ struct HopperTiles {
   static constexpr int line = 128;  // bytes
   static constexpr int tile_a = rows * line, stage = tile_a + columns * line;
   static constexpr int ring = stages * stage;
+  static constexpr int slab = 16 * slab_pitch(columns);  // of the sums of a warp, in floats
   static constexpr size_t shared = ring + 2 * stages * sizeof(uint64_t);
   static constexpr int longest_sum = 4096;  // as in gemm_tile.cuh
 };
@@ -70,6 +71,23 @@ struct BulkMatrix {
 // depth.
 template <Lines lines>
 using Descriptors = TileDescriptors<lines == Lines::wide>;
+
+// The sums of a warp as hand_over takes them through a slab.
+template <int columns_>
+struct WarpSums {
+  static constexpr int rows = 16, columns = columns_;
+  const float* sums;
+
+  __device__ __forceinline__ void put(int, float* to, int pitch) const {
+    const int g = lane_index() / 4, t = lane_index() % 4;
+#pragma unroll
+    for (int j = 0; j < columns / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_pack(to + (g + 8 * half) * pitch + 8 * j + 2 * t,
+                   Pack<float, 2>{{sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1]}});
+  }
+};
 
 // Adds what was carried before.
 template <int count>
@@ -181,9 +199,17 @@ __global__ void __launch_bounds__(Tiles::threads, Tiles::residents)
     wgmma_wait<0>(sums);
     give_back(at.previous());
     if (has_carried) add_carried(sums, carried(), multipliers);
-    hand_over<Tiles::stays>(sums, place.row_tile * Tiles::rows + 16 * warp,
-                            place.column_tile * Tiles::columns, place, work, epilogue);
-    if constexpr (!Tiles::stays) return;
+    const int row = place.row_tile * Tiles::rows + 16 * warp,
+              column = place.column_tile * Tiles::columns;
+    if constexpr (Tiles::stays) {
+      hand_over<true>(sums, row, column, place, work, epilogue);
+    } else {
+      static_assert(Tiles::warps * Tiles::slab * sizeof(float) <= Tiles::ring);
+      barrier_sync(1, multipliers);  // the ring has been read
+      hand_over(WarpSums<Tiles::columns>{sums}, reinterpret_cast<float*>(ring) + warp * Tiles::slab,
+                row, column, place, work, epilogue);
+      return;
+    }
   }
 #endif
 }
