@@ -19,8 +19,9 @@ export default defineConfig({
     pool: 'forks',
     // So that the library's worker threads, which vitest does not load, start from their sources too.
     execArgv: ['--import', './scripts/typescript.mjs'],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Trainings and whole networks take a minute or two of two slow cores.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     projects: [
       project('tests', {
         include: ['tests/**/*.test.ts'],

@@ -30,7 +30,7 @@ function smallSpec(changed: Partial<LatentDiffusionSpec> = {}): LatentDiffusionS
 }
 
 for (const device of availableDevices)
-  describe(`on ${device}`, { timeout: 180_000 }, () => {
+  describe(`on ${device}`, () => {
     const records = addon.records(device.index);
     const memory = () => {
       const { tensors, liveBlocks, liveBytes, graphBytes } = device.memoryStats();

@@ -66,7 +66,7 @@ async function losses(
 
 const others = availableDevices.filter(({ name }) => name !== 'cpu');
 for (const other of others)
-  test(`a U-Net's training on ${other} follows the CPU's`, { timeout: 120_000 }, async () => {
+  test(`a U-Net's training on ${other} follows the CPU's`, async () => {
     const onCpu = await losses(device('cpu'));
     const there = await losses(other, onCpu.weights);
     expect(onCpu.losses[steps - 1]).toBeLessThan(onCpu.losses[0]);

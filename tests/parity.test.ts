@@ -28,7 +28,7 @@ for (const device of availableDevices)
 
     const emulated = device.name === 'emulated';
     for (const folder of emulated ? emulatedFolders : folders)
-      it(folder, { timeout: 300_000 }, async () => {
+      it(folder, async () => {
         const lines: string[] = [];
         const report = await runParity(join(golden, folder), {
           adapters,

@@ -88,7 +88,7 @@ describe('the runner', () => {
     expect(noise.lines[0]).toMatch(/noise\.safetensors/);
   });
 
-  test('closes with a line of counts and an exit code', { timeout: 60_000 }, async () => {
+  test('closes with a line of counts and an exit code', async () => {
     await changed('ops/layer_norm.safetensors', inFolder('wrong.safetensors'), {
       tensor: (name) => name.includes('out.'),
     });

@@ -75,7 +75,7 @@ const inLogs = (...args: string[]) => ['--logdir', file('logs'), ...args];
 const bytes = (name: string, path: string) => readFileSync(file(`logs/${name}/${path}`));
 
 describe.each(['kl', 'vq'] as const)('%s', (name) => {
-  test('trains to the end, and after a kill to the same bytes', { timeout: 120_000 }, async () => {
+  test('trains to the end, and after a kill to the same bytes', async () => {
     const torn = `${name}-torn`;
     const at = file(`logs/${torn}/checkpoints/step-00000008.safetensors`);
     const [whole, killed] = await Promise.all([

@@ -66,7 +66,7 @@ beforeAll(async () => {
   writeFileSync(file('upscale.yaml'), config());
 });
 
-test('a configuration trains, and its model enlarges pictures', { timeout: 120_000 }, async () => {
+test('a configuration trains, and its model enlarges pictures', async () => {
   const args = ['--base', file('upscale.yaml'), '--logdir', file('logs'), '--name', 'x2'];
   const trained = await emulsion(['train', ...args]);
   expect([trained.status, trained.stderr]).toEqual([0, '']);

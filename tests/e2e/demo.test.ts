@@ -109,7 +109,7 @@ const draw = (models: TinyModels): Promise<Float32Array> =>
     return (await pictures.data()) as Float32Array;
   });
 
-describe('the demo', { timeout: 240_000 }, () => {
+describe('the demo', () => {
   it('measures every tenth step of both trainings', () => {
     const steps = [10, 20, 30, 40];
     expect(losses(whole).map(([stage, step]) => [stage, step])).toEqual(

@@ -59,7 +59,6 @@ const cpu = features.samples.device;
 
 describe.each(availableDevices.map((device) => [device.name, device] as const))(
   'on %s',
-  { timeout: 120_000 },
   (_, device) => {
     test('scores of features are the same to the bit', async () => {
       expect(await scores(device)).toEqual(await scores(cpu));

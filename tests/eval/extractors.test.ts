@@ -38,7 +38,6 @@ beforeAll(async () => {
 
 test.each(['tf', 'clean'] as const)(
   'features of inception with --resize %s are those of the network',
-  { timeout: 120_000 },
   async (way) => {
     const extractor = await PictureExtractor.open({ name: 'inception', weights, resize: way });
     expect([extractor.width, extractor.classes]).toEqual([2048, 1008]);

@@ -29,7 +29,7 @@ function run(...args: string[]): Promise<string> {
   });
 }
 
-test('trains on pixels, draws a sample of each category, saves', { timeout: 120_000 }, async () => {
+test('trains on pixels, draws a sample of each category, saves', async () => {
   const said = await run('--out', file('pixels'));
   expect(said).toMatch(/^step 5: loss \d\.\d+\nstep 10: loss \d\.\d+\n/);
   expect(said).toContain(file('pixels'));
@@ -43,7 +43,7 @@ test('trains on pixels, draws a sample of each category, saves', { timeout: 120_
   model.dispose();
 });
 
-test('trains on the latents of a saved first stage', { timeout: 120_000 }, async () => {
+test('trains on the latents of a saved first stage', async () => {
   const stage = buildFirstStage(tinySpec().firstStage);
   await saveFirstStage(file('stage'), stage);
   await run('--first-stage', file('stage'), '--steps', '2', '--out', file('latents'));

@@ -73,7 +73,7 @@ describe('with weights by formula', () => {
     expect(trained.reduce((sum, [, { shape }]) => sum + count(shape), 0)).toBe(23_850_960);
   });
 
-  test('features and logits are those of PyTorch', { timeout: 120_000 }, async () => {
+  test('features and logits are those of PyTorch', async () => {
     await network.importState(formula(shapes), { strict: false }); // but for the counts of batches
     for (const [dtype, limit] of [
       ['float32', 2e-5],
@@ -122,7 +122,7 @@ describe("TensorFlow's ways", () => {
 });
 
 describe('loadInception', () => {
-  test('reads a file without counts of batches', { timeout: 60_000 }, async () => {
+  test('reads a file without counts of batches', async () => {
     const network = new InceptionV3();
     const state = [...network.exportState()].filter(([key]) => !key.endsWith('batches_tracked'));
     await writeSafetensors(inFolder('inception.safetensors'), new Map(state));
@@ -135,7 +135,7 @@ describe('loadInception', () => {
     loaded.dispose();
   });
 
-  test('says which file is needed, and what another one lacks', { timeout: 60_000 }, async () => {
+  test('says which file is needed, and what another one lacks', async () => {
     await expect(loadInception(inFolder('none.pth'))).rejects.toThrow(
       /does not exist.*pt_inception-2015-12-05-6726825d\.pth.*https/,
     );

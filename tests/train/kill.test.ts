@@ -91,7 +91,7 @@ afterAll(() => {
   rmSync(temporary, { recursive: true });
 });
 
-describe('a training', { timeout: 180_000 }, () => {
+describe('a training', () => {
   it(`ends the same after ${kills.anywhere} kills at random moments`, async () => {
     const draw = uniform(2024);
     const folder = (run: number): string => join(temporary, `run-${run}`);
