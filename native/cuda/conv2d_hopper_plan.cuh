@@ -39,7 +39,7 @@ template <size_t count>
 std::optional<HopperChoice> choose_tiles(const PixelWalk& walk, const PixelTiles& tiles,
                                          const gemm::Candidate (&candidates)[count], int tile_depth,
                                          int least_steps) {
-  constexpr int least_filters = 65;  // an estimate that no device has confirmed
+  constexpr int least_filters = 65;  // an estimate
   if (tiles.count() == 0 || walk.filters < least_filters) return {};
   if (!walk.deep() && walk.filters % 8 != 0) return {};
   const int64_t channels = ceil_div(walk.channels, 32) * 32;
@@ -50,7 +50,7 @@ std::optional<HopperChoice> choose_tiles(const PixelWalk& walk, const PixelTiles
   return HopperChoice{tiles, candidates[product->tiles].columns, product->splits, product->clocks};
 }
 
-// Rates are multiply-adds per clock of a multiprocessor, estimates until they are measured.
+// Rates are multiply-adds per clock of a multiprocessor, estimates.
 inline std::optional<HopperChoice> choose_taps(const PixelWalk& walk) {
   constexpr gemm::Candidate deep[] = {{128, 256, 1700.0, 1.0},
                                       {128, 224, 1660.0, 1.0},
