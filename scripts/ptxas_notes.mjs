@@ -1,17 +1,16 @@
 /** A word on each kernel that uses local memory, by file and kernel: the table's last column. */
 export const spillNotes = {
   'conv2d_gather.cu hopper_kernel<BulkMatrix, BulkMatrix, WalkEpilogue>':
-    'one word: two blocks of 128 x 128 leave 96 registers to 64 sums',
-  'conv2d_halo_hopper.cu halo_kernel':
-    '47 words with the epilogue: two blocks of 128 x 128 leave 96 registers to 64 sums; two words in wider ones',
+    'eight words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+  'conv2d_halo_hopper.cu halo_kernel': 'one word in two of the widths',
   'conv2d_hopper.cu hopper_kernel<BulkPixels, BulkFilters, TileEpilogue>':
-    'nine words, none without carried sums: two blocks of 128 x 128 leave 96 registers to 64 sums',
+    'nine words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'conv2d_weight_hopper.cu hopper_kernel<BulkGradient, BulkColumns, TapEpilogue>':
-    'four words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+    'six words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'linear.cu hopper_kernel<BulkMatrix, BulkMatrix, Finish>':
-    'one or two words: two blocks of 128 x 128 leave 96 registers to 64 sums',
-  'matmul.cu hopper_kernel<BulkMatrix, BulkMatrix, Store>':
-    'three words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+    'five words: two blocks of 128 x 128 leave 96 registers to 64 sums',
+  'matmul.cu hopper_kernel<BulkMatrix, BulkMatrix, StoreRows>':
+    'two words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'unary.cu unary_forward':
     'sin and cos of large arguments reduce by a table in local memory; rare',
   'unary.cu unary_backward':
@@ -23,15 +22,15 @@ export const spillNotes = {
     'sums of 64 x 64 a warp fill the file; the pixels that a thread gathers spill',
   'conv2d_gather.cu gemm_kernel<Matrix, Matrix, WalkEpilogue>':
     'sums of 64 x 64 a warp fill the file; what addresses need spills',
-  'conv2d_weight.cu gemm_kernel<Matrix, WalkColumns, FilterEpilogue>':
+  'conv2d_weight.cu gemm_kernel<Matrix, WalkColumns, StoreRows>':
     'sums of 64 x 64 a warp fill the file; what addresses need spills',
   'linear.cu gemm_kernel<Matrix, Matrix, Finish>':
     'sums of 64 x 64 a warp fill the file; what addresses need spills',
   'linear.cu hopper_kernel<BulkMatrix, BulkMatrix, FinishPairs>':
-    'the epilogue of 256 columns on Hopper, two words',
+    'five words: two blocks of 128 x 128 leave 96 registers to 64 sums',
   'linear.cu gemm_kernel<Matrix, PairedRows, FinishPairs>':
     'element-by-element copies of lines that are not aligned',
-  'matmul.cu gemm_kernel<Matrix, Matrix, Store>':
+  'matmul.cu gemm_kernel<Matrix, Matrix, StoreRows>':
     'sums of 64 x 64 a warp fill the file; float32 tiles of 128 x 128 lose the most',
   'reduce.cu reduce_rows<Whole>': 'rows of int32, seven words',
   'timestep_embedding.cu embed':
