@@ -17,8 +17,8 @@
 namespace emulsion::cuda {
 namespace {
 
-// Dynamic shared memory that no kernel has to ask for: 48 KB, less what it declares itself and what the
-// driver keeps.
+// Dynamic shared memory that no kernel has to ask for: 48 KB, less what it declares itself and what
+// the driver keeps.
 constexpr size_t default_shared_bytes = 32 << 10;
 
 ErrorCode code_of(cudaError_t error) {
