@@ -3,7 +3,7 @@
 // interruption it goes on where it was.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { defaultDevice, writeFileAtomic } from '../../../lib/index.js';
 import { Workshop } from './context.js';
 import { held, lead, page, summaryTable, writeCurves, type Row } from './report.js';
@@ -15,13 +15,19 @@ const options = new Command('study:tasks')
   .description('Train a small model for every task on emoji, and measure what its condition does.')
   .option('--quick', 'a check that everything runs: few steps on few drawings')
   .addOption(new Option('--only <task...>', 'these tasks').choices(names))
+  .option(
+    '--seed <number>',
+    'of all trainings and samples; each but 0 has a folder of its own',
+    natural,
+    0,
+  )
   .option('--out <folder>', 'where everything is written', 'out/study/tasks')
   .parse()
-  .opts<{ quick?: boolean; only?: string[]; out: string }>();
+  .opts<{ quick?: boolean; only?: string[]; seed: number; out: string }>();
 
-const seed = 0;
+const { seed } = options;
 const scale = options.quick ? 0.005 : 1;
-const out = resolve(options.out, options.quick ? 'quick' : '.');
+const out = resolve(options.out, options.quick ? 'quick' : '.', seed ? `seed-${seed}` : '.');
 const interrupt = new AbortController();
 process.once('SIGINT', () => interrupt.abort());
 process.once('SIGTERM', () => interrupt.abort());
@@ -51,6 +57,11 @@ async function main(): Promise<void> {
   await writeFileAtomic(join(out, 'index.md'), page(rows, settings));
   console.log(`\n${summaryTable(rows)}\n\nlook at ${join(out, 'index.md')}`);
   if (!options.quick && !rows.every(held)) process.exitCode = 1;
+}
+
+function natural(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a number from 0 on.');
+  return Number(text);
 }
 
 /** Of an earlier run, if it was of the same claim. */

@@ -1,6 +1,6 @@
-// Super-resolution, 16 to 64 pixels, on the shared latents. One result is one of many large pictures that a small one
-// may come from: its PSNR is no measure of the condition, since blur is rewarded. So the claim is about what must hold
-// for all of them: made small again, a result is the small picture.
+// Super-resolution, 16 to 64 pixels, on the shared latents. The claim is about single results, which is what a user
+// gets: one of many large pictures that a small one may come from. PSNR rewards the blurred mean of them all, so
+// that bicubic interpolation, which is blurred, is no easy baseline.
 import { join } from 'node:path';
 import {
   clamp,
@@ -36,9 +36,9 @@ export const upscaleStudy: TaskStudy = {
   name: 'upscale',
   title: 'Super-resolution',
   claim: {
-    metric: 'PSNR of results, made small again, against the small pictures',
-    baseline: 'results of other small pictures',
-    margin: 8,
+    metric: 'PSNR of one result against the original, drawings held out',
+    baseline: 'bicubic interpolation',
+    margin: 1.5,
     unit: 'dB',
     higherIsBetter: true,
   },
@@ -60,9 +60,10 @@ async function run(context: StudyContext): Promise<TaskResult> {
     const ceiling = await reconstruct(stage.model, large);
     const file = 'results.png';
     await writeImage(join(context.folder, file), await comparison(small, results, large));
+    const { claimed, more } = await qualities({ small, results, large, ceiling });
     return {
-      ...(await obedience(results[0], small)),
-      more: await qualities({ small, results, large, ceiling }),
+      ...claimed,
+      more: [await obedience(results[0], small), ...more],
       pictures: [{ file, caption }],
       trainings: [record],
     };
@@ -113,15 +114,17 @@ async function enlarged(model: LatentDiffusion, small: Tensor, seed: number): Pr
   return concat(parts);
 }
 
-async function obedience(
-  results: Tensor,
-  small: Tensor,
-): Promise<{ value: number; baseline: number }> {
+async function obedience(results: Tensor, small: Tensor): Promise<Measured> {
   const [count, height, width] = small.shape;
   return tidy(async () => {
     const again = resize(results, { size: [height, width], mode: 'bicubic', antialias: true });
     const others = concat([again.narrow(0, 1, count - 1), again.narrow(0, 0, 1)]);
-    return { value: await mean(psnr(small, again)), baseline: await mean(psnr(small, others)) };
+    return {
+      name: 'PSNR of results, made small again, against the small pictures; baseline: results of others',
+      value: await mean(psnr(small, again)),
+      baseline: await mean(psnr(small, others)),
+      unit: 'dB',
+    };
   });
 }
 
@@ -130,7 +133,7 @@ async function qualities(pictures: {
   results: readonly Tensor[];
   large: Tensor;
   ceiling: Tensor;
-}): Promise<Measured[]> {
+}): Promise<{ claimed: Pick<TaskResult, 'value' | 'baseline'>; more: Measured[] }> {
   const { small, results, large, ceiling } = pictures;
   return noGrad(() =>
     tidy(async () => {
@@ -143,13 +146,7 @@ async function qualities(pictures: {
       const energy = await gradientEnergy(large);
       const psnrOf = (x: Tensor) => mean(psnr(large, x));
       const baseline = await psnrOf(smooth);
-      return [
-        {
-          name: 'PSNR of one result; baseline: bicubic',
-          value: await psnrOf(first),
-          baseline,
-          unit: 'dB',
-        },
+      const more = [
         {
           name: `PSNR of the mean of ${seeds} results; baseline: bicubic`,
           value: await psnrOf(average),
@@ -174,6 +171,7 @@ async function qualities(pictures: {
           unit: '',
         },
       ];
+      return { claimed: { value: await psnrOf(first), baseline }, more };
     }),
   );
 }
