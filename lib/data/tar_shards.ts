@@ -91,7 +91,7 @@ async function readShard(shard: string): Promise<Sample[]> {
     if (!match) return;
     const stem = match[1];
     const extension = match[2].toLowerCase();
-    const kind = imageExtensions.has(extension) ? 'image' : sideKinds[extension];
+    const kind = pictures.has(extension) ? 'image' : sideKinds[extension];
     if (kind === undefined) return;
     const sample = samples.get(stem) ?? { shard, stem };
     samples.set(stem, sample);
@@ -106,6 +106,9 @@ async function readShard(shard: string): Promise<Sample[]> {
   });
   return [...samples.values()].filter(({ image }) => image !== undefined);
 }
+
+// In shards arrays are features that lie beside a picture, not pictures.
+const pictures = new Set([...imageExtensions].filter((extension) => extension !== '.npy'));
 
 const sideKinds: Readonly<Record<string, 'label' | 'text' | 'json'>> = {
   '.cls': 'label',

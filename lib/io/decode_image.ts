@@ -1,6 +1,7 @@
 // A picture file's bytes as pixels, by sharp. It knows no tensor, so that worker threads can use it.
 import sharp from 'sharp';
 import { ArgumentError, FileError } from '../errors.js';
+import { decodeNpy, npyMagic } from './decode_npy.js';
 
 /** A picture as rows of interleaved bytes from the top, [height, width, channels]. */
 export interface Pixels {
@@ -33,6 +34,7 @@ const formats: readonly { name: string; endings: string[]; begins: RegExp }[] = 
   { name: 'AVIF', endings: ['.avif'], begins: /^.{4}ftyp/s },
   { name: 'GIF', endings: ['.gif'], begins: /^GIF8/ },
   { name: 'TIFF', endings: ['.tif', '.tiff'], begins: /^(II[*+]|MM.[*+])/s },
+  { name: 'NumPy arrays', endings: ['.npy'], begins: npyMagic },
 ];
 
 /** What counts as a picture, by the end of its name in lower case. */
@@ -44,8 +46,8 @@ export const imageExtensions: ReadonlySet<string> = new Set(
 export const largestPicture = 2 ** 30;
 
 /**
- * Decodes PNG, JPEG, WebP, AVIF, GIF or TIFF into rows of interleaved bytes. Sixteen bits become eight, CMYK
- * becomes RGB, and of an animation the first picture is taken.
+ * Decodes PNG, JPEG, WebP, AVIF, GIF, TIFF or a NumPy array into rows of interleaved bytes. Sixteen bits become
+ * eight, CMYK becomes RGB, and of an animation the first picture is taken.
  *
  * @param encoded the file's bytes
  * @param path what errors call the file
@@ -66,8 +68,11 @@ export async function decodeImage(
     throw new FileError(`cannot be read as a picture: it is none of ${known}.`, path);
   }
   let decoded;
+  const array = npyMagic.test(begin) ? decodeNpy(encoded, path, maxPixels) : undefined;
   try {
-    let image = sharp(encoded, { failOn: 'error', limitInputPixels: maxPixels });
+    let image = array
+      ? sharp(array.data, { raw: { width: array.width, height: array.height, channels: 3 } })
+      : sharp(encoded, { failOn: 'error', limitInputPixels: maxPixels });
     if (orient) image = image.autoOrient();
     image = background === undefined ? image.removeAlpha() : image.flatten({ background });
     image = image.toColourspace(channels === 1 ? 'b-w' : 'srgb');

@@ -6,14 +6,16 @@ import { tensor } from '../creation.js';
 import type { Tensor } from '../tensor.js';
 import { writeFileAtomic } from './atomic.js';
 import { decodeImage, largestPicture, type Pixels, type ReadImageOptions } from './decode_image.js';
+import { npyMagic, npySize } from './decode_npy.js';
 import { fileError } from './file_error.js';
-import { readSmallFile, withFile } from './positional.js';
+import { longestNpyHeader } from './npy.js';
+import { readBytes, readSmallFile, withFile } from './positional.js';
 
 const formats = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp' } as const;
 
 /**
- * Reads a picture (PNG, JPEG, WebP, AVIF, GIF, TIFF) as float32 [H, W, C] with values in [-1, 1]:
- * a stored byte p becomes p / 127.5 - 1.
+ * Reads a picture (PNG, JPEG, WebP, AVIF, GIF, TIFF, or a NumPy array of bytes) as float32 [H, W, C] with values
+ * in [-1, 1]: a stored byte p becomes p / 127.5 - 1.
  *
  * @throws FileError when the file is missing, damaged or no picture
  */
@@ -31,7 +33,9 @@ export async function readImage(path: string, options: ReadImageOptions = {}): P
  * @throws FileError when the file is missing, damaged or no picture
  */
 export async function readImageSize(path: string): Promise<{ height: number; width: number }> {
-  return withFile(path, async () => {
+  return withFile(path, async (file, size) => {
+    const begin = await readBytes(path, file, 0, Math.min(size, longestNpyHeader));
+    if (npyMagic.test(begin.toString('latin1', 0, 6))) return npySize(begin, path, size);
     try {
       const { autoOrient } = await sharp(path, { failOn: 'error' }).metadata();
       return { height: autoOrient.height, width: autoOrient.width };

@@ -58,6 +58,7 @@ describe('reading', () => {
       ['train/0001.cls', '7\n'],
       ['train/0001.txt', 'a cat'],
       ['train/0001.json', '{"width": 3}'],
+      ['train/0001.npy', 'features'],
       ['train/0001.seg.png', 'a mask, no picture of its own'],
       ['readme.txt', 'beside no picture'],
       ['train/v1.0/0002.CLS', '11'],
