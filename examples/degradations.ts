@@ -1,9 +1,15 @@
-// What super-resolution is trained on: draws docs/images/degradations.png.
-//   node --import ./scripts/typescript.mjs examples/degradations.ts
+// What super-resolution is trained on:
+//   node --import ./scripts/typescript.mjs examples/degradations.ts --out docs/images/degradations.png
 // In the first row the picture, then plain downscalings by four; below, what bsrgan_light and bsrgan draw for five seeds.
+import { Command } from 'commander';
 import sharp from 'sharp';
 import { degrade, writeFileAtomic, type DegradationName, type Pixels } from '../lib/index.js';
 import { loadEmoji, side } from './demo/emoji.js';
+
+const { out } = new Command('degradations')
+  .option('--out <file>', 'PNG to write', 'degradations.png')
+  .parse()
+  .opts<{ out: string }>();
 
 const across = 4;
 const factor = 4;
@@ -53,5 +59,5 @@ const drawn = await sharp({ create: { ...canvas, background: 'white' } })
   .composite(await Promise.all(panels))
   .png({ palette: true })
   .toBuffer();
-await writeFileAtomic('docs/images/degradations.png', drawn);
-console.log('docs/images/degradations.png');
+await writeFileAtomic(out, drawn);
+console.log(out);

@@ -1,5 +1,4 @@
 // The loop of one's own, run as people run it: on pixels, and on the latents of a saved first stage.
-import { spawn } from 'node:child_process';
 import { expect, test } from 'vitest';
 import {
   buildFirstStage,
@@ -10,24 +9,11 @@ import {
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { tinySpec } from '../ldm/tiny_diffusion.js';
-import { root } from '../support/source_tree.js';
+import { runExample } from './run_example.js';
 
 const file = temporaryFolder();
 
-function run(...args: string[]): Promise<string> {
-  const script = ['--import', './scripts/typescript.mjs', 'examples/train_by_hand.ts', '--quick'];
-  const child = spawn(process.execPath, [...script, ...args], { cwd: root });
-  let said = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (text: Buffer) => (said += text.toString()));
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (status) => {
-      if (status === 0) resolve(said);
-      else reject(new Error(said));
-    });
-  });
-}
+const run = (...args: string[]) => runExample('train_by_hand', '--quick', ...args);
 
 test('trains on pixels, draws a sample of each category, saves', async () => {
   const said = await run('--out', file('pixels'));
