@@ -12,6 +12,7 @@ import {
   upscalingFactor,
   type LatentDiffusionSpec,
   type Tensor,
+  type UpscaleOptions,
 } from '../../../lib/index.js';
 import { plainSpec, shaken, tinySpec, values, withModel } from '../tiny_diffusion.js';
 
@@ -136,6 +137,30 @@ test('beyond twice the size of training the network goes patch by patch', () =>
       await values(noGrad(() => whole.images!.clamp(-1, 1))),
     );
   }));
+
+test('four times the area takes hardly more memory, in patches and tiles', () => {
+  const spec = pairSpec();
+  const wide = pairSpec({ unet: { ...spec.unet, modelChannels: 64, numHeads: 4 } });
+  return withModel(wide, async (model) => {
+    const { device } = model.betas;
+    const peak = async (side: number, options: Partial<UpscaleOptions> = {}) => {
+      const image = small([1, side, side, 3]);
+      await device.synchronize();
+      const { liveBytes } = device.memoryStats();
+      device.resetPeak();
+      await tidy(async () => {
+        await upscale(model, { image, steps: 1, seed: 1, tiling: { tile: 8 }, ...options });
+        await device.synchronize();
+      });
+      return device.memoryStats().peakBytes - liveBytes;
+    };
+    const [usual, larger] = [await peak(24), await peak(48)];
+    expect(larger).toBeLessThan(1.3 * usual);
+    // Without parts memory grows with the area.
+    expect(await peak(48, { patches: null })).toBeGreaterThan(3 * larger);
+    expect(await peak(48, { tiling: { tile: 48 } })).toBeGreaterThan(larger);
+  });
+});
 
 test('it can be stopped', () =>
   withModel(pairSpec(), async (model) => {
