@@ -26,6 +26,8 @@ import type {
 export interface ContextOptions {
   /** Of all tasks. */
   readonly folder: string;
+  /** Where the first stage lies, which studies of every seed share. */
+  readonly shared: string;
   readonly seed: number;
   readonly scale: number;
   readonly signal: AbortSignal;
@@ -93,7 +95,8 @@ export class Workshop {
   }
 
   private firstStage(): Promise<FirstStage> {
-    const { folder, seed, scale, signal } = this.options;
+    const { shared: folder, scale, signal } = this.options;
+    const seed = 0;
     this.#firstStage ??= trainFirstStage({
       name: firstStageName,
       folder,

@@ -39,25 +39,26 @@ import { Judge, pixelsOf } from './judge.js';
 import { ofVelocity } from './emoji_model.js';
 import type { SharedFirstStage, StudyContext, TaskStudy, TrainedDiffusion } from './study.js';
 
-const canvasSide = 48;
-/** Apart from each other in pixels: the places of corners. */
-const raster = 8;
-/** Small scenes of one thing or two: a lone thing teaches what places mean, two which is where. */
+const canvasSide = 64;
+/** Apart from each other in pixels: the places of upper left corners, and the corners that tokens tell. */
+const [raster, grid] = [16, 8];
 const scenes: Omit<CanvasOptions, 'seed'> = {
   ...{ width: canvasSide, height: canvasSide },
-  ...{ objects: [1, 2], sizes: [24, 32], raster },
+  ...{ objects: [2, 4], sizes: [32, 32], raster },
 };
+/** A lone thing teaches what places mean. */
+const trainingScenes: typeof scenes = { ...scenes, objects: [1, 4] };
 const group = 16;
 const judgeSteps = 300;
 const guidance = 2;
 const sampling = { method: 'dpm-solver++', steps: 20 } as const;
 const shown = 8;
 
-/** Corners lie on the canvases' own raster, both ends of it counted; at most two objects, no crops. */
+/** Corners on a grid, both ends of the canvas counted; at most four objects, no crops. */
 const tokens = new LayoutTokens({
   categories: canvasClasses.length,
-  vocabSize: (canvasSide / raster + 1) ** 2 + 1,
-  maxObjects: 2,
+  vocabSize: (canvasSide / grid + 1) ** 2 + 1,
+  maxObjects: 4,
   encodeCrop: false,
 });
 
@@ -69,10 +70,11 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
       imageSize: canvasSide / model.downsampling,
       inChannels: embedDim,
       outChannels: embedDim,
-      modelChannels: 64,
+      modelChannels: 32,
       numResBlocks: 1,
-      attentionResolutions: [2, 4],
-      channelMult: [1, 2, 2],
+      // Down to 2 x 2 places, each of which is a corner of the canvas: a network knows places by what borders them.
+      attentionResolutions: [2, 4, 8],
+      channelMult: [1, 4, 4, 4],
       numHeadChannels: 32,
       useSpatialTransformer: true,
       contextDim: width,
@@ -97,14 +99,18 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
 
 /**
  * Tokens that differ and weigh: embeddings as large as what the first attention adds to all of them alike, and
- * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike, and
- * what attends to them gets gradients so small that a short training hardly learns where things are.
+ * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike. And blocks
+ * whose last layers do not begin at zero: where they do, as the original's, queries know nothing of their places,
+ * and what the tokens say gets no gradients. Either way a short training hardly learns where things are.
  */
-function emphasizeTokens({ cond_stage_model: embedder }: LatentDiffusion): void {
+function emphasizeTokens({ model, cond_stage_model: embedder }: LatentDiffusion): void {
   const { transformer } = embedder as BertEmbedder;
   for (const { weight } of [transformer.token_emb, transformer.pos_emb.emb])
     normal_(weight, 0, 0.5);
   constant_(transformer.norm.weight, 4);
+  for (const [name, weight] of model.namedParameters())
+    if (/proj_out\.weight$|out_layers\.3\.weight$/.test(name))
+      normal_(weight, 0, (weight.numel / weight.shape[0]) ** -0.5);
 }
 
 export const layout: TaskStudy = {
@@ -126,9 +132,7 @@ export const layout: TaskStudy = {
     const judge = await Judge.train({ stickers: training, steps, seed, signal });
     const count = group * Math.max(1, Math.round(8 * scale));
     return tidy(async () => {
-      const canvases = Array.from({ length: count }, (_, i) =>
-        makeCanvas(heldOut, i, { ...scenes, seed: seed + 1 }),
-      );
+      const canvases = fullCanvases(heldOut, count, seed + 1);
       const others = canvases.map((_, i) => canvases[(i + 1) % count]);
       const made = await samples(model, canvases, context, guidance);
       const real = picturesOf(canvases);
@@ -171,12 +175,22 @@ export const layout: TaskStudy = {
   },
 };
 
+/** Canvases with two objects at least: where the second finds no place a canvas is passed over. */
+function fullCanvases(stickers: StickerSet, count: number, seed: number): Canvas[] {
+  const canvases: Canvas[] = [];
+  for (let i = 0; canvases.length < count; ++i) {
+    const canvas = makeCanvas(stickers, i, { ...scenes, seed });
+    if (canvas.boxes.length > 1) canvases.push(canvas);
+  }
+  return canvases;
+}
+
 async function trainLayouts(
   context: StudyContext,
   stickers: StickerSet,
 ): Promise<TrainedDiffusion> {
   const { seed } = context;
-  const data = new DataLoader(canvasDataset(stickers, { ...scenes, seed, count: 50_000 }), {
+  const data = new DataLoader(canvasDataset(stickers, { ...trainingScenes, seed, count: 50_000 }), {
     batchSize: 16,
     seed,
     transform: { size: canvasSide },
@@ -185,7 +199,7 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 1000, learningRate: 7e-4, unconditionalProbability: 0.1 };
+    const budget = { steps: 1400, learningRate: 7e-4, unconditionalProbability: 0.1 };
     return await context.train({
       ...{ name: 'layout', spec, data, ...budget },
       initialize: emphasizeTokens,

@@ -3,7 +3,8 @@
 // interruption it goes on where it was.
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import { integer } from '../../../lib/cli/run.js';
 import { defaultDevice, writeFileAtomic } from '../../../lib/index.js';
 import { Workshop } from './context.js';
 import { held, lead, page, summaryTable, writeCurves, type Row } from './report.js';
@@ -17,8 +18,8 @@ const options = new Command('study:tasks')
   .addOption(new Option('--only <task...>', 'these tasks').choices(names))
   .option(
     '--seed <number>',
-    'of all trainings and samples; each but 0 has a folder of its own',
-    natural,
+    'of everything but the first stage; each but 0 has a folder of its own',
+    integer(0),
     0,
   )
   .option('--out <folder>', 'where everything is written', 'out/study/tasks')
@@ -27,7 +28,8 @@ const options = new Command('study:tasks')
 
 const { seed } = options;
 const scale = options.quick ? 0.005 : 1;
-const out = resolve(options.out, options.quick ? 'quick' : '.', seed ? `seed-${seed}` : '.');
+const shared = resolve(options.out, options.quick ? 'quick' : '.');
+const out = seed === 0 ? shared : join(shared, `seed-${seed}`);
 const interrupt = new AbortController();
 process.once('SIGINT', () => interrupt.abort());
 process.once('SIGTERM', () => interrupt.abort());
@@ -35,7 +37,7 @@ process.once('SIGTERM', () => interrupt.abort());
 async function main(): Promise<void> {
   const { signal } = interrupt;
   const limit = options.quick ? 200 : undefined;
-  const workshop = await Workshop.open({ folder: out, seed, scale, signal, limit });
+  const workshop = await Workshop.open({ folder: out, shared, seed, scale, signal, limit });
   const rows: Row[] = [];
   for (const study of tasks.filter(({ name }) => options.only?.includes(name) ?? true)) {
     mkdirSync(join(out, study.name), { recursive: true });
@@ -57,11 +59,6 @@ async function main(): Promise<void> {
   await writeFileAtomic(join(out, 'index.md'), page(rows, settings));
   console.log(`\n${summaryTable(rows)}\n\nlook at ${join(out, 'index.md')}`);
   if (!options.quick && !rows.every(held)) process.exitCode = 1;
-}
-
-function natural(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a number from 0 on.');
-  return Number(text);
 }
 
 /** Of an earlier run, if it was of the same claim. */
