@@ -71,10 +71,8 @@ test('text_to_image', async () => {
 });
 
 test('layout_to_image', async () => {
-  const conditioner = {
-    ...{ kind: 'bert', nEmbed: 6, nLayer: 1, useTokenizer: false },
-    ...{ vocabSize: 104, maxSeqLen: 11 },
-  } as const;
+  const sizes = { nEmbed: 6, nLayer: 1, vocabSize: 104, maxSeqLen: 11 };
+  const conditioner = { kind: 'bert', useTokenizer: false, ...sizes } as const;
   const model = await saved('layouts', tinySpec({ conditioner }));
   writeFileSync(file('layouts/classes.txt'), 'ball\ndog\n');
   const boxes = ['dog:0.1,0.4,0.4,0.5', 'ball:0.7,0.7,0.2,0.2'];

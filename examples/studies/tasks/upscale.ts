@@ -49,7 +49,7 @@ async function run(context: StudyContext): Promise<TaskResult> {
   const stage = await context.firstStage();
   const data = smallAndLarge(context.training, context.seed, true);
   const { model, record } = await context
-    .train({ name: 'upscale', spec: specOf(stage), data, steps: 1600, learningRate: 1e-3 })
+    .train({ name: 'upscale', spec: specOf(stage), data, steps: 1800, learningRate: 1e-3 })
     .finally(() => data.dispose());
   return tidy(async () => {
     const { small, large } = await everything(context.heldOut, context.seed);
