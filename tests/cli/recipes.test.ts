@@ -108,8 +108,8 @@ const recipes: [
   ['folder64-class', 'grid-000000.png', 68, 4 * 66 + 2, { FOLDER: 'classes', NAME: 'class3' }],
   ['folder64-text', 'grid-000000.png', 68, 4 * 66 + 2, { FOLDER: 'captioned' }],
   ['folder64-layout', '000003.png', 64, 64, {}],
-  // The shorter side has 256 pixels.
-  ['folder64-semantic', '000000.png', 256, 271, { FOLDER: 'scenes' }],
+  // The shorter side has 128 pixels.
+  ['folder64-semantic', '000000.png', 128, 136, { FOLDER: 'scenes' }],
   ['folder64-upscale', 'small.png', 60, 72, {}],
 ];
 

@@ -199,7 +199,7 @@ async function trainLayouts(
   });
   try {
     const spec = layoutSpec(await context.firstStage());
-    const budget = { steps: 800, learningRate: 7e-4, unconditionalProbability: 0.1 };
+    const budget = { steps: 1600, learningRate: 7e-4, unconditionalProbability: 0.1 };
     return await context.train({
       ...{ name: 'layout', spec, data, ...budget },
       initialize: emphasizeTokens,
