@@ -3,12 +3,13 @@ import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import {
   DataLoader,
+  FileError,
   ImageFolder,
   readImage,
   readImageSize,
   type TypedArray,
 } from '../../lib/index.js';
-import { decodeImage } from '../../lib/io/decode_image.js';
+import { decodeImage, type Pixels } from '../../lib/io/decode_image.js';
 import { formatNpy } from '../../lib/io/npy.js';
 import { listPictures } from '../../lib/metrics/folders.js';
 import { temporaryFolder } from './temporary.js';
@@ -75,6 +76,18 @@ test('a folder of them is a data set', async () => {
   });
   for await (const { image } of loader.epoch()) expect(image.shape).toEqual([2, 2, 2, 3]);
   await loader.dispose();
+});
+
+test('any changed byte of the header gives a picture or a FileError', async () => {
+  const whole = npy([1, 3, height, width], planes);
+  for (let at = 0; at < whole.length - planes.length; ++at)
+    for (const byte of [0, 0x20, 0x39, 0xff]) {
+      const bytes = Buffer.from(whole);
+      bytes[at] = byte;
+      const read = decodeImage(bytes, 'a.npy').catch((error: unknown) => error);
+      const made = (await read) as Pixels | FileError;
+      if (!(made instanceof FileError)) expect(made.data.length).toBe(planes.length);
+    }
 });
 
 test('other arrays are refused with what they are, and so are damaged files', async () => {

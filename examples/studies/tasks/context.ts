@@ -26,7 +26,7 @@ import type {
 export interface ContextOptions {
   /** Of all tasks. */
   readonly folder: string;
-  /** Where the first stage lies, which studies of every seed share. */
+  /** Where the first stage lies: that of seed 0, which the tasks of every seed share. */
   readonly shared: string;
   readonly seed: number;
   readonly scale: number;
@@ -95,11 +95,11 @@ export class Workshop {
   }
 
   private firstStage(): Promise<FirstStage> {
-    const { shared: folder, scale, signal } = this.options;
+    const { shared, scale, signal } = this.options;
     const seed = 0;
     this.#firstStage ??= trainFirstStage({
       name: firstStageName,
-      folder,
+      folder: shared,
       pictures: this.training,
       budget: { steps: scaled(firstStageSteps, scale), batch: 8, learningRate: 1e-3, seed },
       signal,
