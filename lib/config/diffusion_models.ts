@@ -94,6 +94,7 @@ interface LatentParams extends PixelParams {
   condStageConfig?: ConditionerSpec;
   numTimestepsCond?: number;
   condStageTrainable?: boolean;
+  unconditionalClass?: number;
   concatMode?: boolean;
   condStageForward?: undefined;
   scaleFactor?: number;
@@ -142,6 +143,7 @@ const latentFields: FieldsOf<LatentParams> = {
   cond_stage_config: optional(conditionerField),
   num_timesteps_cond: optional(count),
   cond_stage_trainable: optional(boolean),
+  unconditional_class: optional(integer({ min: 0 })),
   concat_mode: optional(boolean),
   cond_stage_forward: unsupported('conditioners have one way to encode here'),
   scale_factor: optional(weight),
@@ -245,7 +247,7 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
   const { condStageTrainable, concatMode = true } = params;
   const implied = concatMode ? 'concat' : 'crossattn';
   const key = params.conditioningKey ?? implied;
-  const { imageSize, scaleFactor, scaleByStd, numTimestepsCond } = params;
+  const { imageSize, scaleFactor, scaleByStd, numTimestepsCond, unconditionalClass } = params;
   return {
     unet: unetConfig.spec,
     firstStage: firstStageConfig.spec.spec,
@@ -258,6 +260,7 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
     // the original lets a conditioner without weights be "trained"
     ...(condStageTrainable && hasOwnWeights(conditioner) && { conditionerTrainable: true }),
     ...(numTimestepsCond !== undefined && { numTimestepsCond }),
+    ...(unconditionalClass !== undefined && { unconditionalClass }),
   };
 }
 

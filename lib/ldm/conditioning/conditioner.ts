@@ -179,7 +179,7 @@ export interface TextInput {
   readonly vocabSize: number;
 }
 
-/** How a conditioner takes texts; null where it takes something else. */
+/** How a conditioner takes texts, a hybrid one for its tokens; null where it takes something else. */
 export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null {
   switch (spec?.kind) {
     case 'bert': {
@@ -190,6 +190,8 @@ export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null
       const { maxSeqLen: length, vocabSize } = clipTextEncoderConfig(withoutKind(spec));
       return { kind: 'clip', length, vocabSize };
     }
+    case 'hybrid':
+      return textInputOf(spec.crossattn);
     default:
       return null;
   }

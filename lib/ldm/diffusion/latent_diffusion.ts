@@ -1,6 +1,6 @@
 /** Latent diffusion (paper, section 3): first stage, conditioner and denoising network as one model. */
 import { noGrad } from '../../autograd/index.js';
-import { tensor } from '../../creation.js';
+import { tensor, zerosLike } from '../../creation.js';
 import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
 import { ArgumentError, check, checkShape } from '../../errors.js';
@@ -218,10 +218,15 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
 
   /** What guidance leads away from beside a condition; see {@link unconditionalCondition}. */
   unconditional(like: ConditionInput): ConditionInput {
-    check(this.spec.conditioningKey !== 'adm', () => {
-      return 'LatentDiffusion: no class of a network with numClasses stands for "none". Give the unconditional input itself.';
+    const { conditioningKey, unconditionalClass } = this.spec;
+    if (conditioningKey !== 'adm') return unconditionalCondition(this.conditioner, like);
+    check(unconditionalClass !== undefined, () => {
+      return (
+        'LatentDiffusion: no class of a network with numClasses stands for "none". Give unconditionalClass in the ' +
+        "model's spec, or the unconditional input itself."
+      );
     });
-    return unconditionalCondition(this.conditioner, like);
+    return zerosLike(like as Tensor).add(unconditionalClass);
   }
 
   /**

@@ -137,9 +137,9 @@ describe('classToImage', () => {
 });
 
 describe('classIds', () => {
-  const conditioner: ConditionerSpec = { kind: 'class', embedDim: 4, nClasses: 5 };
+  const spec = tinySpec({ conditioner: { kind: 'class', embedDim: 4, nClasses: 5 } });
   const names = ['tench, Tinca tinca', 'crane', 'crane, derrick', 'goldfish'];
-  const ids = (...given: (number | string)[]) => classIds(conditioner, given, names);
+  const ids = (...given: (number | string)[]) => classIds(spec, given, names);
 
   test('by id, by name, by one of several names, in any case', () => {
     expect(ids(4, '0', 'tench', 'TINCA TINCA', 'tench, Tinca tinca', ' goldfish ')).toEqual([
@@ -158,7 +158,7 @@ describe('classIds', () => {
   });
 
   test('a name of several classes is refused', () => {
-    const both = () => classIds(conditioner, ['ray'], ['ray, fish', 'ray, light']);
+    const both = () => classIds(spec, ['ray'], ['ray, fish', 'ray, light']);
     expect(both).toThrow("'ray' is the name of several classes: ask for one of the ids 0, 1");
   });
 });
