@@ -38,7 +38,7 @@ function taskOf(spec: LatentDiffusionSpec): Task {
 }
 
 function taskOfBoth(conditioner: HybridSpec): Task {
-  const isMasked = conditioner.concat.kind === 'first-stage';
+  const isMasked = ['first-stage', 'masked-latents'].includes(conditioner.concat.kind);
   return isMasked && textInputOf(conditioner)
     ? { condition: 'masked pictures and texts at once', command: 'inpaint' }
     : { condition: 'maps and tokens at once', command: '' };
@@ -52,6 +52,9 @@ function isUpscaler(spec: LatentDiffusionSpec): boolean {
     throw error;
   }
 }
+
+/** Completes "the model is conditioned on". */
+export const conditionOf = (spec: LatentDiffusionSpec): string => taskOf(spec).condition;
 
 /** @throws UsageError when the model is for another command, and says for which */
 export function refuseOtherTask(model: string, spec: LatentDiffusionSpec, command: string): void {

@@ -191,10 +191,11 @@ const inpaintingCaptions = (
   return {
     ...captions,
     async condition(conditioner) {
-      check(conditioner.kind === 'hybrid' && conditioner.concat.kind === 'first-stage', () => {
+      const joins = conditioner.kind === 'hybrid' ? conditioner.concat.kind : 'nothing';
+      check(joins === 'first-stage' || joins === 'masked-latents', () => {
         return (
           'pictures with holes and captions are for a HybridConditioner of __is_first_stage__ and an encoder of ' +
-          `texts; the model has a conditioner of kind ${conditioner.kind}.`
+          `texts, or a LatentInpaintDiffusion; the model has a conditioner of kind ${conditioner.kind}.`
         );
       });
       return new HybridConditions(holes, await captions.condition!(conditioner));

@@ -9,6 +9,7 @@ import {
   type DiffusionConfig,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type PartSpec,
   type PatchOptions,
 } from '../ldm/index.js';
 import { camelCase } from '../ldm/config.js';
@@ -203,9 +204,10 @@ const training: FieldsOf<Training> = {
 function entry<P extends PixelParams>(
   fields: FieldsOf<P>,
   toSpec: (params: P, node: ConfigNode) => LatentDiffusionSpec,
+  accepted: readonly string[] = [],
 ): Field<DiffusionEntry> {
-  const model = mapping<P>(fields, Object.keys(training));
-  const beside = mapping<Training>(training, Object.keys(fields));
+  const model = mapping<P>(fields, [...Object.keys(training), ...accepted]);
+  const beside = mapping<Training>(training, [...Object.keys(fields), ...accepted]);
   return {
     read(node, name) {
       const params = model.read(node, name);
@@ -264,6 +266,19 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
   };
 }
 
+// Stable Diffusion's for inpainting: whatever reads texts has the masked picture beside it.
+function toInpaintingSpec(params: LatentParams): LatentDiffusionSpec {
+  const { conditioner, ...spec } = toLatentSpec(params);
+  return {
+    ...spec,
+    conditioner: {
+      kind: 'hybrid',
+      concat: { kind: 'masked-latents' },
+      crossattn: conditioner as PartSpec,
+    },
+  };
+}
+
 function toPixelSpec(params: PixelParams): LatentDiffusionSpec {
   const { unetConfig, conditioningKey, imageSize, clipDenoised = true } = params;
   return {
@@ -282,6 +297,11 @@ diffusionModelTargets.register(
   ['ldm.models.diffusion.ddpm.LatentDiffusion', 'emulsion.LatentDiffusion'],
   { params: entry<LatentParams>(latentFields, toLatentSpec), build },
 );
+diffusionModelTargets.register(['ldm.models.diffusion.ddpm.LatentInpaintDiffusion'], {
+  // Which keys of a narrower network are widened does not arise: such a checkpoint is refused here.
+  params: entry<LatentParams>(latentFields, toInpaintingSpec, ['finetune_keys']),
+  build,
+});
 // Diffusion on pixels is latent diffusion behind the identity: the same keys, the same numbers.
 diffusionModelTargets.register(['ldm.models.diffusion.ddpm.DDPM', 'emulsion.DDPM'], {
   params: entry<PixelParams>(pixelFields, toPixelSpec),

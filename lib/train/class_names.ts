@@ -9,10 +9,7 @@ import { classInputOf, type LatentDiffusionSpec } from '../ldm/index.js';
  *
  * @throws ArgumentError when the pictures lack the classes that the model is conditioned on, or have others
  */
-export function classNames(
-  spec: LatentDiffusionSpec,
-  { dataset }: DataLoader,
-): readonly string[] {
+export function classNames(spec: LatentDiffusionSpec, { dataset }: DataLoader): readonly string[] {
   const { conditioner } = spec;
   if (conditioner?.kind === 'bert' && dataset instanceof AnnotatedImages)
     return dataset.categories.map(({ name }) => name);

@@ -5,10 +5,10 @@ import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
 import { ArgumentError, check, checkShape } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { argmax, std } from '../../ops/index.js';
+import { argmax, concat, ge, resize, std, where } from '../../ops/index.js';
 import type { NoiseOptions } from '../../random.js';
 import { tidy } from '../../scope.js';
-import type { Tensor } from '../../tensor.js';
+import { Tensor } from '../../tensor.js';
 import { encodePart, hybridInput } from '../conditioning/condition_input.js';
 import { dropCondition } from '../conditioning/unconditional.js';
 import {
@@ -18,6 +18,7 @@ import {
   type ConditionerSpec,
   type ConditionInput,
   type ConditionStage,
+  type MaskedImage,
 } from '../conditioning/index.js';
 import {
   buildFirstStage,
@@ -378,10 +379,27 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.noisedConditioning(conditioning, t, draws.conditioning);
   }
 
+  // As Stable Diffusion's models saw it: holes are grey, and 1 in a mask that is 0 elsewhere.
+  #maskedLatents(input: Tensor | MaskedImage): Tensor {
+    check(!(input instanceof Tensor), () => {
+      return 'LatentDiffusion: what is joined is a masked image and its mask, not one tensor.';
+    });
+    const hole = ge(input.mask, 0);
+    const latents = this.encode(where(hole, 0, input.image));
+    const [, height, width] = latents.shape;
+    const mask = resize(hole.to(latents.dtype), { size: [height, width], mode: 'nearest' });
+    return concat([mask, latents], 3);
+  }
+
   #encodeCondition(input: ConditionInput): NetworkConditioning {
-    const stage = this.cond_stage_model;
+    const [stage, { conditioner }] = [this.cond_stage_model, this];
     if (stage instanceof HybridConditioner) return stage.forward(hybridInput(input));
-    const encoded = encodePart(this.conditioner, stage, input);
+    if (conditioner.kind === 'hybrid') {
+      const { concat: masked, crossattn } = hybridInput(input);
+      const context = encodePart(conditioner.crossattn, stage, crossattn);
+      return { concat: this.#maskedLatents(masked), context };
+    }
+    const encoded = encodePart(conditioner, stage, input);
     switch (this.spec.conditioningKey) {
       case 'concat':
         return { concat: encoded };

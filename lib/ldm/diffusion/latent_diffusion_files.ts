@@ -243,6 +243,7 @@ function conditionerLandmarks(
       );
     }
     case 'hybrid': {
+      if (spec.concat.kind === 'masked-latents') return conditionerLandmarks(spec.crossattn);
       const parts = (['concat', 'crossattn'] as const).map((name) =>
         [...conditionerLandmarks(spec[name])].map(
           ([key, shape]) => [`${name}_conditioner.${key}`, shape] as const,

@@ -57,7 +57,7 @@ export interface Inpainting {
 
 /**
  * How a model fills holes: `conditioned` on the picture with holes and the mask, as the published
- * `inpainting_big`, and perhaps on a text as well; or `guided`, any other whose network takes no map, by sampling
+ * `inpainting_big`, and perhaps on a text as well, as Stable Diffusion's; or `guided`, any other whose network takes no map, by sampling
  * that keeps what is known.
  *
  * @throws ArgumentError when it can do neither
@@ -68,7 +68,8 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
     return 'guided';
   const { kind } = conditioner.kind === 'hybrid' ? conditioner.concat : conditioner;
   const joined = unet.inChannels - unet.outChannels;
-  if (kind === 'first-stage' && joined === unet.outChannels + 1) return 'conditioned';
+  const isMasked = kind === 'first-stage' || kind === 'masked-latents';
+  if (isMasked && joined === unet.outChannels + 1) return 'conditioned';
   throw new ArgumentError(
     `inpaint: the model joins ${joined} channels of a conditioner of kind ${kind} to its latents ` +
       `(${conditioningKey}), which makes it one for another task. Inpainting takes a model of nothing, classes or ` +
@@ -94,26 +95,24 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
  *   with values outside of [0, 1], a model for another task, or one that cannot be asked for what is wanted
  */
 export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
-  const { image, mask, resizeMask, softEdge, seed, condition, conditioning, ...rest } = options;
-  const { prompt, negativePrompt, tokenizer, classes, classNames, guidance, ...others } = rest;
-  const { unconditional, unconditionalConditioning, ...sampling } = others;
+  const { image, mask, resizeMask, softEdge, seed, ...rest } = options;
+  const { condition, conditioning, unconditional, unconditionalConditioning, ...others } = rest;
+  const { prompt, negativePrompt, tokenizer: _, classes, classNames: __, ...sampling } = others;
   const beside = { condition, conditioning, unconditional, unconditionalConditioning };
-  const wanted = { prompt, negativePrompt, tokenizer, classes, classNames, guidance };
   const [count] = image.shape;
   checkBeside(model.spec, beside);
-  const told = readWanted('inpaint', model, count, wanted);
+  const told = readWanted('inpaint', model, count, options);
   check(!(condition ?? conditioning) || (classes ?? prompt ?? negativePrompt) === undefined, () => {
     return 'inpaint: give what is wanted, or the condition that says so, not both.';
   });
   return tidy(async () => {
-    const { guidance: scale, ...asked } = told();
-    const holes = await prepareInpainting(model, {
-      ...{ image, mask, resizeMask, softEdge, ...beside, ...asked },
-    });
+    const { guidance, ...asked } = told();
+    const given = { image, mask, resizeMask, softEdge, ...beside, ...asked };
+    const holes = await prepareInpainting(model, given);
     const { images } = await model.sample({
       ...sampling,
       ...holes.sampling,
-      guidance: scale,
+      guidance,
       seed: seedsOf('inpaint', count, seed),
     });
     return holes.compose(images!);
@@ -123,8 +122,8 @@ export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promis
 // What a model that joins masked pictures cannot be told.
 function checkBeside({ conditioningKey }: LatentDiffusionSpec, beside: BesideHoles): void {
   const { condition, conditioning, unconditional, unconditionalConditioning } = beside;
-  const isAny = (condition ?? conditioning ?? unconditional ?? unconditionalConditioning) != null;
-  check(conditioningKey !== 'concat' || !isAny, () => {
+  const any = condition ?? conditioning ?? unconditional ?? unconditionalConditioning;
+  check(conditioningKey !== 'concat' || any === undefined, () => {
     return 'inpaint: what the model is conditioned on is the picture with its mask: leave the condition out.';
   });
   const tokens = [condition, unconditional].filter((each) => each !== undefined);
