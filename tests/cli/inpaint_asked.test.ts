@@ -16,6 +16,7 @@ import {
   saveLatentDiffusion,
   TextTokenizer,
   type ConditionerSpec,
+  type HybridSpec,
   type LatentDiffusionSpec,
 } from '../../lib/index.js';
 import { writePicture } from '../data/pictures.js';
@@ -34,7 +35,7 @@ const bert = {
   maxSeqLen: 8,
 } as const satisfies ConditionerSpec;
 
-const hybridSpec = (crossattn: (ConditionerSpec & { kind: 'hybrid' })['crossattn']) =>
+const hybridSpec = (crossattn: HybridSpec['crossattn']) =>
   tinySpec({
     unet: { ...tinySpec().unet, inChannels: 7 },
     conditioner: { kind: 'hybrid', concat: { kind: 'first-stage' }, crossattn },

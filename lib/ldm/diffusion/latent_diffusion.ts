@@ -3,22 +3,19 @@ import { noGrad } from '../../autograd/index.js';
 import { tensor, zerosLike } from '../../creation.js';
 import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
-import { ArgumentError, check, checkShape } from '../../errors.js';
+import { check, checkShape } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
-import { argmax, concat, ge, resize, std, where } from '../../ops/index.js';
+import { argmax, std } from '../../ops/index.js';
 import type { NoiseOptions } from '../../random.js';
 import { tidy } from '../../scope.js';
-import { Tensor } from '../../tensor.js';
-import { encodePart, hybridInput } from '../conditioning/condition_input.js';
+import type { Tensor } from '../../tensor.js';
 import { dropCondition } from '../conditioning/unconditional.js';
 import {
   buildConditionEncoder,
-  HybridConditioner,
   unconditionalCondition,
   type ConditionerSpec,
   type ConditionInput,
   type ConditionStage,
-  type MaskedImage,
 } from '../conditioning/index.js';
 import {
   buildFirstStage,
@@ -29,6 +26,7 @@ import {
 } from '../first_stage/index.js';
 import { ConditioningLevels } from './conditioning_levels.js';
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
+import { encodeCondition } from './encode_condition.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
@@ -207,11 +205,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    * @throws ArgumentError when the model has no conditioner for it
    */
   condition(input: ConditionInput): NetworkConditioning {
-    if (this.trainsConditioner) return this.#encodeCondition(input);
+    if (this.trainsConditioner) return encodeCondition(this, input);
     return noGrad(() =>
       tidy(() => {
         // What is given is not to be disposed with what it gives.
-        const encoded = Object.entries(this.#encodeCondition(input)) as [string, Tensor][];
+        const encoded = Object.entries(encodeCondition(this, input)) as [string, Tensor][];
         return Object.fromEntries(encoded.map(([name, x]) => [name, x.alias()]));
       }),
     );
@@ -377,42 +375,6 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       return 'LatentDiffusion: with numTimestepsCond above 1 a loss needs noise for the conditioning.';
     });
     return this.noisedConditioning(conditioning, t, draws.conditioning);
-  }
-
-  // As Stable Diffusion's models saw it: holes are grey, and 1 in a mask that is 0 elsewhere.
-  #maskedLatents(input: Tensor | MaskedImage): Tensor {
-    check(!(input instanceof Tensor), () => {
-      return 'LatentDiffusion: what is joined is a masked image and its mask, not one tensor.';
-    });
-    const hole = ge(input.mask, 0);
-    const latents = this.encode(where(hole, 0, input.image));
-    const [, height, width] = latents.shape;
-    const mask = resize(hole.to(latents.dtype), { size: [height, width], mode: 'nearest' });
-    return concat([mask, latents], 3);
-  }
-
-  #encodeCondition(input: ConditionInput): NetworkConditioning {
-    const [stage, { conditioner }] = [this.cond_stage_model, this];
-    if (stage instanceof HybridConditioner) return stage.forward(hybridInput(input));
-    if (conditioner.kind === 'hybrid') {
-      const { concat: masked, crossattn } = hybridInput(input);
-      const context = encodePart(conditioner.crossattn, stage, crossattn);
-      return { concat: this.#maskedLatents(masked), context };
-    }
-    const encoded = encodePart(conditioner, stage, input);
-    switch (this.spec.conditioningKey) {
-      case 'concat':
-        return { concat: encoded };
-      case 'crossattn':
-        return { context: encoded };
-      case 'adm':
-        return { y: encoded };
-      default:
-        throw new ArgumentError(
-          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
-            'from a single input. Give the conditioning itself.',
-        );
-    }
   }
 }
 

@@ -9,7 +9,9 @@ import {
   textToImage,
   uniformNoise,
   type ConditionerSpec,
+  type ConditionInput,
   type HybridInput,
+  type HybridSpec,
   type InpaintOptions,
   type LatentDiffusion,
   type LatentDiffusionSpec,
@@ -28,10 +30,13 @@ const bert = {
 } as const satisfies ConditionerSpec;
 
 /** As Stable Diffusion's for inpainting: the masked picture is joined, a text attended to. */
-const hybridSpec = (crossattn: (ConditionerSpec & { kind: 'hybrid' })['crossattn'] = bert) =>
+const hybridSpec = (
+  crossattn: HybridSpec['crossattn'] = bert,
+  concat: HybridSpec['concat'] = { kind: 'first-stage' },
+) =>
   tinySpec({
     unet: { ...tinySpec().unet, inChannels: 7 },
-    conditioner: { kind: 'hybrid', concat: { kind: 'first-stage' }, crossattn },
+    conditioner: { kind: 'hybrid', concat, crossattn },
     conditioningKey: 'hybrid',
   });
 const admSpec = (changed: Partial<LatentDiffusionSpec> = {}): LatentDiffusionSpec => ({
@@ -48,9 +53,10 @@ const brief = { steps: 3, seed: [1, 2] } as const;
 const fill = async (model: LatentDiffusion, options: Partial<InpaintOptions>) =>
   values(await inpaint(model, { image: image(), mask: mask(), ...brief, ...options }));
 
-const ids = async (input: unknown): Promise<number[] | undefined> => {
-  const tokens = (input as Partial<HybridInput> | undefined)?.crossattn ?? input;
-  return tokens && Array.from(await (tokens as Tensor).data(), Number);
+const ids = async (input?: ConditionInput): Promise<number[] | undefined> => {
+  const tokens = ((input as Partial<HybridInput> | undefined)?.crossattn ?? input) as
+    Tensor | undefined;
+  return tokens && Array.from(await tokens.data(), Number);
 };
 
 /** The scale and the ids that `model.sample` is told. */
@@ -70,6 +76,11 @@ async function told(model: LatentDiffusion, options: Partial<InpaintOptions>) {
 
 describe.each<[string, LatentDiffusionSpec, 'conditioned' | 'guided']>([
   ['a model of masked pictures and texts', hybridSpec(), 'conditioned'],
+  [
+    "a model of Stable Diffusion's kind",
+    hybridSpec(bert, { kind: 'masked-latents' }),
+    'conditioned',
+  ],
   ['a model of texts, led by what is known', tinySpec({ conditioner: bert }), 'guided'],
 ])('%s', (_, spec, mode) => {
   test('a prompt changes the filling, and nothing outside', () =>
@@ -112,7 +123,7 @@ describe.each<[string, LatentDiffusionSpec, 'conditioned' | 'guided']>([
       expect(await told(model, options)).toEqual({
         ...{ guidance: 5, condition: [...fox, ...fox], unconditional: [...hen, ...hen] },
       });
-      expect(network.mock.calls.map(([x]) => x.shape[0])).toEqual([2 * N, 2 * N, 2 * N]);
+      expect(new Set(network.mock.calls.map(([x]) => x.shape[0]))).toEqual(new Set([2 * N]));
       const usual = await fill(model, { ...options, negativePrompt: '' });
       expect(await fill(model, options)).not.toEqual(usual);
       expect(await fill(model, { tokenizer, prompt: 'red fox' })).toEqual(usual);

@@ -11,7 +11,7 @@ import {
   type Tensor,
   type TextToImageOptions,
 } from '../../../lib/index.js';
-import { shaken, tinySpec } from '../tiny_diffusion.js';
+import { int64, plainSpec, shaken, tinySpec } from '../tiny_diffusion.js';
 
 const tokenizer = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6 });
 const bert: ConditionerSpec = {
@@ -126,6 +126,33 @@ describe('classToImage', () => {
       const wrong = await classToImage(classes, { ...quick, classes: [0], seed: 4 });
       expect(await data(images!)).not.toEqual(await data(wrong.images!));
     });
+  });
+
+  it('takes classes in the time embedding, as sampling by hand does', async () => {
+    const adm = (none?: number) => {
+      const { unet, ...spec } = plainSpec({ unconditionalClass: none });
+      const conditioner = { kind: 'identity' } as const;
+      const numbered = { ...unet, numClasses: 4 };
+      return shaken({ ...spec, unet: numbered, conditioner, conditioningKey: 'adm' });
+    };
+    const model = await adm(3);
+    await tidy(async () => {
+      const options = { ...quick, classes: ['hen'], classNames: ['fox', 'hen'], seed: 4 };
+      const { images } = await classToImage(model, options);
+      const [condition, unconditional] = [int64(1), int64(3)];
+      const byHand = await model.sample({
+        ...{ ...quick, condition, unconditional, guidance: 3, seed: [4] },
+      });
+      expect(await data(images!)).toEqual(await data(byHand.images!));
+      expect(() => classToImage(model, { ...options, classes: [4] })).toThrow('from 0 to 3');
+    });
+    model.dispose();
+    const unguided = await adm();
+    const plain = await told(unguided, () => classToImage(unguided, { ...quick, classes: [0] }));
+    expect(plain.guidance).toBe(1);
+    const guided = tidy(() => classToImage(unguided, { ...quick, classes: [0], guidance: 2 }));
+    await expect(guided).rejects.toThrow('no class of a network with numClasses');
+    unguided.dispose();
   });
 
   it('refuses a model of texts', () => {
