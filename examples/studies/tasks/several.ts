@@ -135,12 +135,13 @@ async function filledAsAsked(context: StudyContext): Promise<TaskResult> {
       const inside = await errorsOf(image, hole);
       const outside = await errorsOf(image, logicalNot(hole));
       const perRow = Math.min(12, count);
+      const columns = Array.from({ length: perRow }, (_, i) => Math.floor((i * count) / perRow));
       const rows = [image, where(hole, 0, image), ...Object.values(fillings)];
       const caption =
         'From the top: drawings that were held out, their holes, filled as the caption of another drawing asks ' +
-        `(${captions.slice(0, perRow).join('; ')}), by their own captions, by no text.`;
+        `(${columns.map((i) => captions[i]).join('; ')}), by their own captions, by no text.`;
       const pictures = concat(
-        rows.map((row) => row.narrow(0, 0, perRow)),
+        rows.flatMap((row) => columns.map((i) => row.narrow(0, i, 1))),
         0,
       );
       return {
@@ -156,6 +157,18 @@ async function filledAsAsked(context: StudyContext): Promise<TaskResult> {
             name: 'mean error inside holes filled by their own captions; baseline: by those of others',
             value: await inside(fillings.own),
             baseline: await inside(fillings.asked),
+            unit: 'of 255',
+          },
+          {
+            name: "jump at holes' borders, filled as others' captions ask; baseline: in other drawings",
+            value: await jump(fillings.asked, image),
+            baseline: await jump(rolled(fillings.asked), image),
+            unit: 'of 255',
+          },
+          {
+            name: 'the same jump in the drawings themselves',
+            value: await jump(image, image),
+            baseline: await jump(rolled(image), image),
             unit: 'of 255',
           },
           {
@@ -197,6 +210,26 @@ function holes(count: number): Tensor {
   const one = tensor(values, { shape: [1, side, side, 1] });
   return concat(new Array<Tensor>(count).fill(one), 0);
 }
+
+/** The mean difference between what fills holes, at their borders, and what lies beside it in these drawings. */
+const jump = async (filled: Tensor, around: Tensor): Promise<number> =>
+  127.5 * (await edges(filled, 0).sub(edges(around, -1)).abs().mean().item());
+
+/** The four lines of pixels so many inside of a hole's border, [N, 4, 48, 3]. */
+function edges(pictures: Tensor, inside: number): Tensor {
+  const [count] = pictures.shape;
+  const lines = [1, 2].flatMap((axis) =>
+    [border + inside, side - 1 - border - inside].map((at) => {
+      const line = pictures.narrow(axis, at, 1).narrow(3 - axis, border, holeSide);
+      return line.reshape([count, 1, holeSide, 3]);
+    }),
+  );
+  return concat(lines, 1);
+}
+
+/** Each picture in the place of the one before it. */
+const rolled = (pictures: Tensor): Tensor =>
+  concat([pictures.narrow(0, 1, pictures.shape[0] - 1), pictures.narrow(0, 0, 1)], 0);
 
 /** The main colour of what is in the middle of each picture, if it has one. */
 async function coloursOfHoles(pictures: Tensor): Promise<(string | undefined)[]> {
