@@ -36,26 +36,23 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
   });
   let group: { numbers: readonly number[]; holes: Inpainting };
   const asked = { prompt: options.prompt, negative: options.negative, class: options.class };
-  await runPictures(
-    opened,
-    { ...options, guidance: wanted!.guidance },
-    {
-      total: works.length,
-      settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge, ...asked },
-      kind,
-      // Groups gain a CPU nothing, and most calls are of one picture.
-      alone: opened.model.betas.device.name === 'cpu',
-      fileOf: (work) => files[work],
-      async sampling(numbers) {
-        const given = await joined(numbers.map((number) => works[number]));
-        const beside = wanted.beside(numbers.length);
-        const holes = await prepareInpainting(opened.model, { ...given, softEdge, ...beside });
-        group = { numbers, holes };
-        return group.holes.sampling;
-      },
-      finish: (work, pixels) => group.holes.compose(pixels, group.numbers.indexOf(work)),
+  const guided = { ...options, guidance: wanted!.guidance };
+  await runPictures(opened, guided, {
+    total: works.length,
+    settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge, ...asked },
+    kind,
+    // Groups gain a CPU nothing, and most calls are of one picture.
+    alone: opened.model.betas.device.name === 'cpu',
+    fileOf: (work) => files[work],
+    async sampling(numbers) {
+      const given = await joined(numbers.map((number) => works[number]));
+      const beside = wanted.beside(numbers.length);
+      const holes = await prepareInpainting(opened.model, { ...given, softEdge, ...beside });
+      group = { numbers, holes };
+      return group.holes.sampling;
     },
-  );
+    finish: (work, pixels) => group.holes.compose(pixels, group.numbers.indexOf(work)),
+  });
 }
 
 async function masked({ image, mask, resizeMask }: InpaintCommandOptions): Promise<Work[]> {

@@ -57,8 +57,8 @@ export interface Inpainting {
 
 /**
  * How a model fills holes: `conditioned` on the picture with holes and the mask, as the published
- * `inpainting_big`, and perhaps on a text as well, as Stable Diffusion's; or `guided`, any other whose network takes no map, by sampling
- * that keeps what is known.
+ * `inpainting_big`, and perhaps on a text as well, as Stable Diffusion's; or `guided`, any other whose network takes
+ * no map, by sampling that keeps what is known.
  *
  * @throws ArgumentError when it can do neither
  */
