@@ -6,6 +6,7 @@ import sharp from 'sharp';
 import { beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { classCommand } from '../../lib/cli/class2img.js';
 import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
+import { inpaintCommand } from '../../lib/cli/inpaint.js';
 import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
@@ -24,6 +25,9 @@ function write(path: string, content: string | Buffer): void {
   mkdirSync(dirname(file(path)), { recursive: true });
   writeFileSync(file(path), content);
 }
+
+/** Files that the commands name. */
+const files = ['instances.json', 'scene.json', 'small.png', 'photo.png', 'hole.png'];
 
 /** The commands in the header of a file, as words. */
 function commandsOf(path: string): string[][] {
@@ -48,7 +52,7 @@ async function run(
 ): Promise<void> {
   const commands = [
     ...[trainCommand(), sampleCommand(), textCommand(), classCommand(), layoutCommand()],
-    ...[semantic2imgCommand(), upscaleCommand(), ...firstStageCommands()],
+    ...[semantic2imgCommand(), upscaleCommand(), inpaintCommand(), ...firstStageCommands()],
   ];
   const here = args.map((word, i) => {
     if (args[i - 1] === '-o') return output;
@@ -81,6 +85,9 @@ beforeAll(async () => {
   // As many classes as the recipe has.
   for (let i = 0; i < 10; ++i) await writePicture(file(`classes/class${i}/0.png`), i, size);
   await writePicture(file('small.png'), 7, { width: 18, height: 15 });
+  await writePicture(file('photo.png'), 8, size);
+  const hole = { ...size, channels: 3, background: '#fff' } as const;
+  write('hole.png', await sharp({ create: hole }).png().toBuffer());
   mkdirSync(file('tokenizer'));
   await TextTokenizer.fromTexts(['a red fox'], { length: 77 }).save(file('tokenizer'));
   const box = { category_id: 1, bbox: [8, 8, 30, 40], iscrowd: 0 };
@@ -111,6 +118,8 @@ const recipes: [
   // The shorter side has 128 pixels.
   ['folder64-semantic', '000000.png', 128, 136, { FOLDER: 'scenes' }],
   ['folder64-upscale', 'small.png', 60, 72, {}],
+  ['folder64-class-adm', 'grid-000000.png', 68, 4 * 66 + 2, { FOLDER: 'classes', NAME: 'class3' }],
+  ['folder64-inpainting-text', 'photo.png', size.height, size.width, { FOLDER: 'captioned' }],
 ];
 
 test.each(recipes)('%s', async (path, picture, height, width, given) => {
@@ -120,8 +129,8 @@ test.each(recipes)('%s', async (path, picture, height, width, given) => {
   for (const command of commands)
     await run(command, made, {
       ...{ ...given, FOLDER: file(given.FOLDER ?? 'photos') },
-      ...{ 'instances.json': file('instances.json'), 'scene.json': file('scene.json') },
-      ...{ 'small.png': file('small.png'), 'bert-base-uncased/vocab.txt': file('tokenizer') },
+      'bert-base-uncased/vocab.txt': file('tokenizer'),
+      ...Object.fromEntries(files.map((name) => [name, file(name)])),
     });
   expect(await readImageSize(join(made, picture))).toEqual({ height, width });
 });

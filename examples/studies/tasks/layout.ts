@@ -99,15 +99,23 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
 
 /**
  * Tokens that differ and weigh: embeddings as large as what the first attention adds to all of them alike, and
- * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike. And blocks
- * whose last layers do not begin at zero: where they do, as the original's, queries know nothing of their places,
- * and what the tokens say gets no gradients. Either way a short training hardly learns where things are.
+ * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike, and
+ * what attends to them gets gradients so small that a short training hardly learns where things are.
  */
-function emphasizeTokens({ model, cond_stage_model: embedder }: LatentDiffusion): void {
+export function emphasizeTokens({
+  cond_stage_model: embedder,
+}: Pick<LatentDiffusion, 'cond_stage_model'>): void {
   const { transformer } = embedder as BertEmbedder;
   for (const { weight } of [transformer.token_emb, transformer.pos_emb.emb])
     normal_(weight, 0, 0.5);
   constant_(transformer.norm.weight, 4);
+}
+
+/**
+ * Blocks whose last layers do not begin at zero: where they do, as the original's, little of what queries could know
+ * of their places, and of what the tokens say, gets through at first.
+ */
+function wakeBlocks({ model }: LatentDiffusion): void {
   for (const [name, weight] of model.namedParameters())
     if (/proj_out\.weight$|out_layers\.3\.weight$/.test(name))
       normal_(weight, 0, (weight.numel / weight.shape[0]) ** -0.5);
@@ -202,7 +210,10 @@ async function trainLayouts(
     const budget = { steps: 1600, learningRate: 7e-4, unconditionalProbability: 0.1 };
     return await context.train({
       ...{ name: 'layout', spec, data, ...budget },
-      initialize: emphasizeTokens,
+      initialize(model) {
+        emphasizeTokens(model);
+        wakeBlocks(model);
+      },
     });
   } finally {
     await data.dispose();
