@@ -34,14 +34,14 @@ const options = new Command('study:tradeoff')
 
 const seed = 0;
 /** Multiply-adds of each training, forward and backward. */
-const budget = options.quick ? 5e10 : 8e12;
+const budget = options.quick ? 5e10 : 5e12;
 /** Shares of it after which a model is looked at. */
 const shares = [1 / 8, 1 / 4, 1 / 2, 1];
-const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100, 200];
+const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100];
 /** Of these, that with which a training's progress is followed. */
-const followed = samplingSteps[options.quick ? 0 : 1];
+const followed = samplingSteps[0];
 /** Distances are larger than of more samples, alike for all models. */
-const samples = options.quick ? 16 : 128;
+const samples = options.quick ? 16 : 96;
 /** Of the speeds, of which medians are taken. */
 const rounds = options.quick ? 1 : 3;
 
