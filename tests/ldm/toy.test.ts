@@ -42,9 +42,8 @@ const centres = tensor(Array.from({ length: clusters }, (_, k) => centre(k)).fla
   shape: [clusters, 2],
 });
 // A network that predicts ε, all else alike, gives clusters 1.24 times as wide as the data's.
-const parameterization = 'v';
 const diffusion = new GaussianDiffusion({
-  parameterization,
+  parameterization: 'v',
   linearStart: 0.0015,
   linearEnd: 0.0195,
 });
@@ -177,7 +176,10 @@ async function distance(latent: Tensor): Promise<number> {
 }
 
 describe('a model of points on a ring', () => {
-  const start = () => ({ initial: noise([count, 1, 1, 2], { seed: 12 }), parameterization });
+  const start = () => {
+    const { parameterization } = diffusion;
+    return { initial: noise([count, 1, 1, 2], { seed: 12 }), parameterization };
+  };
 
   // The last step leads to the mean of what is possible: where steps are not short at the end, clusters are narrow.
   it.each([
