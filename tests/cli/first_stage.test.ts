@@ -188,16 +188,17 @@ describe('encode and decode', () => {
 
   test('tell by --json what they made', async () => {
     const [latents, output] = [inFolder('told.safetensors'), inFolder('told')];
-    const encoded = printed();
+    const print = printed();
     await encode([photos], { ...shared, output: latents, json: true });
     const made = (name: string, shape: number[]) => ({ input: `${photos}/${name}`, name, shape });
-    expect(JSON.parse(encoded())).toEqual({
+    const ofEncode = print();
+    expect(JSON.parse(ofEncode)).toEqual({
       file: latents,
       latents: [made('one.png', [1, 3, 16, 10]), made('two.jpg', [1, 3, 9, 13])],
     });
-    const decoded = printed();
     await decode(latents, { ...shared, output, json: true });
-    const { pictures } = JSON.parse(decoded()) as { pictures: { name: string }[] };
+    const ofDecode = print().slice(ofEncode.length);
+    const { pictures } = JSON.parse(ofDecode) as { pictures: { name: string }[] };
     expect(pictures.sort((a, b) => a.name.localeCompare(b.name))).toEqual([
       { name: 'one.png', output: `${output}/one.png`, height: 32, width: 20 },
       { name: 'two.jpg', output: `${output}/two.png`, height: 18, width: 26 },
