@@ -37,7 +37,7 @@ const seed = 0;
 const budget = options.quick ? 5e10 : 5e12;
 /** Shares of it after which a model is looked at. */
 const shares = [1 / 8, 1 / 4, 1 / 2, 1];
-const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100];
+const samplingSteps = options.quick ? [2, 4] : [10, 20, 50, 100, 200];
 /** Of these, that with which a training's progress is followed. */
 const followed = samplingSteps[0];
 /** Distances are larger than of more samples, alike for all models. */
