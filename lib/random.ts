@@ -95,6 +95,16 @@ function draw(
   return y;
 }
 
+// The rows of a whole tensor, numbered as they come.
+const wholeTensor = ({ seed, stream, step }: RandomKey): Rows => [
+  seed,
+  stream,
+  step,
+  0,
+  null,
+  null,
+];
+
 // Generators that a recomputation must rewind; weak, so that a forgotten generator can go.
 const living = new Set<WeakRef<Generator>>();
 const forget = new FinalizationRegistry<WeakRef<Generator>>((reference) =>
@@ -161,6 +171,16 @@ export class Generator {
     return draw(this.next(), shape, options, (rows, y) =>
       kernels.random_uniform(...rows, low, high, y.id),
     );
+  }
+
+  /** @internal Overwrites `y` with what {@link normal} gives for its shape. */
+  normal_(y: Tensor, mean: number, std: number): void {
+    kernels.random_normal(...wholeTensor(this.next()), mean, std, y.id);
+  }
+
+  /** @internal Overwrites `y` with what {@link uniform} gives for its shape. */
+  uniform_(y: Tensor, low: number, high: number): void {
+    kernels.random_uniform(...wholeTensor(this.next()), low, high, y.id);
   }
 
   /** Integers in [low, high), int64 by default: `integers(0, 1000, [batch])` are timesteps. */

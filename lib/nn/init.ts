@@ -1,11 +1,12 @@
 // How weights begin. The same seed gives the same weights: each tensor takes the generator's next step.
-import { noGrad } from '../autograd/index.js';
-import { full } from '../creation.js';
 import { check } from '../errors.js';
+import { native, type Id } from '../native.js';
+import { noteWeightsChanged } from '../ops/autocast.js';
 import { defaultGenerator, type Generator } from '../random.js';
 import type { Tensor, TensorOptions } from '../tensor.js';
 import type { Module } from './module.js';
-import { assign } from './state.js';
+
+const kernels = native<{ fill(value: number, y: Id): void }>('fill');
 
 /** What every layer with weights takes. */
 export interface InitOptions extends TensorOptions {
@@ -13,16 +14,16 @@ export interface InitOptions extends TensorOptions {
   generator?: Generator;
 }
 
-// Every function here overwrites its tensor, outside of any recording, and returns it.
-function overwrite(tensor: Tensor, values: Tensor): Tensor {
-  noGrad(() => assign(tensor, values));
-  values.dispose();
+// Every function here overwrites its tensor in place, outside of any recording, and returns it.
+function overwrite(tensor: Tensor, write: (tensor: Tensor) => void): Tensor {
+  write(tensor);
+  noteWeightsChanged();
   return tensor;
 }
 
 /** Overwrites with one value. */
 export function constant_(tensor: Tensor, value: number): Tensor {
-  return overwrite(tensor, full(tensor.shape, value, { device: tensor.device }));
+  return overwrite(tensor, ({ id }) => kernels.fill(value, id));
 }
 
 export const zeros_ = (tensor: Tensor): Tensor => constant_(tensor, 0);
@@ -36,8 +37,7 @@ export function uniform_(
   high: number,
   generator: Generator = defaultGenerator,
 ): Tensor {
-  const { shape, device } = tensor;
-  return overwrite(tensor, generator.uniform(shape, { low, high, device }));
+  return overwrite(tensor, (y) => generator.uniform_(y, low, high));
 }
 
 /** Overwrites with normals. */
@@ -47,8 +47,7 @@ export function normal_(
   std = 1,
   generator: Generator = defaultGenerator,
 ): Tensor {
-  const { shape, device } = tensor;
-  return overwrite(tensor, generator.normal(shape, { mean, std, device }));
+  return overwrite(tensor, (y) => generator.normal_(y, mean, std));
 }
 
 /**

@@ -1,20 +1,16 @@
-import { isGradEnabled } from '../autograd/index.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 
 /**
- * Applies layers in turn: `pipe(x, [f, g])` is `g(f(x))`. Where nothing is recorded, what a layer made on
- * its way, and a result that only the next layer read, are freed at once and not with the surrounding
- * scope: a network then needs the memory of its hungriest layer, not of all of them. `x` stays the caller's.
+ * Applies layers in turn: `pipe(x, [f, g])` is `g(f(x))`. What a layer made on its way, and a result that only
+ * the next layer read, are freed at once and not with the surrounding scope: a network then needs the memory
+ * of its hungriest layer, not of all of them. In training what backward needs stays until it has been there.
+ * `x` stays the caller's.
  */
 export function pipe(x: Tensor, layers: Iterable<(x: Tensor) => Tensor>): Tensor {
   let last = x;
   for (const layer of layers) {
     const input = last;
-    if (isGradEnabled()) {
-      last = layer(input);
-      continue;
-    }
     last = tidy(() => layer(input));
     if (input !== x && input !== last) input.dispose();
   }

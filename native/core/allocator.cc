@@ -9,13 +9,20 @@
 namespace emulsion {
 namespace {
 
-// A miss returns old blocks to the system first when this much is free, and more than is live:
-// shapes that no longer occur must not pin memory for ever.
-constexpr int64_t cache_floor = int64_t{256} << 20;
-// But what was live at once of late, and a little for blocks that do not fit, is kept: between two
+// Larger blocks are pieces of segments: of this size at least, so that weights lie beside each
+// other, and of whole huge pages. What of a segment no tensor has touched costs address space
+// alone.
+constexpr size_t large = size_t{64} << 10;
+constexpr size_t page = size_t{4} << 10;
+constexpr size_t huge_page = size_t{2} << 20;
+constexpr size_t least_segment = size_t{32} << 20;
+// A miss first returns what is free beyond the most that was live at once of late, and a little for
+// pieces that do not fit: shapes that no longer occur must not pin memory for ever. But between two
 // steps of a training little is live, and the next step wants all of it again.
-constexpr int64_t spare = cache_floor / 2;
+constexpr int64_t least_spare = int64_t{64} << 20;
 constexpr int64_t allocations_of_late = 8192;
+
+size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * step; }
 
 // A block of this size, or nullptr.
 void* take(FreeBlocks& blocks, size_t size) {
@@ -30,12 +37,11 @@ void* take(FreeBlocks& blocks, size_t size) {
 }  // namespace
 
 // 64-byte steps up to 1 KiB, then eight steps per power of two: at most an eighth is wasted, and
-// the same few sizes come back.
+// the same few sizes come back. Large blocks are whole pages.
 size_t CachingAllocator::block_size(size_t bytes) const {
   if (reuse_ == Reuse::none) return bytes;
-  if (bytes <= 1024) return std::max<size_t>(64, (bytes + 63) / 64 * 64);
-  const size_t step = std::bit_floor(bytes - 1) / 8;
-  return (bytes + step - 1) / step * step;
+  if (bytes <= 1024) return std::max<size_t>(64, round_up(bytes, 64));
+  return round_up(bytes, bytes > large ? page : std::bit_floor(bytes - 1) / 8);
 }
 
 void* CachingAllocator::allocate(size_t bytes) {
@@ -43,10 +49,9 @@ void* CachingAllocator::allocate(size_t bytes) {
   void* block = nullptr;
   if (open_ && (block = take(*open_, size)))
     stats_.graph_bytes -= static_cast<int64_t>(size);
-  else if ((block = take(cache_, size)))
+  else if (static_cast<int64_t>(size) <= room() &&
+           ((block = take_cached(size)) || (refill(size) && (block = take_cached(size)))))
     stats_.cached_bytes -= static_cast<int64_t>(size);
-  else
-    block = acquire(size);
   if (!block) {
     std::ostringstream most;
     if (limit_ != no_limit) most << " (the limit is " << limit_ << ")";
@@ -67,23 +72,33 @@ void* CachingAllocator::allocate(size_t bytes) {
   return block;
 }
 
-// A new block, or nullptr. While a pool is open nothing goes back to the system: a device that
-// records cannot do that.
-void* CachingAllocator::acquire(size_t size) {
-  const int64_t wanted_again = std::max(late_peak_, earlier_peak_) - stats_.live_bytes + spare;
-  if (!open_ && stats_.cached_bytes > std::max({cache_floor, stats_.live_bytes, wanted_again}))
-    trim(stats_.cached_bytes / 2);
-  const int64_t room = limit_ - stats_.live_bytes - stats_.graph_bytes;
-  if (room < 0 || size > static_cast<uint64_t>(room)) return nullptr;
-  const int64_t cacheable = room - static_cast<int64_t>(size);
-  if (stats_.cached_bytes > cacheable) {
-    if (open_) return nullptr;
-    trim(cacheable);
+void* CachingAllocator::take_cached(size_t size) {
+  return size > large && reuse_ == Reuse::cached ? segments_.take(size) : take(cache_, size);
+}
+
+// While a pool is open nothing goes back to the system: a device that records cannot do that.
+bool CachingAllocator::refill(size_t size) {
+  const int64_t wanted = static_cast<int64_t>(size), after = stats_.live_bytes + wanted;
+  const int64_t most = std::max({late_peak_, earlier_peak_, after});
+  if (!open_) trim(most - after + std::max(least_spare, most / 32));
+  const int64_t cacheable = room() - wanted;
+  if (stats_.cached_bytes > cacheable && !open_) trim(cacheable);
+  if (stats_.cached_bytes > cacheable) return false;
+  const bool in_segment = size > large && reuse_ == Reuse::cached;
+  size_t bytes = in_segment ? std::max(least_segment, round_up(size, huge_page)) : size;
+  if (static_cast<int64_t>(bytes) > room() - stats_.cached_bytes) bytes = size;
+  void* memory = source_.acquire(bytes);
+  if (!memory) {
+    if (!open_) empty_cache();
+    memory = source_.acquire(bytes = size);
   }
-  void* block = source_.acquire(size);
-  if (block || open_) return block;
-  empty_cache();
-  return source_.acquire(size);
+  if (!memory) return false;
+  stats_.cached_bytes += static_cast<int64_t>(bytes);
+  if (in_segment)
+    segments_.add({memory, bytes});
+  else
+    cache_[bytes].push_back(memory);
+  return true;
 }
 
 void CachingAllocator::free(void* block, size_t bytes) {
@@ -103,8 +118,11 @@ void CachingAllocator::free(void* block, size_t bytes) {
 
 void CachingAllocator::give_back(void* block, size_t size) {
   if (reuse_ == Reuse::none) return source_.release(block, size);
-  cache_[size].push_back(block);
   stats_.cached_bytes += static_cast<int64_t>(size);
+  if (size > large)
+    segments_.give_back(block);
+  else
+    cache_[size].push_back(block);
 }
 
 void CachingAllocator::dissolve_pool(FreeBlocks& pool) {
@@ -120,19 +138,25 @@ void CachingAllocator::dissolve_pool(FreeBlocks& pool) {
 
 void CachingAllocator::set_limit(int64_t bytes) {
   limit_ = bytes;
-  if (limit_ != no_limit)
-    trim(std::max<int64_t>(0, limit_ - stats_.live_bytes - stats_.graph_bytes));
+  if (limit_ != no_limit) trim(std::max<int64_t>(0, room()));
 }
 
 void CachingAllocator::trim(int64_t keep) {
   // Largest first: they are the least likely to fit anything else.
-  while (stats_.cached_bytes > keep && !cache_.empty()) {
-    auto largest = std::prev(cache_.end());
-    source_.release(largest->second.back(), largest->first);
-    stats_.cached_bytes -= static_cast<int64_t>(largest->first);
-    largest->second.pop_back();
-    if (largest->second.empty()) cache_.erase(largest);
+  while (stats_.cached_bytes > keep) {
+    const Segments::Segment segment = segments_.remove_unused();
+    if (!segment.begin) break;
+    release(segment.begin, segment.size);
   }
+  while (stats_.cached_bytes > keep && !cache_.empty()) {
+    const size_t size = std::prev(cache_.end())->first;
+    release(take(cache_, size), size);
+  }
+}
+
+void CachingAllocator::release(void* block, size_t size) {
+  source_.release(block, size);
+  stats_.cached_bytes -= static_cast<int64_t>(size);
 }
 
 void CachingAllocator::empty_cache() { trim(0); }

@@ -1,7 +1,8 @@
 // A caching allocator for one device, used from the thread that enqueues work. Freed blocks are
 // reused in queue order: whoever gets a block enqueues its use behind the work of the previous
-// owner, so nothing ever waits for a free. Memory goes back to the system only when the cache
-// outgrows its limit, on empty_cache(), or when an allocation would fail otherwise.
+// owner, so nothing ever waits for a free. Small blocks come back in a few fixed sizes, large ones
+// are pieces of segments (segments.h). Memory goes back to the system only when more is free than
+// of late was wanted, on empty_cache(), or when an allocation would fail otherwise.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,8 @@
 #include <map>
 #include <unordered_map>
 #include <vector>
+
+#include "core/segments.h"
 
 namespace emulsion {
 
@@ -63,15 +66,23 @@ class CachingAllocator {
   bool is_pooled(void* block) const { return pooled_.count(block) > 0; }
 
  private:
+  // What may still be live beside what is, or belongs to recorded graphs.
+  int64_t room() const { return limit_ - stats_.live_bytes - stats_.graph_bytes; }
   // The size a request is served with.
   size_t block_size(size_t bytes) const;
-  void trim(int64_t keep);
-  void* acquire(size_t size);
+  void* take_cached(size_t size);
+  // Gets memory from the system for a block of this size; false when there is none.
+  bool refill(size_t size);
   void give_back(void* block, size_t size);
+  // Gives free memory back to the system until at most so much of it is left. What is left of a
+  // segment of which a part is in use stays.
+  void trim(int64_t keep);
+  void release(void* block, size_t size);
 
   MemorySource& source_;
   const Reuse reuse_;
-  FreeBlocks cache_;
+  FreeBlocks cache_;  // small blocks, or all where nothing is reused
+  Segments segments_;
   FreeBlocks* open_ = nullptr;
   std::unordered_map<void*, FreeBlocks*> pooled_;
   int64_t limit_ = no_limit;

@@ -45,6 +45,23 @@ test('a step finds what the step before it gave back', async () => {
   await device.synchronize();
 });
 
+test('a large block serves smaller ones, and is whole again when they are given back', async () => {
+  device.emptyCache();
+  const held = () => device.memoryStats().liveBytes + device.memoryStats().cachedBytes;
+  const block = (mebibytes: number) => zeros([(mebibytes * MiB) / 4]);
+  block(96).dispose();
+  const before = held();
+  const parts = [block(40), block(1), block(30), block(25)];
+  expect(held()).toBe(before);
+  // Neighbours on both sides, on one, and on none are free.
+  for (const i of [0, 2, 1, 3]) parts[i].dispose();
+  block(96).dispose();
+  expect(held()).toBe(before);
+  device.emptyCache();
+  expect(held()).toBe(before - 96 * MiB);
+  await device.synchronize();
+});
+
 test('what has not been wanted for long goes back at the next miss', async () => {
   device.emptyCache();
   const kept: Tensor[] = [];

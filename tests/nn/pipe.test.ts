@@ -1,4 +1,4 @@
-// Layers in a row give up what only they needed, where nothing is recorded.
+// Layers in a row give up what only they needed.
 import { describe, expect, it } from 'vitest';
 import {
   AutoencoderKL,
@@ -36,6 +36,26 @@ describe('pipe', () => {
       expect(live() - before).toBe(megabyte);
       // a layer's argument, its two temporaries and its result
       expect(device.memoryStats().peakBytes - before).toBeLessThanOrEqual(4 * megabyte);
+    }));
+
+  it('keeps of recorded layers what backward needs, until it has been there', () =>
+    tidy(() => {
+      const x = ones([megabyte / 4], { requiresGrad: true });
+      const before = live();
+      const more = (h: Tensor): Tensor => h.add(h); // whose gradient needs nothing of its argument
+      const sums = pipe(x, [more, more, more]);
+      expect(live() - before).toBe(megabyte);
+      const squares = pipe(sums, [(h) => h.square(), (h) => h.square()]);
+      expect(live() - before).toBe(3 * megabyte); // both arguments, and the result
+      const total = squares.sum();
+      squares.dispose();
+      sums.dispose();
+      device.resetPeak();
+      total.backward();
+      // what squares have saved goes as gradients come
+      expect(device.memoryStats().peakBytes - before).toBeLessThanOrEqual(4.1 * megabyte);
+      expect(live() - before).toBeLessThan(1.1 * megabyte);
+      x.grad!.dispose();
     }));
 
   it('records as if the layers had been called', () =>

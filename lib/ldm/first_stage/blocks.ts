@@ -91,13 +91,14 @@ export class ResnetBlock extends Module<[Tensor, Tensor?], Tensor> {
   forward(x: Tensor, temb?: Tensor): Tensor {
     const channelAdd = this.temb_proj && temb ? this.temb_proj.forward(silu(temb)) : null; // [N, C]
     const shortcut = this.conv_shortcut ?? this.nin_shortcut;
-    const residual = shortcut ? shortcut.forward(x) : x;
+    // Made when it is wanted: until then it would only take room.
+    const residual = (): Tensor => (shortcut ? shortcut.forward(x) : x);
     return pipe(x, [
       (h) => this.norm1.forward(h),
       (h) => this.conv1.forward(h, { channelAdd }),
       (h) => this.norm2.forward(h),
       (h) => this.dropout.forward(h),
-      (h) => this.conv2.forward(h, { residual }),
+      (h) => this.conv2.forward(h, { residual: residual() }),
     ]);
   }
 }

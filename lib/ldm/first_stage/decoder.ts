@@ -70,7 +70,7 @@ export class Decoder extends Module<[Tensor], Tensor> {
     return pipe(z, [
       (h) => this.conv_in.forward(h),
       (h) => this.mid.forward(h),
-      ...[...this.up].reverse().map((level) => (h: Tensor) => level.forward(h)),
+      ...[...this.up].reverse().flatMap((level) => level.steps()),
       ...(this.#givePreEnd ? [] : end),
     ]);
   }

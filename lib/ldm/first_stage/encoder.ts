@@ -58,16 +58,21 @@ export class Level extends Module<[Tensor], Tensor> {
   }
 
   forward(x: Tensor): Tensor {
+    return pipe(x, this.steps());
+  }
+
+  /** The layers as steps of a longer {@link pipe}, which gives up the level's input as soon as it is read. */
+  steps(): ((x: Tensor) => Tensor)[] {
     const layers: MapLayer[] = [];
     for (let i = 0; i < this.block.length; i++) {
       layers.push(this.block[i] as MapLayer);
       if (this.attn.length > 0) layers.push(this.attn[i]);
     }
     const resample = this.resample();
-    return pipe(x, [
+    return [
       ...layers.map((layer) => step(layer, this.#recompute)),
       ...(resample ? [(h: Tensor) => resample.forward(h)] : []),
-    ]);
+    ];
   }
 }
 
@@ -122,7 +127,7 @@ export class Encoder extends Module<[Tensor], Tensor> {
   forward(x: Tensor): Tensor {
     return pipe(x, [
       (h) => this.conv_in.forward(h),
-      ...[...this.down].map((level) => (h: Tensor) => level.forward(h)),
+      ...[...this.down].flatMap((level) => level.steps()),
       (h) => this.mid.forward(h),
       (h) => this.norm_out.forward(h),
       (h) => this.conv_out.forward(h),

@@ -21,10 +21,12 @@ export class Stage extends ModuleList<StageLayer> {
   }
 
   run(x: Tensor, emb: Tensor, context?: Context): Tensor {
-    return pipe(
-      x,
-      [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context)),
-    );
+    return pipe(x, this.steps(emb, context));
+  }
+
+  /** The layers as steps of a longer {@link pipe}, which gives up the stage's input as soon as it is read. */
+  steps(emb: Tensor, context?: Context): ((x: Tensor) => Tensor)[] {
+    return [...this].map((layer) => (h: Tensor) => this.#apply(layer, h, emb, context));
   }
 
   #apply(layer: StageLayer, h: Tensor, emb: Tensor, context?: Context): Tensor {

@@ -68,8 +68,11 @@ export class ResBlock extends Module<[Tensor, Tensor], Tensor> {
       this.out_layers[2],
       this.out_layers[3],
     ];
-    const shortcut = this.#resample(x);
-    const residual = this.skip_connection ? this.skip_connection.forward(shortcut) : shortcut;
+    // Made when it is wanted: until then it would only take room.
+    const residual = (): Tensor => {
+      const shortcut = this.#resample(x);
+      return this.skip_connection ? this.skip_connection.forward(shortcut) : shortcut;
+    };
     const e = this.emb_layers[1].forward(silu(emb)); // [N, C] or, scale before shift, [N, 2C]
     const modulated = (h: Tensor): Tensor => {
       const [scale, shift] = e.chunk(2, 1);
@@ -83,7 +86,7 @@ export class ResBlock extends Module<[Tensor, Tensor], Tensor> {
       (h) => inConv.forward(h, this.#scaleShift ? {} : { channelAdd: e }),
       this.#scaleShift ? modulated : (h) => outNorm.forward(h),
       (h) => dropout.forward(h),
-      (h) => outConv.forward(h, { residual }),
+      (h) => outConv.forward(h, { residual: residual() }),
     ]);
   }
 }

@@ -77,13 +77,18 @@ export class UNetModel extends Module<[Tensor, Tensor, UNetConditioning?], Tenso
       h = stage.run(h, emb, context);
       skips.push(h);
     }
-    h = pipe(this.middle_block.run(h, emb, context), [
-      ...[...this.output_blocks].map(
-        (stage) => (up: Tensor) => stage.run(concat([up, skips.pop()!], 3), emb, context),
-      ),
+    const joined = (up: Tensor): Tensor => {
+      const skip = skips.pop()!;
+      const both = concat([up, skip], 3);
+      skip.dispose();
+      return both;
+    };
+    return pipe(h, [
+      ...this.middle_block.steps(emb, context),
+      ...[...this.output_blocks].flatMap((stage) => [joined, ...stage.steps(emb, context)]),
+      (top) => (this.id_predictor ?? this.out)[0].forward(top),
+      (top) => (this.id_predictor ? this.id_predictor[1] : this.out[2]).forward(top),
     ]);
-    if (this.id_predictor) return this.id_predictor[1].forward(this.id_predictor[0].forward(h));
-    return this.out[2].forward(this.out[0].forward(h));
   }
 
   /**

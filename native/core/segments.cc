@@ -1,0 +1,71 @@
+#include "core/segments.h"
+
+#include <iterator>
+
+namespace emulsion {
+
+void* Segments::take(size_t size) {
+  const auto smallest = free_.lower_bound({size, nullptr});
+  if (smallest == free_.end()) return nullptr;
+  const auto piece = pieces_.find(smallest->second);
+  set_taken(piece);
+  const size_t rest = piece->second.size - size;
+  if (rest > 0) {
+    piece->second.size = size;
+    set_free(pieces_.emplace(piece->first + size, Piece{rest, false, false}).first);
+  }
+  return piece->first;
+}
+
+void Segments::add(Segment segment) {
+  set_free(
+      pieces_.emplace(static_cast<char*>(segment.begin), Piece{segment.size, false, true}).first);
+}
+
+void Segments::give_back(void* block) {
+  auto piece = pieces_.find(static_cast<char*>(block));
+  const auto next = std::next(piece);
+  if (follows(next) && next->second.free) {
+    set_taken(next);
+    piece->second.size += next->second.size;
+    pieces_.erase(next);
+  }
+  if (follows(piece)) {
+    const auto before = std::prev(piece);
+    if (before->second.free) {
+      set_taken(before);
+      before->second.size += piece->second.size;
+      pieces_.erase(piece);
+      piece = before;
+    }
+  }
+  set_free(piece);
+}
+
+Segments::Segment Segments::remove_unused() {
+  for (auto largest = free_.rbegin(); largest != free_.rend(); ++largest) {
+    const auto piece = pieces_.find(largest->second);
+    if (follows(piece) || follows(std::next(piece))) continue;
+    const Segment segment{piece->first, piece->second.size};
+    set_taken(piece);
+    pieces_.erase(piece);
+    return segment;
+  }
+  return {};
+}
+
+void Segments::set_free(Pieces::iterator piece) {
+  piece->second.free = true;
+  free_.emplace(piece->second.size, piece->first);
+}
+
+void Segments::set_taken(Pieces::iterator piece) {
+  piece->second.free = false;
+  free_.erase({piece->second.size, piece->first});
+}
+
+bool Segments::follows(Pieces::iterator piece) const {
+  return piece != pieces_.end() && !piece->second.first;
+}
+
+}  // namespace emulsion

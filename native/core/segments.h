@@ -1,0 +1,44 @@
+// Large blocks: pieces of segments that come from the system. A request takes the smallest free
+// piece that holds it and leaves the rest free; a piece given back joins its free neighbours.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace emulsion {
+
+class Segments {
+ public:
+  struct Segment {
+    void* begin = nullptr;
+    size_t size = 0;
+  };
+
+  // A piece of this size, or nullptr when none is large enough.
+  void* take(size_t size);
+  // Adds a segment, free as a whole.
+  void add(Segment segment);
+  void give_back(void* piece);
+  // Takes out the largest segment of which nothing is in use, or an empty one when there is none.
+  Segment remove_unused();
+
+ private:
+  struct Piece {
+    size_t size;
+    bool free;
+    bool first;  // of its segment
+  };
+  using Pieces = std::map<char*, Piece>;
+
+  void set_free(Pieces::iterator piece);
+  void set_taken(Pieces::iterator piece);
+  // Whether a piece lies behind another one of its segment.
+  bool follows(Pieces::iterator piece) const;
+
+  Pieces pieces_;  // all, by their addresses
+  std::set<std::pair<size_t, char*>> free_;
+};
+
+}  // namespace emulsion
