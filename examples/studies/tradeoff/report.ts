@@ -67,13 +67,13 @@ export async function writePlots(
 ): Promise<void> {
   await writePlot(join(folder, 'progress.png'), {
     title: 'Quality against the compute of the training',
-    x: { label: 'multiply-adds of the training', scale: 'log' },
+    x: { label: '10¹² multiply-adds of the training', scale: 'log' },
     y: { label: qualityName, scale: 'log' },
     curves: rows.map(({ member, progress }, i) => ({
       name: titleOf(member),
       colour: colours[i],
       dots: true,
-      points: progress.map(({ steps, distance }) => [computeOf(member, steps), distance]),
+      points: progress.map(({ steps, distance }) => [computeOf(member, steps) / 1e12, distance]),
     })),
   });
   const named = files.map((file) => ({ name: file.model, file }));
