@@ -16,12 +16,12 @@ export async function classPictures(
   let ids: readonly number[] = [];
   const opened = await openForSampling(options, async (spec, path) => {
     refuseOtherTask(options.model, spec, 'class2img');
-    ids = askedClasses(spec.conditioner!, given, await readClassNames(path, options.classNames));
+    ids = askedClasses(spec, given, await readClassNames(path, options.classNames));
   });
   const { model } = opened;
   const size = pixelSize(options.size);
   const latents = size && latentSize('class2img', model, size);
-  const { guidance = defaultClassGuidance(model.conditioner) } = options;
+  const { guidance = defaultClassGuidance(model.spec) } = options;
   const classOf = (picture: number) => BigInt(ids[Math.floor(picture / count)]);
   await runPictures(
     opened,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.js';
 import { writeFileAtomic } from '../io/atomic.js';
 import { fileError } from '../io/file_error.js';
-import { classIds, type ConditionerSpec } from '../ldm/index.js';
+import { classIds, type LatentDiffusionSpec } from '../ldm/index.js';
 import { UsageError } from './run.js';
 
 const fileName = 'classes.txt';
@@ -38,12 +38,12 @@ export async function readClassNames(folder: string, given?: string): Promise<re
 
 /** Ids of the classes that a call names. @throws UsageError when the model has no such class */
 export function askedClasses(
-  conditioner: ConditionerSpec,
+  spec: LatentDiffusionSpec,
   given: readonly string[],
   names: readonly string[],
 ): number[] {
   try {
-    return classIds(conditioner, given, names);
+    return classIds(spec, given, names);
   } catch (error) {
     if (!(error instanceof ArgumentError)) throw error;
     const remedy = names.length === 0 ? ' For names give --class-names.' : '';

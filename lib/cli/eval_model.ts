@@ -12,7 +12,7 @@ import {
 } from '../eval/index.js';
 import { pixelsOf, writeImage } from '../io/image.js';
 import type { Pixels } from '../io/decode_image.js';
-import { decodeInBatches, type ConditionerSpec } from '../ldm/index.js';
+import { classInputOf, decodeInBatches } from '../ldm/index.js';
 import { tidy } from '../scope.js';
 import { askedClasses } from './class_file.js';
 import type { OpenedModel } from './diffusion_model.js';
@@ -32,8 +32,9 @@ const pictureFolder = 'pictures';
 export async function evaluateModel(options: ModelCommandOptions): Promise<void> {
   const { output, count } = options;
   const opened = await openForSampling(options, (spec) => {
-    if (spec.conditioner?.kind !== 'class') refuseOtherTask(options.model, spec, 'sample');
-    if (spec.conditioner?.kind !== 'class' && (options.class || options.guidance !== undefined))
+    if (classInputOf(spec)) return;
+    refuseOtherTask(options.model, spec, 'sample');
+    if (options.class || options.guidance !== undefined)
       throw new UsageError(
         `${options.model} is not conditioned on classes: leave --class and --guidance out.`,
       );
@@ -82,10 +83,10 @@ function classesOf(
   { model, classes: names }: OpenedModel,
   { class: asked }: ModelCommandOptions,
 ): number[] | null {
-  const conditioner: ConditionerSpec = model.conditioner;
-  if (conditioner.kind !== 'class') return null;
-  if (asked) return askedClasses(conditioner, asked, names);
-  const { nClasses = 1000, unconditionalClass } = conditioner;
+  const taken = classInputOf(model.spec);
+  if (!taken) return null;
+  if (asked) return askedClasses(model.spec, asked, names);
+  const { nClasses, unconditionalClass } = taken;
   const all = Array.from({ length: nClasses }, (_, id) => id);
   return all.filter((id) => id !== unconditionalClass);
 }

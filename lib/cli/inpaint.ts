@@ -11,12 +11,19 @@ export interface InpaintCommandOptions extends SamplingCommandOptions {
   outpaint?: Required<Borders>;
   resizeMask?: boolean;
   softEdge?: number;
+  prompt?: string;
+  negative?: string;
+  tokenizer?: string;
+  class?: string;
+  classNames?: string;
   force?: boolean;
 }
 
 /** The command that fills holes of pictures. */
 export function inpaintCommand(): Command {
-  return withSamplingOptions(newCommand('inpaint'))
+  return withSamplingOptions(newCommand('inpaint'), {
+    guidance: '5 with a text, 3 with a class where one means "none", else 1: none',
+  })
     .description('fill holes of pictures, or go on beyond their edges')
     .requiredOption('--image <path>', 'a picture, or a folder of them')
     .option(
@@ -35,6 +42,20 @@ export function inpaintCommand(): Command {
       'of known pixels that fade into made ones. Default 0',
       integer(0),
     )
+    .option(
+      '--prompt <text>',
+      'what is to be made, by a model that reads texts. Default: nothing in particular',
+    )
+    .option('--negative <text>', 'what guidance leads away from, instead of from nothing')
+    .option(
+      '--tokenizer <path>',
+      "the tokenizer's files, such as vocab.txt of bert-base-uncased. Default: the model folder's",
+    )
+    .option(
+      '--class <class>',
+      'id or name of what is to be made, by a model of classes. Default: the class that means "none"',
+    )
+    .option('--class-names <file>', "the classes' names, a line each. Default: the model folder's")
     .option('--force', 'overwrite files')
     .addHelpText(
       'after',
@@ -43,9 +64,11 @@ Examples:
   emulsion inpaint --model last.ckpt --preset inpainting_big --image photos -o filled
   emulsion inpaint --model logs/photos --image photo.jpg --mask hole.png --steps 100 -o filled
   emulsion inpaint --model logs/photos --image photo.jpg --outpaint 64,0,64,0 -o wider
+  emulsion inpaint --model logs/captions --image photo.jpg --mask hole.png --prompt "a red fox" --guidance 7 -o foxes
 
-Models that are conditioned on masked pictures fill holes as they were trained to; models that are conditioned on
-nothing are led by what is known. Known pixels are copied as they are. Files are named after their pictures.`,
+Models that are conditioned on masked pictures, perhaps with a text, fill holes as they were trained to; models of
+nothing, texts or classes are led by what is known. Known pixels are copied as they are. Files are named after their
+pictures.`,
     )
     .action(
       reporting(async (options: InpaintCommandOptions) => {

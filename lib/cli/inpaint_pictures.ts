@@ -1,16 +1,10 @@
 // The work of `emulsion inpaint`: holes of pictures, each filled as its own seed says.
 import { concat } from '../ops/index.js';
 import { readImage } from '../io/image.js';
-import {
-  inpaintingMode,
-  prepareInpainting,
-  withBorders,
-  type HoleOptions,
-  type Inpainting,
-  type LatentDiffusionSpec,
-} from '../ldm/index.js';
+import { prepareInpainting, withBorders, type HoleOptions, type Inpainting } from '../ldm/index.js';
 import type { Tensor } from '../tensor.js';
 import type { InpaintCommandOptions } from './inpaint.js';
+import { wantedOf, type Wanted } from './inpaint_wanted.js';
 import { findMaskedPictures, readMask } from './masked_pictures.js';
 import { findPictures, planPngs, type PictureFile } from './picture_files.js';
 import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
@@ -36,42 +30,29 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
   const inputs = works.map(({ picture }) => picture.path);
   const names = works.map(({ name }) => name);
   const files = await planPngs(names, output, { force, inputs });
-  const opened = await openForSampling(options, (spec) => refuse(spec, options));
+  let wanted: Wanted;
+  const opened = await openForSampling(options, async (spec, path) => {
+    wanted = await wantedOf(options, spec, path);
+  });
   let group: { numbers: readonly number[]; holes: Inpainting };
-  await runPictures(opened, options, {
+  const asked = { prompt: options.prompt, negative: options.negative, class: options.class };
+  const guided = { ...options, guidance: wanted!.guidance };
+  await runPictures(opened, guided, {
     total: works.length,
-    settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge },
+    settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge, ...asked },
     kind,
     // Groups gain a CPU nothing, and most calls are of one picture.
     alone: opened.model.betas.device.name === 'cpu',
     fileOf: (work) => files[work],
     async sampling(numbers) {
       const given = await joined(numbers.map((number) => works[number]));
-      const holes = await prepareInpainting(opened.model, { ...given, softEdge });
+      const beside = wanted.beside(numbers.length);
+      const holes = await prepareInpainting(opened.model, { ...given, softEdge, ...beside });
       group = { numbers, holes };
       return group.holes.sampling;
     },
     finish: (work, pixels) => group.holes.compose(pixels, group.numbers.indexOf(work)),
   });
-}
-
-function refuse(spec: LatentDiffusionSpec, { model, guidance }: InpaintCommandOptions): void {
-  const { kind = 'none' } = spec.conditioner ?? {};
-  if (modeFor(spec, model) === 'guided' && kind !== 'none')
-    throw new UsageError(
-      `${model} is conditioned on classes or text, which this command cannot be given. In a program, inpaint takes ` +
-        'any condition.',
-    );
-  if (guidance !== undefined)
-    throw new UsageError(`${model} has no condition that --guidance could strengthen.`);
-}
-
-function modeFor(spec: LatentDiffusionSpec, model: string): ReturnType<typeof inpaintingMode> {
-  try {
-    return inpaintingMode(spec);
-  } catch (error) {
-    throw new UsageError(`${model}: ${(error as Error).message}`);
-  }
 }
 
 async function masked({ image, mask, resizeMask }: InpaintCommandOptions): Promise<Work[]> {

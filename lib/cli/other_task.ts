@@ -1,6 +1,12 @@
 // Which command a model is for, by what it is conditioned on.
 import { ArgumentError } from '../errors.js';
-import { textInputOf, upscalingFactor, type LatentDiffusionSpec } from '../ldm/index.js';
+import {
+  classInputOf,
+  textInputOf,
+  upscalingFactor,
+  type HybridSpec,
+  type LatentDiffusionSpec,
+} from '../ldm/index.js';
 import { UsageError } from './run.js';
 
 interface Task {
@@ -11,26 +17,31 @@ interface Task {
 
 function taskOf(spec: LatentDiffusionSpec): Task {
   const { conditioner = { kind: 'none' }, conditioningKey } = spec;
+  if (conditioner.kind === 'hybrid') return taskOfBoth(conditioner);
+  if (classInputOf(spec)) return { condition: 'classes', command: 'class2img' };
   if (textInputOf(conditioner)) return { condition: 'texts', command: 'txt2img' };
   if (isUpscaler(spec)) return { condition: 'small pictures', command: 'upscale' };
   switch (conditioner.kind) {
     case 'none':
       return { condition: 'nothing', command: 'sample' };
-    case 'class':
-      return { condition: 'classes', command: 'class2img' };
     case 'bert':
       return { condition: 'layouts', command: 'layout2img' };
     case 'spatial-rescaler':
       return { condition: 'semantic maps', command: 'semantic2img' };
     case 'first-stage':
       return { condition: 'masked pictures', command: 'inpaint' };
-    case 'hybrid':
-      return { condition: 'maps and tokens at once', command: '' };
     default:
       return conditioningKey === 'concat'
         ? { condition: 'maps of its own kind', command: '' }
         : { condition: 'embeddings of another network', command: '' };
   }
+}
+
+function taskOfBoth(conditioner: HybridSpec): Task {
+  const isMasked = ['first-stage', 'masked-latents'].includes(conditioner.concat.kind);
+  return isMasked && textInputOf(conditioner)
+    ? { condition: 'masked pictures and texts at once', command: 'inpaint' }
+    : { condition: 'maps and tokens at once', command: '' };
 }
 
 function isUpscaler(spec: LatentDiffusionSpec): boolean {
@@ -41,6 +52,9 @@ function isUpscaler(spec: LatentDiffusionSpec): boolean {
     throw error;
   }
 }
+
+/** Completes "the model is conditioned on". */
+export const conditionOf = (spec: LatentDiffusionSpec): string => taskOf(spec).condition;
 
 /** @throws UsageError when the model is for another command, and says for which */
 export function refuseOtherTask(model: string, spec: LatentDiffusionSpec, command: string): void {

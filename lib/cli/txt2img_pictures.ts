@@ -1,19 +1,11 @@
 // The work of `emulsion txt2img`.
-import { stat } from 'node:fs/promises';
-import { tensor } from '../creation.js';
 import { linesOf } from '../data/lines.js';
 import { FileError } from '../errors.js';
 import { readSmallFile } from '../io/positional.js';
-import {
-  defaultTextGuidance,
-  latentSize,
-  openTokenizer,
-  type LatentDiffusionSpec,
-  type TextTokenizer,
-} from '../ldm/index.js';
-import type { Tensor } from '../tensor.js';
+import { defaultTextGuidance, latentSize, type TextTokenizer } from '../ldm/index.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
+import { idsTensor, tokenizerOf } from './prompts.js';
 import { UsageError } from './run.js';
 import { pixelSize } from './sampling_options.js';
 import type { TextCommandOptions } from './txt2img.js';
@@ -56,11 +48,6 @@ export async function textPictures(
   );
 }
 
-function idsTensor(rows: readonly (readonly number[])[]): Tensor {
-  const shape = [rows.length, rows[0].length];
-  return tensor(BigInt64Array.from(rows.flat(), BigInt), { shape });
-}
-
 async function promptsOf(
   given: readonly string[],
   { fromFile }: TextCommandOptions,
@@ -75,17 +62,4 @@ async function promptsOf(
   const prompts = linesOf(text);
   if (prompts.length === 0) throw new FileError('holds no text.', fromFile);
   return prompts;
-}
-
-// Before the model's weights are read, which may take minutes.
-async function tokenizerOf(
-  { tokenizer: given, model }: TextCommandOptions,
-  { conditioner }: LatentDiffusionSpec,
-  path: string,
-): Promise<TextTokenizer> {
-  if (given === undefined && !(await stat(path)).isDirectory())
-    throw new UsageError(
-      `${model} is a checkpoint, which holds no tokenizer: name its files with --tokenizer.`,
-    );
-  return openTokenizer(given ?? path, conditioner);
 }

@@ -6,6 +6,7 @@ import {
   type Dataset,
   type DegradationName,
   degradationNames,
+  HybridConditions,
   ImageFolder,
   type ImageFolderOptions,
   ImageList,
@@ -164,19 +165,54 @@ interface Masks {
   maxMasked?: number;
 }
 
+const maskFields: FieldsOf<Masks> = {
+  masks: optional(masksField),
+  min_masked: optional(share),
+  max_masked: optional(share),
+};
+
 register<OwnParams & Rooted & Masks>(
   ['emulsion.data.InpaintingFolder'],
-  {
-    ...ownFields,
-    ...rooted,
-    masks: optional(masksField),
-    min_masked: optional(share),
-    max_masked: optional(share),
-  },
+  { ...ownFields, ...rooted, ...maskFields },
   ({ dataRoot, masks, minMasked: least, maxMasked: most, ...params }) => {
     const condition = new MaskedPictures({ masks, least, most });
     return { ...folder({ dataRoot }, ownTransform(params)), condition: () => condition };
   },
+);
+
+// Both at once: pictures with holes, and what they show.
+
+const inpaintingCaptions = (
+  { masks, minMasked: least, maxMasked: most, ...params }: Captioned & Masks,
+  open: (root: string) => Promise<Dataset>,
+): ImageSetSpec => {
+  const holes = new MaskedPictures({ masks, least, most });
+  const captions = captionedSet(params, open);
+  return {
+    ...captions,
+    async condition(conditioner) {
+      const joins = conditioner.kind === 'hybrid' ? conditioner.concat.kind : 'nothing';
+      check(joins === 'first-stage' || joins === 'masked-latents', () => {
+        return (
+          'pictures with holes and captions are for a HybridConditioner of __is_first_stage__ and an encoder of ' +
+          `texts, or a LatentInpaintDiffusion; the model has a conditioner of kind ${conditioner.kind}.`
+        );
+      });
+      return new HybridConditions(holes, await captions.condition!(conditioner));
+    },
+  };
+};
+
+register<Captioned & Masks>(
+  ['emulsion.data.InpaintingCaptionedFolder'],
+  { ...captioned, ...maskFields },
+  (params) => inpaintingCaptions(params, (root) => CaptionedImages.openFolder(root)),
+);
+register<Captioned & Masks & { list: string }>(
+  ['emulsion.data.InpaintingCaptionList'],
+  { ...captioned, ...maskFields, list: text },
+  ({ list: file, ...params }) =>
+    inpaintingCaptions(params, (root) => CaptionedImages.openList(file, root)),
 );
 
 // Pictures beside what is left of them at a lower resolution.

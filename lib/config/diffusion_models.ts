@@ -9,6 +9,7 @@ import {
   type DiffusionConfig,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type PartSpec,
   type PatchOptions,
 } from '../ldm/index.js';
 import { camelCase } from '../ldm/config.js';
@@ -94,6 +95,7 @@ interface LatentParams extends PixelParams {
   condStageConfig?: ConditionerSpec;
   numTimestepsCond?: number;
   condStageTrainable?: boolean;
+  unconditionalClass?: number;
   concatMode?: boolean;
   condStageForward?: undefined;
   scaleFactor?: number;
@@ -142,6 +144,7 @@ const latentFields: FieldsOf<LatentParams> = {
   cond_stage_config: optional(conditionerField),
   num_timesteps_cond: optional(count),
   cond_stage_trainable: optional(boolean),
+  unconditional_class: optional(integer({ min: 0 })),
   concat_mode: optional(boolean),
   cond_stage_forward: unsupported('conditioners have one way to encode here'),
   scale_factor: optional(weight),
@@ -201,9 +204,10 @@ const training: FieldsOf<Training> = {
 function entry<P extends PixelParams>(
   fields: FieldsOf<P>,
   toSpec: (params: P, node: ConfigNode) => LatentDiffusionSpec,
+  accepted: readonly string[] = [],
 ): Field<DiffusionEntry> {
-  const model = mapping<P>(fields, Object.keys(training));
-  const beside = mapping<Training>(training, Object.keys(fields));
+  const model = mapping<P>(fields, [...Object.keys(training), ...accepted]);
+  const beside = mapping<Training>(training, [...Object.keys(fields), ...accepted]);
   return {
     read(node, name) {
       const params = model.read(node, name);
@@ -245,7 +249,7 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
   const { condStageTrainable, concatMode = true } = params;
   const implied = concatMode ? 'concat' : 'crossattn';
   const key = params.conditioningKey ?? implied;
-  const { imageSize, scaleFactor, scaleByStd, numTimestepsCond } = params;
+  const { imageSize, scaleFactor, scaleByStd, numTimestepsCond, unconditionalClass } = params;
   return {
     unet: unetConfig.spec,
     firstStage: firstStageConfig.spec.spec,
@@ -258,6 +262,20 @@ function toLatentSpec(params: LatentParams): LatentDiffusionSpec {
     // the original lets a conditioner without weights be "trained"
     ...(condStageTrainable && hasOwnWeights(conditioner) && { conditionerTrainable: true }),
     ...(numTimestepsCond !== undefined && { numTimestepsCond }),
+    ...(unconditionalClass !== undefined && { unconditionalClass }),
+  };
+}
+
+// Stable Diffusion's for inpainting: whatever reads texts has the masked picture beside it.
+function toInpaintingSpec(params: LatentParams): LatentDiffusionSpec {
+  const { conditioner, ...spec } = toLatentSpec(params);
+  return {
+    ...spec,
+    conditioner: {
+      kind: 'hybrid',
+      concat: { kind: 'masked-latents' },
+      crossattn: conditioner as PartSpec,
+    },
   };
 }
 
@@ -279,6 +297,11 @@ diffusionModelTargets.register(
   ['ldm.models.diffusion.ddpm.LatentDiffusion', 'emulsion.LatentDiffusion'],
   { params: entry<LatentParams>(latentFields, toLatentSpec), build },
 );
+diffusionModelTargets.register(['ldm.models.diffusion.ddpm.LatentInpaintDiffusion'], {
+  // Which keys of a narrower network are widened does not arise: such a checkpoint is refused here.
+  params: entry<LatentParams>(latentFields, toInpaintingSpec, ['finetune_keys']),
+  build,
+});
 // Diffusion on pixels is latent diffusion behind the identity: the same keys, the same numbers.
 diffusionModelTargets.register(['ldm.models.diffusion.ddpm.DDPM', 'emulsion.DDPM'], {
   params: entry<PixelParams>(pixelFields, toPixelSpec),

@@ -22,7 +22,7 @@ export interface PreparedPicture {
 }
 
 /** A batch's conditions: one tensor, or several by the names that the model takes them under. */
-export type Condition = Tensor | Readonly<Record<string, Tensor>>;
+export type Condition = Tensor | { readonly [name: string]: Condition };
 
 /** Makes conditions: captions as tokens, boxes as tokens, label maps, small or masked pictures. */
 export interface ConditionSource<S = unknown> {

@@ -54,7 +54,7 @@ export async function cacheRunLatents(
   const validated = validation && (await cached(validation, 'validation', false));
   const task = taskOf<CachedBatch>(model, config, (batch) => ({
     encoded: train.encoded(batch),
-    ...(kind === 'class' && { condition: classIds(batch) }),
+    ...(kind !== 'none' && { condition: classIds(batch) }),
   }));
   return { task, data: train, options: { ...options, validation: validated } };
 }

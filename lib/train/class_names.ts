@@ -1,7 +1,7 @@
 // The classes of a data set, as a model that is conditioned on them will know them.
 import { AnnotatedImages, ImageFolder, type DataLoader } from '../data/index.js';
 import { check } from '../errors.js';
-import type { LatentDiffusionSpec } from '../ldm/index.js';
+import { classInputOf, type LatentDiffusionSpec } from '../ldm/index.js';
 
 /**
  * The names of the classes by their ids, where folders tell them, and those of the categories of boxes for a
@@ -9,13 +9,12 @@ import type { LatentDiffusionSpec } from '../ldm/index.js';
  *
  * @throws ArgumentError when the pictures lack the classes that the model is conditioned on, or have others
  */
-export function classNames(
-  { conditioner }: LatentDiffusionSpec,
-  { dataset }: DataLoader,
-): readonly string[] {
+export function classNames(spec: LatentDiffusionSpec, { dataset }: DataLoader): readonly string[] {
+  const { conditioner } = spec;
   if (conditioner?.kind === 'bert' && dataset instanceof AnnotatedImages)
     return dataset.categories.map(({ name }) => name);
-  if (conditioner?.kind !== 'class') return [];
+  const classes = classInputOf(spec);
+  if (!classes) return [];
   check(dataset.item(0).label !== undefined, () => {
     return (
       'the model is conditioned on classes, and the pictures have none: put them in a folder for each class and ' +
@@ -23,13 +22,12 @@ export function classNames(
     );
   });
   if (!(dataset instanceof ImageFolder)) return [];
-  const { nClasses = 1000, unconditionalClass } = conditioner;
   // Labels count from 0, and none may be the class that means "none".
-  const free = unconditionalClass ?? nClasses;
+  const free = classes.unconditionalClass ?? classes.nClasses;
   check(dataset.classes.length <= free, () => {
     return (
       `the pictures lie in ${dataset.classes.length} class folders, and the model's embedder has ${free} for them ` +
-      '(n_classes, unconditional_class).'
+      '(n_classes, or num_classes of the network; unconditional_class).'
     );
   });
   return dataset.classNames;

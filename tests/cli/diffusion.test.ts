@@ -200,14 +200,14 @@ describe('classes', () => {
     'data.params.validation.params.labels=folders',
     'lightning.callbacks.image_logger.params.disabled=true',
   ];
+  const roots = ['train', 'validation'].map(
+    (split) => `data.params.${split}.params.data_root=${file('classed')}`,
+  );
 
   test('come from folders; latents are encoded once; samples are asked for by name', async () => {
     const names = ['cat', 'dog', 'owl'];
     for (const [i, name] of readdirSync(file('pictures')).entries())
       cpSync(file(`pictures/${name}`), file(`classed/${names[i % 3]}/${name}`));
-    const roots = ['train', 'validation'].map(
-      (split) => `data.params.${split}.params.data_root=${file('classed')}`,
-    );
     const stage = 'model.params.first_stage_config.params.ckpt_path=';
     const weights = `${stage}${file('logs/first/model/model.safetensors')}`;
     const options = { logdir: file('logs'), config: [file('second.yaml')], name: 'classed' };
@@ -252,6 +252,28 @@ describe('classes', () => {
     );
   });
 
+  test('may be added to the time embedding', async () => {
+    const adm = [
+      'model.params.cond_stage_config={target: torch.nn.Identity}',
+      'model.params.conditioning_key=adm',
+      'model.params.unconditional_class=3',
+      'model.params.unconditional_probability=0.5',
+      'model.params.unet_config.params.num_classes=4',
+    ];
+    const labels = conditional.filter((each) => each.includes('labels'));
+    const overrides = [...adm, ...labels, ...roots];
+    const options = { logdir: file('logs'), config: [file('second.yaml')], name: 'adm', steps: 2 };
+    await run(overrides, { ...options, cacheLatents: true });
+    const sample = { model: file('logs/adm'), sampler: 'ddim', steps: 3, quiet: true } as const;
+    const output = file('adm-owl');
+    await classPictures(['owl'], { ...sample, batch: 4, seed: 0, count: 1, output });
+    const [told] = JSON.parse(bytes('adm-owl/sampling_config.json').toString()) as unknown[];
+    expect(told).toMatchObject({ classes: [2], guidance: 3 });
+    const few = overrides.map((each) => each.replace('class=3', 'class=2'));
+    const crowded = run(few, { ...options, name: 'refused' });
+    await expect(crowded).rejects.toThrow(/lie in 3 class folders.*num_classes of the network/);
+  });
+
   test('must be there', async () => {
     const options = { logdir: file('logs'), config: [file('second.yaml')], name: 'refused' };
     const unlabelled = run(
@@ -260,9 +282,6 @@ describe('classes', () => {
     );
     await expect(unlabelled).rejects.toThrow(/conditioned on classes, and the pictures have none/);
     const few = conditional.map((each) => each.replace('n_classes: 4', 'n_classes: 3'));
-    const roots = ['train', 'validation'].map(
-      (split) => `data.params.${split}.params.data_root=${file('classed')}`,
-    );
     const crowded = run(
       [...few, ...roots].map((each) => each.replace('class: 3', 'class: 2')),
       options,

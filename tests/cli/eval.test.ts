@@ -50,7 +50,7 @@ import { writeRun } from '../report/fixtures.js';
 import { emulsion } from './emulsion.js';
 
 const inFolder = temporaryFolder();
-const [model, classes, stage] = ['model', 'classes', 'stage'].map(inFolder);
+const [model, classes, adm, stage] = ['model', 'classes', 'adm', 'stage'].map(inFolder);
 const [real, few] = [inFolder('real'), inFolder('few')];
 const metric = { extractor: 'emoji', quiet: true } as const;
 let said: MockInstance<typeof console.log>;
@@ -60,6 +60,10 @@ beforeAll(async () => {
   await saveLatentDiffusion(model, network);
   await saveFirstStage(stage, network.first_stage_model);
   await saveLatentDiffusion(classes, await shaken(tinySpec()));
+  const { unet, ...numbered } = plainSpec({ conditioningKey: 'adm', unconditionalClass: 3 });
+  const conditioner = { kind: 'identity' } as const;
+  const spec = { ...numbered, unet: { ...unet, numClasses: 4 }, conditioner };
+  await saveLatentDiffusion(adm, await shaken(spec));
   await drawingFolder(real, range(0, 40));
   await drawingFolder(few, range(40, 52));
 });
@@ -118,6 +122,10 @@ describe('a model', () => {
     expect(
       (await loadEvaluation(inFolder('some/result.json'))).protocol.samples.classes,
     ).toMatchObject({ count: 2, least: 2, most: 2 });
+    await ofModel('embedded', { model: adm, guidance: 2, count: 6 });
+    expect(
+      (await loadEvaluation(inFolder('embedded/result.json'))).protocol.samples.classes,
+    ).toMatchObject({ count: 3, least: 2, most: 2 });
   });
 
   test('killed at any moment goes on to the same bytes', async () => {

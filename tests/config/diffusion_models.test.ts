@@ -18,9 +18,13 @@ import { root } from '../support/source_tree.js';
 const node = (source: string) => parseYaml(source, 'a.yaml');
 const folder = join(root, 'configs', 'latent_diffusion');
 const names = Object.keys(latentDiffusionPresets) as LatentDiffusionPreset[];
+const stableDiffusion: Readonly<Record<string, string>> = {
+  'stable-diffusion-v1': 'v1-inference.yaml',
+  'stable-diffusion-v1-inpainting': 'v1-inpainting-inference.yaml',
+};
 const fileOf = (name: string): string =>
-  name === 'stable-diffusion-v1'
-    ? join(root, 'configs', 'stable-diffusion', 'v1-inference.yaml')
+  name in stableDiffusion
+    ? join(root, 'configs', 'stable-diffusion', stableDiffusion[name])
     : join(folder, `${name}.yaml`);
 
 describe('published configurations', () => {
@@ -28,7 +32,7 @@ describe('published configurations', () => {
     readTraining(await loadConfigTree([fileOf(name)]), diffusionModelTargets);
 
   test('there is a file for every preset', () => {
-    const others = names.filter((name) => name !== 'stable-diffusion-v1');
+    const others = names.filter((name) => !(name in stableDiffusion));
     expect(readdirSync(folder).sort()).toEqual(others.map((name) => `${name}.yaml`).sort());
   });
 

@@ -4,6 +4,7 @@ import {
   HybridConditions,
   LayoutConditions,
   LayoutTokens,
+  MaskedPictures,
   tensor,
   type ConditionSource,
   type Dataset,
@@ -123,10 +124,34 @@ describe('hybrid conditions', () => {
     expect(crossattn.shape).toEqual([4, 14]);
   });
 
-  test('take one tensor of each', async () => {
+  test('are a masked picture and tokens', async () => {
+    const condition = new HybridConditions(new MaskedPictures(), numbers);
+    const loader = load(annotated(boxes), { batchSize: 4, transform: { size: 16 }, condition });
+    const [batch] = await take(loader.epoch(), 1);
+    const { concat, crossattn } = batch.condition as Record<string, Tensor>;
+    const { image, mask } = concat as unknown as Record<string, Tensor>;
+    expect([image.shape, mask.shape]).toEqual([
+      [4, 16, 16, 3],
+      [4, 16, 16, 1],
+    ]);
+    expect(crossattn.shape).toEqual([4]);
+  });
+
+  test('take one tensor of tokens', async () => {
     const several = { ...numbers, batch: () => ({ image: tensor([1]), mask: tensor([1]) }) };
-    const condition = new HybridConditions(several, numbers);
+    const condition = new HybridConditions(numbers, several);
     const loader = load(annotated(boxes), { batchSize: 4, transform: { size: 16 }, condition });
     await expect(take(loader.epoch(), 1)).rejects.toThrow('one tensor. Got image and mask');
+  });
+
+  test('leave beside a model what both parts need', async () => {
+    const saved: string[] = [];
+    const saving = (name: string) => ({
+      ...numbers,
+      save: (folder: string) => Promise.resolve(void saved.push(`${folder}/${name}`)),
+    });
+    await new HybridConditions(saving('map'), saving('tokens')).save('model');
+    await new HybridConditions(numbers, numbers).save('model');
+    expect(saved).toEqual(['model/map', 'model/tokens']);
   });
 });

@@ -34,6 +34,8 @@ const published: Record<LatentDiffusionPreset, readonly [number, number, boolean
   rdm: [1_335_480_400, 1732, true],
   // sd-v1-4.ckpt holds three more: position_ids, and the counters of an average that is not there
   'stable-diffusion-v1': [859_520_964, 1142, false],
+  // five more channels into the first convolution, by arithmetic: no file of it was counted
+  'stable-diffusion-v1-inpainting': [859_520_964 + 5 * 320 * 9, 1142, false],
 };
 
 /**
@@ -66,7 +68,8 @@ const narrowFirstStage = (spec: FirstStageSpec): FirstStageSpec =>
     ? spec
     : { ...spec, ddconfig: { ...spec.ddconfig, ch: 8, normGroups: 8 } };
 
-function narrowConditioner(spec: LatentDiffusionSpec['conditioner']) {
+function narrowConditioner<Spec extends LatentDiffusionSpec['conditioner']>(spec: Spec): Spec {
+  if (spec?.kind === 'hybrid') return { ...spec, crossattn: narrowConditioner(spec.crossattn) };
   if (spec?.kind === 'clip') return { ...spec, nEmbed: 8, nHead: 2, vocabSize: 9 };
   return spec?.kind === 'bert' ? { ...spec, nEmbed: 8 } : spec;
 }
@@ -144,6 +147,7 @@ describe('checkpoints of text to image', () => {
         'text_model.final_layer_norm.weight',
       ],
     ],
+    ['stable-diffusion-v1-inpainting', ['text_model.encoder.layers.11.mlp.fc1.weight']],
   ] as const)('%s load by key: network, first stage and text encoder', async (name, own) => {
     const spec = narrow(latentDiffusionPresets[name]);
     const model = new LatentDiffusion(spec);

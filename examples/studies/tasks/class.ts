@@ -87,7 +87,7 @@ async function study(context: StudyContext): Promise<TaskResult> {
 }
 
 /** What the classifier sees in samples of classes. */
-function judged(
+export function judged(
   { training, seed }: StudyContext,
   model: LatentDiffusion,
   options: { classes: readonly number[]; guidance: number; count: number },

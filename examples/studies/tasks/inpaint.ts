@@ -155,7 +155,7 @@ function meanOfKnown(image: Tensor, hole: Tensor): Tensor {
 }
 
 // The mean absolute error over the chosen pixels of all pictures, in steps of a byte.
-async function errorsOf(
+export async function errorsOf(
   image: Tensor,
   chosen: Tensor,
 ): Promise<(filled: Tensor) => Promise<number>> {

@@ -100,7 +100,9 @@ function layoutSpec({ model, spec: firstStage }: SharedFirstStage): LatentDiffus
  * contexts of a larger scale. With the original's embeddings, of deviation 0.02, contexts are nearly alike, and
  * what attends to them gets gradients so small that a short training hardly learns where things are.
  */
-function emphasizeTokens({ cond_stage_model: embedder }: LatentDiffusion): void {
+export function emphasizeTokens({
+  cond_stage_model: embedder,
+}: Pick<LatentDiffusion, 'cond_stage_model'>): void {
   const { transformer } = embedder as BertEmbedder;
   for (const { weight } of [transformer.token_emb, transformer.pos_emb.emb])
     normal_(weight, 0, 0.5);

@@ -3,6 +3,7 @@ import { classStudy } from './class.js';
 import { inpaint } from './inpaint.js';
 import { layout } from './layout.js';
 import { semantic } from './semantic.js';
+import { several } from './several.js';
 import type { TaskStudy } from './study.js';
 import { textStudy } from './text.js';
 import { unconditional } from './unconditional.js';
@@ -16,4 +17,5 @@ export const tasks: readonly TaskStudy[] = [
   semantic,
   upscaleStudy,
   inpaint,
+  several,
 ];

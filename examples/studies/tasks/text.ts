@@ -31,7 +31,7 @@ export const textStudy: TaskStudy = {
 };
 
 /** The drawings with what they are called. */
-function captioned(set: EmojiSet): Dataset {
+export function captioned(set: EmojiSet): Dataset {
   const pictures = emojiDataset(set);
   return {
     length: pictures.length,

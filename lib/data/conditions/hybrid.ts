@@ -4,7 +4,7 @@ import { check } from '../../errors.js';
 import { Tensor } from '../../tensor.js';
 import type { Condition, ConditionSource, PreparedPicture } from '../condition.js';
 
-/** What a hybrid conditioner takes: the maps of one source, and the tokens of another. */
+/** What a hybrid conditioner takes: the maps of one source, or its masked pictures, and the tokens of another. */
 export class HybridConditions<Map, Tokens> implements ConditionSource<readonly [Map, Tokens]> {
   constructor(
     private readonly concat: ConditionSource<Map>,
@@ -15,20 +15,24 @@ export class HybridConditions<Map, Tokens> implements ConditionSource<readonly [
     return [await this.concat.sample(picture), await this.crossattn.sample(picture)];
   }
 
-  /** @throws ArgumentError when a source gives several tensors */
-  batch(samples: readonly (readonly [Map, Tokens])[], device: Device): Record<string, Tensor> {
+  /** @throws ArgumentError when the source of tokens gives several tensors */
+  batch(
+    samples: readonly (readonly [Map, Tokens])[],
+    device: Device,
+  ): { concat: Condition; crossattn: Tensor } {
+    const tokens = this.crossattn.batch(
+      samples.map(([, each]) => each),
+      device,
+    );
+    check(tokens instanceof Tensor, () => {
+      return `HybridConditions: the source of crossattn must give one tensor. Got ${Object.keys(tokens).join(' and ')}.`;
+    });
     const maps = samples.map(([map]) => map);
-    const tokens = samples.map(([, each]) => each);
-    return {
-      concat: single('concat', this.concat.batch(maps, device)),
-      crossattn: single('crossattn', this.crossattn.batch(tokens, device)),
-    };
+    return { concat: this.concat.batch(maps, device), crossattn: tokens };
   }
-}
 
-function single(name: string, condition: Condition): Tensor {
-  check(condition instanceof Tensor, () => {
-    return `HybridConditions: the source of ${name} must give one tensor. Got ${Object.keys(condition).join(' and ')}.`;
-  });
-  return condition;
+  async save(folder: string): Promise<void> {
+    await this.concat.save?.(folder);
+    await this.crossattn.save?.(folder);
+  }
 }

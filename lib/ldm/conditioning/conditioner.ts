@@ -33,10 +33,18 @@ export type PartSpec =
   /** the diffusion model's own first stage, whose latents are neither quantised nor scaled */
   | { kind: 'first-stage' };
 
+/**
+ * The mask and, behind it, the masked picture as the diffusion model's own scaled latents: what Stable Diffusion's
+ * models for inpainting join. No conditioner has a part in it, so `cond_stage_model` is that of the tokens.
+ */
+export interface MaskedLatentsSpec {
+  kind: 'masked-latents';
+}
+
 /** A conditioner for the map that is joined to the latents, and one for the tokens that are attended to. */
 export interface HybridSpec {
   kind: 'hybrid';
-  concat: PartSpec;
+  concat: PartSpec | MaskedLatentsSpec;
   crossattn: PartSpec;
 }
 
@@ -66,7 +74,12 @@ const bertRules: Rules<Required<BertEmbedderConfig>> = {
 };
 
 const hybridRules: Rules<Omit<HybridSpec, 'kind'>> = { concat: group, crossattn: group };
-const mapKinds: readonly string[] = ['spatial-rescaler', 'identity', 'first-stage'];
+const mapKinds: readonly string[] = [
+  'spatial-rescaler',
+  'identity',
+  'first-stage',
+  'masked-latents',
+];
 
 /** Checks a spec from outside. @throws ArgumentError that names what is wrong in it */
 export function checkConditionerSpec(spec: unknown): asserts spec is ConditionerSpec {
@@ -101,7 +114,7 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
         'concat',
         'crossattn',
       ]);
-      checkConditionerSpec(config.concat);
+      if (!isMaskedLatents(config.concat)) checkConditionerSpec(config.concat);
       checkConditionerSpec(config.crossattn);
       return checkParts(config);
     default:
@@ -110,6 +123,13 @@ export function checkConditionerSpec(spec: unknown): asserts spec is Conditioner
           `Got '${String(kind)}'.`,
       );
   }
+}
+
+function isMaskedLatents(spec: { kind?: unknown }): boolean {
+  const { kind, ...config } = spec;
+  if (kind !== 'masked-latents') return false;
+  checkOptions<object>(`conditioner ${kind}`, config, {}, []);
+  return true;
 }
 
 function checkParts({ concat, crossattn }: Omit<HybridSpec, 'kind'>): void {
@@ -124,9 +144,9 @@ function checkParts({ concat, crossattn }: Omit<HybridSpec, 'kind'>): void {
 }
 
 /** Whether a conditioner has weights of its own, which can be trained. */
-export function hasOwnWeights(spec: ConditionerSpec): boolean {
+export function hasOwnWeights(spec: ConditionerSpec | MaskedLatentsSpec): boolean {
   if (spec.kind === 'hybrid') return hasOwnWeights(spec.concat) || hasOwnWeights(spec.crossattn);
-  return spec.kind !== 'none' && spec.kind !== 'identity' && spec.kind !== 'first-stage';
+  return !['none', 'identity', 'first-stage', 'masked-latents'].includes(spec.kind);
 }
 
 /**
@@ -139,8 +159,11 @@ export function buildConditionEncoder(
 ): ConditionStage | null {
   checkConditionerSpec(spec);
   if (spec.kind !== 'hybrid') return buildPart(spec, firstStage);
-  const crossattn = buildPart(spec.crossattn, firstStage) as ConditionEncoder | null;
-  return new HybridConditioner(spec, buildPart(spec.concat, firstStage), crossattn);
+  const { concat, crossattn } = spec;
+  const attended = buildPart(crossattn, firstStage) as ConditionEncoder | null;
+  return concat.kind === 'masked-latents'
+    ? attended
+    : new HybridConditioner({ concat, crossattn }, buildPart(concat, firstStage), attended);
 }
 
 function buildPart(
@@ -179,7 +202,7 @@ export interface TextInput {
   readonly vocabSize: number;
 }
 
-/** How a conditioner takes texts; null where it takes something else. */
+/** How a conditioner takes texts, a hybrid one for its tokens; null where it takes something else. */
 export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null {
   switch (spec?.kind) {
     case 'bert': {
@@ -190,6 +213,8 @@ export function textInputOf(spec: ConditionerSpec | undefined): TextInput | null
       const { maxSeqLen: length, vocabSize } = clipTextEncoderConfig(withoutKind(spec));
       return { kind: 'clip', length, vocabSize };
     }
+    case 'hybrid':
+      return textInputOf(spec.crossattn);
     default:
       return null;
   }

@@ -3,12 +3,12 @@ import { Module } from '../../nn/index.js';
 import type { Tensor } from '../../tensor.js';
 import type { FirstStage } from '../first_stage/index.js';
 import { encodePart, type HybridInput } from './condition_input.js';
-import type { ConditionEncoder, HybridSpec } from './conditioner.js';
+import type { ConditionEncoder, PartSpec } from './conditioner.js';
 
 /** A conditioner for each part; null where the part is the conditioning itself. */
 export class HybridConditioner extends Module<[HybridInput], { concat: Tensor; context: Tensor }> {
   constructor(
-    readonly spec: HybridSpec,
+    readonly spec: { readonly concat: PartSpec; readonly crossattn: PartSpec },
     readonly concat_conditioner: ConditionEncoder | FirstStage | null,
     readonly crossattn_conditioner: ConditionEncoder | null,
   ) {

@@ -12,6 +12,7 @@ export {
   type EncoderSpec,
   type TextInput,
   type HybridSpec,
+  type MaskedLatentsSpec,
   type PartSpec,
 } from './conditioner.js';
 export { HybridConditioner } from './hybrid_conditioner.js';

@@ -18,7 +18,12 @@ export {
 } from './diffusion_wrapper.js';
 export { buildLatentDiffusion, LatentDiffusion } from './latent_diffusion.js';
 export type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
-export { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
+export {
+  checkLatentDiffusionSpec,
+  classInputOf,
+  type ClassInput,
+  type LatentDiffusionSpec,
+} from './latent_diffusion_spec.js';
 export {
   decodeInBatches,
   type LatentSamples,

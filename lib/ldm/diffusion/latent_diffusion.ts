@@ -1,19 +1,17 @@
 /** Latent diffusion (paper, section 3): first stage, conditioner and denoising network as one model. */
 import { noGrad } from '../../autograd/index.js';
-import { tensor } from '../../creation.js';
+import { tensor, zerosLike } from '../../creation.js';
 import type { Device } from '../../device.js';
 import type { DType } from '../../dtype.js';
-import { ArgumentError, check, checkShape } from '../../errors.js';
+import { check, checkShape } from '../../errors.js';
 import { buffer, Module } from '../../nn/index.js';
 import { argmax, std } from '../../ops/index.js';
 import type { NoiseOptions } from '../../random.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
-import { encodePart, hybridInput } from '../conditioning/condition_input.js';
 import { dropCondition } from '../conditioning/unconditional.js';
 import {
   buildConditionEncoder,
-  HybridConditioner,
   unconditionalCondition,
   type ConditionerSpec,
   type ConditionInput,
@@ -28,6 +26,7 @@ import {
 } from '../first_stage/index.js';
 import { ConditioningLevels } from './conditioning_levels.js';
 import { DiffusionWrapper, type NetworkConditioning } from './diffusion_wrapper.js';
+import { encodeCondition } from './encode_condition.js';
 import { GaussianDiffusion } from './gaussian_diffusion.js';
 import { checkLatentDiffusionSpec, type LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import type { DiffusionBatch, LatentDiffusionLoss, LossDraws } from './latent_diffusion_loss.js';
@@ -206,11 +205,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
    * @throws ArgumentError when the model has no conditioner for it
    */
   condition(input: ConditionInput): NetworkConditioning {
-    if (this.trainsConditioner) return this.#encodeCondition(input);
+    if (this.trainsConditioner) return encodeCondition(this, input);
     return noGrad(() =>
       tidy(() => {
         // What is given is not to be disposed with what it gives.
-        const encoded = Object.entries(this.#encodeCondition(input)) as [string, Tensor][];
+        const encoded = Object.entries(encodeCondition(this, input)) as [string, Tensor][];
         return Object.fromEntries(encoded.map(([name, x]) => [name, x.alias()]));
       }),
     );
@@ -218,10 +217,15 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
 
   /** What guidance leads away from beside a condition; see {@link unconditionalCondition}. */
   unconditional(like: ConditionInput): ConditionInput {
-    check(this.spec.conditioningKey !== 'adm', () => {
-      return 'LatentDiffusion: no class of a network with numClasses stands for "none". Give the unconditional input itself.';
+    const { conditioningKey, unconditionalClass } = this.spec;
+    if (conditioningKey !== 'adm') return unconditionalCondition(this.conditioner, like);
+    check(unconditionalClass !== undefined, () => {
+      return (
+        'LatentDiffusion: no class of a network with numClasses stands for "none". Give unconditionalClass in the ' +
+        "model's spec, or the unconditional input itself."
+      );
     });
-    return unconditionalCondition(this.conditioner, like);
+    return zerosLike(like as Tensor).add(unconditionalClass);
   }
 
   /**
@@ -371,25 +375,6 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
       return 'LatentDiffusion: with numTimestepsCond above 1 a loss needs noise for the conditioning.';
     });
     return this.noisedConditioning(conditioning, t, draws.conditioning);
-  }
-
-  #encodeCondition(input: ConditionInput): NetworkConditioning {
-    const stage = this.cond_stage_model;
-    if (stage instanceof HybridConditioner) return stage.forward(hybridInput(input));
-    const encoded = encodePart(this.conditioner, stage, input);
-    switch (this.spec.conditioningKey) {
-      case 'concat':
-        return { concat: encoded };
-      case 'crossattn':
-        return { context: encoded };
-      case 'adm':
-        return { y: encoded };
-      default:
-        throw new ArgumentError(
-          `LatentDiffusion: with the conditioning key ${this.spec.conditioningKey ?? 'none'} nothing is encoded ` +
-            'from a single input. Give the conditioning itself.',
-        );
-    }
   }
 }
 

@@ -243,8 +243,10 @@ function conditionerLandmarks(
       );
     }
     case 'hybrid': {
-      const parts = (['concat', 'crossattn'] as const).map((name) =>
-        [...conditionerLandmarks(spec[name])].map(
+      const { concat, crossattn } = spec;
+      if (concat.kind === 'masked-latents') return conditionerLandmarks(crossattn);
+      const parts = Object.entries({ concat, crossattn }).map(([name, part]) =>
+        [...conditionerLandmarks(part)].map(
           ([key, shape]) => [`${name}_conditioner.${key}`, shape] as const,
         ),
       );

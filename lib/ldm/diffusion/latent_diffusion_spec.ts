@@ -32,10 +32,33 @@ export interface LatentDiffusionSpec {
   scaleByStd?: boolean;
   /** the conditioner is trained together with the network, default false */
   conditionerTrainable?: boolean;
+  /** the class of a network with numClasses that stands for "none", default: there is no such class */
+  unconditionalClass?: number;
   /** levels of noise that the conditioning itself is brought to, see `LatentDiffusion`. Default 1: none */
   numTimestepsCond?: number;
   /** ancestral sampling clamps its estimates to [-1, 1]: for models of pixels. Default false */
   clipDenoised?: boolean;
+}
+
+/** How a model takes classes. */
+export interface ClassInput {
+  /** number of different ids */
+  readonly nClasses: number;
+  /** the id that stands for "none", if one does */
+  readonly unconditionalClass?: number;
+}
+
+/**
+ * How a model takes classes: as a context, or added to its network's time embedding; null where it takes something
+ * else, or something beside.
+ */
+export function classInputOf(spec: LatentDiffusionSpec): ClassInput | null {
+  const { conditioner, conditioningKey, unet } = spec;
+  if (conditioningKey === 'adm')
+    return { nClasses: unet.numClasses!, unconditionalClass: spec.unconditionalClass };
+  if (conditioner?.kind !== 'class') return null;
+  const { nClasses = 1000, unconditionalClass } = conditioner;
+  return { nClasses, unconditionalClass };
 }
 
 const rules: Rules<Required<LatentDiffusionSpec>> = {
@@ -48,6 +71,7 @@ const rules: Rules<Required<LatentDiffusionSpec>> = {
   scaleFactor: number(1e-6, 1e6),
   scaleByStd: flag,
   conditionerTrainable: flag,
+  unconditionalClass: integer(0, 2 ** 24),
   numTimestepsCond: integer(1, 100_000),
   clipDenoised: flag,
 };
@@ -85,6 +109,13 @@ export function checkLatentDiffusionSpec(spec: unknown): asserts spec is LatentD
   });
   check(conditioningKey !== 'adm' || kind === 'none' || kind === 'identity', () => {
     return `${what}: with the conditioningKey adm the network takes the class ids themselves: its conditioner is the identity, not of kind ${kind}.`;
+  });
+  const { unconditionalClass } = spec;
+  check(unconditionalClass === undefined || unconditionalClass < (unet.numClasses ?? 0), () => {
+    return (
+      `${what}: unconditionalClass is one of a network with numClasses (${unet.numClasses ?? 0}), and must be below ` +
+      `it. Got ${unconditionalClass}. A conditioner of classes has its own.`
+    );
   });
   const levels = makeBetas(diffusion).length;
   check(numTimestepsCond <= levels, () => {

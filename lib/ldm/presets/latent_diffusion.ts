@@ -56,6 +56,25 @@ const semantic = (imageSize: number): LatentDiffusionSpec => ({
   imageSize,
 });
 
+const stableDiffusion: LatentDiffusionSpec = {
+  unet: unet(32, 4, {
+    modelChannels: 320,
+    attentionResolutions: [4, 2, 1],
+    channelMult: [1, 2, 4, 4],
+    numHeads: 8,
+    ...attending,
+    contextDim: 768,
+    useCheckpoint: true,
+    legacy: false,
+  }),
+  firstStage: firstStage('kl-f8'),
+  conditioner: { kind: 'clip' },
+  conditioningKey: 'crossattn',
+  diffusion: schedule(0.00085, 0.012),
+  imageSize: 64,
+  scaleFactor: 0.18215,
+};
+
 const specs = {
   celeba256: unconditional,
   ffhq256: unconditional,
@@ -212,23 +231,17 @@ const specs = {
     imageSize: 48,
     scaleFactor: 0.22765929,
   },
-  'stable-diffusion-v1': {
-    unet: unet(32, 4, {
-      modelChannels: 320,
-      attentionResolutions: [4, 2, 1],
-      channelMult: [1, 2, 4, 4],
-      numHeads: 8,
-      ...attending,
-      contextDim: 768,
-      useCheckpoint: true,
-      legacy: false,
-    }),
-    firstStage: firstStage('kl-f8'),
-    conditioner: { kind: 'clip' },
-    conditioningKey: 'crossattn',
-    diffusion: schedule(0.00085, 0.012),
-    imageSize: 64,
-    scaleFactor: 0.18215,
+  'stable-diffusion-v1': stableDiffusion,
+  'stable-diffusion-v1-inpainting': {
+    ...stableDiffusion,
+    // latents, the mask, and latents of the masked picture
+    unet: { ...stableDiffusion.unet, inChannels: 9 },
+    conditioner: {
+      kind: 'hybrid',
+      concat: { kind: 'masked-latents' },
+      crossattn: { kind: 'clip' },
+    },
+    conditioningKey: 'hybrid',
   },
 } satisfies Record<string, LatentDiffusionSpec>;
 
@@ -236,8 +249,9 @@ export type LatentDiffusionPreset = keyof typeof specs;
 
 /**
  * The released models by the names of their folders; `rdm` is the retrieval-augmented one of 768x768 pixels, and
- * `stable-diffusion-v1` the successor of `txt2img-1p4B`, in its versions 1.1 to 1.5. With EMA weights in their
- * files, but for `cin256-v2` and `txt2img-1p4B`; of Stable Diffusion there are files with and without.
+ * `stable-diffusion-v1` the successor of `txt2img-1p4B`, in its versions 1.1 to 1.5, with a model for inpainting. With
+ * EMA weights in their files, but for `cin256-v2` and `txt2img-1p4B`; of Stable Diffusion there are files with and
+ * without.
  */
 export const latentDiffusionPresets: Readonly<Record<LatentDiffusionPreset, LatentDiffusionSpec>> =
   specs;

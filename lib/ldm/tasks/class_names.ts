@@ -1,7 +1,7 @@
 /** Classes as people ask for them: by their ids, or by their names. */
 import { ArgumentError, check } from '../../errors.js';
 import { suggestion } from '../../suggestion.js';
-import type { ConditionerSpec } from '../conditioning/conditioner.js';
+import { classInputOf, type LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 
 const namesShown = 20;
 
@@ -14,14 +14,15 @@ const namesShown = 20;
  *   and for a name that several classes have
  */
 export function classIds(
-  conditioner: ConditionerSpec,
+  spec: LatentDiffusionSpec,
   given: readonly (number | string)[],
   names: readonly string[] = [],
 ): number[] {
-  check(conditioner.kind === 'class', () => {
-    return `the model is not conditioned on classes; its conditioner is of kind ${conditioner.kind}.`;
+  const classes = classInputOf(spec);
+  check(classes, () => {
+    return `the model is not conditioned on classes; its conditioner is of kind ${spec.conditioner?.kind ?? 'none'}.`;
   });
-  return namedIds(given, conditioner.nClasses ?? 1000, names);
+  return namedIds(given, classes.nClasses, names);
 }
 
 /** @internal As {@link classIds}, of so many things with these names. */

@@ -1,8 +1,8 @@
 /** Class to image (paper, section 4.3.2 and appendix D.4): ids or names of classes in, pictures out. */
 import { tensor } from '../../creation.js';
 import { tidy } from '../../scope.js';
-import type { ConditionerSpec } from '../conditioning/conditioner.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
+import { classInputOf, type LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 import type { LatentSamples } from '../diffusion/latent_sampling.js';
 import { classIds } from './class_names.js';
 import { picturesFrom, type PictureOptions } from './pictures.js';
@@ -31,9 +31,9 @@ export function classToImage(
   model: LatentDiffusion,
   options: ClassToImageOptions,
 ): Promise<LatentSamples> {
-  const { classes, classNames, guidance = defaultClassGuidance(model.conditioner) } = options;
+  const { classes, classNames, guidance = defaultClassGuidance(model.spec) } = options;
   const { classes: _, classNames: __, guidance: ___, ...rest } = options;
-  const ids = classIds(model.conditioner, classes, classNames);
+  const ids = classIds(model.spec, classes, classNames);
   const { device } = model.betas;
   return tidy(() => {
     const sampling = picturesFrom('classToImage', model, ids.length, rest);
@@ -43,6 +43,6 @@ export function classToImage(
 }
 
 /** The scale of the authors' samples, where the model allows for guidance. */
-export function defaultClassGuidance(conditioner: ConditionerSpec): number {
-  return conditioner.kind === 'class' && conditioner.unconditionalClass !== undefined ? 3 : 1;
+export function defaultClassGuidance(spec: LatentDiffusionSpec): number {
+  return classInputOf(spec)?.unconditionalClass === undefined ? 1 : 3;
 }

@@ -2,7 +2,8 @@
 export { classIds } from './class_names.js';
 export { classToImage, defaultClassGuidance, type ClassToImageOptions } from './class_to_image.js';
 export { latentSize, type PictureOptions, type TaskOptions } from './pictures.js';
-export { defaultTextGuidance, textToImage, type TextToImageOptions } from './text_to_image.js';
+export { defaultTextGuidance, type PromptOptions } from './prompts.js';
+export { textToImage, type TextToImageOptions } from './text_to_image.js';
 export {
   layoutIds,
   layoutObjects,
@@ -23,11 +24,13 @@ export {
   inpaintingMode,
   prepareInpainting,
   withBorders,
+  type BesideHoles,
   type Borders,
   type HoleOptions,
   type Inpainting,
   type InpaintOptions,
 } from './inpaint.js';
+export type { WantedOptions } from './wanted.js';
 export {
   prepareUpscaling,
   upscale,

@@ -4,12 +4,14 @@ import { zeros } from '../../creation.js';
 import { ArgumentError, check, checkShape } from '../../errors.js';
 import { clamp, ge, narrow, pad, where } from '../../ops/index.js';
 import { tidy } from '../../scope.js';
-import type { Tensor } from '../../tensor.js';
+import { Tensor } from '../../tensor.js';
+import type { ConditionInput, MaskedImage } from '../conditioning/index.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
 import type { LatentDiffusionSpec } from '../diffusion/latent_diffusion_spec.js';
 import type { SampleOptions } from '../diffusion/latent_sampling.js';
 import { faded, filledPlainly, holesOf, known, padded } from './holes.js';
 import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
+import { nothingWanted, readWanted, type WantedOptions } from './wanted.js';
 
 /** Pictures, and which of their pixels are to be made. */
 export interface HoleOptions {
@@ -26,19 +28,26 @@ export interface HoleOptions {
   softEdge?: number;
 }
 
-/** Beside the holes, everything that sampling takes but for what follows from them. */
+/**
+ * What a model is conditioned on beside holes, as `LatentDiffusion.sample` takes it. Of a model that joins a masked
+ * picture it is what is attended to.
+ */
+export type BesideHoles = Pick<
+  SampleOptions,
+  'condition' | 'conditioning' | 'unconditional' | 'unconditionalConditioning'
+>;
+
+/** Beside the holes, what is to be made, and everything that sampling takes but for what follows from them. */
 export interface InpaintOptions
   extends
     HoleOptions,
-    Omit<TaskOptions, 'initial' | 'image' | 'mask' | 'decode'>,
-    Pick<
-      SampleOptions,
-      'condition' | 'conditioning' | 'unconditional' | 'unconditionalConditioning'
-    > {}
+    WantedOptions,
+    BesideHoles,
+    Omit<TaskOptions, 'initial' | 'image' | 'mask' | 'decode' | 'guidance'> {}
 
 /** What sampling is told of pictures with holes, and how its pictures join what is known. */
 export interface Inpainting {
-  readonly sampling: Pick<SampleOptions, 'size' | 'mask' | 'condition'>;
+  readonly sampling: Pick<SampleOptions, 'size' | 'mask'> & BesideHoles;
   /**
    * @param made decoded samples [M, ...] for the pictures from number `first` on (default 0)
    * @returns [M, H, W, C]
@@ -48,7 +57,8 @@ export interface Inpainting {
 
 /**
  * How a model fills holes: `conditioned` on the picture with holes and the mask, as the published
- * `inpainting_big`; or `guided`, any other whose network takes no map, by sampling that keeps what is known.
+ * `inpainting_big`, and perhaps on a text as well, as Stable Diffusion's; or `guided`, any other whose network takes
+ * no map, by sampling that keeps what is known.
  *
  * @throws ArgumentError when it can do neither
  */
@@ -56,10 +66,10 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
   const { conditioner = { kind: 'none' }, conditioningKey, unet } = spec;
   if (conditioningKey === undefined || conditioningKey === 'crossattn' || conditioningKey === 'adm')
     return 'guided';
-  const { kind } = conditioner;
+  const { kind } = conditioner.kind === 'hybrid' ? conditioner.concat : conditioner;
   const joined = unet.inChannels - unet.outChannels;
-  if (conditioningKey === 'concat' && kind === 'first-stage' && joined === unet.outChannels + 1)
-    return 'conditioned';
+  const isMasked = kind === 'first-stage' || kind === 'masked-latents';
+  if (isMasked && joined === unet.outChannels + 1) return 'conditioned';
   throw new ArgumentError(
     `inpaint: the model joins ${joined} channels of a conditioner of kind ${kind} to its latents ` +
       `(${conditioningKey}), which makes it one for another task. Inpainting takes a model of nothing, classes or ` +
@@ -71,34 +81,56 @@ export function inpaintingMode(spec: LatentDiffusionSpec): 'conditioned' | 'guid
  * Fills the holes of pictures. Known pixels are those of `image`, to the bit.
  *
  * A model that is conditioned on masked pictures sees them as in its training. Any other keeps the latents of
- * cells that are wholly known, at each step's level of noise, and makes the others; give it its condition and
- * guidance as to `LatentDiffusion.sample`. Sides are padded to what the network needs, and cut back.
+ * cells that are wholly known, at each step's level of noise, and makes the others. A model of texts or of classes,
+ * in either way, can be asked for what is to be made; what else a model is conditioned on is given as to
+ * `LatentDiffusion.sample`. Sides are padded to what the network needs, and cut back.
  *
  * ```ts
  * const image = (await readImage('photo.png')).reshape([1, 512, 512, 3]);
- * const filled = await inpaint(model, { image, mask, steps: 50, seed: 1 });
+ * const filled = await inpaint(model, { image, mask, tokenizer, prompt: 'a red fox', steps: 50, seed: 1 });
  * ```
  *
  * @returns [N, H, W, C]
  * @throws ShapeError when picture and mask do not belong together; ArgumentError for a mask without holes or
- *   with values outside of [0, 1], or a model for another task
+ *   with values outside of [0, 1], a model for another task, or one that cannot be asked for what is wanted
  */
 export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promise<Tensor> {
-  const { image, mask, resizeMask, softEdge, seed, ...sampling } = options;
-  check(
-    inpaintingMode(model.spec) === 'guided' || !(options.condition ?? options.conditioning),
-    () => {
-      return 'inpaint: what the model is conditioned on is the picture with its mask: leave the condition out.';
-    },
-  );
+  const { image, mask, resizeMask, softEdge, seed, ...rest } = options;
+  const { condition, conditioning, unconditional, unconditionalConditioning, ...others } = rest;
+  const { prompt, negativePrompt, tokenizer: _, classes, classNames: __, ...sampling } = others;
+  const beside = { condition, conditioning, unconditional, unconditionalConditioning };
+  const [count] = image.shape;
+  checkBeside(model.spec, beside);
+  const told = readWanted('inpaint', model, count, options);
+  check(!(condition ?? conditioning) || (classes ?? prompt ?? negativePrompt) === undefined, () => {
+    return 'inpaint: give what is wanted, or the condition that says so, not both.';
+  });
   return tidy(async () => {
-    const holes = await prepareInpainting(model, { image, mask, resizeMask, softEdge });
+    const { guidance, ...asked } = told();
+    const given = { image, mask, resizeMask, softEdge, ...beside, ...asked };
+    const holes = await prepareInpainting(model, given);
     const { images } = await model.sample({
       ...sampling,
       ...holes.sampling,
-      seed: seedsOf('inpaint', image.shape[0], seed),
+      guidance,
+      seed: seedsOf('inpaint', count, seed),
     });
     return holes.compose(images!);
+  });
+}
+
+// What a model that joins masked pictures cannot be told.
+function checkBeside({ conditioningKey }: LatentDiffusionSpec, beside: BesideHoles): void {
+  const { condition, conditioning, unconditional, unconditionalConditioning } = beside;
+  const any = condition ?? conditioning ?? unconditional ?? unconditionalConditioning;
+  check(conditioningKey !== 'concat' || any === undefined, () => {
+    return 'inpaint: what the model is conditioned on is the picture with its mask: leave the condition out.';
+  });
+  const tokens = [condition, unconditional].filter((each) => each !== undefined);
+  const isEncoded = (conditioning ?? unconditionalConditioning) !== undefined;
+  const fits = !isEncoded && tokens.every((each) => each instanceof Tensor);
+  check(conditioningKey !== 'hybrid' || fits, () => {
+    return 'inpaint: beside the masked picture the condition is one tensor, what the model attends to before it is encoded.';
   });
 }
 
@@ -109,9 +141,10 @@ export function inpaint(model: LatentDiffusion, options: InpaintOptions): Promis
  */
 export function prepareInpainting(
   model: LatentDiffusion,
-  { image: given, mask, resizeMask = false, softEdge = 0 }: HoleOptions,
+  { image: given, mask, resizeMask = false, softEdge = 0, ...beside }: HoleOptions & BesideHoles,
 ): Promise<Inpainting> {
   const mode = inpaintingMode(model.spec);
+  checkBeside(model.spec, beside);
   check(Number.isInteger(softEdge) && softEdge >= 0 && softEdge <= 256, () => {
     return `inpaint: softEdge must be an integer from 0 to 256. Got ${softEdge}.`;
   });
@@ -122,16 +155,15 @@ export function prepareInpainting(
     const [whole, open] = [image, hole].map((each) => padded(each, stride(model)));
     const f = model.first_stage_model.downsampling;
     const size = [whole.shape[1] / f, whole.shape[2] / f] as const;
+    const masked = () => ({ image: where(ge(open, 0.5), -1, whole), mask: open.mul(2).sub(1) });
     return {
       sampling:
         mode === 'conditioned'
-          ? {
-              size,
-              condition: { image: where(ge(open, 0.5), -1, whole), mask: open.mul(2).sub(1) },
-            }
+          ? { size, ...joined(model, masked(), beside) }
           : {
               size,
               mask: { known: model.encode(filledPlainly(whole, open)), keep: known(open, f) },
+              ...attended(model, image.shape[0], beside),
             },
       compose: (made: Tensor, first = 0) =>
         noGrad(() =>
@@ -144,6 +176,34 @@ export function prepareInpainting(
     };
   });
 }
+
+// What a model is told that joins the masked picture, and may attend to something beside it.
+function joined(
+  model: LatentDiffusion,
+  masked: MaskedImage,
+  beside: BesideHoles,
+): Pick<SampleOptions, 'condition' | 'unconditional'> {
+  if (model.conditioner.kind !== 'hybrid') return { condition: masked };
+  const [count] = masked.image.shape;
+  const { condition, unconditional } = attended(model, count, beside);
+  const both = (tokens: ConditionInput) => {
+    const crossattn = tokens as Tensor;
+    checkShape(crossattn.shape[0] === count, () => {
+      return `inpaint: ${count} pictures need as many conditions. Got shape [${crossattn.shape.join(', ')}].`;
+    });
+    return { concat: masked, crossattn };
+  };
+  return {
+    condition: both(condition!),
+    ...(unconditional && { unconditional: both(unconditional) }),
+  };
+}
+
+// A model that is asked for nothing is told so.
+const attended = (model: LatentDiffusion, count: number, beside: BesideHoles): BesideHoles =>
+  (beside.condition ?? beside.conditioning)
+    ? beside
+    : { ...beside, condition: nothingWanted('inpaint', model, count) };
 
 // In pixels, as the authors' program has it: the first stage would change what is known as well.
 function composed(image: Tensor, hole: Tensor, decoded: Tensor, softEdge: number): Tensor {

@@ -176,7 +176,7 @@ describe('a hybrid conditioner', () => {
           crossattn: { kind: 'identity' },
         },
       },
-      "concat must be one of spatial-rescaler, identity, first-stage, which give maps. Got 'class'",
+      "concat must be one of spatial-rescaler, identity, first-stage, masked-latents, which give maps. Got 'class'",
     ],
     [
       {
@@ -196,6 +196,85 @@ describe('a hybrid conditioner', () => {
     ],
   ])('is refused as %o', (changed, message) => {
     expect(() => checkLatentDiffusionSpec(hybridSpec(changed))).toThrow(message);
+  });
+});
+
+describe("the masked picture in Stable Diffusion's way", () => {
+  const { crossattn } = hybridSpec().conditioner as ConditionerSpec & { kind: 'hybrid' };
+  const spec = (): LatentDiffusionSpec =>
+    hybridSpec({
+      unet: { ...tinySpec().unet, inChannels: 7 },
+      conditioner: { kind: 'hybrid', concat: { kind: 'masked-latents' }, crossattn },
+      scaleFactor: 0.5,
+    });
+  const side = 16;
+  const isHole = (i: number) => i % side > 5 && i < 9 * side;
+  const image = () => randn([1, side, side, 3]).clamp(-1, 1);
+  const mask = () =>
+    tensor(
+      Float32Array.from({ length: side * side }, (_, i) => (isHole(i) ? 1 : -1)),
+      { shape: [1, side, side, 1] },
+    );
+
+  it('is the mask, 0 and 1, and behind it scaled latents of the picture with grey holes', () =>
+    withModel(spec(), async (model) => {
+      const given = { image: image(), mask: mask() };
+      const input = { concat: given, crossattn: tokens([1, 2, 3, 4]) };
+      const { concat, context } = model.condition(input);
+      expect([concat!.shape, (context as Tensor).shape]).toEqual([
+        [1, 8, 8, 4],
+        [1, 4, 6],
+      ]);
+      const pixels = await values(given.image);
+      const grey = tensor(
+        Float32Array.from(pixels, (value, i) => (isHole(Math.floor(i / 3)) ? 0 : value)),
+        { shape: given.image.shape },
+      );
+      const latents = await values(model.first_stage_model.encodeToLatents(grey));
+      const joined = await values(concat!);
+      for (let i = 0; i < 64; ++i) {
+        const [y, x] = [Math.floor(i / 8), i % 8];
+        expect(joined[4 * i]).toBe(isHole(2 * y * side + 2 * x) ? 1 : 0);
+        for (let c = 0; c < 3; ++c) expect(joined[4 * i + 1 + c]).toBe(0.5 * latents[3 * i + c]);
+      }
+      // what lies under holes is not seen
+      const hidden = { ...given, image: grey };
+      const again = model.condition({ ...input, concat: hidden });
+      expect(await values(again.concat!)).toEqual(joined);
+      expect(() => model.condition({ ...input, concat: given.image })).toThrow(/its mask/);
+    }));
+
+  it("has the text encoder's keys as they are published, comes back, and is trained", async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'inpainting-'));
+    const model = buildLatentDiffusion(spec());
+    try {
+      const keys = [...model.exportState().keys()].filter((key) => key.startsWith('cond_stage'));
+      expect(keys).toContain('cond_stage_model.transformer.token_emb.weight');
+      expect(keys.filter((key) => key.includes('conditioner'))).toEqual([]);
+      await saveLatentDiffusion(folder, model);
+      const loaded = await loadLatentDiffusion(folder);
+      expect(loaded.spec).toEqual(model.spec);
+      const condition = {
+        concat: { image: image(), mask: mask() },
+        crossattn: tokens([1, 2, 3, 4]),
+      };
+      const batch = { images: image(), condition };
+      loaded.loss(batch, { t: int64(700), noise: randn([1, 8, 8, 3]) }).loss.backward();
+      const key = 'cond_stage_model.transformer.norm.weight';
+      expect(loaded.namedParameters().get(key)!.grad).not.toBeNull();
+      loaded.dispose();
+    } finally {
+      model.dispose();
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it('is a part of a hybrid and nothing else', () => {
+    const alone = { kind: 'masked-latents' } as unknown as ConditionerSpec;
+    expect(() => checkLatentDiffusionSpec(hybridSpec({ conditioner: alone }))).toThrow();
+    const concat = { kind: 'masked-latents', order: 1 };
+    const misspelt = { kind: 'hybrid', concat, crossattn } as unknown as ConditionerSpec;
+    expect(() => checkLatentDiffusionSpec(hybridSpec({ conditioner: misspelt }))).toThrow(/order/);
   });
 });
 
@@ -225,6 +304,31 @@ describe('adm', () => {
       const { latents } = await model.sample({ ...guided, unconditional: int64(0) });
       expect(latents.shape).toEqual([1, 8, 8, 3]);
     }));
+
+  it('drops and guides to the class that means none, where the spec says so', () =>
+    withModel({ ...spec(), unconditionalClass: 3 }, async (model) => {
+      const seen = vi.spyOn(model, 'condition');
+      const batch = { encoded: randn([2, 8, 8, 3]), condition: int64(1, 2) };
+      const dropped = tensor([true, false], { dtype: 'bool' });
+      model.loss(batch, { t: int64(3, 700), noise: randn([2, 8, 8, 3]), dropped });
+      expect(Array.from(await (seen.mock.calls[0][0] as Tensor).data(), Number)).toEqual([3, 2]);
+      const options = { condition: int64(1), guidance: 2, steps: 2, seed: 1, decode: false };
+      const { latents } = await model.sample(options);
+      const same = await model.sample({ ...options, unconditional: int64(3) });
+      expect(await values(latents)).toEqual(await values(same.latents));
+      const other = await model.sample({ ...options, unconditional: int64(0) });
+      expect(await values(latents)).not.toEqual(await values(other.latents));
+    }));
+
+  it.each<[object, RegExp]>([
+    [
+      { unconditionalClass: 4 },
+      /one of a network with numClasses \(4\), and must be below it. Got 4/,
+    ],
+    [tinySpec({ unconditionalClass: 1 }), /numClasses \(0\).*A conditioner of classes has its own/],
+  ])('refuses %j', (changed, message) => {
+    expect(() => checkLatentDiffusionSpec({ ...spec(), ...changed })).toThrow(message);
+  });
 
   it('takes class ids and no embedding of them', () => {
     const conditioner = { kind: 'class', embedDim: 6, nClasses: 4 } as const;

@@ -26,6 +26,7 @@ const published: Record<LatentDiffusionPreset, string | RegExp> = {
   inpainting_big: /no pipeline of models with a conditioner of kind first-stage/,
   rdm: 'StableDiffusionPipeline',
   'stable-diffusion-v1': 'StableDiffusionPipeline',
+  'stable-diffusion-v1-inpainting': /no pipeline of models with a conditioner of kind hybrid/,
 };
 
 const read = (files: Map<string, Record<string, unknown>>): DiffusersPipelineConfigs => {

@@ -11,7 +11,7 @@ import {
   type Tensor,
   type TextToImageOptions,
 } from '../../../lib/index.js';
-import { shaken, tinySpec } from '../tiny_diffusion.js';
+import { int64, plainSpec, shaken, tinySpec } from '../tiny_diffusion.js';
 
 const tokenizer = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6 });
 const bert: ConditionerSpec = {
@@ -128,6 +128,33 @@ describe('classToImage', () => {
     });
   });
 
+  it('takes classes in the time embedding, as sampling by hand does', async () => {
+    const adm = (none?: number) => {
+      const { unet, ...spec } = plainSpec({ unconditionalClass: none });
+      const conditioner = { kind: 'identity' } as const;
+      const numbered = { ...unet, numClasses: 4 };
+      return shaken({ ...spec, unet: numbered, conditioner, conditioningKey: 'adm' });
+    };
+    const model = await adm(3);
+    await tidy(async () => {
+      const options = { ...quick, classes: ['hen'], classNames: ['fox', 'hen'], seed: 4 };
+      const { images } = await classToImage(model, options);
+      const [condition, unconditional] = [int64(1), int64(3)];
+      const byHand = await model.sample({
+        ...{ ...quick, condition, unconditional, guidance: 3, seed: [4] },
+      });
+      expect(await data(images!)).toEqual(await data(byHand.images!));
+      expect(() => classToImage(model, { ...options, classes: [4] })).toThrow('from 0 to 3');
+    });
+    model.dispose();
+    const unguided = await adm();
+    const plain = await told(unguided, () => classToImage(unguided, { ...quick, classes: [0] }));
+    expect(plain.guidance).toBe(1);
+    const guided = tidy(() => classToImage(unguided, { ...quick, classes: [0], guidance: 2 }));
+    await expect(guided).rejects.toThrow('no class of a network with numClasses');
+    unguided.dispose();
+  });
+
   it('refuses a model of texts', () => {
     const wrong = () => classToImage(reading, { classes: [1] });
     expect(wrong).toThrow(
@@ -137,9 +164,9 @@ describe('classToImage', () => {
 });
 
 describe('classIds', () => {
-  const conditioner: ConditionerSpec = { kind: 'class', embedDim: 4, nClasses: 5 };
+  const spec = tinySpec({ conditioner: { kind: 'class', embedDim: 4, nClasses: 5 } });
   const names = ['tench, Tinca tinca', 'crane', 'crane, derrick', 'goldfish'];
-  const ids = (...given: (number | string)[]) => classIds(conditioner, given, names);
+  const ids = (...given: (number | string)[]) => classIds(spec, given, names);
 
   test('by id, by name, by one of several names, in any case', () => {
     expect(ids(4, '0', 'tench', 'TINCA TINCA', 'tench, Tinca tinca', ' goldfish ')).toEqual([
@@ -158,7 +185,7 @@ describe('classIds', () => {
   });
 
   test('a name of several classes is refused', () => {
-    const both = () => classIds(conditioner, ['ray'], ['ray, fish', 'ray, light']);
+    const both = () => classIds(spec, ['ray'], ['ray, fish', 'ray, light']);
     expect(both).toThrow("'ray' is the name of several classes: ask for one of the ids 0, 1");
   });
 });

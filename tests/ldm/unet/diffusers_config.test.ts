@@ -57,6 +57,7 @@ const published: Record<LatentDiffusionPreset, number | number[] | RegExp> = {
   inpainting_big: /8 heads \(numHeads\) in attention blocks of different widths \(512, 768, 1024\)/,
   rdm: [14, 28, 42, 56],
   'stable-diffusion-v1': 8,
+  'stable-diffusion-v1-inpainting': 8,
 };
 
 test.each(Object.entries(published))('%s', (name, expected) => {
