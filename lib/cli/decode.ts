@@ -13,8 +13,11 @@ import {
   type SharedOptions,
 } from './first_stage_model.js';
 import { makeFolder, planPngs } from './picture_files.js';
+import { printJson } from './run.js';
 
-export type DecodeOptions = SharedOptions;
+export interface DecodeOptions extends SharedOptions {
+  json?: boolean;
+}
 
 /** Size of a picture whose latents are in the file, and the factor that they were multiplied by. */
 interface Latents {
@@ -53,6 +56,11 @@ export async function decode(path: string, options: DecodeOptions): Promise<void
   } finally {
     progress.stop();
   }
+  if (!options.json) return;
+  const pictures = all.map(({ name, height, width }, i) => {
+    return { name, output: outputs[i], height, width };
+  });
+  printJson({ pictures });
 }
 
 // Names become files: one that leads out of the folder is refused.

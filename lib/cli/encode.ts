@@ -13,11 +13,12 @@ import {
   type SharedOptions,
 } from './first_stage_model.js';
 import { findPictures, refuseDuplicates, refuseToOverwrite } from './picture_files.js';
-import { UsageError } from './run.js';
+import { printJson, UsageError } from './run.js';
 
 export interface EncodeOptions extends SharedOptions {
   sample?: boolean;
   seed?: number;
+  json?: boolean;
 }
 
 /** Writes the latents of all pictures, one picture in memory at a time. The n-th picture has its own noise. */
@@ -77,4 +78,9 @@ export async function encode(inputs: readonly string[], options: EncodeOptions):
   } finally {
     progress.stop();
   }
+  if (!options.json) return;
+  const made = pictures.map(({ path, name }) => {
+    return { input: path, name, shape: latents.get(name)!.shape };
+  });
+  printJson({ file: output, latents: made });
 }

@@ -56,7 +56,11 @@ export type FirstStageCommandOptions = MetricOptions &
     json?: boolean;
   };
 
-export type ReferenceFileOptions = MetricOptions & { output: string; force?: boolean };
+export interface ReferenceFileOptions extends MetricOptions {
+  output: string;
+  json?: boolean;
+  force?: boolean;
+}
 
 export interface NearestCommandOptions extends MetricOptions {
   training: string;
@@ -153,6 +157,7 @@ function reference(): Command {
     .description('write statistics of a set (mu, sigma) and its features for later use')
     .argument('<pictures>', 'a folder, or a .npz file of pictures')
     .requiredOption('-o, --output <file>', 'a .npz file, which other FID tools read too')
+    .option('--json', 'print the file and the number of pictures as JSON')
     .option('--force', 'overwrite an existing file')
     .action(
       reporting(async (pictures: string, options: ReferenceFileOptions) => {

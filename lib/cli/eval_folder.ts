@@ -26,6 +26,7 @@ import {
   tell,
   type MeasuringProgress,
 } from './eval_report.js';
+import { printJson } from './run.js';
 import { packageVersion } from './version.js';
 
 /** Scores the pictures and tells the result. */
@@ -53,7 +54,7 @@ export async function writeReference(path: string, options: ReferenceFileOptions
   const set = await openPictureSet(path, options);
   const extractor = await openExtractor(options);
   try {
-    await measuring(options, async (signal, progress) => {
+    const written = await measuring(options, async (signal, progress) => {
       const onProgress = progress.pictures('pictures', set.count);
       const { features, logits } = await extractSet(set, extractor, { signal, onProgress });
       logits.dispose();
@@ -62,10 +63,12 @@ export async function writeReference(path: string, options: ReferenceFileOptions
           ...{ features, moments: await momentsOf(features) },
           origin: originOf(extractor, options),
         });
+        return { file: options.output, pictures: set.count };
       } finally {
         features.dispose();
       }
     });
+    if (written && options.json) printJson(written);
   } finally {
     extractor.dispose();
   }

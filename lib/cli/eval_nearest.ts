@@ -9,7 +9,7 @@ import { stack } from '../ops/index.js';
 import { tidy } from '../scope.js';
 import type { NearestCommandOptions } from './eval.js';
 import { measuring, openExtractor, planResult } from './eval_report.js';
-import { UsageError } from './run.js';
+import { printJson, UsageError } from './run.js';
 
 const pairsPerRow = 4;
 const largestCount = 512;
@@ -47,7 +47,7 @@ export async function showNearest(path: string, options: NearestCommandOptions):
         shown.flatMap((pair) => [left.get(pair.sample)!, right.get(pair.training)!]),
       );
       progress.stop();
-      if (options.json) console.log(JSON.stringify(pairs, null, 2));
+      if (options.json) printJson(pairs);
       else
         for (const { sample, training, distance } of shown)
           console.log(`${distance.toFixed(4)}  ${sample}  ${training}`);

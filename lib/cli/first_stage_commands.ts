@@ -40,6 +40,7 @@ function encode(): Command {
     .requiredOption('-o, --output <file>', 'the latents, a safetensors file')
     .option('--sample', "sample a KL model's posterior. Default: its mode")
     .option('--seed <number>', 'seed of the samples. Default: 0', integer(0))
+    .option('--json', 'print the pictures and the shapes of their latents as JSON')
     .addHelpText(
       'after',
       `
@@ -65,6 +66,7 @@ function decode(): Command {
       'a safetensors file of latents [1, C, h, w], as `emulsion encode` writes it',
     )
     .requiredOption('-o, --output <folder>', 'where the pictures go, as PNG')
+    .option('--json', 'print the files and their sizes as JSON')
     .addHelpText(
       'after',
       `

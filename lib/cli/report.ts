@@ -1,13 +1,14 @@
 // `emulsion report`: its options and help. The work is loaded when it is asked for.
 import { dirname } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
-import { newCommand, reporting } from './run.js';
+import { newCommand, printJson, reporting } from './run.js';
 import { packageVersion } from './version.js';
 
 /** Options of `emulsion report`, as the command line gives them. */
 interface ReportCommandOptions {
   output: string;
   title?: string;
+  json?: boolean;
   quiet?: boolean;
 }
 
@@ -21,6 +22,7 @@ export function reportCommand(): Command {
     )
     .requiredOption('-o, --output <file>', 'the page, .html', page)
     .option('--title <text>', "of the page. Default: the paths' names")
+    .option('--json', "print the page's path and its bytes as JSON")
     .option('--quiet', 'no summary')
     .addHelpText(
       'after',
@@ -32,7 +34,7 @@ Examples:
 The page is one file that loads nothing: pictures are inside, made smaller where they are large.`,
     )
     .action(
-      reporting(async (paths: string[], { output, title, quiet }: ReportCommandOptions) => {
+      reporting(async (paths: string[], { output, title, json, quiet }: ReportCommandOptions) => {
         const [{ makeReport }, { writeFileAtomic }, { makeFolder }] = await Promise.all([
           import('../report/index.js'),
           import('../io/atomic.js'),
@@ -45,7 +47,9 @@ The page is one file that loads nothing: pictures are inside, made smaller where
           note: `Made by emulsion ${packageVersion} on ${date}.`,
         });
         await writeFileAtomic(output, text);
-        if (!quiet) console.log(`${output}: ${Math.ceil(Buffer.byteLength(text) / 1024)} KiB`);
+        const bytes = Buffer.byteLength(text);
+        if (json) printJson({ file: output, bytes });
+        else if (!quiet) console.log(`${output}: ${Math.ceil(bytes / 1024)} KiB`);
       }),
     );
 }

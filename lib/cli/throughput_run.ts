@@ -14,7 +14,7 @@ import {
 } from '../report/index.js';
 import { openDiffusionModel } from './diffusion_model.js';
 import { makeFolder } from './picture_files.js';
-import { interruptible, UsageError } from './run.js';
+import { interruptible, printJson, UsageError } from './run.js';
 import { samplerOf } from './samplers.js';
 import { terminalBar } from './terminal_bar.js';
 import type { ThroughputCommandOptions } from './throughput.js';
@@ -23,7 +23,7 @@ const colours = ['#2357c5', '#c2410c', '#0f766e', '#9333a8', '#8a6100', '#be185d
 
 /** Measures, and writes what was measured; after Ctrl-C, what was until then. */
 export async function throughput(options: ThroughputCommandOptions): Promise<void> {
-  const { output, plot, quiet, seed, capture, guidance = 1 } = options;
+  const { output, plot, json, quiet, seed, capture, guidance = 1 } = options;
   const opened = await openDiffusionModel(options, ({ conditioner }) => {
     if (guidance !== 1 && (conditioner?.kind ?? 'none') === 'none')
       throw new UsageError(`${options.model} has no condition that --guidance could strengthen.`);
@@ -32,40 +32,37 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
   const size = sizeOf(model);
   const cases = casesOf(options, model.diffusion.schedule.timesteps);
   for (const path of [output, plot]) if (path !== undefined) await makeFolder(dirname(path));
-  const entries: ThroughputEntry[] = [];
-  // Written after every measurement: whatever ends the command, what is measured is kept.
-  const write = async (complete: boolean): Promise<ThroughputFile> => {
-    const file: ThroughputFile = {
-      kind: 'emulsion throughput',
-      version: 1,
-      model: basename(resolve(options.model)).slice(0, 1000),
-      size,
-      parameters: model.parameterCount(),
-      guidance,
-      ...(!capture && { capture }),
-      decoded: true,
-      seed,
-      complete,
-      ...(options.qualityName !== undefined && { qualityName: options.qualityName.slice(0, 1000) }),
-      machine: describeMachine(model.betas.device),
-      entries,
-    };
-    await writeThroughput(output, file);
-    return file;
+  const file: ThroughputFile = {
+    kind: 'emulsion throughput',
+    version: 1,
+    model: basename(resolve(options.model)).slice(0, 1000),
+    size,
+    parameters: model.parameterCount(),
+    guidance,
+    ...(!capture && { capture }),
+    decoded: true,
+    seed,
+    complete: false,
+    ...(options.qualityName !== undefined && { qualityName: options.qualityName.slice(0, 1000) }),
+    machine: describeMachine(model.betas.device),
+    entries: [],
   };
-  const complete = await measured(model, cases, options, async (entry) => {
+  const { entries } = file;
+  // Written after every measurement: whatever ends the command, what is measured is kept.
+  file.complete = await measured(model, cases, options, async (entry) => {
     entries.push(judged(entry, options));
-    await write(false);
+    await writeThroughput(output, file);
   });
   if (entries.length > 0) {
-    const file = await write(complete);
+    await writeThroughput(output, file);
     if (plot !== undefined)
       await writePlot(plot, throughputPlot([{ name: file.model, file }], colours));
   }
-  if (!complete) {
+  if (!file.complete) process.exitCode = 130;
+  if (json) printJson(file);
+  else if (!file.complete)
     console.log(`Interrupted: ${entries.length} of ${cases.length} measurements are in ${output}.`);
-    process.exitCode = 130;
-  } else if (!quiet) console.log(tableOf(entries));
+  else if (!quiet) console.log(tableOf(entries));
 }
 
 /** @returns whether all cases were measured before Ctrl-C */

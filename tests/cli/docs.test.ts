@@ -36,6 +36,16 @@ test.each(makeCommands().map((command) => command.name()))('%s has an example', 
   expect(examples.some(([, called]) => called === name)).toBe(true);
 });
 
+const leaves = makeCommands()
+  .flatMap((command) => (command.commands.length > 0 ? command.commands : [command]))
+  .filter((command) => command.name() !== 'doctor'); // main.ts has its options
+test.each(leaves.map((command) => [command.name(), command] as const))(
+  '%s takes --json',
+  (_, command) => {
+    expect(command.options.map(({ long }) => long)).toContain('--json');
+  },
+);
+
 test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
   const [program, name, ...rest] = line.split(' ');
   expect(program).toBe('emulsion');

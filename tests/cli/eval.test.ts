@@ -164,7 +164,13 @@ describe('a model', () => {
 describe('a folder', () => {
   test('is scored against statistics too, which are written once', async () => {
     const statistics = inFolder('real.npz');
-    await writeReference(real, { ...metric, output: statistics });
+    const told = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    onTestFinished(() => told.mockRestore());
+    await writeReference(real, { ...metric, output: statistics, json: true });
+    expect(JSON.parse(String(told.mock.calls[0][0]))).toEqual({
+      file: statistics,
+      pictures: readdirSync(real).length,
+    });
     await ofFolder(few, 'pictures.json');
     await ofFolder(few, 'statistics.json', { reference: statistics });
     const [a, b] = [

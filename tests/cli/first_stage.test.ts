@@ -186,6 +186,25 @@ describe('encode and decode', () => {
     });
   });
 
+  test('tell by --json what they made', async () => {
+    const [latents, output] = [inFolder('told.safetensors'), inFolder('told')];
+    const print = printed();
+    await encode([photos], { ...shared, output: latents, json: true });
+    const made = (name: string, shape: number[]) => ({ input: `${photos}/${name}`, name, shape });
+    const ofEncode = print();
+    expect(JSON.parse(ofEncode)).toEqual({
+      file: latents,
+      latents: [made('one.png', [1, 3, 16, 10]), made('two.jpg', [1, 3, 9, 13])],
+    });
+    await decode(latents, { ...shared, output, json: true });
+    const ofDecode = print().slice(ofEncode.length);
+    const { pictures } = JSON.parse(ofDecode) as { pictures: { name: string }[] };
+    expect(pictures.sort((a, b) => a.name.localeCompare(b.name))).toEqual([
+      { name: 'one.png', output: `${output}/one.png`, height: 32, width: 20 },
+      { name: 'two.jpg', output: `${output}/two.png`, height: 18, width: 26 },
+    ]);
+  });
+
   test('samples come from the seed, and each picture has noise of its own', async () => {
     const sampled = async (name: string, seed?: number) => {
       const output = inFolder(`${name}.safetensors`);

@@ -1,8 +1,8 @@
 // What networks cost by the shapes of their layers, against counts by hand and against each other.
 import { describe, expect, test } from 'vitest';
-import { multiplyAdds } from '../../examples/studies/tradeoff/compute.js';
+import { multiplyAdds, parameterCount } from '../../examples/studies/tradeoff/compute.js';
 import { family, stepsFor } from '../../examples/studies/tradeoff/family.js';
-import type { UNetConfig } from '../../lib/index.js';
+import { UNetModel, type UNetConfig } from '../../lib/index.js';
 
 const flat: UNetConfig = {
   ...{ inChannels: 3, outChannels: 2, modelChannels: 4, numResBlocks: 1 },
@@ -34,6 +34,10 @@ describe('multiply-adds', () => {
     expect(ratio).toBeGreaterThan(3.5);
     expect(ratio).toBeLessThan(16);
   });
+});
+
+test('parameters are counted as a network counts its own', () => {
+  expect(parameterCount(flat)).toBe(new UNetModel(flat).parameterCount());
 });
 
 test('every training of the study takes the same compute', () => {

@@ -93,12 +93,15 @@ describe('a report', () => {
 });
 
 test('the command writes a page, and says what is wrong', async () => {
-  const [good, bad] = await Promise.all([
+  const [good, told, bad] = await Promise.all([
     emulsion(['report', ...paths, '-o', file('page.html'), '--title', 'All']),
+    emulsion(['report', file('second'), '-o', file('told.html'), '--json']),
     emulsion(['report', file('second'), '-o', file('page.pdf')]),
   ]);
   expect([good.status, good.stderr]).toEqual([0, '']);
   expect(good.stdout).toMatch(/page\.html: \d+ KiB/);
+  const { size } = statSync(file('told.html'));
+  expect(JSON.parse(told.stdout)).toEqual({ file: file('told.html'), bytes: size });
   expect(bad.status).toBe(2);
   expect(bad.stderr).toContain('Expected a file .html');
 });

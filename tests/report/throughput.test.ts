@@ -211,6 +211,12 @@ describe('the command', () => {
     );
   });
 
+  test('tells by --json what it wrote', async () => {
+    const { status, stdout } = await run('--steps', '2', '--repeats', '1', '--json');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toEqual(await readThroughput(file('out.json')));
+  });
+
   test('keeps what is measured until Ctrl-C', async () => {
     const output = file('stopped.json');
     const { status, stdout } = await emulsion(

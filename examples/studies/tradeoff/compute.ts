@@ -3,6 +3,10 @@ import { unetLayers, unetShapes, type UNetConfig, type UNetLayer } from '../../.
 
 const product = (shape: readonly number[]): number => shape.reduce((all, each) => all * each, 1);
 
+/** Weights and biases of a U-Net. */
+export const parameterCount = (config: UNetConfig): number =>
+  [...unetShapes(config).values()].reduce((sum, shape) => sum + product(shape), 0);
+
 /**
  * Multiplications with an addition in one pass of a U-Net over one latent: of convolutions, linear layers and
  * attention, beside which the rest is small. For networks with attention blocks and plain resampling.

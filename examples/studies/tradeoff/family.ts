@@ -2,7 +2,8 @@
 import type { FirstStageSpec, LatentDiffusionSpec, UNetConfig } from '../../../lib/index.js';
 import { side } from '../../demo/emoji.js';
 import { zoo, type Entry } from '../first_stage/zoo.js';
-import { multiplyAdds } from './compute.js';
+import { ofVelocity } from '../tasks/emoji_model.js';
+import { multiplyAdds, parameterCount } from './compute.js';
 
 /** A diffusion model on latents that are smaller than the picture by f. */
 export interface Member {
@@ -10,13 +11,15 @@ export interface Member {
   /** Of the study of first stages; none for pixels. */
   readonly firstStage?: Entry;
   readonly spec: LatentDiffusionSpec;
+  /** Of the network. */
+  readonly parameters: number;
   /** In a pass of the network over one latent. */
   readonly multiplyAdds: number;
   /** In a step of the training: smaller latents are taken many at a time, as in the paper. */
   readonly batch: number;
 }
 
-const batches: Readonly<Record<number, number>> = { 1: 4, 2: 16, 4: 64, 8: 128, 16: 256 };
+const batches: Readonly<Record<number, number>> = { 1: 2, 2: 8, 4: 32, 8: 64, 16: 128 };
 
 /** Everything but channels in and out is the same for all. */
 const network = {
@@ -44,16 +47,19 @@ function member(f: number, firstStage?: Entry): Member {
     spec: {
       unet,
       firstStage: stage,
-      diffusion: { betaSchedule: 'linear', linearStart: 0.0015, linearEnd: 0.0195 },
+      diffusion: { ...ofVelocity, linearStart: 0.0015, linearEnd: 0.0195 },
       imageSize: latentSide,
       scaleByStd: true,
     },
+    parameters: parameterCount(unet),
     multiplyAdds: multiplyAdds(unet, latentSide),
     batch: batches[f],
   };
 }
 
 const named = (name: string): Entry => zoo.find((entry) => entry.name === name)!;
+
+export const nameOf = ({ f }: Member): string => `f${f}`;
 
 /** f ascending; f = 1 is diffusion on pixels. */
 export const family: readonly Member[] = [

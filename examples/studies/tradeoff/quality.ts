@@ -1,4 +1,4 @@
-// How close samples are to drawings, by the features of the built-in network, and how long they took.
+// How close samples are to drawings, by the features of the built-in network.
 import {
   FeatureStatistics,
   frechetDistance,
@@ -13,61 +13,46 @@ import {
 import type { EmojiSet } from '../../demo/emoji.js';
 import { allPictures } from '../first_stage/pictures.js';
 
-/** What sampling with so many steps gave. */
-export interface Sampled {
-  /** Fréchet distance of the samples to the drawings trained on. */
-  readonly distance: number;
-  /** Of each group that was sampled and decoded at once. */
-  readonly seconds: readonly number[];
-  readonly peakBytes: number;
-}
+/** Pictures at once. */
+const group = 16;
 
-/** Samples at once, whatever the model. */
-export const group = 16;
-
-/** Measures distances to the drawings of a training. */
+/** Measures Fréchet distances to the drawings of a training. */
 export class Judge {
-  private constructor(
-    private readonly extractor: EmojiExtractor,
-    private readonly reference: FeatureMoments,
-  ) {}
+  private opened?: Promise<{ extractor: EmojiExtractor; reference: FeatureMoments }>;
 
-  static async open(training: EmojiSet): Promise<Judge> {
-    const extractor = await loadEmojiExtractor();
-    const reference = await statisticsOf(extractor, training);
-    return new Judge(extractor, reference.moments());
-  }
+  constructor(private readonly training: EmojiSet) {}
 
   /** The distance of drawings that no training saw: about the least that samples can have. */
   async distanceOf(drawings: EmojiSet): Promise<number> {
-    const statistics = await statisticsOf(this.extractor, drawings);
-    return frechetDistance(statistics.moments(), this.reference);
+    const { extractor, reference } = await this.open();
+    return frechetDistance((await statisticsOf(extractor, drawings)).moments(), reference);
   }
 
-  /** Samples `count` pictures by DDIM without noise, always of the same seeds. */
-  async sample(
+  /** The distance of `count` samples by DDIM without noise, always of the same seeds. */
+  async distanceOfSamples(
     model: LatentDiffusion,
     steps: number,
     count: number,
     signal: AbortSignal,
-  ): Promise<Sampled> {
-    const { device } = model.betas;
+  ): Promise<number> {
+    const { extractor, reference } = await this.open();
     const statistics = new FeatureStatistics();
-    const seconds: number[] = [];
-    device.resetPeak();
     for (let from = 0; from < count; from += group) {
       await tidy(async () => {
         const seed = Array.from({ length: group }, (_, i) => from + i);
-        const began = performance.now();
         const { images } = await model.sample({ steps, seed, signal, decodeBatch: group });
-        await device.synchronize();
-        seconds.push((performance.now() - began) / 1000);
-        await statistics.update(featuresOf(this.extractor, images!));
+        await statistics.update(featuresOf(extractor, images!));
       });
     }
-    const { peakBytes } = device.memoryStats();
-    const distance = await frechetDistance(statistics.moments(), this.reference);
-    return { distance, seconds, peakBytes };
+    return frechetDistance(statistics.moments(), reference);
+  }
+
+  // When it is first asked: a run that measures speeds alone has no use for it.
+  private open() {
+    return (this.opened ??= (async () => {
+      const extractor = await loadEmojiExtractor();
+      return { extractor, reference: (await statisticsOf(extractor, this.training)).moments() };
+    })());
   }
 }
 

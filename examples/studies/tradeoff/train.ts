@@ -8,6 +8,7 @@ import {
   LatentCache,
   latentDiffusionTask,
   manualSeed,
+  saveLatentDiffusion,
   type CachedBatch,
   type FirstStage,
   type LatentDiffusion,
@@ -15,7 +16,7 @@ import {
 import { emojiDataset } from '../../demo/dataset.js';
 import { side, type EmojiSet } from '../../demo/emoji.js';
 import { risingAndFalling, runTraining } from '../training.js';
-import type { Member } from './family.js';
+import { nameOf, type Member } from './family.js';
 
 export interface LegsOptions {
   readonly folder: string;
@@ -25,35 +26,41 @@ export interface LegsOptions {
   readonly pictures: EmojiSet;
   /** At the end of each leg, ascending. */
   readonly ends: readonly number[];
+  /** Where the trained model goes. */
+  readonly saveTo: string;
   readonly seed: number;
   readonly signal: AbortSignal;
-  /** Whether there is still something to see at the end of this leg. */
+  /** Whether the model is still to be looked at after this leg. */
   isWanted(steps: number): boolean;
-  /** Sees the model with its averaged weights. */
+  /** Sees the model with its averaged weights, at the end of every leg but the last. */
   look(model: LatentDiffusion, steps: number): Promise<void>;
 }
 
 const learningRate = 1e-3;
 
-/** Trains leg by leg. What was looked at is not trained again, and an interrupted leg goes on. */
+/** Trains leg by leg, and saves. What was looked at is not trained again, and an interrupted leg goes on. */
 export async function trainInLegs(options: LegsOptions): Promise<void> {
-  const { folder, member, firstStage, ends, seed, signal, isWanted, look } = options;
+  const { folder, member, firstStage, ends, saveTo, seed, signal, isWanted, look } = options;
   manualSeed(seed);
   const model = buildLatentDiffusion(member.spec);
   if (firstStage) model.first_stage_model.loadStateDict(firstStage.stateDict());
-  const name = `f${member.f}`;
+  const name = nameOf(member);
+  const last = ends[ends.length - 1];
   const data = await latents(options, model.first_stage_model);
   const task = latentDiffusionTask<CachedBatch>({
     model,
     learningRate,
-    schedule: risingAndFalling(ends[ends.length - 1]),
+    schedule: risingAndFalling(last),
     read: (batch) => ({ encoded: data.encoded(batch) }),
   });
+  const { ema } = task.ema!;
   // The state of a later leg is of no use for an earlier one: each is looked at before the next begins.
-  for (const steps of ends.filter(isWanted)) {
+  for (const steps of ends) {
+    if (steps < last && !isWanted(steps)) continue;
     await runTraining({ name, folder, task, data, steps, seed, signal });
-    await task.ema!.ema.scope(() => look(model, steps));
+    if (steps < last) await ema.scope(() => look(model, steps));
   }
+  await saveLatentDiffusion(saveTo, model, { ema });
   model.dispose();
 }
 
@@ -62,7 +69,7 @@ async function latents(
   { folder, member, pictures, seed, signal }: LegsOptions,
   stage: FirstStage,
 ): Promise<LatentCache> {
-  const path = join(folder, 'latents', `f${member.f}`);
+  const path = join(folder, 'latents', nameOf(member));
   if (!existsSync(join(path, 'index.json'))) {
     const transform = { size: side };
     const data = new DataLoader(emojiDataset(pictures), { batchSize: 16, transform, workers: 0 });
