@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/placement.h"
+
 namespace emulsion::cpu {
 namespace {
 
@@ -51,6 +53,13 @@ struct ScratchArena {
   }
 };
 thread_local ScratchArena arena;
+
+// `asleep` and `placement` belong to whoever holds the mutex of waking.
+struct Worker {
+  std::thread thread;
+  bool asleep = false;
+  Placement placement;
+};
 
 // A thread's own part of a region's tasks, on a cache line of its own.
 struct alignas(64) Share {
@@ -115,6 +124,10 @@ class Pool {
   void announce(int participants) {
     {
       std::lock_guard lock(wake_mutex_);
+      for (int index = 1; index < participants; ++index) {
+        Worker& worker = *workers_[static_cast<size_t>(index - 1)];
+        if (worker.asleep) worker.placement.keep_off_this_core(worker.thread.native_handle());
+      }
       const uint64_t generation = (announcement_.load(std::memory_order_relaxed) >> 16) + 1;
       announcement_.store(generation << 16 | static_cast<uint64_t>(participants),
                           std::memory_order_release);
@@ -122,12 +135,15 @@ class Pool {
     wake_.notify_all();
   }
 
-  void work(int index, uint64_t seen) {
+  void work(Worker& self, int index, uint64_t seen) {
     for (;;) {
       const auto announced = [&] { return announcement_.load(std::memory_order_acquire) != seen; };
       if (!await(announced)) {
         std::unique_lock lock(wake_mutex_);
+        self.asleep = true;
         wake_.wait(lock, announced);
+        self.asleep = false;
+        self.placement.restore();
       }
       seen = announcement_.load(std::memory_order_acquire);
       const uint64_t participants = seen & 0xffff;
@@ -141,20 +157,22 @@ class Pool {
 
   void resize(int count) {
     const uint64_t seen = announcement_.load();
-    for (int index = 1; index < count; ++index)
-      workers_.emplace_back([this, index, seen] { work(index, seen); });
+    for (int index = 1; index < count; ++index) {
+      Worker& worker = *workers_.emplace_back(std::make_unique<Worker>());
+      worker.thread = std::thread([this, &worker, index, seen] { work(worker, index, seen); });
+    }
     size_.store(count);
   }
 
   void stop() {
     announce(0);
-    for (std::thread& worker : workers_) worker.join();
+    for (const auto& worker : workers_) worker->thread.join();
     workers_.clear();
   }
 
   std::mutex region_mutex_, wake_mutex_, error_mutex_;
   std::condition_variable wake_;
-  std::vector<std::thread> workers_;
+  std::vector<std::unique_ptr<Worker>> workers_;
   std::atomic<uint64_t> announcement_{0};
   std::atomic<int> pending_{0}, size_{1};
   void (*job_)(void*, int) = nullptr;
