@@ -1,7 +1,9 @@
 // The order of every sum depends on shapes alone: any number of threads gives the same bits.
 import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
-import { device, engineInfo, manualSeed, setNumThreads } from '../lib/index.js';
+import { device, engineInfo, manualSeed, ones, setNumThreads, tidy } from '../lib/index.js';
 import { loadOpCases } from './support/load_cases.js';
 import { size } from './support/oracle.js';
 import {
@@ -37,6 +39,25 @@ for (const { op, cases, dtypes } of await loadOpCases())
       });
     }
   });
+
+// A thread that sleeps is woken off the core of whoever wakes it.
+test.runIf(process.platform === 'linux')('who was woken has all its cores again', async () => {
+  setNumThreads(3);
+  const cores = (): string[] =>
+    readdirSync('/proc/self/task').map((thread) => {
+      const status = readFileSync(`/proc/self/task/${thread}/status`, 'utf8');
+      return /^Cpus_allowed:\s*(.*)$/m.exec(status)![1];
+    });
+  const [before] = cores();
+  for (let round = 0; round < 5; ++round) {
+    await tidy(async () => {
+      const sum = ones([2 ** 20]).add(1);
+      expect(await sum.mean().item()).toBe(2);
+    });
+    await setTimeout(20); // longer than threads wait awake
+  }
+  expect(new Set(cores())).toEqual(new Set([before]));
+});
 
 function digest({ outputs, gradients }: CaseRun): string {
   const hash = createHash('sha256');
