@@ -1,6 +1,7 @@
 // What the studies of classes and of texts share: the network, how pictures are judged and shown.
 import { join } from 'node:path';
 import {
+  concat,
   emojiCategories,
   loadEmojiExtractor,
   makeGrid,
@@ -86,6 +87,10 @@ export async function shown(
   await writeImage(join(folder, file), await makeGrid(pictures, { nrow: perRow, padValue: 1 }));
   return { file, caption };
 }
+
+/** Each picture in the place of the one before it: what is compared with another's. */
+export const rolled = (pictures: Tensor): Tensor =>
+  concat([pictures.narrow(0, 1, pictures.shape[0] - 1), pictures.narrow(0, 0, 1)], 0);
 
 /** Of a list of judgements, how many hundredths are true. */
 export const percent = (right: readonly boolean[]): number =>

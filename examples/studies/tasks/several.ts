@@ -22,7 +22,15 @@ import {
 import { colourWords, side, type EmojiSet } from '../../demo/emoji.js';
 import { allPictures, trainingBatches } from '../first_stage/pictures.js';
 import { judged } from './class.js';
-import { attendingSpec, contextDim, ofVelocity, percent, sampling, shown } from './emoji_model.js';
+import {
+  attendingSpec,
+  contextDim,
+  ofVelocity,
+  percent,
+  rolled,
+  sampling,
+  shown,
+} from './emoji_model.js';
 import { errorsOf } from './inpaint.js';
 import { emphasizeTokens } from './layout.js';
 import type { StudyContext, TaskResult, TaskStudy, TrainedDiffusion } from './study.js';
@@ -226,10 +234,6 @@ function edges(pictures: Tensor, inside: number): Tensor {
   );
   return concat(lines, 1);
 }
-
-/** Each picture in the place of the one before it. */
-const rolled = (pictures: Tensor): Tensor =>
-  concat([pictures.narrow(0, 1, pictures.shape[0] - 1), pictures.narrow(0, 0, 1)], 0);
 
 /** The main colour of what is in the middle of each picture, if it has one. */
 async function coloursOfHoles(pictures: Tensor): Promise<(string | undefined)[]> {

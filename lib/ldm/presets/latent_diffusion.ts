@@ -28,6 +28,13 @@ const schedule = (linearStart: number, linearEnd: number, lossType?: 'l1'): Diff
   ...(lossType && { lossType }),
 });
 
+/** Of the models of texts with 320 channels. */
+const widest = {
+  ...{ modelChannels: 320, attentionResolutions: [4, 2, 1], channelMult: [1, 2, 4, 4] },
+  ...{ numHeads: 8, useCheckpoint: true, legacy: false },
+  ...attending,
+};
+
 const unconditional: LatentDiffusionSpec = {
   unet: unet(64, 3, {
     modelChannels: 224,
@@ -58,14 +65,8 @@ const semantic = (imageSize: number): LatentDiffusionSpec => ({
 
 const stableDiffusion: LatentDiffusionSpec = {
   unet: unet(32, 4, {
-    modelChannels: 320,
-    attentionResolutions: [4, 2, 1],
-    channelMult: [1, 2, 4, 4],
-    numHeads: 8,
-    ...attending,
+    ...widest,
     contextDim: 768,
-    useCheckpoint: true,
-    legacy: false,
   }),
   firstStage: firstStage('kl-f8'),
   conditioner: { kind: 'clip' },
@@ -144,14 +145,8 @@ const specs = {
   },
   'txt2img-1p4B': {
     unet: unet(32, 4, {
-      modelChannels: 320,
-      attentionResolutions: [4, 2, 1],
-      channelMult: [1, 2, 4, 4],
-      numHeads: 8,
-      ...attending,
+      ...widest,
       contextDim: 1280,
-      useCheckpoint: true,
-      legacy: false,
     }),
     firstStage: firstStage('kl-f8'),
     conditioner: { kind: 'bert', nEmbed: 1280, nLayer: 32 },
