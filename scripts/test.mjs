@@ -3,7 +3,7 @@
 // without the other checks.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { hasCMake } from './prerequisites.mjs';
 
@@ -29,21 +29,27 @@ const checks =
 
 mkdirSync('.cache', { recursive: true });
 
+/** What failed in a file, a line each with the first line of its message. */
+function failuresOf({ name, status, message, assertionResults }) {
+  const line = (what, text) => `${relative('.', name)}: ${what}\n    ${text.split('\n', 1)[0]}`;
+  const tests = assertionResults
+    .filter((test) => test.status === 'failed')
+    .map((test) => line(test.fullName, test.failureMessages[0] ?? ''));
+  // A file that could not be loaded has no tests to count: it counts as one failure itself.
+  return status === 'failed' && tests.length === 0 ? [line('not loaded', message)] : tests;
+}
+
 /** Runs tests that report to a file as well, and counts them. */
 function counted(what, file, command, ...args) {
   rmSync(file, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
   const ended = run(what, command, ...args, ...reporters, ...selection);
-  if (!existsSync(file)) return { ended, passed: 0, failed: 0, skipped: 0 };
+  if (!existsSync(file)) return { ended, passed: 0, failures: [], skipped: 0 };
   const result = JSON.parse(readFileSync(file, 'utf8'));
-  // A file that could not be loaded has no tests to count: it counts as one failure itself.
-  const unloaded = result.testResults.filter(
-    (each) => each.status === 'failed' && !each.assertionResults.some((t) => t.status === 'failed'),
-  );
   return {
     ended,
     passed: result.numPassedTests,
-    failed: result.numFailedTests + unloaded.length,
+    failures: result.testResults.flatMap(failuresOf),
     skipped: result.numPendingTests + result.numTodoTests,
   };
 }
@@ -60,7 +66,10 @@ if (selection.length === 0 && process.platform === 'linux' && hasCMake()) {
   suites.push({ ...emulated, skipped: 0 });
 }
 
+// Named again at the end: thousands of lines may stand between a failure and here.
+const failures = suites.flatMap((suite) => suite.failures);
+if (failures.length > 0) console.log(['Failed:', ...failures].join('\n  '));
 const total = (key) => suites.reduce((sum, suite) => sum + suite[key], 0);
-console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`);
-const good = suites.every(({ ended, passed, failed }) => ended && passed > 0 && failed === 0);
+console.log(`${total('passed')} passed, ${failures.length} failed, ${total('skipped')} skipped`);
+const good = suites.every(({ ended, passed }) => ended && passed > 0) && failures.length === 0;
 process.exit(good && checks.every(Boolean) ? 0 : 1);

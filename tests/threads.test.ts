@@ -56,7 +56,8 @@ test.runIf(process.platform === 'linux')('who was woken has all its cores again'
     });
     await setTimeout(20); // longer than threads wait awake
   }
-  expect(new Set(cores())).toEqual(new Set([before]));
+  // A thread takes its cores back when it runs, which a busy machine may put off.
+  await expect.poll(() => new Set(cores()), { timeout: 60_000 }).toEqual(new Set([before]));
 });
 
 function digest({ outputs, gradients }: CaseRun): string {

@@ -17,7 +17,7 @@
 #include "cpu/activation.h"
 #include "cpu/conv2d_thin.h"
 #include "cpu/gemm_deep.h"
-#include "cpu/winograd.h"
+#include "cpu/winograd_convolve.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -97,9 +97,8 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     };
     if (winograd::fits<T>(g)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
-      const T* const panels = winograd::pack_filters(layout, filters, layout.size());
       winograd::convolve(winograd::Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
-                         layout, panels, layout.size(), finish);
+                         layout, winograd::Filters<T, Stored>{filters}, finish);
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
       TapList taps(g.taps());
       const auto rows = forward_rows<T>(g, image, taps);
@@ -133,18 +132,17 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
                      Stored* dx) {
   using T = Accumulator<Stored>;
   const PanelLayout<T> layout{g.group_K, g.group_C};
-  const T* const panels = winograd::pack_turned_filters(
-      layout, weight + group * g.group_K * g.taps() * g.group_C, layout.size());
-  winograd::convolve(winograd::Tiles{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left},
-                     dy + group * g.group_K, g.K, layout, panels, layout.size(),
-                     [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
-                       for (int i = 0; i < count; ++i) {
-                         Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;
-                         for (int j = 0; j < columns; j += Vec<T>::size)
-                           store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j,
-                                       columns - j);
-                       }
-                     });
+  const winograd::TurnedFilters<T, Stored> filters{weight +
+                                                   group * g.group_K * g.taps() * g.group_C};
+  winograd::convolve(
+      winograd::Tiles{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left}, dy + group * g.group_K, g.K,
+      layout, filters, [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
+        for (int i = 0; i < count; ++i) {
+          Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;
+          for (int j = 0; j < columns; j += Vec<T>::size)
+            store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
+        }
+      });
 }
 
 // One class of input pixels: h = stride_h · i + phase_h, w alike.

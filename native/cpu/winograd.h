@@ -5,9 +5,10 @@
 //   y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A      d: 4x4 inputs, g: 3x3 weights, y: 2x2 outputs
 //
 // Summed over the channels, each of the 16 points is a product of matrices: [tiles, depth] by
-// [depth, columns]. Tiles are taken in chunks, small enough that what is transformed stays in a
-// core's cache until it has been used, so the 4-fold larger transformed image never reaches memory.
-// The gradient of the weights is the transpose of the same map: dg = Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G.
+// [depth, columns]. What is transformed, four times the image and 16/9 of the filters, is made so
+// close to its use that the larger of the two never reaches memory: winograd_convolve.h and
+// winograd_weight.h. The gradient of the weights is the transpose of the same map: dg = Gᵀ [Σ (A dy
+// Aᵀ) ⊙ (Bᵀ d B)] G.
 //
 // F(4x4, 3x3) would save nearly as much again, but its float32 errors are several times those of a
 // direct sum, while those of F(2x2) are no larger: docs/cpu-engine.md has the figures.
@@ -19,9 +20,14 @@ namespace emulsion::cpu::EMULSION_LEVEL {
 namespace winograd {
 
 constexpr int points = 16;
-// Below this the transformed weights, 16/9 of the weights, cost more than the products save.
-constexpr int64_t least_tiles = 64;
+// Below these the transformed weights, 16/9 of the weights, cost more than the products save.
+constexpr int64_t least_tiles = 64, least_few_tiles = 16;
 constexpr int64_t least_channels = 16;
+
+// Whether filters outweigh the image, so that each of them is best transformed where it is used.
+EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
+  return C * K >= (1 << 16) && C * K >= 192 * tiles;
+}
 
 // Tiles of 2x2 outputs, numbered across rows and images; tile (i, j) reads inputs from row 2i - top
 // and column 2j - left on.
@@ -47,7 +53,8 @@ EMULSION_INLINE bool fits(const ConvGeometry& g) {
   const int64_t tiles = g.N * ((g.P + 1) / 2) * ((g.Q + 1) / 2);
   return __is_same(T, float) && g.R == 3 && g.S == 3 && g.stride_h == 1 && g.stride_w == 1 &&
          g.dilation_h == 1 && g.dilation_w == 1 && g.group_C >= least_channels &&
-         g.group_K >= least_channels && tiles >= least_tiles;
+         g.group_K >= least_channels &&
+         tiles >= (few_tiles(tiles, g.group_C, g.group_K) ? least_few_tiles : least_tiles);
 }
 
 // A [16][tiles][values] buffer. Rows are whole vectors; rows and planes keep off multiples of the
@@ -61,9 +68,23 @@ struct Planes {
     if (row % 256 == 0) row += 16;
     plane = tiles * row + 16;
   }
+  // Rows that follow each other, as in a register tile.
+  EMULSION_INLINE static Planes dense(int64_t tiles, int64_t values) {
+    Planes planes(tiles, values);
+    planes.row = values;
+    return planes;
+  }
   EMULSION_INLINE int64_t size() const { return points * plane; }
   EMULSION_INLINE T* at(int point, int64_t tile) const { return data + point * plane + tile * row; }
 };
+
+// Asks for what a later step reads or writes, into L2: L1 holds what the products read now.
+enum PrefetchPurpose { for_reading, for_writing };
+template <PrefetchPurpose purpose = for_reading, class Stored>
+EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Stored));
+  for (int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i, purpose, 2);
+}
 
 // Bᵀ on one axis of a 4x4 square, A on one axis of a square of which two of four are given, and
 // their transposes, in place: `step` apart.
@@ -196,48 +217,6 @@ void transform_outputs(const Tiles& tiles, const PanelLayout<T>& layout, int64_t
   }
 }
 
-// The convolution of an image [N, H, W, stride] with transformed weights: one packed B of gemm.h
-// per point, `filter_plane` apart.
-template <class T, class Stored, class Finish>
-void convolve(const Tiles& tiles, const Stored* image, int64_t stride, const PanelLayout<T>& layout,
-              const T* filters, int64_t filter_plane, Finish&& finish) {
-  constexpr int64_t chunk_bytes = 1 << 20;
-  const int64_t panels = layout.count(), threads = num_threads(), total = tiles.count();
-  const int64_t tile_bytes =
-      points * (layout.depth + layout.columns) * static_cast<int64_t>(sizeof(T));
-  int64_t length = chunk_bytes / tile_bytes;
-  const int64_t least = 3 * Tile<T>::rows, most = 16 * Tile<T>::rows;
-  length = length < least ? least : length > most ? most : length;
-  // All threads end together; where there are few tiles they share their columns.
-  int64_t chunks = (total + length - 1) / length;
-  if (chunks < 8 * threads && chunks > threads / 2)
-    chunks = (chunks + threads - 1) / threads * threads;
-  int64_t shares = (threads + chunks - 1) / chunks;
-  if (shares > panels) shares = panels;
-
-  parallel_tasks(chunks * shares, [&](int64_t task) {
-    const int64_t chunk = task / shares, share = task % shares;
-    const int64_t begin = total * chunk / chunks, end = total * (chunk + 1) / chunks;
-    const int64_t panel_begin = panels * share / shares, panel_end = panels * (share + 1) / shares;
-    Planes<T> inputs(end - begin, layout.depth);
-    inputs.data = scratch<T>(3, inputs.size());
-    transform_inputs(tiles, image, stride, layout.depth, begin, end, begin, inputs);
-    Planes<T> outputs(end - begin, (panel_end - panel_begin) * Tile<T>::columns);
-    outputs.data = scratch<T>(4, outputs.size());
-    for (int point = 0; point < points; ++point)
-      multiply_part<T>(
-          MatrixRows<T, T>(inputs.at(point, 0), inputs.row, false, layout.depth), layout,
-          filters + point * filter_plane, Part{0, end - begin, panel_begin, panel_end},
-          [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-            T* const to = outputs.at(point, row) + column - panel_begin * Tile<T>::columns;
-            for (int i = 0; i < count; ++i)
-              for (int j = 0; j < columns; j += Vec<T>::size)
-                Vec<T>::load(tile + i * Tile<T>::columns + j).store(to + i * outputs.row + j);
-          });
-    transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, outputs, finish);
-  });
-}
-
 // G g Gᵀ of a vector of filters: tap(r, s) gives their values at one tap.
 template <class V, class Tap>
 EMULSION_INLINE void transform_filters(V (&u)[points], Tap&& tap) {
@@ -251,73 +230,86 @@ EMULSION_INLINE void transform_filters(V (&u)[points], Tap&& tap) {
   for (int r = 0; r < 4; ++r) filter_axis(u + 4 * r, 1);
 }
 
-// Weights [K][3][3][C] as B [C, K]: the vectors run along C and are transposed block by block.
+// Weights [K][3][3][C] as B [C, K]. transform() gives steps [first, first + length) of a panel as
+// [length][width] values per point, `plane` apart. Uses scratch slot 3.
 template <class T, class Stored>
-const T* pack_filters(const PanelLayout<T>& layout, const Stored* weight, int64_t filter_plane) {
-  using V = Vec<T>;
-  constexpr int64_t block = 64;
-  const int64_t C = layout.depth;
-  T* const to = scratch<T>(0, points * filter_plane);
-  parallel_for(layout.count(), 1, [&](int64_t begin, int64_t end) {
-    T* const block_values = scratch<T>(3, points * Tile<T>::columns * block);
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
-      for (int64_t first = 0; first < C; first += block) {
-        const int64_t length = C - first < block ? C - first : block;
-        for (int k = 0; k < count; ++k) {
-          const Stored* const from = weight + (panel * Tile<T>::columns + k) * 9 * C + first;
-          for (int64_t c = 0; c < length; c += V::size) {
-            V u[points];
-            transform_filters(
-                u, [&](int r, int s) __attribute__((always_inline)) {
-                  return load_up_to<T>(from + (3 * r + s) * C + c, length - c);
-                });
+struct Filters {
+  const Stored* weight;
+
+  void transform(const PanelLayout<T>& layout, int64_t panel, int64_t first, int64_t length, T* to,
+                 int64_t plane) const {
+    using V = Vec<T>;
+    // Nine taps are cheaper to transpose than sixteen points.
+    constexpr int64_t block = 32;
+    const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
+    T* const values = scratch<T>(3, 9 * block * Tile<T>::columns + V::size);
+    for (int64_t at = 0; at < length; at += block) {
+      const int64_t steps = length - at < block ? length - at : block;
+      for (int tap = 0; tap < 9; ++tap) {
+        const Stored* rows[Tile<T>::columns];
+        for (int k = 0; k < count; ++k) rows[k] = row(layout, panel, k, tap) + first + at;
+        pack_transposed(rows, count, steps, values + tap * block * width, width);
+      }
+      for (int64_t i = 0; i < steps * width; i += V::size) {
+        V u[points];
+        transform_filters(
+            u, [&](int r, int s) __attribute__((always_inline)) {
+              return V::load(values + (3 * r + s) * block * width + i);
+            });
 #pragma GCC unroll 16
-            for (int p = 0; p < points; ++p)
-              u[p].store(block_values + (p * Tile<T>::columns + k) * block + c);
-          }
-        }
-        for (int p = 0; p < points; ++p) {
-          const T* rows[Tile<T>::columns];
-          for (int k = 0; k < count; ++k)
-            rows[k] = block_values + (p * Tile<T>::columns + k) * block;
-          pack_transposed(rows, count, length,
-                          to + p * filter_plane + layout.offset(panel) + first * width, width);
-        }
+        for (int p = 0; p < points; ++p) u[p].store(to + p * plane + at * width + i);
       }
     }
-  });
-  return to;
-}
+  }
+
+  // Asks for a part of what transform() will read, the `index`-th of `parts`.
+  EMULSION_INLINE void prefetch(const PanelLayout<T>& layout, int64_t panel, int64_t first,
+                                int64_t length, int64_t index, int64_t parts) const {
+    const int64_t rows = layout.valid(panel) * 9;
+    for (int64_t i = rows * index / parts; i < rows * (index + 1) / parts; ++i)
+      prefetch_run(row(layout, panel, i / 9, i % 9) + first, length);
+  }
+
+ private:
+  EMULSION_INLINE const Stored* row(const PanelLayout<T>& layout, int64_t panel, int64_t k,
+                                    int64_t tap) const {
+    return weight + ((panel * Tile<T>::columns + k) * 9 + tap) * layout.depth;
+  }
+};
 
 // Weights [K][3][3][C], turned by 180 degrees, as B [K, C]: what the input's gradient convolves
-// with. `stride` is the distance of filters.
+// with.
 template <class T, class Stored>
-const T* pack_turned_filters(const PanelLayout<T>& layout, const Stored* weight,
-                             int64_t filter_plane) {
-  using V = Vec<T>;
-  const int64_t C = layout.columns;
-  T* const to = scratch<T>(0, points * filter_plane);
-  parallel_for(layout.count(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
-      T* const row = to + layout.offset(panel);
-      for (int64_t k = 0; k < layout.depth; ++k) {
-        const Stored* const from = weight + k * 9 * C + panel * Tile<T>::columns;
-        for (int v = 0; v < width; v += V::size) {
-          V u[points];
-          transform_filters(
-              u, [&](int r, int s) __attribute__((always_inline)) {
-                return load_up_to<T>(from + (3 * (2 - r) + 2 - s) * C + v, count - v);
-              });
+struct TurnedFilters {
+  const Stored* weight;
+
+  void transform(const PanelLayout<T>& layout, int64_t panel, int64_t first, int64_t length, T* to,
+                 int64_t plane) const {
+    using V = Vec<T>;
+    const int64_t C = layout.columns;
+    const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
+    for (int64_t k = 0; k < length; ++k) {
+      const Stored* const from = weight + (first + k) * 9 * C + panel * Tile<T>::columns;
+      for (int v = 0; v < width; v += V::size) {
+        V u[points];
+        transform_filters(
+            u, [&](int r, int s) __attribute__((always_inline)) {
+              return load_up_to<T>(from + (3 * (2 - r) + 2 - s) * C + v, count - v);
+            });
 #pragma GCC unroll 16
-          for (int p = 0; p < points; ++p) u[p].store(row + p * filter_plane + k * width + v);
-        }
+        for (int p = 0; p < points; ++p) u[p].store(to + p * plane + k * width + v);
       }
     }
-  });
-  return to;
-}
+  }
+
+  EMULSION_INLINE void prefetch(const PanelLayout<T>& layout, int64_t panel, int64_t first,
+                                int64_t length, int64_t index, int64_t parts) const {
+    for (int64_t i = length * index / parts; i < length * (index + 1) / parts; ++i)
+      for (int64_t tap = 0; tap < 9; ++tap)
+        prefetch_run(weight + ((first + i) * 9 + tap) * layout.columns + panel * Tile<T>::columns,
+                     layout.valid(panel));
+  }
+};
 
 }  // namespace winograd
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -223,6 +223,29 @@ export default {
       groups: 2,
       padding: same,
     }),
+    // Where filters outweigh the image, each is transformed where it is used, from 16 tiles on: in
+    // chunks of 256 tiles, and the gradient of the filters up to 128.
+    ...[
+      plain('heavy filters, whole vectors', [1, 8, 8, 272], [256, 3, 3, 272], { padding: same }),
+      plain('heavy filters, odd in everything', [3, 7, 5, 263], [251, 3, 3, 263], {
+        padding: same,
+      }),
+      plain('heavy filters without padding', [2, 11, 12, 128], [515, 3, 3, 128]),
+      plain('heavy filters, more padding than they read', [1, 6, 6, 520], [130, 3, 3, 520], {
+        padding: { top: 3, bottom: 0, left: 0, right: 4 },
+      }),
+      plain('heavy filters in two groups', [1, 9, 8, 514], [512, 3, 3, 257], {
+        groups: 2,
+        padding: same,
+      }),
+      plain('heavy filters, more than 128 tiles', [1, 24, 24, 256], [264, 3, 3, 256], {
+        padding: same,
+      }),
+      plain('heavy filters, more than 256 tiles', [1, 34, 33, 263], [251, 3, 3, 263], {
+        padding: same,
+      }),
+      fused('heavy filters: bias, channelAdd, SiLU and residual', [2, 8, 6, 264], 253),
+    ].map((heavy) => ({ ...heavy, dtypes: ['float32', 'bfloat16'] as const, large: true })),
     // Whole 16 bytes of channels: on a GPU 3x3 filters of stride 1 go by tiles with a border, whose
     // size depends on the number of pixels and filters.
     plain('border tiles: an image no tile divides', [1, 14, 22, 8], [8, 3, 3, 8], {

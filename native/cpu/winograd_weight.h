@@ -1,0 +1,173 @@
+// The gradient of 3x3 filters by the transforms of winograd.h: 16 products [K, tiles] by [tiles,
+// C], in two ways.
+//
+//   many tiles   chunks that stay in the last cache: all threads transform a chunk, then each takes
+//                points (and parts of K), so that no two add to one sum
+//   few tiles    all 16 products of a register tile follow each other and are transformed back in
+//   L1:
+//                memory sees the filters alone, not their 16 points
+//
+// Which of them, and the order of each sum, depend on shapes alone.
+#pragma once
+
+#include "cpu/gemm_deep.h"
+#include "cpu/winograd.h"
+
+namespace emulsion::cpu::EMULSION_LEVEL {
+namespace winograd {
+
+// Gᵀ m G of register tiles of filters [k_begin, k_end) and one panel of channels, `plane` apart.
+template <class T, class Stored>
+EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t k_begin, int64_t k_end,
+                                 int64_t panel, int64_t C, Stored* dweight) {
+  using V = Vec<T>;
+  const int64_t first = panel * Tile<T>::columns;
+  const int64_t width = C - first < Tile<T>::columns ? C - first : Tile<T>::columns;
+  for (int64_t k = k_begin; k < k_end; ++k)
+    for (int64_t c = 0; c < width; c += V::size) {
+      const T* const from = sums + (k - k_begin) * Tile<T>::columns + c;
+      V u[points];
+#pragma GCC unroll 16
+      for (int p = 0; p < points; ++p) u[p] = V::load(from + p * plane);
+#pragma GCC unroll 4
+      for (int s = 0; s < 4; ++s) filter_axis_transposed(u + s, 4);
+#pragma GCC unroll 3
+      for (int r = 0; r < 3; ++r) filter_axis_transposed(u + 4 * r, 1);
+      for (int r = 0; r < 3; ++r)
+        for (int s = 0; s < 3; ++s)
+          store_up_to(u[4 * r + s], dweight + ((k * 3 + r) * 3 + s) * C + first + c, width - c);
+    }
+}
+
+template <class T, class Stored>
+void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored* x,
+                          Stored* dweight) {
+  constexpr int64_t chunk_bytes = 4 << 20;
+  const int64_t K = g.group_K, C = g.group_C;
+  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
+  const int64_t total = tiles.count();
+  int64_t length = chunk_bytes / (points * (K + C) * static_cast<int64_t>(sizeof(T)));
+  length = length < deep_block ? deep_block : length > 8 * deep_block ? 8 * deep_block : length;
+  if (length > total) length = total;
+  Planes<T> inputs(length, C), gradients(length, K);
+  inputs.data = scratch<T>(3, inputs.size());
+  gradients.data = scratch<T>(4, gradients.size());
+
+  const PanelLayout<T> columns{0, C};
+  const int64_t panels = columns.count(), heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const auto height_row = [&](int64_t height) { return K * height / heights; };
+  // [point][height][panel] register tiles
+  T* const sums = scratch<T>(5, points * heights * panels * Tile<T>::size);
+  const auto sum = [&](int64_t point, int64_t height, int64_t panel) {
+    return sums + ((point * heights + height) * panels + panel) * Tile<T>::size;
+  };
+  int64_t shares = (2 * num_threads() + points - 1) / points;
+  if (shares > heights) shares = heights;
+
+  for (int64_t first = 0; first < total; first += length) {
+    const int64_t count = total - first < length ? total - first : length;
+    parallel_for(count, 1 + 4096 / (K + C), [&](int64_t begin, int64_t end) {
+      transform_inputs(tiles, x, g.C, C, first + begin, first + end, first, inputs);
+      transform_output_gradients(tiles, dy, g.K, K, first + begin, first + end, first, gradients);
+    });
+    parallel_tasks(points * shares, [&](int64_t task) {
+      const int point = static_cast<int>(task % points);
+      const int64_t share = task / points;
+      const int64_t height_begin = heights * share / shares;
+      const int64_t height_end = heights * (share + 1) / shares;
+      T* const slices = scratch<T>(2, K * deep_block + Tile<T>::columns);
+      for (int64_t at = 0; at < count; at += deep_block) {
+        const int64_t steps = count - at < deep_block ? count - at : deep_block;
+        for (int64_t t = height_begin; t < height_end; ++t) {
+          const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
+          pack_straight(gradients.at(point, at) + height_row(t), gradients.row, rows, steps,
+                        slices + height_row(t) * steps, rows);
+        }
+        const Run<T> run{0, steps, inputs.at(point, at)};
+        for (int64_t panel = 0; panel < panels; ++panel)
+          for (int64_t t = height_begin; t < height_end; ++t)
+            runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
+                           columns.vectors(panel))(
+                &run, 1, inputs.row, panel * Tile<T>::columns, slices + height_row(t) * steps,
+                height_row(t + 1) - height_row(t), sum(point, t, panel), first + at > 0);
+      }
+    });
+  }
+
+  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t panel = 0; panel < panels; ++panel)
+        finish_sums(sum(0, t, panel), heights * panels * Tile<T>::size, height_row(t),
+                    height_row(t + 1), panel, C, dweight);
+  });
+}
+
+template <class T, class Stored>
+void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* x,
+                         Stored* dweight) {
+  constexpr int columns = Tile<T>::columns;
+  const int64_t K = g.group_K, C = g.group_C;
+  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
+  const int64_t total = tiles.count();
+  Planes<T> inputs(total, C), gradients(total, K);
+  inputs.data = scratch<T>(3, inputs.size());
+  gradients.data = scratch<T>(4, gradients.size());
+  parallel_for(total, 1 + 4096 / (K + C), [&](int64_t begin, int64_t end) {
+    transform_inputs(tiles, x, g.C, C, begin, end, 0, inputs);
+    transform_output_gradients(tiles, dy, g.K, K, begin, end, 0, gradients);
+  });
+
+  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const auto height_row = [&](int64_t height) { return K * height / heights; };
+  // [height][point] slices
+  const int64_t slice = total * Tile<T>::rows + Tile<T>::columns;
+  T* const slices = scratch<T>(0, heights * points * slice);
+  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int point = 0; point < points; ++point) {
+        const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
+        pack_straight(gradients.at(point, 0) + height_row(t), gradients.row, rows, total,
+                      slices + (t * points + point) * slice, rows);
+      }
+  });
+
+  const PanelLayout<T> layout{total, C};
+  const int64_t panels = layout.count();
+  int64_t shares = (4 * num_threads() + panels - 1) / panels;
+  if (shares > heights) shares = heights;
+  parallel_tasks(panels * shares, [&](int64_t task) {
+    const int64_t panel = task / shares, share = task % shares;
+    const int64_t plane = total * columns + 16;
+    T* const packed = scratch<T>(1, points * plane + Vec<T>::size);
+    for (int point = 0; point < points; ++point)
+      pack_panel(inputs.at(point, 0), inputs.row, false, layout, panel, packed + point * plane);
+    T* const sums = scratch<T>(2, points * Tile<T>::size);
+    for (int64_t t = heights * share / shares; t < heights * (share + 1) / shares; ++t) {
+      const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
+      for (int point = 0; point < points; ++point) {
+        // Memory has brought the gradients' lines by the time they are written.
+        for (int64_t i = 9 * rows * point / points; i < 9 * rows * (point + 1) / points; ++i)
+          prefetch_run<for_writing>(dweight + (height_row(t) * 9 + i) * C + panel * columns,
+                                    layout.valid(panel));
+        packed_kernel<T>(rows, layout.vectors(panel))(total, slices + (t * points + point) * slice,
+                                                      packed + point * plane,
+                                                      sums + point * Tile<T>::size, false);
+      }
+      finish_sums(sums, Tile<T>::size, height_row(t), height_row(t + 1), panel, C, dweight);
+    }
+  });
+}
+
+// dweight [K][3][3][C] of images [N, H, W, g.C] and their gradients [N, P, Q, g.K].
+template <class T, class Stored>
+void weight_gradient(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
+  constexpr int64_t most = 128;  // what the products read has to stay in L2
+  const int64_t tiles = Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}.count();
+  if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
+    weight_gradient_few<T>(g, dy, x, dweight);
+  else
+    weight_gradient_many<T>(g, dy, x, dweight);
+}
+
+}  // namespace winograd
+}  // namespace emulsion::cpu::EMULSION_LEVEL
