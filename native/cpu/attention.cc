@@ -22,6 +22,10 @@ namespace {
 
 using namespace attention_tile;
 
+// Scores are logarithms to base 2, whose powers cost less: queries (backward: keys) are scaled by
+// log2(e) beside the scale of attention. What callers see, lse, is to base e.
+constexpr double log2_e = 1.44269504088896341, ln_2 = 0.69314718055994531;
+
 template <class T>
 constexpr T lowest =
     __is_same(T, double) ? static_cast<T>(-__DBL_MAX__) : static_cast<T>(-__FLT_MAX__);
@@ -40,14 +44,14 @@ void online_softmax(T* scores, int64_t rows, T* maximum, T* total, T* output, in
       top[half] = max(top[half], V::load(scores + row * lanes + half * V::size));
   for (int half = 0; half < 2; ++half) {
     const V difference = V::load(maximum + half * V::size) - top[half];
-    shrink[half] = exp(difference);
+    shrink[half] = exp2(difference);
     rise = __builtin_fmax(rise, max_lane(-difference));
     top[half].store(maximum + half * V::size);
   }
   for (int64_t row = 0; row < rows; ++row)
     for (int half = 0; half < 2; ++half) {
       T* at = scores + row * lanes + half * V::size;
-      const V weight = exp(V::load(at) - top[half]);
+      const V weight = exp2(V::load(at) - top[half]);
       weight.store(at);
       added[half] += weight;
     }
@@ -79,7 +83,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     T* key_tile = memory.take(block_rows * D);
     T* value_tile = memory.take(block_rows * D);
 
-    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
+    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
     for (int64_t p = 0; p < panels; ++p)
       pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, factor,
                  query + p * area);
@@ -99,7 +103,8 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     }
 
     T* logs = lse.as<T>() + (n * sizes.K + head) * sizes.T + begin;
-    for (int64_t i = 0; i < count; ++i) logs[i] = maximum[i] + std::log(total[i]);
+    for (int64_t i = 0; i < count; ++i)
+      logs[i] = static_cast<T>(ln_2) * maximum[i] + std::log(total[i]);
     for (int64_t p = 0; p < panels; ++p) {
       const T* sums = total + p * lanes;
       scale_lanes(output + p * area, D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
@@ -175,6 +180,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
     T* query_tile = memory.take(block_rows * D);
     T* grad_tile = memory.take(block_rows * D);
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
+    const T factor2 = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
     const int64_t first = (n * sizes.K + head) * sizes.T;
 
     for (int64_t group = panel_begin; group < panel_end; group += max_panels) {
@@ -183,7 +189,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
       const int32_t* const index = kept.index + group * lanes;
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t used = at_most(count - p * lanes, lanes);
-        pack_lanes(keys, index + p * lanes, used, D, factor, key + p * area);
+        pack_lanes(keys, index + p * lanes, used, D, factor2, key + p * area);
         pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
       }
       if (share) gather_rows(keys, index, count, D, key_rows, width);
@@ -198,9 +204,10 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
           dot_rows(tile, query_tile, D, key + p * area, weights);
           dot_rows(tile, grad_tile, D, value + p * area, score_grads);
           for (int64_t row = 0; row < tile; ++row) {
-            const V log(lse[first + t + row]), mean(delta[first + t + row]);
+            const V log(static_cast<T>(log2_e) * lse[first + t + row]);
+            const V mean(delta[first + t + row]);
             for (int64_t at = row * lanes; at < (row + 1) * lanes; at += V::size) {
-              const V weight = exp(V::load(weights + at) - log);
+              const V weight = exp2(V::load(weights + at) - log);
               weight.store(weights + at);
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }

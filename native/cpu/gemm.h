@@ -193,7 +193,9 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b
       height = (height + 1) / 2;
     else
       width = (width + 1) / 2;
-  const int64_t down = (tiles + height - 1) / height, across = (panels + width - 1) / width;
+  const int64_t across = (panels + width - 1) / width;
+  int64_t down = (tiles + height - 1) / height;
+  while (down * across % num_threads() != 0 && down < tiles) ++down;  // all threads end together
   parallel_tasks(down * across, [&](int64_t index) {
     const int64_t i = index / across, j = index % across;
     multiply_part<T>(a, layout, b,

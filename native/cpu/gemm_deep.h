@@ -178,9 +178,10 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   const int64_t most_splits = 1 + depth / (4 * deep_block);
   // Few rows share what they read of a long B: all panels of a task pass over it together.
   const int64_t panels_per_task = most_splits >= tasks_wanted && tiles < 6 ? 36 / tiles : 6;
-  const int64_t groups = (panels + panels_per_task - 1) / panels_per_task;
+  int64_t groups = (panels + panels_per_task - 1) / panels_per_task;
   const int64_t splits_wanted = (tasks_wanted + groups - 1) / groups;
   const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
+  while (splits * groups % num_threads() != 0 && groups < panels) ++groups;  // all end together
   // [split][panel][tile]; a reduction in one piece needs no copy of its own.
   T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * Tile<T>::size) : nullptr;
 

@@ -1,6 +1,6 @@
 // The command `emulsion` as a process of its own.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { root } from '../support/source_tree.js';
 
 export interface Ended {
@@ -12,28 +12,28 @@ export interface Ended {
 
 /**
  * Runs the command to its end.
- * @param interruption a signal to send when a file exists
+ * @param interruption a signal to get as soon as a file is written
  */
 export function emulsion(
   args: readonly string[],
   interruption?: { signal: NodeJS.Signals; at: string },
 ): Promise<Ended> {
-  const command = ['--import', './scripts/typescript.mjs', 'lib/cli/main.ts'];
-  const child = spawn(process.execPath, [...command, ...args], { cwd: root });
+  const command = ['--import', './scripts/typescript.mjs'];
+  const env = { ...process.env };
+  if (interruption) {
+    command.push('--import', './tests/cli/interrupt.mjs');
+    env.EMULSION_TEST_SIGNAL = interruption.signal;
+    env.EMULSION_TEST_FILE = resolve(interruption.at);
+  }
+  const child = spawn(process.execPath, [...command, 'lib/cli/main.ts', ...args], {
+    cwd: root,
+    env,
+  });
   const said = { stdout: '', stderr: '' };
   for (const stream of ['stdout', 'stderr'] as const)
     child[stream].on('data', (text: Buffer) => (said[stream] += text.toString()));
-  const watch = setInterval(() => {
-    if (!interruption || !existsSync(interruption.at)) return;
-    // Twice, as npx passes signals on.
-    for (let i = 0; i < 2; ++i) child.kill(interruption.signal);
-    clearInterval(watch);
-  }, 5);
-  return new Promise((resolve, reject) => {
+  return new Promise((fulfil, reject) => {
     child.on('error', reject);
-    child.on('close', (status, signal) => {
-      clearInterval(watch);
-      resolve({ status, signal, ...said });
-    });
+    child.on('close', (status, signal) => fulfil({ status, signal, ...said }));
   });
 }
