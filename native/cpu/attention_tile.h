@@ -93,32 +93,40 @@ class Workspace {
 };
 
 // c[i·ldc + lane] (+)= Σk A(i,k)·b[k·ldb + lane], with A(i,k) = a[i·lda + k] or, transposed,
-// a[k·lda + i].
+// a[k·lda + i]. What is added to c is summed from zero first, in blocks: rounding errors grow with
+// the length of a chain of additions.
 template <int rows, int vectors, bool transposed, bool accumulate, class T>
 EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
                                    T* c, int64_t ldc) {
   using V = Vec<T>;
-  V sum[rows][vectors];
+  constexpr int64_t block = 128;
+  for (int64_t first = 0; first < depth || first == 0; first += block) {
+    const int64_t last = first + block < depth ? first + block : depth;
+    V sum[rows][vectors];
 #pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
+    for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < vectors; ++j)
-      sum[i][j] = accumulate ? V::load(c + i * ldc + j * V::size) : V::zero();
-  for (int64_t k = 0; k < depth; ++k) {
-    V columns[vectors];
+      for (int j = 0; j < vectors; ++j) sum[i][j] = V::zero();
+    for (int64_t k = first; k < last; ++k) {
+      V columns[vectors];
 #pragma GCC unroll 2
-    for (int j = 0; j < vectors; ++j) columns[j] = V::load(b + k * ldb + j * V::size);
+      for (int j = 0; j < vectors; ++j) columns[j] = V::load(b + k * ldb + j * V::size);
 #pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i) {
-      const V factor(transposed ? a[k * lda + i] : a[i * lda + k]);
+      for (int i = 0; i < rows; ++i) {
+        const V factor(transposed ? a[k * lda + i] : a[i * lda + k]);
 #pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
+        for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
+      }
     }
-  }
+    const bool add = accumulate || first > 0;
 #pragma GCC unroll 8
-  for (int i = 0; i < rows; ++i)
+    for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 2
-    for (int j = 0; j < vectors; ++j) sum[i][j].store(c + i * ldc + j * V::size);
+      for (int j = 0; j < vectors; ++j) {
+        T* const to = c + i * ldc + j * V::size;
+        (add ? sum[i][j] + V::load(to) : sum[i][j]).store(to);
+      }
+  }
 }
 
 template <int rows, int vectors, bool transposed, bool accumulate, class T>

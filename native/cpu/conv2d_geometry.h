@@ -23,8 +23,8 @@ struct PixelRows {
   const Tap* taps;
   int64_t segments, length;
 
-  // A block of the reduction is at most target · 3/2 channels of one tap.
-  static constexpr int64_t most_channels = 2 * DepthPlan::target;
+  // A block of the reduction is at most so many channels of one tap.
+  static constexpr int64_t most_channels = 2 * DepthPlan::target, whole = most_channels;
 
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return read_in_place(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);

@@ -6,10 +6,11 @@
 //   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
 //      conversion to 16-bit floats cost no pass of their own.
 //
-// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of about
-// 256, so that a 14-row slice of A (14 KiB) stays in L1 while 512 columns of B (512 KiB) pass from
-// L2; the sums of a block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum
-// depends on `depth` alone, never on threads or on the position of the element.
+// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of some
+// 200, so that a 14-row slice of A (11 KiB) stays in L1 while 512 columns of B (400 KiB) pass from
+// L2, and no chain of additions, whose rounding error grows with its length, is longer; the sums of
+// a block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum depends on
+// `depth` alone, never on threads or on the position of the element.
 //
 // Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
 // 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
@@ -25,12 +26,14 @@ struct DepthPlan {
   int64_t segments, length;  // depth = segments · length
   int64_t group, pieces;     // segments per block; blocks per segment. One of the two is 1.
 
-  static constexpr int64_t target = 256, max_group = 32;
+  static constexpr int64_t target = 192, group_target = 256, max_group = 32;
 
-  EMULSION_INLINE DepthPlan(int64_t segments, int64_t length) : segments(segments), length(length) {
-    pieces = length > target + target / 2 ? (length + target - 1) / target : 1;
+  // `whole`: the longest segment that is not cut.
+  EMULSION_INLINE DepthPlan(int64_t segments, int64_t length, int64_t whole)
+      : segments(segments), length(length) {
+    pieces = length > whole ? (length + target - 1) / target : 1;
     group = 1;
-    if (pieces == 1 && length > 0) group = (target + length / 2) / length;
+    if (pieces == 1 && length > 0) group = (group_target + length / 2) / length;
     group = group < 1 ? 1 : group > max_group ? max_group : group;
   }
   EMULSION_INLINE int64_t blocks() const {
@@ -73,10 +76,11 @@ struct MatrixRows {
   const Stored* data;
   int64_t ld;
   bool transposed;  // stored as [depth][ld]
-  int64_t segments, length;
+  int64_t segments, length, whole;
 
-  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth)
-      : data(data), ld(ld), transposed(transposed), segments(1), length(depth) {}
+  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth,
+                             int64_t whole = DepthPlan::target)
+      : data(data), ld(ld), transposed(transposed), segments(1), length(depth), whole(whole) {}
 
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
@@ -129,7 +133,7 @@ template <class T, class Source, class Epilogue>
 void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part,
                    Epilogue&& epilogue) {
   using Stored = typename Source::Element;
-  const DepthPlan plan(a.segments, a.length);
+  const DepthPlan plan(a.segments, a.length, a.whole);
   const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
   if (rows <= 0 || panels <= 0) return;
   const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;

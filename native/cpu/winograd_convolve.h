@@ -60,8 +60,9 @@ void convolve_many(const Tiles& tiles, const Stored* image, int64_t stride,
     outputs.data = scratch<T>(4, outputs.size());
     for (int point = 0; point < points; ++point)
       multiply_part<T>(
-          MatrixRows<T, T>(inputs.at(point, 0), inputs.row, false, layout.depth), layout,
-          filters + point * filter_plane, Part{0, end - begin, panel_begin, panel_end},
+          MatrixRows<T, T>(inputs.at(point, 0), inputs.row, false, layout.depth,
+                           2 * DepthPlan::target),
+          layout, filters + point * filter_plane, Part{0, end - begin, panel_begin, panel_end},
           [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
             T* const to = outputs.at(point, row) + column - panel_begin * Tile<T>::columns;
             for (int i = 0; i < count; ++i)
