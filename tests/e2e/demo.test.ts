@@ -53,17 +53,14 @@ async function interrupted(name: string, stage: string, step: number): Promise<v
   await expect(trainBoth(run)).rejects.toThrow(/abort/i);
 }
 
-// Runs the training in a process of its own and kills it (SIGKILL) once it says `line`.
-function killed(name: string, line: string): Promise<void> {
+// Runs the training in a process of its own, which is killed (SIGKILL) once it has measured `last`.
+function killed(name: string, last: string): Promise<void> {
   const program = fileURLToPath(new URL('tiny_demo_child.ts', import.meta.url));
-  const args = ['--import', './scripts/typescript.mjs', program, folder(name)];
+  const args = ['--import', './scripts/typescript.mjs', program, folder(name), last];
   const child = spawn(process.execPath, args);
   let said = '';
-  child.stderr.on('data', (text: Buffer) => (said += text.toString()));
-  child.stdout.on('data', (text: Buffer) => {
-    said += text.toString();
-    if (said.includes(`${line}\n`)) child.kill('SIGKILL');
-  });
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (text: Buffer) => (said += text.toString()));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (_, signal) => {

@@ -1,22 +1,23 @@
-// Trains the tiny demo in the given folder, saves after every step, and says where it is: a process to
-// be killed.
+// Trains the tiny demo in the given folder, saves after every step, and kills itself once it has measured the
+// given step of a stage: whoever watched it from outside might come too late.
 import { loadEmoji } from '../../examples/demo/emoji.js';
 import { MetricsFile, type Measurement } from '../../examples/demo/progress.js';
 import { checkSettings } from '../../examples/demo/settings.js';
 import { tinyRun, trainBoth } from './tiny_demo.js';
 
-class SpokenMetrics extends MetricsFile {
+const [folder, last] = process.argv.slice(2);
+
+class DeadlyMetrics extends MetricsFile {
   override append(measurement: Measurement): void {
     super.append(measurement);
-    console.log(`${measurement.stage} ${measurement.step}`);
+    if (`${measurement.stage} ${measurement.step}` === last) process.kill(process.pid, 'SIGKILL');
   }
 }
 
-const folder = process.argv[2];
 const set = await loadEmoji(checkSettings.pictures);
 await trainBoth(
   tinyRun(folder, set, {
     settings: { ...checkSettings, secondsBetweenSaves: 0 },
-    metrics: new SpokenMetrics(`${folder}/metrics.jsonl`),
+    metrics: new DeadlyMetrics(`${folder}/metrics.jsonl`),
   }),
 );

@@ -1,6 +1,6 @@
 // Trains the tiny task in a folder once its parent gives the word, saves every few steps, and tells when
 // a step is done: a process to be killed. Its arguments are the folder and the number of steps; the word is
-// a number n, and if it is above 0 the process dies at the n-th time it writes.
+// a number n: above 0 the process dies at the n-th time it writes, below 0 it is interrupted after -n steps.
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,10 +11,14 @@ const [path, steps] = process.argv.slice(2);
 const interrupt = new AbortController();
 process.once('SIGINT', () => interrupt.abort());
 
-async function train(): Promise<void> {
+async function train(interruptAfter: number): Promise<void> {
   const folder = await openRunFolder(path, { resume: existsSync(join(path, 'checkpoints')) });
+  let done = 0;
   const speaker: Logger = {
-    step: () => void process.send?.('training'),
+    step: () => {
+      process.send?.('training');
+      if (++done === interruptAfter) process.kill(process.pid, 'SIGINT');
+    },
     scalars: () => undefined,
     close: () => undefined,
   };
@@ -48,5 +52,5 @@ async function dieAtWrite(n: number): Promise<void> {
 
 process.once(
   'message',
-  (n: number) => void (n > 0 ? dieAtWrite(n) : Promise.resolve()).then(train),
+  (n: number) => void (n > 0 ? dieAtWrite(n) : Promise.resolve()).then(() => train(-n)),
 );
