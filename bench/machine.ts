@@ -29,6 +29,12 @@ export async function measureMachine(): Promise<Machine> {
       run(y);
       return y.item();
     });
+  // A roof is what was reached at best: a moment's work of somebody else must not lower it.
+  const most = async (run: (y: Tensor) => void): Promise<number> => {
+    let best = 0;
+    for (let i = 0; i < 5; ++i) best = Math.max(best, await measured(run));
+    return best;
+  };
   const { threads, level } = engineInfo();
   return {
     processor: cpus()[0].model.trim(),
@@ -37,8 +43,8 @@ export async function measureMachine(): Promise<Machine> {
     node: process.version,
     commit: commit(),
     date: new Date().toISOString().slice(0, 10),
-    peakFlops: await measured((y) => kernels.measure_flops(1, y.id)),
-    bandwidth: await measured((y) => kernels.measure_bandwidth(256 * 2 ** 20, 8, y.id)),
+    peakFlops: await most((y) => kernels.measure_flops(0.5, y.id)),
+    bandwidth: await most((y) => kernels.measure_bandwidth(256 * 2 ** 20, 4, y.id)),
   };
 }
 
