@@ -180,7 +180,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
     T* query_tile = memory.take(block_rows * D);
     T* grad_tile = memory.take(block_rows * D);
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
-    const T factor2 = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
+    const T score_factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
     const int64_t first = (n * sizes.K + head) * sizes.T;
 
     for (int64_t group = panel_begin; group < panel_end; group += max_panels) {
@@ -189,7 +189,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
       const int32_t* const index = kept.index + group * lanes;
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t used = at_most(count - p * lanes, lanes);
-        pack_lanes(keys, index + p * lanes, used, D, factor2, key + p * area);
+        pack_lanes(keys, index + p * lanes, used, D, score_factor, key + p * area);
         pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
       }
       if (share) gather_rows(keys, index, count, D, key_rows, width);

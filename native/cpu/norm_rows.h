@@ -34,17 +34,11 @@ struct Coefficients {
 EMULSION_INLINE Vec<float> one_plus_exp_minus(Vec<float> x) {
   using V = Vec<float>;
 #if defined(__AVX512F__)
-  // The fraction of an infinite exponent is zero. Relative error of the polynomial: 1.6e-8.
+  // The fraction of an infinite exponent is zero.
   const __m512 t = (__m512)(x * V(-1.44269504088896341f)).lanes;
   const __m512 n = _mm512_maskz_roundscale_ps(all_lanes, t, _MM_FROUND_NO_EXC);
   const V f((V::Native)_mm512_maskz_reduce_ps(all_lanes, t, _MM_FROUND_NO_EXC));
-  V p(1.53353576e-4f);
-  p = fma(p, f, V(1.33988762e-3f));
-  p = fma(p, f, V(9.61843785e-3f));
-  p = fma(p, f, V(5.55033237e-2f));
-  p = fma(p, f, V(2.40226477e-1f));
-  p = fma(p, f, V(6.93147182e-1f));
-  p = fma(p, f, V(1.0f));
+  const V p = exp2_fraction(f);
   return V(1.0f) + V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, n));
 #else
   return V(1.0f) + exp(-x);
