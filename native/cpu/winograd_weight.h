@@ -46,9 +46,14 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   const int64_t K = g.group_K, C = g.group_C;
   const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
   const int64_t total = tiles.count();
-  int64_t length = chunk_bytes / (points * (K + C) * static_cast<int64_t>(sizeof(T)));
-  length = length < deep_block ? deep_block : length > 8 * deep_block ? 8 * deep_block : length;
-  if (length > total) length = total;
+  // Chunks are whole blocks, and blocks alike: each walks over all sums, however short it is.
+  const int64_t blocks = (total + deep_block - 1) / deep_block;
+  const auto block_tile = [&](int64_t block) { return total * block / blocks; };
+  int64_t together =
+      chunk_bytes / (points * (K + C) * static_cast<int64_t>(sizeof(T)) * deep_block);
+  together = together < 1 ? 1 : together > 8 ? 8 : together;
+  const int64_t chunks = (blocks + together - 1) / together;
+  const int64_t length = (total + blocks - 1) / blocks * ((blocks + chunks - 1) / chunks);
   Planes<T> inputs(length, C), gradients(length, K);
   inputs.data = scratch<T>(3, inputs.size());
   gradients.data = scratch<T>(4, gradients.size());
@@ -64,8 +69,10 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   int64_t shares = (2 * num_threads() + points - 1) / points;
   if (shares > heights) shares = heights;
 
-  for (int64_t first = 0; first < total; first += length) {
-    const int64_t count = total - first < length ? total - first : length;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t block_begin = blocks * chunk / chunks;
+    const int64_t block_end = blocks * (chunk + 1) / chunks;
+    const int64_t first = block_tile(block_begin), count = block_tile(block_end) - first;
     parallel_for(count, 1 + 4096 / (K + C), [&](int64_t begin, int64_t end) {
       transform_inputs(tiles, x, g.C, C, first + begin, first + end, first, inputs);
       transform_output_gradients(tiles, dy, g.K, K, first + begin, first + end, first, gradients);
@@ -76,8 +83,9 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
       const int64_t height_begin = heights * share / shares;
       const int64_t height_end = heights * (share + 1) / shares;
       T* const slices = scratch<T>(2, K * deep_block + Tile<T>::columns);
-      for (int64_t at = 0; at < count; at += deep_block) {
-        const int64_t steps = count - at < deep_block ? count - at : deep_block;
+      for (int64_t block = block_begin; block < block_end; ++block) {
+        const int64_t at = block_tile(block) - first;
+        const int64_t steps = block_tile(block + 1) - block_tile(block);
         for (int64_t t = height_begin; t < height_end; ++t) {
           const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
           pack_straight(gradients.at(point, at) + height_row(t), gradients.row, rows, steps,
@@ -85,11 +93,22 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
         }
         const Run<T> run{0, steps, inputs.at(point, at)};
         for (int64_t panel = 0; panel < panels; ++panel)
-          for (int64_t t = height_begin; t < height_end; ++t)
+          for (int64_t t = height_begin; t < height_end; ++t) {
+            // What the next products read and add to comes from the last cache or the other cores'.
+            const bool more = t + 1 < height_end;
+            if (more || panel + 1 < panels)
+              prefetch_run(more ? sum(point, t + 1, panel) : sum(point, height_begin, panel + 1),
+                           Tile<T>::size);
+            const int64_t index = t - height_begin, count = height_end - height_begin;
+            if (panel + 1 < panels)
+              for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
+                prefetch_run(inputs.at(point, at + i) + (panel + 1) * Tile<T>::columns,
+                             columns.valid(panel + 1));
             runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
                            columns.vectors(panel))(
                 &run, 1, inputs.row, panel * Tile<T>::columns, slices + height_row(t) * steps,
-                height_row(t + 1) - height_row(t), sum(point, t, panel), first + at > 0);
+                height_row(t + 1) - height_row(t), sum(point, t, panel), block > 0);
+          }
       }
     });
   }
