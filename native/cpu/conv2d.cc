@@ -32,7 +32,8 @@ template <class T, class Stored>
 void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int64_t channel,
                  int columns, int64_t pixels, int64_t K, Stored* y, Stored* preactivation) {
   for (int i = 0; i < rows; ++i) {
-    const int64_t n = (pixel + i) / pixels, at = (pixel + i) * K + channel;
+    const int64_t at = (pixel + i) * K + channel;
+    const int64_t n = with.channel_add ? (pixel + i) / pixels : 0;
     for (int j = 0; j < columns; j += Vec<T>::size) {
       const int64_t rest = columns - j;
       Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j);

@@ -1,10 +1,11 @@
 // Products with a long reduction and a small result: the gradient of the weights of a convolution
 // or a linear layer, C [rows, columns] = Aᵀ · B with A [depth, rows] and B [depth, columns], both
-// stored along the reduction as neither of gemm.h's operands is. Blocks of 128 steps: A is packed
-// to slices of 14 columns (64 KiB for 128 columns, L2), then one panel of B at a time is multiplied
-// with all of them. A panel of whole vectors is read where it lies, as runs of equally distant rows
-// (in a convolution the pixels of an image row, padding left out); others (few or odd columns,
-// 16-bit floats) are gathered first (16 KiB, L1). Sums stay in tiles, 1.8 KiB each, between blocks.
+// stored along the reduction as neither of gemm.h's operands is. In blocks of 128 steps one panel
+// of B at a time is multiplied with all of A, which is read where it lies: each step reads 14
+// neighbours. (16-bit floats are widened to slices of 14 columns first.) A panel of whole vectors
+// is read where it lies, as runs of equally distant rows (in a convolution the pixels of an image
+// row, padding left out); others (few or odd columns, 16-bit floats) are gathered first (16 KiB,
+// L1). Sums stay in tiles, 1.8 KiB each, between blocks.
 //
 // Tasks are groups of panels; where these are few the reduction is split as well, into a number of
 // parts that depends on the shapes alone, and the parts are added in order: the result does not
@@ -171,7 +172,8 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   const int64_t panels = columns.count();
   const int64_t tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto tile_row = [&](int64_t tile) { return rows * tile / tiles; };
-  const bool in_place =
+  constexpr bool a_in_place = __is_same(Stored, T);
+  const bool b_in_place =
       __is_same(Stored, T) && columns.per_line() && columns.length % Vec<T>::size == 0;
 
   constexpr int64_t tasks_wanted = 24;
@@ -190,12 +192,12 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
     const int64_t panel_begin = panels * part / groups, panel_end = panels * (part + 1) / groups;
     const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
     T* const panel = scratch<T>(1, deep_block * Tile<T>::columns);
-    T* const slices = scratch<T>(2, rows * deep_block + Tile<T>::columns);
+    T* const slices = a_in_place ? nullptr : scratch<T>(2, rows * deep_block + Tile<T>::columns);
     T* const own = sums ? sums + (split * panels + panel_begin) * tiles * Tile<T>::size
                         : scratch<T>(4, (panel_end - panel_begin) * tiles * Tile<T>::size);
     for (int64_t at = begin; at < end; at += deep_block) {
       const int64_t steps = end - at < deep_block ? end - at : deep_block;
-      for (int64_t t = 0; t < tiles; ++t) {
+      for (int64_t t = 0; !a_in_place && t < tiles; ++t) {
         const int height = static_cast<int>(tile_row(t + 1) - tile_row(t));
         pack_straight(a + at * lda + tile_row(t), lda, height, steps, slices + tile_row(t) * steps,
                       height);
@@ -207,7 +209,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         const int vectors = count > Vec<T>::size ? 2 : 1;
         int64_t ldb = vectors * Vec<T>::size, offset = 0;
         if constexpr (__is_same(Stored, T)) {
-          if (in_place) {
+          if (b_in_place) {
             const int64_t line = column / columns.length;
             if (line != runs_line) run_count = b.runs(at, steps, line, runs);
             runs_line = line;
@@ -215,16 +217,19 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
             offset = column % columns.length;
           }
         }
-        if (!in_place) {
+        if (!b_in_place) {
           gather_panel(b, columns.length, at, steps, column, count, static_cast<int>(ldb), panel);
           runs[0] = {0, steps, panel};
           run_count = 1;
         }
-        for (int64_t t = 0; t < tiles; ++t)
-          runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), vectors)(
-              runs, run_count, ldb, offset, slices + tile_row(t) * steps,
-              tile_row(t + 1) - tile_row(t), own + ((j - panel_begin) * tiles + t) * Tile<T>::size,
-              at > begin);
+        for (int64_t t = 0; t < tiles; ++t) {
+          const int64_t height = tile_row(t + 1) - tile_row(t);
+          const T* from = slices + tile_row(t) * steps;
+          if constexpr (a_in_place) from = a + at * lda + tile_row(t);
+          runs_kernel<T>(static_cast<int>(height), vectors)(
+              runs, run_count, ldb, offset, from, a_in_place ? lda : height,
+              own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
+        }
       }
     }
     if (!sums)

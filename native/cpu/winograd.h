@@ -44,6 +44,13 @@ struct Tiles {
   EMULSION_INLINE Place place(int64_t tile) const {
     return {tile / (down() * across()), tile / across() % down(), tile % across()};
   }
+  EMULSION_INLINE void advance(Place& place) const {
+    if (++place.j < across()) return;
+    place.j = 0;
+    if (++place.i < down()) return;
+    place.i = 0;
+    ++place.image;
+  }
 };
 
 // Whether the products of a geometry are worth transforming. float64 is the oracle: it sums in
@@ -62,16 +69,17 @@ EMULSION_INLINE bool fits(const ConvGeometry& g) {
 template <class T>
 struct Planes {
   T* data = nullptr;
-  int64_t row, plane;
+  int64_t row, plane, panel = Tile<T>::columns;  // distances
 
   EMULSION_INLINE Planes(int64_t tiles, int64_t values) : row((values + 15) / 16 * 16) {
     if (row % 256 == 0) row += 16;
     plane = tiles * row + 16;
   }
-  // Rows that follow each other, as in a register tile.
-  EMULSION_INLINE static Planes dense(int64_t tiles, int64_t values) {
-    Planes planes(tiles, values);
-    planes.row = values;
+  // [16][panels][tiles][columns]: rows of a panel follow each other, as in a register tile.
+  EMULSION_INLINE static Planes panels(int64_t tiles, int64_t count) {
+    Planes planes(tiles * count, Tile<T>::columns);
+    planes.row = Tile<T>::columns;
+    planes.panel = tiles * Tile<T>::columns;
     return planes;
   }
   EMULSION_INLINE int64_t size() const { return points * plane; }
@@ -125,27 +133,39 @@ void transform_inputs(const Tiles& tiles, const Stored* image, int64_t stride, i
   using V = Vec<T>;
   Stored* const zeros = scratch<Stored>(7, depth + V::size);
   for (int64_t c = 0; c < depth + V::size; ++c) zeros[c] = Stored(0);
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const auto [n, i, j] = tiles.place(tile);
-    const Stored* from[points];
-    for (int r = 0; r < 4; ++r)
-      for (int s = 0; s < 4; ++s) {
-        const int64_t h = 2 * i - tiles.top + r, w = 2 * j - tiles.left + s;
+  auto place = tiles.place(begin);
+  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place)) {
+    T* const row = to.at(0, tile - first);
+    const auto transform = [&](auto&& pixel) __attribute__((always_inline)) {
+      for (int64_t c = 0; c < depth; c += V::size) {
+        V d[points];
+#pragma GCC unroll 16
+        for (int p = 0; p < points; ++p) d[p] = load_up_to<T>(pixel(p / 4, p % 4) + c, depth - c);
+#pragma GCC unroll 4
+        for (int s = 0; s < 4; ++s) input_axis(d + s, 4);
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; ++r) input_axis(d + 4 * r, 1);
+#pragma GCC unroll 16
+        for (int p = 0; p < points; ++p) d[p].store(row + p * to.plane + c);
+      }
+    };
+    const int64_t top = 2 * place.i - tiles.top, left = 2 * place.j - tiles.left;
+    const auto at = [&](int64_t h, int64_t w) {
+      return image + ((place.image * tiles.H + h) * tiles.W + w) * stride;
+    };
+    if (top >= 0 && left >= 0 && top + 4 <= tiles.H && left + 4 <= tiles.W) {
+      const Stored* const rows[] = {at(top, left), at(top + 1, left), at(top + 2, left),
+                                    at(top + 3, left)};
+      transform([&](int r, int s) __attribute__((always_inline)) { return rows[r] + s * stride; });
+    } else {
+      const Stored* from[points];
+      for (int p = 0; p < points; ++p) {
+        const int64_t h = top + p / 4, w = left + p % 4;
         const bool inside = static_cast<uint64_t>(h) < static_cast<uint64_t>(tiles.H) &&
                             static_cast<uint64_t>(w) < static_cast<uint64_t>(tiles.W);
-        from[4 * r + s] = inside ? image + ((n * tiles.H + h) * tiles.W + w) * stride : zeros;
+        from[p] = inside ? at(h, w) : zeros;
       }
-    T* const row = to.at(0, tile - first);
-    for (int64_t c = 0; c < depth; c += V::size) {
-      V d[points];
-#pragma GCC unroll 16
-      for (int p = 0; p < points; ++p) d[p] = load_up_to<T>(from[p] + c, depth - c);
-#pragma GCC unroll 4
-      for (int s = 0; s < 4; ++s) input_axis(d + s, 4);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) input_axis(d + 4 * r, 1);
-#pragma GCC unroll 16
-      for (int p = 0; p < points; ++p) d[p].store(row + p * to.plane + c);
+      transform([&](int r, int s) __attribute__((always_inline)) { return from[4 * r + s]; });
     }
   }
 }
@@ -155,8 +175,9 @@ template <class T, class Stored>
 void transform_output_gradients(const Tiles& tiles, const Stored* dy, int64_t stride, int64_t K,
                                 int64_t begin, int64_t end, int64_t first, const Planes<T>& to) {
   using V = Vec<T>;
-  for (int64_t tile = begin; tile < end; ++tile) {
-    const auto [n, i, j] = tiles.place(tile);
+  auto place = tiles.place(begin);
+  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place)) {
+    const auto [n, i, j] = place;
     const Stored* const from = dy + ((n * tiles.P + 2 * i) * tiles.Q + 2 * j) * stride;
     const bool below = 2 * i + 1 < tiles.P, beside = 2 * j + 1 < tiles.Q;
     T* const row = to.at(0, tile - first);
@@ -195,10 +216,10 @@ void transform_outputs(const Tiles& tiles, const PanelLayout<T>& layout, int64_t
     const int64_t rest = tiles.Q - 2 * j;
     const int pixels = static_cast<int>(2 * count < rest ? 2 * count : rest);
     for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-      const int64_t column = (panel - panel_begin) * columns;
+      const T* const sums = from.at(0, tile - begin) + (panel - panel_begin) * from.panel;
       for (int64_t t = 0; t < count; ++t)
         for (int v = 0; v < layout.vectors(panel) * V::size; v += V::size) {
-          const T* const m = from.at(0, tile - begin + t) + column + v;
+          const T* const m = sums + t * from.row + v;
           V square[points];
 #pragma GCC unroll 16
           for (int p = 0; p < points; ++p) square[p] = V::load(m + p * from.plane);

@@ -56,20 +56,26 @@ void convolve_many(const Tiles& tiles, const Stored* image, int64_t stride,
     Planes<T> inputs(end - begin, layout.depth);
     inputs.data = scratch<T>(3, inputs.size());
     transform_inputs(tiles, image, stride, layout.depth, begin, end, begin, inputs);
-    Planes<T> outputs(end - begin, (panel_end - panel_begin) * Tile<T>::columns);
-    outputs.data = scratch<T>(4, outputs.size());
+    const int64_t count = end - begin, parts = (count + Tile<T>::rows - 1) / Tile<T>::rows;
+    Planes<T> sums = Planes<T>::panels(count, panel_end - panel_begin);
+    sums.data = scratch<T>(4, sums.size());
+    const DepthPlan plan(1, layout.depth, 2 * DepthPlan::target);
     for (int point = 0; point < points; ++point)
-      multiply_part<T>(
-          MatrixRows<T, T>(inputs.at(point, 0), inputs.row, false, layout.depth,
-                           2 * DepthPlan::target),
-          layout, filters + point * filter_plane, Part{0, end - begin, panel_begin, panel_end},
-          [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
-            T* const to = outputs.at(point, row) + column - panel_begin * Tile<T>::columns;
-            for (int i = 0; i < count; ++i)
-              for (int j = 0; j < columns; j += Vec<T>::size)
-                Vec<T>::load(tile + i * Tile<T>::columns + j).store(to + i * outputs.row + j);
-          });
-    transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, outputs, finish);
+      for (int64_t index = 0; index < plan.blocks(); ++index) {
+        const DepthPlan::Block block = plan.block(index);
+        for (int64_t part = 0; part < parts; ++part) {
+          const int64_t row = count * part / parts, next = count * (part + 1) / parts;
+          const T* table[Tile<T>::rows];
+          for (int64_t i = row; i < next; ++i) table[i - row] = inputs.at(point, i) + block.offset;
+          for (int64_t panel = panel_begin; panel < panel_end; ++panel)
+            rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
+                1, block.length, table,
+                filters + point * filter_plane + layout.offset(panel) +
+                    block.start * layout.vectors(panel) * Vec<T>::size,
+                sums.at(point, row) + (panel - panel_begin) * sums.panel, index > 0);
+        }
+      }
+    transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
   });
 }
 
@@ -113,7 +119,7 @@ void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored
     const int64_t count = end - begin, parts = (count + Tile<T>::rows - 1) / Tile<T>::rows;
     const int64_t filter_plane = block * columns + 16;
     T* const filters = scratch<T>(4, points * filter_plane);
-    Planes<T> sums = Planes<T>::dense(count, columns);
+    Planes<T> sums = Planes<T>::panels(count, 1);
     sums.data = scratch<T>(5, sums.size());
     for (int64_t index = 0; index < blocks; ++index) {
       const int64_t length = block_length(index);

@@ -82,15 +82,9 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
       const int64_t share = task / points;
       const int64_t height_begin = heights * share / shares;
       const int64_t height_end = heights * (share + 1) / shares;
-      T* const slices = scratch<T>(2, K * deep_block + Tile<T>::columns);
       for (int64_t block = block_begin; block < block_end; ++block) {
         const int64_t at = block_tile(block) - first;
         const int64_t steps = block_tile(block + 1) - block_tile(block);
-        for (int64_t t = height_begin; t < height_end; ++t) {
-          const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
-          pack_straight(gradients.at(point, at) + height_row(t), gradients.row, rows, steps,
-                        slices + height_row(t) * steps, rows);
-        }
         const Run<T> run{0, steps, inputs.at(point, at)};
         for (int64_t panel = 0; panel < panels; ++panel)
           for (int64_t t = height_begin; t < height_end; ++t) {
@@ -105,9 +99,9 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
                 prefetch_run(inputs.at(point, at + i) + (panel + 1) * Tile<T>::columns,
                              columns.valid(panel + 1));
             runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
-                           columns.vectors(panel))(
-                &run, 1, inputs.row, panel * Tile<T>::columns, slices + height_row(t) * steps,
-                height_row(t + 1) - height_row(t), sum(point, t, panel), block > 0);
+                           columns.vectors(panel))(&run, 1, inputs.row, panel * Tile<T>::columns,
+                                                   gradients.at(point, at) + height_row(t),
+                                                   gradients.row, sum(point, t, panel), block > 0);
           }
       }
     });
