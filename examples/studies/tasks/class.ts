@@ -1,45 +1,78 @@
-// Class to image: a category of emoji in, drawings out that a classifier finds to be of it.
-import { classToImage, tidy, type LatentDiffusion } from '../../../lib/index.js';
+// Class to image: a category of emoji in, drawings out that a classifier finds to be of it. The network attends to the
+// class, or has it added to its time embedding.
+import {
+  classToImage,
+  tidy,
+  type LatentDiffusion,
+  type LatentDiffusionSpec,
+} from '../../../lib/index.js';
 import { trainingBatches, allPictures } from '../first_stage/pictures.js';
 import {
   attendingSpec,
   contextDim,
+  ofVelocity,
   percent,
   sampling,
   seenCategories,
   shown,
 } from './emoji_model.js';
-import type { StudyContext, TaskResult, TaskStudy } from './study.js';
+import type { Claim, SharedFirstStage, StudyContext, TaskResult, TaskStudy } from './study.js';
+import { plainSpec } from './unconditional.js';
 
 const batchSize = 32;
+
+const claim: Claim = {
+  metric: 'samples that a classifier puts into the category asked for',
+  baseline: 'samples of no category',
+  margin: 25,
+  unit: '%',
+  higherIsBetter: true,
+};
 
 export const classStudy: TaskStudy = {
   name: 'class',
   title: 'Class to image',
-  claim: {
-    metric: 'samples that a classifier puts into the category asked for',
-    baseline: 'samples of no category',
-    margin: 25,
-    unit: '%',
-    higherIsBetter: true,
-  },
-  run: study,
+  claim,
+  run: (context) =>
+    study(context, 'class', (firstStage, none) =>
+      attendingSpec(firstStage, {
+        ...{ kind: 'class', embedDim: contextDim },
+        ...{ nClasses: none + 1, unconditionalClass: none },
+      }),
+    ),
 };
 
-async function study(context: StudyContext): Promise<TaskResult> {
+export const admStudy: TaskStudy = {
+  name: 'adm',
+  title: 'Class in the time embedding',
+  claim,
+  run: (context) =>
+    study(context, 'adm', (firstStage, none) => {
+      const plain = plainSpec(firstStage);
+      return {
+        ...plain,
+        unet: { ...plain.unet, numClasses: none + 1 },
+        conditioner: { kind: 'identity' },
+        conditioningKey: 'adm',
+        unconditionalClass: none,
+        diffusion: { ...ofVelocity, ...plain.diffusion },
+      };
+    }),
+};
+
+async function study(
+  context: StudyContext,
+  name: string,
+  specOf: (firstStage: SharedFirstStage, none: number) => LatentDiffusionSpec,
+): Promise<TaskResult> {
   const { training, heldOut, seed, folder } = context;
   const { categories } = training;
   const none = categories.length;
   const data = trainingBatches(training, batchSize, seed);
-  const spec = attendingSpec(await context.firstStage(), {
-    kind: 'class',
-    embedDim: contextDim,
-    nClasses: none + 1,
-    unconditionalClass: none,
-  });
+  const spec = specOf(await context.firstStage(), none);
   const { model, record } = await context
     .train({
-      ...{ name: 'class', spec, data, steps: 1100, learningRate: 1e-3 },
+      ...{ name, spec, data, steps: 1100, learningRate: 1e-3 },
       unconditionalProbability: 0.1,
     })
     .finally(() => data.dispose());
@@ -87,7 +120,7 @@ async function study(context: StudyContext): Promise<TaskResult> {
 }
 
 /** What the classifier sees in samples of classes. */
-export function judged(
+function judged(
   { training, seed }: StudyContext,
   model: LatentDiffusion,
   options: { classes: readonly number[]; guidance: number; count: number },

@@ -305,5 +305,5 @@ async function drawLayouts(
   const enlarged = (x: Tensor) =>
     resize(x.narrow(0, 0, count), { size: [size, size], mode: 'nearest' });
   const rows = concat([stack(drawn), enlarged(made), enlarged(real)], 0);
-  await writeImage(join(folder, 'layouts.png'), await makeGrid(rows, { nrow: count, padValue: 1 }));
+  await writeImage(join(folder, 'layouts.png'), await makeGrid(rows, { nrow: count }));
 }

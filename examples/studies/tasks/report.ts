@@ -85,7 +85,7 @@ export function writeCurves(folder: string, { study, result }: Row): Promise<voi
   return writePlot(join(folder, study.name, 'curve.png'), {
     title: `${study.title}: the loss to expect`,
     x: { label: 'step' },
-    y: { label: 'loss (mean square error of the noise)', scale: 'log' },
+    y: { label: 'loss (mean square error)', scale: 'log' },
     curves: result.trainings.map(({ name, curve }, i) => ({
       name,
       colour: colours[i % colours.length],

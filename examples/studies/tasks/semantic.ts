@@ -319,8 +319,7 @@ async function writeLarge(
   const halves = { ks, stride: ks / 2, batch: sampledAtOnce };
   const [sample] = await sampled(model, [scene], seed, halves);
   await tidy(async () => {
-    const shown = [drawnMap(scene), toTensor(sample, scene)];
-    const rows = stack(control ? shown : shown.slice(1));
+    const rows = stack([drawnMap(scene), toTensor(sample, scene)]);
     await writeImage(join(folder, file), await makeGrid(rows, { nrow: width > height ? 1 : 2 }));
   });
   const name = `jump at patch borders over that at other borders of latents, ${width} x ${height}`;
@@ -330,8 +329,7 @@ async function writeLarge(
     const value = seamRatio(cut, scene, side);
     seams.push({ name: `${name}, patches that do not overlap`, value, baseline: 1, unit: '' });
   }
-  const what = control ? 'map and sample' : 'a sample';
-  const caption = `${width} x ${height} pixels, ${times} times the area of training: ${what}`;
+  const caption = `${width} x ${height} pixels, ${times} times the area of training: map and sample`;
   return { picture: { file, caption }, seams };
 }
 

@@ -1,5 +1,5 @@
 // Several conditions at once: the middle of drawings filled as a text asks, what is around it being joined to the
-// latents (hybrid); and classes added to the time embedding (adm).
+// latents (hybrid).
 import {
   captionCondition,
   concat,
@@ -20,22 +20,12 @@ import {
   type Tensor,
 } from '../../../lib/index.js';
 import { colourWords, side, type EmojiSet } from '../../demo/emoji.js';
-import { allPictures, trainingBatches } from '../first_stage/pictures.js';
-import { judged } from './class.js';
-import {
-  attendingSpec,
-  contextDim,
-  ofVelocity,
-  percent,
-  rolled,
-  sampling,
-  shown,
-} from './emoji_model.js';
+import { allPictures } from '../first_stage/pictures.js';
+import { attendingSpec, contextDim, percent, rolled, sampling, shown } from './emoji_model.js';
 import { errorsOf } from './inpaint.js';
 import { emphasizeTokens } from './layout.js';
 import type { StudyContext, TaskResult, TaskStudy, TrainedDiffusion } from './study.js';
 import { captioned } from './text.js';
-import { plainSpec } from './unconditional.js';
 
 const length = 16;
 const group = 16;
@@ -67,18 +57,8 @@ export const several: TaskStudy = {
     unit: '%',
     higherIsBetter: true,
   },
-  run: study,
+  run: filledAsAsked,
 };
-
-async function study(context: StudyContext): Promise<TaskResult> {
-  const hybrid = await filledAsAsked(context);
-  const adm = await classesInTheTimeEmbedding(context);
-  return {
-    ...hybrid,
-    more: [...hybrid.more, ...adm.more],
-    trainings: [...hybrid.trainings, ...adm.trainings],
-  };
-}
 
 async function train(context: StudyContext, tokenizer: TextTokenizer): Promise<TrainedDiffusion> {
   const { training, seed } = context;
@@ -276,48 +256,4 @@ async function filled(
     parts.push(await inpaint(model, options));
   }
   return concat(parts, 0);
-}
-
-async function classesInTheTimeEmbedding(
-  context: StudyContext,
-): Promise<Pick<TaskResult, 'more' | 'trainings'>> {
-  const { training, seed, scale } = context;
-  const { categories } = training;
-  const none = categories.length;
-  const plain = plainSpec(await context.firstStage());
-  const data = trainingBatches(training, 32, seed);
-  const { model, record } = await context
-    .train({
-      name: 'several-adm',
-      spec: {
-        ...plain,
-        unet: { ...plain.unet, numClasses: none + 1 },
-        conditioner: { kind: 'identity' },
-        conditioningKey: 'adm',
-        unconditionalClass: none,
-        diffusion: { ...ofVelocity, ...plain.diffusion },
-      },
-      ...{ data, steps: 400, learningRate: 1e-3, unconditionalProbability: 0.1 },
-    })
-    .finally(() => data.dispose());
-  try {
-    const count = scale < 1 ? 1 : 16;
-    const right = async (classes: readonly number[], guidance: number) => {
-      const seen = await judged(context, model, { classes, guidance, count });
-      return percent(seen.map((label, i) => label === Math.floor(i / count)));
-    };
-    return {
-      more: [
-        {
-          name: 'samples of a class in the time embedding that a classifier puts into the category asked for',
-          value: await right([...categories.keys()], sampling.guidance),
-          baseline: await right(new Array<number>(none).fill(none), 1),
-          unit: '%',
-        },
-      ],
-      trainings: [record],
-    };
-  } finally {
-    model.dispose();
-  }
 }

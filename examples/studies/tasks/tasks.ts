@@ -1,5 +1,5 @@
 // The tasks of the paper, in its order.
-import { classStudy } from './class.js';
+import { admStudy, classStudy } from './class.js';
 import { inpaint } from './inpaint.js';
 import { layout } from './layout.js';
 import { semantic } from './semantic.js';
@@ -18,4 +18,5 @@ export const tasks: readonly TaskStudy[] = [
   upscaleStudy,
   inpaint,
   several,
+  admStudy,
 ];
