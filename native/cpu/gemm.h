@@ -163,8 +163,8 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
         const T* const from = b + layout.offset(panel) + block.start * vectors * Vec<T>::size;
         if constexpr (__is_same(Stored, T)) {
           if (in_place && blocks > 0)
-            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, tile,
-                                           index > 0);
+            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, {tile, 0},
+                                           tile, index > 0);
         }
         if (!in_place && blocks > 0)
           packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, tile,

@@ -136,7 +136,7 @@ void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, 
       for (int64_t j = 0; j < layout.count(); ++j)
         for (int64_t t = 0; t < tiles; ++t)
           runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j))(
-              &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width,
+              &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width, {gathered, 0},
               sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin);
     }
   });
@@ -227,7 +227,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
           const T* from = slices + tile_row(t) * steps;
           if constexpr (a_in_place) from = a + at * lda + tile_row(t);
           runs_kernel<T>(static_cast<int>(height), vectors)(
-              runs, run_count, ldb, offset, from, a_in_place ? lda : height,
+              runs, run_count, ldb, offset, from, a_in_place ? lda : height, {from, 0},
               own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
         }
       }

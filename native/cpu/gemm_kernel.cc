@@ -66,8 +66,9 @@ void multiply_packed(int64_t depth, const T* a, const T* b, T* tile, bool accumu
 // Four steps per round: what pointers the general registers cannot hold are reloaded once per
 // round.
 template <class T, int rows, int vectors>
-void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, T* tile,
-                   bool accumulate) {
+void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b,
+                   const Ahead<T>& ahead, T* tile, bool accumulate) {
+  const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
   for (int64_t segment = 0; segment < segments; ++segment) {
@@ -79,6 +80,8 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
       c.update(
           [&](int i) __attribute__((always_inline)) { return row[i][p]; }, b);
       b += vectors * Vec<T>::size;
+      __builtin_prefetch(next, 0, 2);
+      next += ahead.apart;
     }
     a += Tile<T>::rows;
   }
@@ -87,7 +90,8 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
 
 template <class T, int rows, int vectors>
 void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
-                   int64_t lda, T* tile, bool accumulate) {
+                   int64_t lda, const Ahead<T>& ahead, T* tile, bool accumulate) {
+  const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
   for (const Run<T>* run = runs; run < runs + count; ++run) {
@@ -99,6 +103,8 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
           [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
       a += lda;
       b += ldb;
+      __builtin_prefetch(next, 0, 2);
+      next += ahead.apart;
     }
   }
   c.finish(tile, accumulate);

@@ -35,11 +35,20 @@ using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, T* tile, bo
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors);
 
+// What a kernel asks for while it works, into L2, so that it is there by the time it is needed: at
+// each step one line, `apart` values from the one before. Asked for at once, as many lines as a
+// tile needs would fill all of the core's buffers for misses, and it would wait.
+template <class T>
+struct Ahead {
+  const T* from;
+  int64_t apart;
+};
+
 // a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments ·
 // length.
 template <class T>
 using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b,
-                            T* tile, bool accumulate);
+                            const Ahead<T>& ahead, T* tile, bool accumulate);
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors);
 
@@ -53,7 +62,8 @@ struct Run {
 // zero.
 template <class T>
 using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
-                            const T* a, int64_t lda, T* tile, bool accumulate);
+                            const T* a, int64_t lda, const Ahead<T>& ahead, T* tile,
+                            bool accumulate);
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors);
 

@@ -72,7 +72,7 @@ void convolve_many(const Tiles& tiles, const Stored* image, int64_t stride,
                 1, block.length, table,
                 filters + point * filter_plane + layout.offset(panel) +
                     block.start * layout.vectors(panel) * Vec<T>::size,
-                sums.at(point, row) + (panel - panel_begin) * sums.panel, index > 0);
+                {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel, index > 0);
         }
       }
     transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
@@ -125,14 +125,9 @@ void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored
       const int64_t length = block_length(index);
       const Planes<T> from = inputs(index);
       source.transform(layout, panel, index * block, length, filters, filter_plane);
-      // What is multiplied next, and the filters of the next block or panel. Inlined by force: GCC
-      // takes a function that only prefetches for one without effect, and leaves its calls out.
-      const auto prefetch = [&](int point, int64_t part, int64_t next, int64_t rows)
-          __attribute__((always_inline)) {
-        if (part + 1 < parts)
-          prefetch_run(from.at(point, begin + next), rows * from.row);
-        else if (point + 1 < points)
-          prefetch_run(from.at(point + 1, begin), rows * from.row);
+      // The filters of the next block or panel. Inlined by force: GCC takes a function that only
+      // prefetches for one without effect, and leaves its calls out.
+      const auto prefetch = [&](int point, int64_t part) __attribute__((always_inline)) {
         const int64_t step = point * parts + part, steps = points * parts;
         if (index + 1 < blocks)
           source.prefetch(layout, panel, (index + 1) * block, block_length(index + 1), step, steps);
@@ -144,9 +139,13 @@ void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored
           const int64_t row = count * part / parts, next = count * (part + 1) / parts;
           const T* table[Tile<T>::rows];
           for (int64_t i = row; i < next; ++i) table[i - row] = from.at(point, begin + i);
-          prefetch(point, part, next, next - row);
+          prefetch(point, part);
+          const T* const ahead = part + 1 < parts     ? from.at(point, begin + next)
+                                 : point + 1 < points ? from.at(point + 1, begin)
+                                                      : table[0];
           rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
-              1, length, table, filters + point * filter_plane, sums.at(point, row), index > 0);
+              1, length, table, filters + point * filter_plane, {ahead, line<T>},
+              sums.at(point, row), index > 0);
         }
     }
     transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish);

@@ -89,19 +89,19 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
         for (int64_t panel = 0; panel < panels; ++panel)
           for (int64_t t = height_begin; t < height_end; ++t) {
             // What the next products read and add to comes from the last cache or the other cores'.
-            const bool more = t + 1 < height_end;
-            if (more || panel + 1 < panels)
-              prefetch_run(more ? sum(point, t + 1, panel) : sum(point, height_begin, panel + 1),
-                           Tile<T>::size);
+            const T* const ahead = t + 1 < height_end   ? sum(point, t + 1, panel)
+                                   : panel + 1 < panels ? sum(point, height_begin, panel + 1)
+                                                        : sum(point, t, panel);
             const int64_t index = t - height_begin, count = height_end - height_begin;
             if (panel + 1 < panels)
               for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
                 prefetch_run(inputs.at(point, at + i) + (panel + 1) * Tile<T>::columns,
                              columns.valid(panel + 1));
             runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
-                           columns.vectors(panel))(&run, 1, inputs.row, panel * Tile<T>::columns,
-                                                   gradients.at(point, at) + height_row(t),
-                                                   gradients.row, sum(point, t, panel), block > 0);
+                           columns.vectors(panel))(
+                &run, 1, inputs.row, panel * Tile<T>::columns,
+                gradients.at(point, at) + height_row(t), gradients.row,
+                {ahead, 1 + Tile<T>::size / deep_block}, sum(point, t, panel), block > 0);
           }
       }
     });
