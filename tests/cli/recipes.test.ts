@@ -119,6 +119,7 @@ const recipes: [
   ['folder64-semantic', '000000.png', 128, 136, { FOLDER: 'scenes' }],
   ['folder64-upscale', 'small.png', 60, 72, {}],
   ['folder64-class-adm', 'grid-000000.png', 68, 4 * 66 + 2, { FOLDER: 'classes', NAME: 'class3' }],
+  ['folder64-inpainting', 'photo.png', size.height, size.width, {}],
   ['folder64-inpainting-text', 'photo.png', size.height, size.width, { FOLDER: 'captioned' }],
 ];
 
