@@ -130,6 +130,14 @@ describe.each<[string, LatentDiffusionSpec, 'conditioned' | 'guided']>([
       expect(await fill(model, { tokenizer, negativePrompt: '' })).toHaveLength(usual.length);
     }));
 
+  test('warns of a text that is too long once, whatever the number of pictures', () =>
+    withModel(spec, async (model) => {
+      const warn = vi.fn();
+      const telling = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6, warn });
+      await fill(model, { tokenizer: telling, prompt: 'a red fox a blue hen' });
+      expect(warn.mock.calls).toEqual([[expect.stringContaining('has 6 tokens, and 4 fit')]]);
+    }));
+
   test.each<[string, Partial<InpaintOptions>, RegExp]>([
     ['a text without a tokenizer', { prompt: 'fox' }, /give the one that openTokenizer opens/],
     [

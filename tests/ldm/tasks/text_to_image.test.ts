@@ -73,6 +73,17 @@ describe('textToImage', () => {
     });
   });
 
+  it('warns of each text that is too long once, however many pictures it has', async () => {
+    const warn = vi.fn();
+    const telling = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6, warn });
+    const prompt = ['a red fox a red hen', 'red fox'];
+    await tidy(() => make({ tokenizer: telling, prompt, count: 4 }));
+    expect(warn).toHaveBeenCalledTimes(1);
+    const negativePrompt = 'a blue hen a blue hen';
+    await tidy(() => make({ tokenizer: telling, prompt, negativePrompt, count: 4 }));
+    expect(warn).toHaveBeenCalledTimes(3);
+  });
+
   it('takes other sizes', async () => {
     const options = await told(reading, () => make({ size: [16, 32], decode: false }));
     expect(options.size).toEqual([8, 16]);
