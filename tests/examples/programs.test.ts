@@ -77,7 +77,7 @@ test('layout_to_image', async () => {
   writeFileSync(file('layouts/classes.txt'), 'ball\ndog\n');
   const boxes = ['dog:0.1,0.4,0.4,0.5', 'ball:0.7,0.7,0.2,0.2'];
   const options = ['--count', '3', '--steps', '2', '--out', file('layouts.png')];
-  await draws(grid(1, 3, 16), 'layout_to_image', model, ...boxes, ...options);
+  await draws(grid(2, 3, 256), 'layout_to_image', model, ...boxes, ...options);
 });
 
 test('semantic_to_image', async () => {
