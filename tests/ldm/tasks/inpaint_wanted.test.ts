@@ -195,7 +195,17 @@ describe('a model of masked pictures and something else', () => {
   test('makes no pictures of texts alone', () =>
     withModel(hybridSpec(), (model) => {
       const wrong = () => textToImage(model, { tokenizer, prompt: 'fox' });
-      expect(wrong).toThrow('is for inpaint');
+      expect(wrong).toThrow(
+        'on masked pictures and texts at once, not on texts alone. Use inpaint.',
+      );
+      return Promise.resolve();
+    }));
+
+  test('whose tokens are those of layouts reads no texts', () =>
+    withModel(hybridSpec({ ...bert, useTokenizer: false }), (model) => {
+      const holes = { image: image(), mask: mask(), ...brief };
+      const wrong = () => inpaint(model, { ...holes, tokenizer, prompt: 'fox' });
+      expect(wrong).toThrow('on maps and tokens at once and reads no texts: leave the prompts out');
       return Promise.resolve();
     }));
 
