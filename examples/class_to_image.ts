@@ -1,12 +1,11 @@
 // Pictures of a class, with less and with more guidance, a row each:
 //   node --import ./scripts/typescript.mjs examples/class_to_image.ts logs/animals/model otter otters.png
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import {
   classToImage,
   concat,
   loadLatentDiffusion,
   makeGrid,
+  readClassNames,
   writeImage,
   type Tensor,
 } from '../lib/index.js';
@@ -15,7 +14,7 @@ const [folder, name, file = 'classes.png'] = process.argv.slice(2);
 if (name === undefined) throw new Error('give the folder of a model, a class, and a file to write');
 
 const model = await loadLatentDiffusion(folder);
-const classNames = (await readFile(join(folder, 'classes.txt'), 'utf8')).trim().split('\n');
+const classNames = await readClassNames(folder);
 const rows: Tensor[] = [];
 for (const guidance of [1, 2, 4]) {
   const options = { classes: [name], classNames, count: 4, guidance, steps: 20, seed: 1 };

@@ -1,16 +1,19 @@
-// Asks a model of layouts for things in places, and moves the first of them across the picture from left to right;
-// one row of pictures, each with the same seed:
+// Asks a model of layouts for things in places, and moves the first of them across the picture from left to right; a
+// row of layouts, and below it one of pictures, each with the same seed:
 //   node --import ./scripts/typescript.mjs examples/layout_to_image.ts logs/scenes/model dog:0.1,0.4,0.4,0.5 ball:0.7,0.7,0.2,0.2
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Command } from 'commander';
 import {
   concat,
+  drawBoxes,
   layoutToImage,
   loadLatentDiffusion,
   makeGrid,
+  readClassNames,
+  resize,
+  stack,
   tidy,
   writeImage,
+  type Tensor,
   type WantedBox,
 } from '../lib/index.js';
 
@@ -32,6 +35,9 @@ const { count, guidance, steps, seed, out } = program.opts<{
   out: string;
 }>();
 
+/** Of each layout and picture in what is written. */
+const side = 256;
+
 function parsed(text: string): WantedBox {
   const [, category, numbers] = /^(.+):([^:]+)$/.exec(text) ?? [];
   const [x, y, width, height] = (numbers ?? '').split(',').map(Number);
@@ -43,15 +49,21 @@ function parsed(text: string): WantedBox {
 const [moved, ...others] = given.map(parsed);
 const model = await loadLatentDiffusion(modelPath);
 // The training left the names of its categories beside the weights.
-const categories = (await readFile(join(modelPath, 'classes.txt'), 'utf8')).trimEnd().split('\n');
+const categories = await readClassNames(modelPath);
 await tidy(async () => {
-  const pictures = [];
+  const drawings: Tensor[] = [];
+  const pictures: Tensor[] = [];
   for (let i = 0; i < count; ++i) {
     const x = ((1 - moved.width) * i) / Math.max(1, count - 1);
     const boxes = [{ ...moved, x }, ...others];
     const { images } = await layoutToImage(model, { boxes, categories, guidance, steps, seed });
     pictures.push(images!);
+    const named = boxes.map((box) => ({ ...box, label: String(box.category) }));
+    drawings.push(await drawBoxes(named, { width: side, height: side }));
   }
-  await writeImage(out, await makeGrid(concat(pictures, 0), { nrow: count }));
+  // So large that the names of boxes can be read.
+  const enlarged = resize(concat(pictures, 0), { size: [side, side], mode: 'nearest' });
+  const rows = concat([stack(drawings), enlarged], 0);
+  await writeImage(out, await makeGrid(rows, { nrow: count, padValue: 0.5 }));
 });
 console.log(out);

@@ -1,8 +1,9 @@
 // The work of `emulsion class2img`.
 import { tensor } from '../creation.js';
+import { readClassNames } from '../io/class_names.js';
 import { defaultClassGuidance, latentSize } from '../ldm/index.js';
+import { askedClasses } from './asked_classes.js';
 import type { ClassCommandOptions } from './class2img.js';
-import { askedClasses, readClassNames } from './class_file.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';
 import { pixelSize } from './sampling_options.js';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { diffusionModelTargets, loadConfigTree, readModel } from '../config/index.js';
 import { setDefaultDevice } from '../device.js';
 import { FileError } from '../errors.js';
+import { readClassNames } from '../io/class_names.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel } from '../io/model_folder.js';
@@ -15,7 +16,6 @@ import {
   type LatentDiffusion,
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
-import { readClassNames } from './class_file.js';
 import { UsageError } from './run.js';
 import { presetNamed } from './presets.js';
 import type { SamplingCommandOptions } from './sampling_options.js';

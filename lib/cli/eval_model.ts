@@ -14,7 +14,7 @@ import { pixelsOf, writeImage } from '../io/image.js';
 import type { Pixels } from '../io/decode_image.js';
 import { classInputOf, decodeInBatches } from '../ldm/index.js';
 import { tidy } from '../scope.js';
-import { askedClasses } from './class_file.js';
+import { askedClasses } from './asked_classes.js';
 import type { OpenedModel } from './diffusion_model.js';
 import type { ModelCommandOptions } from './eval.js';
 import { scoreAgainst } from './eval_folder.js';

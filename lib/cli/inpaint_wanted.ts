@@ -1,5 +1,6 @@
 // What `emulsion inpaint` is asked to make: a text or a class, of models that know such things.
 import { tensor } from '../creation.js';
+import { readClassNames } from '../io/class_names.js';
 import {
   classInputOf,
   defaultClassGuidance,
@@ -9,7 +10,7 @@ import {
   type BesideHoles,
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
-import { askedClasses, readClassNames } from './class_file.js';
+import { askedClasses } from './asked_classes.js';
 import type { InpaintCommandOptions } from './inpaint.js';
 import { conditionOf } from './other_task.js';
 import { idsTensor, tokenizerOf } from './prompts.js';

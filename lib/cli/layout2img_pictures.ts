@@ -1,5 +1,6 @@
 // The work of `emulsion layout2img`: layouts from files, pictures of them, and the boxes beside each.
 import { FileError } from '../errors.js';
+import { readClassNames } from '../io/class_names.js';
 import { writeBoxes } from '../io/draw_boxes.js';
 import { isRecord, parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
@@ -14,7 +15,6 @@ import {
   type WantedBox,
 } from '../ldm/index.js';
 import { needsEmptyLayout } from '../ldm/tasks/layout_to_image.js';
-import { readClassNames } from './class_file.js';
 import type { LayoutCommandOptions } from './layout2img.js';
 import { refuseOtherTask } from './other_task.js';
 import { openForSampling, runPictures } from './picture_run.js';

@@ -9,6 +9,7 @@ import {
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
 import type { DataSource } from '../data/index.js';
+import { saveClassNames } from '../io/class_names.js';
 import {
   buildConditionEncoder,
   buildFirstStage,
@@ -42,7 +43,6 @@ import {
   type TrainingResult,
   type TrainingTask,
 } from '../train/index.js';
-import { saveClassNames } from './class_file.js';
 import { UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 

@@ -1,6 +1,9 @@
 // Boxes drawn on white, each in a colour of its own with its name: what a layout asks for, to be looked at.
 import sharp from 'sharp';
-import { writeFileAtomic } from './atomic.js';
+import { check } from '../errors.js';
+import { tidy } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import { imageOf, writeImage } from './image.js';
 
 /** A box in shares of the drawing, from its upper left corner. */
 export interface DrawnBox {
@@ -25,24 +28,53 @@ const colours = [
 ];
 const lineWidth = 3;
 const longestLabel = 40;
+const longestSide = 16_384;
+
+/** Sides of a drawing in pixels, each 256 by default. */
+export interface BoxDrawingSize {
+  width?: number;
+  height?: number;
+}
 
 /**
- * Writes the drawing as PNG: as the original's log, rectangles of 3 pixels in a cycle of ten colours.
+ * Draws boxes on white, as the original's log does: rectangles of 3 pixels in a cycle of ten colours, each with its
+ * label.
  *
- * @param options.width of the drawing in pixels, default 256
- * @param options.height default 256
+ * ```ts
+ * const drawing = await drawBoxes([{ x: 0.1, y: 0.4, width: 0.5, height: 0.6, label: 'dog' }]);
+ * ```
+ *
+ * @returns [height, width, 3] in [-1, 1]
+ * @throws ArgumentError for sides that are no whole numbers from 1 to 16384, or a box that is none
  */
-export async function writeBoxes(
-  path: string,
+export async function drawBoxes(
   boxes: readonly DrawnBox[],
-  { width = 256, height = 256 }: { width?: number; height?: number } = {},
-): Promise<void> {
+  { width = 256, height = 256 }: BoxDrawingSize = {},
+): Promise<Tensor> {
+  const isSide = (side: number) => Number.isInteger(side) && side >= 1 && side <= longestSide;
+  check(isSide(width) && isSide(height), () => {
+    return `drawBoxes: width and height are whole numbers from 1 to ${longestSide}. Got ${width} and ${height}.`;
+  });
+  boxes.forEach(({ x, y, width: w, height: h, label }, i) => {
+    check([x, y, w, h].every(Number.isFinite), () => {
+      return `drawBoxes: x, y, width and height of box ${i} (${label}) are numbers. Got ${[x, y, w, h].join(', ')}.`;
+    });
+  });
   const drawn = boxes.map((box, i) => drawBox(box, colours[i % colours.length], width, height));
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" ` +
     `font-size="14"><rect width="100%" height="100%" fill="#ffffff"/>${drawn.join('')}</svg>`;
-  const png = await sharp(Buffer.from(svg)).removeAlpha().png().toBuffer();
-  await writeFileAtomic(path, png);
+  const data = await sharp(Buffer.from(svg)).removeAlpha().raw().toBuffer();
+  return imageOf({ data, width, height, channels: 3 });
+}
+
+/** Writes what {@link drawBoxes} draws; the extension of `path` chooses PNG, JPEG or WebP. */
+export async function writeBoxes(
+  path: string,
+  boxes: readonly DrawnBox[],
+  size: BoxDrawingSize = {},
+): Promise<void> {
+  await tidy(async () => writeImage(path, await drawBoxes(boxes, size)));
 }
 
 function drawBox(box: DrawnBox, colour: string, width: number, height: number): string {

@@ -21,7 +21,11 @@ const formats = { '.png': 'png', '.jpg': 'jpeg', '.jpeg': 'jpeg', '.webp': 'webp
  */
 export async function readImage(path: string, options: ReadImageOptions = {}): Promise<Tensor> {
   const encoded = await readSmallFile(path, largestPicture, 'a picture');
-  const { data, width, height, channels } = await decodeImage(encoded, path, options);
+  return imageOf(await decodeImage(encoded, path, options));
+}
+
+/** Bytes as {@link readImage} gives them: [H, W, C] in [-1, 1]. */
+export function imageOf({ data, width, height, channels }: Pixels): Tensor {
   const pixels = new Float32Array(data.length);
   for (let i = 0; i < pixels.length; i++) pixels[i] = data[i] / 127.5 - 1;
   return tensor(pixels, { shape: [height, width, channels] });

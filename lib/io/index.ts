@@ -12,3 +12,5 @@ export { saveModel, openModel, loadConfig } from './model_folder.js';
 export type { Json } from './json.js';
 export { readImage, readImageSize, writeImage, makeGrid } from './image.js';
 export type { ReadImageOptions } from './decode_image.js';
+export { drawBoxes, writeBoxes, type BoxDrawingSize, type DrawnBox } from './draw_boxes.js';
+export { readClassNames } from './class_names.js';

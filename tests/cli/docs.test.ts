@@ -1,4 +1,6 @@
-// docs/command-line.md and evaluation.md: every command is there, and every example is a call that the commands accept.
+// docs/command-line.md, evaluation.md and tasks/*.md: every command is there, and every example is a call that the
+// commands accept.
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { expect, test } from 'vitest';
@@ -19,6 +21,7 @@ import { trainingOf } from '../../lib/cli/trainings.js';
 import { textCommand } from '../../lib/cli/txt2img.js';
 import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
+import { temporaryFolder } from '../io/temporary.js';
 import { root, source } from '../support/source_tree.js';
 
 const makeCommands = (): Command[] => [
@@ -27,13 +30,27 @@ const makeCommands = (): Command[] => [
   ...[convertCommand(), inspectCommand(), newCommand('doctor')],
   ...[throughputCommand(), reportCommand(), layoutCommand(), evalCommand()],
 ];
-const page = source('docs/command-line.md') + source('docs/evaluation.md');
-const examples = [...page.matchAll(/```sh\n([\s\S]*?)```/g)]
-  .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
-  .map((line) => line.trim().split(/\s+/));
+const manual = ['docs/command-line.md', 'docs/evaluation.md'].map(source);
+const tasks = readdirSync(join(root, 'docs/tasks')).map((name) => source(`docs/tasks/${name}`));
+
+/** The calls of pages, a line each. */
+const callsOf = (pages: readonly string[]): string[] =>
+  [...pages.join('').matchAll(/```sh\n([\s\S]*?)```/g)]
+    .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
+    .map((line) => line.trim().replaceAll(/\s+/g, ' '));
+/** Its words; several in quotes are one. */
+const wordsOf = (line: string): string[] =>
+  line.match(/"[^"]*"|\S+/g)!.map((word) => word.replaceAll('"', ''));
+
+const file = temporaryFolder();
+
+// Some calls read a file that the page only prints: "with a `name.yaml` such as".
+const printed = /`([\w-]+\.yaml)` such as\s+```yaml\n([^]*?)```/g;
+for (const [, name, text] of tasks.join('').matchAll(printed)) writeFileSync(file(name), text);
+const baseOf = (path: string) => (existsSync(file(path)) ? file(path) : join(root, path));
 
 test.each(makeCommands().map((command) => command.name()))('%s has an example', (name) => {
-  expect(examples.some(([, called]) => called === name)).toBe(true);
+  expect(callsOf(manual).some((line) => wordsOf(line)[1] === name)).toBe(true);
 });
 
 const leaves = makeCommands()
@@ -46,8 +63,8 @@ test.each(leaves.map((command) => [command.name(), command] as const))(
   },
 );
 
-test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
-  const [program, name, ...rest] = line.split(' ');
+test.each(callsOf([...manual, ...tasks]))('%s', async (line) => {
+  const [program, name, ...rest] = wordsOf(line);
   expect(program).toBe('emulsion');
   const called = makeCommands().find((each) => each.name() === name)!;
   const part = called.commands.find((each) => each.name() === rest[0]);
@@ -62,9 +79,6 @@ test.each(examples.map((words) => [words.join(' ')]))('%s', async (line) => {
   );
   const { base = [] } = command.opts<{ base?: string[] }>();
   if (base.length === 0) return;
-  const tree = await loadConfigTree(
-    base.map((path) => join(root, path)),
-    operands,
-  );
+  const tree = await loadConfigTree(base.map(baseOf), operands);
   expect(trainingOf(tree).learningRate).toBeGreaterThan(0);
 });

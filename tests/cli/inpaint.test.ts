@@ -17,7 +17,6 @@ import {
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { plainSpec, shaken } from '../ldm/tiny_diffusion.js';
-import { root } from '../support/source_tree.js';
 
 const file = temporaryFolder();
 
@@ -285,15 +284,6 @@ emulsion: {save_every: 2, validate_every: 3, log_every: 1}
       ...{ sampler: 'ddim', seed: 0, quiet: true, output: file('trained') },
     });
     expect(written('trained')).toEqual(['a.png']);
-  });
-
-  test('the published model takes the data of a folder', async () => {
-    const tree = await loadConfigTree(
-      ['latent_diffusion/inpainting_big.yaml', 'folder256-inpainting.yaml'].map((name) =>
-        join(root, 'configs', name),
-      ),
-    );
-    expect(trainingOf(tree).learningRate).toBeCloseTo(8e-6, 12);
   });
 
   test.each([

@@ -123,6 +123,18 @@ describe.each(['both', 'texts'])('a model of %s', (model) => {
     expect(settings(`${model}-away`)).toMatchObject({ negative: 'hen', guidance: 20 });
   });
 
+  test('is told once that its text is too long, whatever the number of pictures', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    mkdirSync(file('photos'), { recursive: true });
+    for (const name of ['a', 'b', 'c'])
+      await writePicture(file(`photos/${name}.png`), 5, { width, height });
+    const prompt = 'a red fox beside a red hen';
+    await run({ model: file(model), image: file('photos'), prompt, output: `${model}-long` });
+    expect(readdirSync(file(`${model}-long`))).toContain('c.png');
+    expect(warn.mock.calls).toEqual([[expect.stringMatching(/has 7 tokens, and 6 fit/)]]);
+  });
+
   test.each<[string, Partial<InpaintCommandOptions>, RegExp]>([
     [
       'a class',

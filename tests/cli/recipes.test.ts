@@ -11,9 +11,10 @@ import { layoutCommand } from '../../lib/cli/layout2img.js';
 import { sampleCommand } from '../../lib/cli/sample.js';
 import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
 import { trainCommand } from '../../lib/cli/train.js';
+import { trainingOf } from '../../lib/cli/trainings.js';
 import { textCommand } from '../../lib/cli/txt2img.js';
 import { upscaleCommand } from '../../lib/cli/upscale.js';
-import { readImageSize, TextTokenizer } from '../../lib/index.js';
+import { loadConfigTree, readImageSize, TextTokenizer } from '../../lib/index.js';
 import { writePicture } from '../data/pictures.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { root, source } from '../support/source_tree.js';
@@ -119,6 +120,7 @@ const recipes: [
   ['folder64-semantic', '000000.png', 128, 136, { FOLDER: 'scenes' }],
   ['folder64-upscale', 'small.png', 60, 72, {}],
   ['folder64-class-adm', 'grid-000000.png', 68, 4 * 66 + 2, { FOLDER: 'classes', NAME: 'class3' }],
+  ['folder64-inpainting', 'photo.png', size.height, size.width, {}],
   ['folder64-inpainting-text', 'photo.png', size.height, size.width, { FOLDER: 'captioned' }],
 ];
 
@@ -135,10 +137,45 @@ test.each(recipes)('%s', async (path, picture, height, width, given) => {
   expect(await readImageSize(join(made, picture))).toEqual({ height, width });
 });
 
+/** Files of one kind in the folders of recipes. */
+const filesOf = (kind: string): string[] =>
+  ['configs', 'configs/first_stage']
+    .flatMap((folder) => readdirSync(join(root, folder)))
+    .filter((name) => name.startsWith(kind))
+    .sort();
+
 test('none is left out', () => {
-  const names = ['configs', 'configs/first_stage'].flatMap((folder) =>
-    readdirSync(join(root, folder)),
+  expect(recipes.map(([path]) => `${basename(path)}.yaml`).sort()).toEqual(filesOf('folder64-'));
+});
+
+// Data alone, at the size of the published models.
+const published: [data: string, model: string, overrides: string[]][] = [
+  ['inpainting', 'inpainting_big', []],
+  ['semantic', 'semantic_synthesis256', []],
+  [
+    'semantic',
+    'semantic_synthesis512',
+    ['train', 'validation'].flatMap((part) => [
+      `data.params.${part}.params.size=512`,
+      `data.params.${part}.params.smallest_side=768`,
+    ]),
+  ],
+  ['upscale', 'bsr_sr', []],
+];
+
+test.each(published)('folder256-%s gives data to %s', async (data, model, overrides) => {
+  const files = [`latent_diffusion/${model}.yaml`, `folder256-${data}.yaml`];
+  const tree = await loadConfigTree(
+    files.map((name) => join(root, 'configs', name)),
+    overrides,
   );
-  const ours = names.filter((name) => name.startsWith('folder64-'));
-  expect(recipes.map(([path]) => `${basename(path)}.yaml`).sort()).toEqual(ours.sort());
+  const training = trainingOf(tree);
+  expect(training.learningRate).toBeCloseTo(8e-6, 12);
+  // All is understood but for where the pictures are.
+  await expect(training.build()).rejects.toThrow('data.params.train.params.data_root=FOLDER');
+});
+
+test('nor is one of these', () => {
+  const names = [...new Set(published.map(([data]) => `folder256-${data}.yaml`))];
+  expect(names.sort()).toEqual(filesOf('folder256-'));
 });

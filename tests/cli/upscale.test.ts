@@ -7,14 +7,18 @@ import { upscalePictures } from '../../lib/cli/upscale_pictures.js';
 import {
   loadLatentDiffusion,
   readImage,
+  readImageSize,
   saveLatentDiffusion,
   tidy,
   upscale,
   writeImage,
+  type LatentDiffusionSpec,
 } from '../../lib/index.js';
 import { writePicture } from '../data/pictures.js';
 import { temporaryFolder } from '../io/temporary.js';
+import { semanticSpec } from '../ldm/tasks/semantic_spec.js';
 import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+import { emulsion } from './emulsion.js';
 
 const inFolder = temporaryFolder();
 const bytes = (path: string) => readFileSync(inFolder(path));
@@ -89,6 +93,37 @@ describe('pictures', () => {
     });
     model.dispose();
     expect(bytes('command/a.png')).toEqual(bytes('library.png'));
+  });
+
+  test('of 64 pixels have 256 by a model of four times, as the published one', async () => {
+    const { unet, ...ofMaps } = semanticSpec(3);
+    const four: LatentDiffusionSpec = {
+      ...ofMaps,
+      unet: { ...unet, imageSize: 64, attentionResolutions: [2] },
+      conditioner: { kind: 'identity' },
+      conditionerTrainable: false,
+    };
+    const model = await shaken(four);
+    await saveLatentDiffusion(inFolder('four'), model);
+    await writePicture(inFolder('small.png'), 5, { width: 64, height: 64 });
+    const options = ['--model', inFolder('four'), '--steps', '2', '--seed', '3'];
+    const ended = await emulsion([
+      'upscale',
+      inFolder('small.png'),
+      ...options,
+      '-o',
+      inFolder('x4'),
+    ]);
+    expect([ended.status, ended.stderr]).toEqual([0, '']);
+    expect(await readImageSize(inFolder('x4/small.png'))).toEqual({ height: 256, width: 256 });
+    await tidy(async () => {
+      const image = (await readImage(inFolder('small.png'))).reshape([1, 64, 64, 3]);
+      const large = await upscale(model, { image, steps: 2, seed: [3] });
+      expect(large.shape).toEqual([1, 256, 256, 3]);
+      await writeImage(inFolder('x4.png'), large);
+    });
+    model.dispose();
+    expect(bytes('x4/small.png')).toEqual(bytes('x4.png'));
   });
 
   test('show the background where they are transparent', async () => {

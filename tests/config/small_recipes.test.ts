@@ -37,6 +37,19 @@ test.each([
   buildLatentDiffusion(spec).dispose();
 });
 
+test('folder64-inpainting.yaml', async () => {
+  const { model, data } = await read('inpainting');
+  const { spec } = model.spec;
+  expect(spec).toMatchObject({
+    conditioner: { kind: 'first-stage' },
+    conditioningKey: 'concat',
+    unet: { inChannels: 7, outChannels: 3 },
+  });
+  expect(inpaintingMode(spec)).toBe('conditioned');
+  expect(data?.spec.train?.target).toBe('emulsion.data.InpaintingFolder');
+  buildLatentDiffusion(spec).dispose();
+});
+
 test('folder64-inpainting-text.yaml', async () => {
   const { model, data } = await read('inpainting-text');
   const { spec, training } = model.spec;

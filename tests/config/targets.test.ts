@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { datasetTargets } from '../../lib/config/datasets.js';
@@ -308,6 +308,24 @@ describe('data modules', () => {
     expect(read).toThrow(ConfigError);
     expect(read).toThrow(/^\S+:2:\d+: /);
     expect(read).toThrow(message);
+  });
+
+  test.each([
+    ['ImageNetTrain', 'config: {size: 16}'],
+    ['ImageNetValidation', 'config: {size: 16}'],
+    ['ImageNetSRTrain', 'size: 16'],
+  ])('%s leaves out the picture that the original does', async (name, params) => {
+    const folder = file(name);
+    for (const path of ['n06596364/n06596364_9591.JPEG', 'n06596364/a.JPEG', 'n01440764/b.JPEG']) {
+      mkdirSync(dirname(join(folder, path)), { recursive: true });
+      writeFileSync(join(folder, path), '');
+    }
+    const source = `target: ldm.data.imagenet.${name}\nparams: {data_root: ${folder}, ${params}}`;
+    const dataset = await datasetTargets.read(node(source), 'train').build();
+    const paths = Array.from({ length: dataset.length }, (_, i) => dataset.item(i).path);
+    expect(paths).toEqual(
+      ['n01440764/b.JPEG', 'n06596364/a.JPEG'].map((path) => join(folder, path)),
+    );
   });
 
   test('an unknown option of a data set is refused', () => {

@@ -60,11 +60,20 @@ test('class_to_image', async () => {
   await expect(runExample('class_to_image', model)).rejects.toThrow(/give the folder of a model/);
 });
 
+test('class_to_image, of classes in the time embedding', async () => {
+  const spec = plainSpec({ conditioner: { kind: 'identity' }, conditioningKey: 'adm' });
+  const unet = { ...spec.unet, numClasses: 5 };
+  const model = await saved('adm', { ...spec, unet, unconditionalClass: 4 });
+  writeFileSync(file('adm/classes.txt'), 'bear\ncat\notter\nrat\n');
+  await draws(grid(3, 4, 16), 'class_to_image', model, 'otter', file('adm.png'));
+});
+
+const tokenizer = TextTokenizer.fromTexts(['a red fox'], { length: 8 });
+const { vocabSize } = tokenizer;
+const bert = { kind: 'bert', nEmbed: 6, nLayer: 1, vocabSize, maxSeqLen: 8 } as const;
+
 test('text_to_image', async () => {
-  const tokenizer = TextTokenizer.fromTexts(['a red fox'], { length: 8 });
-  const { vocabSize } = tokenizer;
-  const conditioner = { kind: 'bert', nEmbed: 6, nLayer: 1, vocabSize, maxSeqLen: 8 } as const;
-  const model = await saved('texts', tinySpec({ conditioner }));
+  const model = await saved('texts', tinySpec({ conditioner: bert }));
   await tokenizer.save(model);
   const said = await draws(grid(2, 2, 16), 'text_to_image', model, 'a red fox', file('foxes.png'));
   expect(said).toMatch(/^step 1 of 50\n[^]*step 50 of 50\n/);
@@ -77,7 +86,7 @@ test('layout_to_image', async () => {
   writeFileSync(file('layouts/classes.txt'), 'ball\ndog\n');
   const boxes = ['dog:0.1,0.4,0.4,0.5', 'ball:0.7,0.7,0.2,0.2'];
   const options = ['--count', '3', '--steps', '2', '--out', file('layouts.png')];
-  await draws(grid(1, 3, 16), 'layout_to_image', model, ...boxes, ...options);
+  await draws(grid(2, 3, 256), 'layout_to_image', model, ...boxes, ...options);
 });
 
 test('semantic_to_image', async () => {
@@ -105,6 +114,19 @@ test('inpaint', async () => {
   await writePicture(file('photo.png'), 2, { width: 18, height: 13 });
   const options = ['--count', '2', '--steps', '2', '--out', file('filled.png')];
   await draws(grid(1, 4, 13, 18), 'inpaint', model, file('photo.png'), ...options);
+});
+
+test('inpaint, as a text asks', async () => {
+  const spec = tinySpec({
+    conditioner: { kind: 'hybrid', concat: { kind: 'first-stage' }, crossattn: bert },
+    conditioningKey: 'hybrid',
+  });
+  const model = await saved('asked', { ...spec, unet: { ...spec.unet, inChannels: 7 } });
+  await tokenizer.save(model);
+  await writePicture(file('scene.png'), 3, { width: 18, height: 13 });
+  const options = ['--prompt', 'a red fox', '--count', '2', '--steps', '2'];
+  const out = ['--out', file('foxes-filled.png')];
+  await draws(grid(1, 4, 13, 18), 'inpaint', model, file('scene.png'), ...options, ...out);
 });
 
 test('masks', async () => {

@@ -1,5 +1,5 @@
 // Sampling from a diffusion model: guidance, contexts made once, seeds, methods, manners.
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, test, vi } from 'vitest';
 import {
   buildLatentDiffusion,
   concat,
@@ -190,6 +190,36 @@ describe('sampling', () => {
       await expect(model.sample({ condition: int64(1) })).rejects.toThrow('give a seed');
     }));
 });
+
+const joining = (extra: number, changed: Partial<LatentDiffusionSpec>): LatentDiffusionSpec => {
+  const { unet, ...spec } = plainSpec({ conditioningKey: 'concat', ...changed });
+  return { ...spec, unet: { ...unet, inChannels: 3 + extra } };
+};
+const bert = { kind: 'bert', nEmbed: 6, nLayer: 1, vocabSize: 9, maxSeqLen: 3 } as const;
+
+test.each<[string, LatentDiffusionSpec, string]>([
+  ['classes', tinySpec(), 'Use classToImage, or give condition'],
+  ['texts', tinySpec({ conditioner: bert }), 'Use textToImage, or give condition'],
+  [
+    'layouts',
+    tinySpec({ conditioner: { ...bert, useTokenizer: false } }),
+    'Use layoutToImage, or give condition',
+  ],
+  ['small pictures', joining(3, { conditioner: { kind: 'identity' } }), 'Use upscale, or give'],
+  ['masked pictures', joining(4, { conditioner: { kind: 'first-stage' } }), 'Use inpaint, or give'],
+  [
+    'embeddings of another network',
+    tinySpec({ conditioner: { kind: 'identity' }, conditionerTrainable: false }),
+    'Give condition, or conditioning: the same encoded.',
+  ],
+])('a model of %s asks for them when it is given none', (condition, spec, remedy) =>
+  withModel(spec, async (model) => {
+    const sampled = model.sample({ seed: 1, steps: 1 });
+    await expect(sampled).rejects.toThrow(
+      `the model is conditioned on ${condition}, and sample was given no condition. ${remedy}`,
+    );
+  }),
+);
 
 it('joins a doubled batch, the unconditional half first', () =>
   withModel(tinySpec(), async (model) => {

@@ -28,8 +28,10 @@ import { ledByClassifier, type ClassifierOptions } from './classifier_guidance.j
 import type { NetworkConditioning } from './diffusion_wrapper.js';
 import type { Denoiser } from './gaussian_diffusion.js';
 import type { LatentDiffusion } from './latent_diffusion.js';
+import type { LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import { layoutsOfPatches } from './patch_crop.js';
 import type { PatchOptions } from './patch_grid.js';
+import { taskOf } from './task_of.js';
 
 /** How a latent is found; 'ddpm' walks all T timesteps. */
 export type SamplingMethod =
@@ -156,6 +158,7 @@ const noisesConditioning = (model: LatentDiffusion, { method }: SampleOptions): 
 
 // The network with its conditioning, whose keys and values are made here, once for the whole run.
 function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser {
+  checkConditioned(model.spec, options);
   const { guidance = 1, patches } = options;
   const isGuided = guidance !== 1;
   if (patches?.cropTokens) {
@@ -168,6 +171,22 @@ function makeDenoiser(model: LatentDiffusion, options: SampleOptions): Denoiser 
     : conditioning;
   const denoise = bind(model, both, options);
   return isGuided ? guidedPairs(denoise, guidance) : denoise;
+}
+
+// In the words of whoever asks for pictures: what the network itself lacks says little to them.
+function checkConditioned(
+  spec: LatentDiffusionSpec,
+  { condition, conditioning }: SampleOptions,
+): void {
+  const isGiven = condition !== undefined || conditioning !== undefined;
+  check(isGiven || spec.conditioningKey === undefined, () => {
+    const task = taskOf(spec);
+    return (
+      `LatentDiffusion: the model is conditioned on ${task.condition}, and sample was given no condition. ` +
+      (task.madeBy ? `Use ${task.madeBy}, or give` : 'Give') +
+      ' condition, or conditioning: the same encoded.'
+    );
+  });
 }
 
 function bind(

@@ -45,8 +45,8 @@ export interface SemanticToImageOptions
  * Sides that the networks cannot take are extended by repeating the map's last row and column, and the picture
  * is cut back. Guidance leads away from a map without labels.
  *
- * @throws ArgumentError when the model is none of semantic maps or a label is none of its own; ShapeError for a
- *   map of another shape
+ * @throws ArgumentError when the model is none of semantic maps, a label is none of its own or a channel is beyond
+ *   [0, 1]; ShapeError for a map of another shape
  */
 export async function semanticToImage(
   model: LatentDiffusion,
@@ -124,7 +124,10 @@ export class SemanticCanvas {
     this.sampling = { size: this.#latents, ...(cut && { patches: cut }) };
   }
 
-  /** @throws ShapeError for a map of another shape; ArgumentError when it has labels that the model lacks */
+  /**
+   * @throws ShapeError for a map of another shape; ArgumentError when it has labels that the model lacks, or channels
+   *   beyond [0, 1]
+   */
   async check(map: Tensor): Promise<void> {
     const [height, width] = this.size;
     const fits = map.shape[1] === height && map.shape[2] === width;
@@ -137,11 +140,7 @@ export class SemanticCanvas {
         );
       },
     );
-    if (map.rank === 4) return;
-    const largest = await tidy(() => map.to('float32').max().item());
-    check(largest < this.#labels, () => {
-      return `semanticToImage: the model knows the labels 0 to ${this.#labels - 1}. The map has ${largest}.`;
-    });
+    return map.rank === 4 ? this.#checkChannels(map) : this.#checkLabels(map);
   }
 
   /** The map as the network takes it, made in bands so that all its channels are never there at once. */
@@ -180,6 +179,35 @@ export class SemanticCanvas {
     const { conditioner } = this.model;
     const given = conditioner.kind === 'spatial-rescaler' ? conditioner : {};
     return { nStages: 1, multiplier: 0.5, method: 'bilinear', ...given };
+  }
+
+  async #checkLabels(map: Tensor): Promise<void> {
+    const labels = (await tidy(() => map.to('float32').data())) as Float32Array;
+    const wrong = labels.findIndex((label) => {
+      return !(Number.isInteger(label) && label >= -1 && label < this.#labels);
+    });
+    check(wrong < 0, () => {
+      const [height, width] = this.size;
+      const [rows, column] = [Math.floor(wrong / width), wrong % width];
+      const place = `row ${rows % height}, column ${column} of map ${Math.floor(rows / height)}`;
+      return (
+        `semanticToImage: the model knows the labels 0 to ${this.#labels - 1}, and -1 where a pixel has none. ` +
+        `Got ${labels[wrong]} at ${place}.`
+      );
+    });
+  }
+
+  async #checkChannels(map: Tensor): Promise<void> {
+    const [low, high] = await tidy(() => {
+      const x = map.to('float32');
+      return Promise.all([x.min().item(), x.max().item()]);
+    });
+    check(low >= 0 && high <= 1, () => {
+      return (
+        'semanticToImage: a map of one channel a label has values in [0, 1], 1 where a pixel has the label. ' +
+        `Got values from ${low} to ${high}; labels themselves are a map [N, H, W].`
+      );
+    });
   }
 
   // The last row and column again, as far as the networks need.

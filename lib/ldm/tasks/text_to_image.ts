@@ -3,6 +3,7 @@ import { check } from '../../errors.js';
 import { tidy } from '../../scope.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
 import type { LatentSamples } from '../diffusion/latent_sampling.js';
+import { taskOf } from '../diffusion/task_of.js';
 import { picturesFrom, type PictureOptions } from './pictures.js';
 import { readPrompts, type PromptOptions } from './prompts.js';
 
@@ -26,9 +27,11 @@ export function textToImage(
   options: TextToImageOptions,
 ): Promise<LatentSamples> {
   const { tokenizer, prompt, negativePrompt, guidance, ...rest } = options;
-  const { conditioner, betas } = model;
-  check(conditioner.kind !== 'hybrid', () => {
-    return 'textToImage: the model takes a map beside texts; one that joins a masked picture is for inpaint.';
+  const { conditioner, betas, spec } = model;
+  const { condition, madeBy } = taskOf(spec);
+  check(madeBy === 'textToImage', () => {
+    const remedy = madeBy ? `Use ${madeBy}.` : 'LatentDiffusion.sample makes its pictures.';
+    return `textToImage: the model is conditioned on ${condition}, not on texts alone. ${remedy}`;
   });
   const texts = { tokenizer, prompt, negativePrompt, guidance };
   const prompts = readPrompts('textToImage', conditioner, texts);

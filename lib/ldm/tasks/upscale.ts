@@ -9,7 +9,7 @@ import type {
   PatchOptions,
   SampleOptions,
 } from '../diffusion/index.js';
-import { downsamplingOf } from '../first_stage/config.js';
+import { upscalingOf, type UpscalingScale } from '../diffusion/task_of.js';
 import { decodeTiled, extendMirrored, type TilingOptions } from '../first_stage/tiling.js';
 import { latentStep, seedsOf, type TaskOptions } from './pictures.js';
 
@@ -127,28 +127,13 @@ export function upscalingFactor(spec: LatentDiffusionSpec): number {
   return resolutionOf(spec).factor;
 }
 
-function resolutionOf(spec: LatentDiffusionSpec): { factor: number; mapScale: number } {
-  const { unet, firstStage, conditioner = { kind: 'none' }, conditioningKey } = spec;
-  const refuse = (why: string): never => {
-    throw new ArgumentError(
-      `upscale: the model was made for another task: ${why}. A model of super-resolution joins a small picture of ` +
-        "three channels to its latents, as the preset 'bsr_sr' does.",
-    );
-  };
-  const { kind } = conditioner;
-  if (kind !== 'identity' && kind !== 'spatial-rescaler')
-    return refuse(kind === 'none' ? 'it is conditioned on nothing' : `its conditioner is ${kind}`);
-  if (conditioningKey !== 'concat') return refuse(`its conditioning key is ${conditioningKey}`);
-  const joined = unet.inChannels - unet.outChannels;
-  const taken = kind === 'identity' ? joined : (conditioner.inChannels ?? 3);
-  if (taken !== 3) return refuse(`what it is conditioned on has ${taken} channels`);
-  const mapScale =
-    kind === 'identity' ? 1 : (conditioner.multiplier ?? 0.5) ** (conditioner.nStages ?? 1);
-  const f = firstStage.kind === 'identity' ? 1 : downsamplingOf(firstStage.ddconfig);
-  const factor = f * mapScale;
-  if (!Number.isInteger(factor) || factor < 2)
-    return refuse(`its pictures would be ${factor} times as large as what it is given`);
-  return { factor, mapScale };
+function resolutionOf(spec: LatentDiffusionSpec): UpscalingScale {
+  const found = upscalingOf(spec);
+  if (typeof found !== 'string') return found;
+  throw new ArgumentError(
+    `upscale: the model was made for another task: ${found}. A model of super-resolution joins a small picture of ` +
+      "three channels to its latents, as the preset 'bsr_sr' does.",
+  );
 }
 
 // Sides of small pictures must be multiples of it: of what the network halves, counted before the conditioner.

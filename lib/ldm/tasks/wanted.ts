@@ -7,6 +7,7 @@ import type { TextTokenizer } from '../conditioning/text/tokenizer.js';
 import { classInputOf } from '../diffusion/latent_diffusion_spec.js';
 import type { LatentDiffusion } from '../diffusion/latent_diffusion.js';
 import type { SampleOptions } from '../diffusion/latent_sampling.js';
+import { taskOf } from '../diffusion/task_of.js';
 import { classIds } from './class_names.js';
 import { defaultClassGuidance } from './class_to_image.js';
 import { readPrompts } from './prompts.js';
@@ -72,7 +73,7 @@ export function readWanted(
   }
   if (!asksTexts) return () => ({ guidance });
   check(textInputOf(conditioner), () => {
-    return `${what}: the model reads no texts (conditioner ${conditioner.kind}): leave the prompts out.`;
+    return `${what}: the model is conditioned on ${taskOf(spec).condition} and reads no texts: leave the prompts out.`;
   });
   check(tokenizer, () => {
     return `${what}: texts need the model's tokenizer: give the one that openTokenizer opens.`;

@@ -174,7 +174,9 @@ describe('files', () => {
     );
     await expect(open({ kind: 'clip' })).rejects.toThrow('reads ids of clip');
     await expect(open({ kind: 'class', embedDim: 8 })).rejects.toThrow('kind class reads no texts');
-    await expect(open({ ...fitting, useTokenizer: false })).rejects.toThrow('reads no texts');
+    await expect(open({ ...fitting, useTokenizer: false })).rejects.toThrow(
+      'told by tokens of layouts (useTokenizer: false) and reads no texts',
+    );
     const clip = new TextTokenizer(tinyClip, { length: 8 });
     const wide = { kind: 'clip', vocabSize: tinyClip.pieces.size + 1, maxSeqLen: 8 } as const;
     expect(() => checkTokenizer(clip, wide)).toThrow('it has 47 ids, and the conditioner knows 48');

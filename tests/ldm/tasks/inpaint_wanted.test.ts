@@ -130,6 +130,14 @@ describe.each<[string, LatentDiffusionSpec, 'conditioned' | 'guided']>([
       expect(await fill(model, { tokenizer, negativePrompt: '' })).toHaveLength(usual.length);
     }));
 
+  test('warns of a text that is too long once, whatever the number of pictures', () =>
+    withModel(spec, async (model) => {
+      const warn = vi.fn();
+      const telling = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6, warn });
+      await fill(model, { tokenizer: telling, prompt: 'a red fox a blue hen' });
+      expect(warn.mock.calls).toEqual([[expect.stringContaining('has 6 tokens, and 4 fit')]]);
+    }));
+
   test.each<[string, Partial<InpaintOptions>, RegExp]>([
     ['a text without a tokenizer', { prompt: 'fox' }, /give the one that openTokenizer opens/],
     [
@@ -187,7 +195,17 @@ describe('a model of masked pictures and something else', () => {
   test('makes no pictures of texts alone', () =>
     withModel(hybridSpec(), (model) => {
       const wrong = () => textToImage(model, { tokenizer, prompt: 'fox' });
-      expect(wrong).toThrow('is for inpaint');
+      expect(wrong).toThrow(
+        'on masked pictures and texts at once, not on texts alone. Use inpaint.',
+      );
+      return Promise.resolve();
+    }));
+
+  test('whose tokens are those of layouts reads no texts', () =>
+    withModel(hybridSpec({ ...bert, useTokenizer: false }), (model) => {
+      const holes = { image: image(), mask: mask(), ...brief };
+      const wrong = () => inpaint(model, { ...holes, tokenizer, prompt: 'fox' });
+      expect(wrong).toThrow('on maps and tokens at once and reads no texts: leave the prompts out');
       return Promise.resolve();
     }));
 

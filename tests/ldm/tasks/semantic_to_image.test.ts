@@ -123,6 +123,12 @@ describe('a map of another size', () => {
 });
 
 describe('what does not fit', () => {
+  /** Two maps, the second of which has this value at one of its pixels. */
+  const withOne = (value: number, dtype: 'int32' | 'float32'): Tensor => {
+    const ids = new Float32Array(2 * 32 * 32);
+    ids[32 * 32 + 3 * 32 + 9] = value;
+    return tensor(ids, { shape: [2, 32, 32] }).to(dtype);
+  };
   const run = (map: Tensor, model: LatentDiffusion) =>
     semanticToImage(model, { map, steps: 1, seed: 1 });
 
@@ -130,7 +136,29 @@ describe('what does not fit', () => {
     [
       'a label that the model lacks',
       () => full([1, 32, 32], 7, { dtype: 'int32' }),
-      'knows the labels 0 to 4. The map has 7',
+      'knows the labels 0 to 4, and -1 where a pixel has none. Got 7 at row 0, column 0 of map 0',
+    ],
+    [
+      'a label below that of nothing',
+      () => withOne(-7, 'int32'),
+      'Got -7 at row 3, column 9 of map 1',
+    ],
+    ['half a label', () => withOne(1.5, 'float32'), 'Got 1.5 at row 3, column 9 of map 1'],
+    ['no number', () => withOne(NaN, 'float32'), 'Got NaN at row 3, column 9 of map 1'],
+    [
+      'channels of something else',
+      () => full([1, 32, 32, labels], 7),
+      'has values in [0, 1], 1 where a pixel has the label. Got values from 7 to 7',
+    ],
+    [
+      'channels of nothing that is known',
+      () => full([1, 32, 32, labels], NaN),
+      'Got values from NaN to NaN',
+    ],
+    [
+      'channels that were shifted',
+      () => channelsOf(mapOf(32, 32)).mul(2).sub(1),
+      'Got values from -1 to 1',
     ],
     [
       'other channels',

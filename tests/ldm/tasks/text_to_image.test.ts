@@ -14,13 +14,13 @@ import {
 import { int64, plainSpec, shaken, tinySpec } from '../tiny_diffusion.js';
 
 const tokenizer = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6 });
-const bert: ConditionerSpec = {
+const bert = {
   kind: 'bert',
   nEmbed: 6,
   nLayer: 1,
   vocabSize: tokenizer.vocabSize,
   maxSeqLen: 6,
-};
+} as const satisfies ConditionerSpec;
 let reading: LatentDiffusion;
 let classes: LatentDiffusion;
 
@@ -73,6 +73,17 @@ describe('textToImage', () => {
     });
   });
 
+  it('warns of each text that is too long once, however many pictures it has', async () => {
+    const warn = vi.fn();
+    const telling = TextTokenizer.fromTexts(['a red fox', 'blue hen'], { length: 6, warn });
+    const prompt = ['a red fox a red hen', 'red fox'];
+    await tidy(() => make({ tokenizer: telling, prompt, count: 4 }));
+    expect(warn).toHaveBeenCalledTimes(1);
+    const negativePrompt = 'a blue hen a blue hen';
+    await tidy(() => make({ tokenizer: telling, prompt, negativePrompt, count: 4 }));
+    expect(warn).toHaveBeenCalledTimes(3);
+  });
+
   it('takes other sizes', async () => {
     const options = await told(reading, () => make({ size: [16, 32], decode: false }));
     expect(options.size).toEqual([8, 16]);
@@ -98,9 +109,14 @@ describe('textToImage', () => {
     expect(() => make(options)).toThrow(message);
   });
 
-  it('refuses a model of classes', () => {
-    const wrong = () => textToImage(classes, { tokenizer, prompt: 'fox' });
-    expect(wrong).toThrow('a conditioner of kind class reads no texts');
+  it('refuses models of classes and of layouts', async () => {
+    const ask = (model: LatentDiffusion) => () => textToImage(model, { tokenizer, prompt: 'fox' });
+    expect(ask(classes)).toThrow(
+      'textToImage: the model is conditioned on classes, not on texts alone. Use classToImage.',
+    );
+    const layouts = await shaken(tinySpec({ conditioner: { ...bert, useTokenizer: false } }));
+    expect(ask(layouts)).toThrow('conditioned on layouts, not on texts alone. Use layoutToImage.');
+    layouts.dispose();
   });
 });
 

@@ -27,7 +27,10 @@ export function checkTokenizer(
 ): void {
   const input = textInputOf(conditioner);
   check(input, () => {
-    return `tokenizer: a conditioner of kind ${conditioner?.kind ?? 'none'} reads no texts.`;
+    const kind = conditioner?.kind ?? 'none';
+    return kind === 'bert'
+      ? 'tokenizer: the conditioner is told by tokens of layouts (useTokenizer: false) and reads no texts.'
+      : `tokenizer: a conditioner of kind ${kind} reads no texts.`;
   });
   check(kind === input.kind, () => {
     return `tokenizer: the conditioner reads ids of ${input.kind}, and the tokenizer is of kind ${kind}.`;

@@ -119,10 +119,11 @@ export class TextTokenizer {
     return [...ids, ...new Array<number>(this.length - ids.length).fill(filling)];
   }
 
-  /** Ids of texts, int64 [N, length]. */
+  /** Ids of texts, int64 [N, length]. Of one that comes several times it is told once that it is too long. */
   encode(texts: readonly string[], { device }: { device?: Device } = {}): Tensor {
+    const rows = new Map([...new Set(texts)].map((text) => [text, this.ids(text)]));
     const ids = BigInt64Array.from(
-      texts.flatMap((text) => this.ids(text)),
+      texts.flatMap((text) => rows.get(text)!),
       BigInt,
     );
     return tensor(ids, { shape: [texts.length, this.length], device });
