@@ -59,6 +59,16 @@ export const integer = (bounds: Bounds = {}): Field<number> =>
     (value): value is number => Number.isSafeInteger(value) && inside(value as number, bounds),
   );
 
+/** A whole number from 1; -1, the original's "no limit", counts as left out. */
+export const limit: Field<number | undefined> = convert(
+  scalar(
+    'a whole number of at least 1, or -1 for no limit',
+    (value): value is number =>
+      value === -1 || (Number.isSafeInteger(value) && (value as number) >= 1),
+  ),
+  (value) => (value === -1 ? undefined : value),
+);
+
 export const boolean: Field<boolean> = scalar(
   'true or false',
   (value): value is boolean => typeof value === 'boolean',

@@ -1,6 +1,6 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
 import { dataModuleTargets, type DataInstance } from './data.js';
-import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
+import { boolean, integer, limit, mapping, number, oneOf, optional, subtree } from './fields.js';
 import { ConfigError } from './error.js';
 import { nodeAt, type ConfigNode } from './node.js';
 import { targetFields, type Instance, type TargetEntry, type Targets } from './targets.js';
@@ -62,8 +62,8 @@ export interface ImageLoggerSection {
 const trainer = mapping<TrainerSection>(
   {
     accumulate_grad_batches: optional(integer({ min: 1 })),
-    max_steps: optional(integer({ min: 1 })),
-    max_epochs: optional(integer({ min: 1 })),
+    max_steps: optional(limit),
+    max_epochs: optional(limit),
     gradient_clip_val: optional(number({ min: 0 })),
   },
   // what concerns the original's machines and output
@@ -73,6 +73,7 @@ const trainer = mapping<TrainerSection>(
     'check_val_every_n_epoch',
     'deterministic',
     'distributed_backend',
+    'find_unused_parameters',
     'gpus',
     'log_every_n_steps',
     'num_nodes',
@@ -126,7 +127,7 @@ const lightning = mapping<Lightning>(
       ]),
     ),
   },
-  ['logger', 'modelcheckpoint'],
+  ['find_unused_parameters', 'logger', 'modelcheckpoint'],
 );
 
 const model = mapping<TargetEntry & { baseLearningRate: number }>({
