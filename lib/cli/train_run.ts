@@ -40,6 +40,8 @@ export async function train(
   const files = [...(run.resume ? [join(run.path, configFile)] : []), ...options.config];
   const tree = await loadConfigTree(files, [...overrides, ...asOverrides(options)]);
   const training = trainingOf(tree);
+  if (training.ignored.length > 0)
+    console.warn(`emulsion: without effect here: ${training.ignored.join(', ')}.`);
   if (options.dryRun) return describe(tree, training, options);
 
   const built = await training.build();

@@ -49,6 +49,8 @@ import { terminalBar } from './terminal_bar.js';
 /** A training as a configuration describes it. */
 export interface Training {
   readonly learningRate: number;
+  /** Settings of the configuration that are accepted and change nothing, although they mean to. */
+  readonly ignored: readonly string[];
   /** Networks by name, and their numbers of parameters: the whole first. None where files must be read to know. */
   parts(): [name: string, parameters: number][];
   /** Loads weights, lists pictures. */
@@ -92,6 +94,7 @@ export function firstStageTraining(tree: ConfigNode): Training {
     throw new UsageError('a first stage is trained on pictures and has no latents to cache.');
   return {
     learningRate: learningRateOf(config),
+    ignored: config.ignored,
     parts: () => firstStageParts(config),
     async build() {
       const run = await buildFirstStageRun(config);
@@ -110,6 +113,7 @@ function diffusionTraining(tree: ConfigNode): Training {
   const { spec } = config.model.spec;
   return {
     learningRate: learningRateOf(config),
+    ignored: config.ignored,
     parts: () => diffusionParts(config),
     async build() {
       refuseOther(config);
@@ -141,6 +145,7 @@ function classifierTraining(tree: ConfigNode): Training {
     );
   return {
     learningRate: learningRateOf(config),
+    ignored: config.ignored,
     parts: () => [],
     async build() {
       const run = await buildNoisyClassifierRun(config);

@@ -4,6 +4,7 @@ import {
   readTraining,
   type ConfigNode,
   type DiffusionEntry,
+  type ImageLoggerSection,
   type TrainingConfig,
 } from '../config/index.js';
 import type { DataLoader, ImageBatch } from '../data/index.js';
@@ -19,6 +20,7 @@ import {
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
+import { defaultSampling } from './diffusion_pictures.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
 import type { TrainerOptions } from './options.js';
 import { learningRateOf, runOf } from './run_config.js';
@@ -49,15 +51,14 @@ export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTr
 export async function buildLatentDiffusionRun(
   config: LatentDiffusionTrainingConfig,
 ): Promise<LatentDiffusionRun> {
-  const { spec } = config.model.spec;
+  const { spec, training } = config.model.spec;
   const conditioner = needsConditions(spec) ? spec.conditioner : undefined;
-  const { data, options } = await runOf(config, { conditioner });
+  const { monitor = 'val/loss' } = training;
+  const { data, options } = await runOf(config, { conditioner, monitor });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
-  const { monitor } = config.model.spec.training;
-  const task = taskOf<ImageBatch>(model, config);
-  return { model, task, data, options: { ...options, monitor } };
+  return { model, task: taskOf<ImageBatch>(model, config), data, options };
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
@@ -83,9 +84,19 @@ export function taskOf<Batch>(
     offsetNoise: training.offsetNoise,
     patches: training.splitInputParams,
     read,
-    pictures: { maxImages: imageLogger.maxImages, logEveryT: training.logEveryT },
+    pictures: {
+      maxImages: imageLogger.maxImages,
+      logEveryT: training.logEveryT,
+      sampling: samplingOf(imageLogger),
+    },
     config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
   });
+}
+
+function samplingOf({ logImagesKwargs = {} }: ImageLoggerSection) {
+  const { ddimSteps: steps = defaultSampling.steps, ddimEta: eta = defaultSampling.eta } =
+    logImagesKwargs;
+  return { steps, eta };
 }
 
 /**

@@ -1,5 +1,5 @@
 // The files that were published with the paper load as they are; one of them is trained, only smaller.
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { trainCommand } from '../../lib/cli/train.js';
@@ -269,12 +269,21 @@ describe('super-resolution with the published degradations', () => {
 
   test('trains from the command line', async () => {
     const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
-    onTestFinished(() => log.mockRestore());
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    onTestFinished(() => [log, warn].forEach((spy) => spy.mockRestore()));
     const options = ['--steps', '3', '--logdir', file('logs'), '--name', 'tiny', '--json'];
-    await trainCommand().parseAsync(['--base', base, ...options, ...smaller], { from: 'user' });
+    const more = 'lightning.callbacks.image_logger.params.increase_log_steps=true';
+    const given = ['--base', base, ...options, ...smaller, more];
+    await trainCommand().parseAsync(given, { from: 'user' });
     expect(process.exitCode ?? 0).toBe(0);
     expect(JSON.parse(log.mock.calls[0][0] as string)).toMatchObject({ step: 3, images: 6 });
+    expect(warn.mock.calls).toEqual([
+      [`emulsion: without effect here: ${more.replace('=true', '.')}`],
+    ]);
     using model = await loadLatentDiffusion(file('logs/tiny/model'));
     expect(model.spec).toMatchObject({ conditioner: { kind: 'identity' }, imageSize: 8 });
+    // The file names no monitor: as in the original the best states are those by val/loss.
+    const best = readFileSync(file('logs/tiny/checkpoints/best.json'), 'utf8');
+    expect(JSON.parse(best)).toMatchObject([{ step: 2 }]);
   });
 });
