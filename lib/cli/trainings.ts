@@ -9,14 +9,7 @@ import {
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
 import type { DataSource } from '../data/index.js';
-import {
-  buildConditionEncoder,
-  buildFirstStage,
-  NLayerDiscriminator,
-  saveEncoderUNet,
-  UNetModel,
-} from '../ldm/index.js';
-import type { Module } from '../nn/index.js';
+import { NLayerDiscriminator, saveEncoderUNet } from '../ldm/index.js';
 import { suggestion } from '../suggestion.js';
 import {
   buildFirstStageRun,
@@ -43,6 +36,7 @@ import {
   type TrainingTask,
 } from '../train/index.js';
 import { saveClassNames } from './class_file.js';
+import { diffusionParts, firstStageParameters } from './model_parts.js';
 import { UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
@@ -114,7 +108,7 @@ function diffusionTraining(tree: ConfigNode): Training {
   return {
     learningRate: learningRateOf(config),
     ignored: config.ignored,
-    parts: () => diffusionParts(config),
+    parts: () => wholeAndParts(config),
     async build() {
       refuseOther(config);
       const run = await buildLatentDiffusionRun(config);
@@ -211,31 +205,18 @@ async function cache(
 }
 
 function firstStageParts({ model }: FirstStageTrainingConfig): [string, number][] {
-  const parts: [string, number][] = [[model.target, count(model.build())]];
+  const parts: [string, number][] = [[model.target, firstStageParameters(model.spec.spec)]];
   const loss = model.spec.training.lossconfig?.spec;
   if (loss && loss.kind !== 'none') {
     const { discInChannels: inputNc, discNdf: ndf, discNumLayers: nLayers } = loss.config;
     const { useActnorm } = loss.config;
-    const discriminator = new NLayerDiscriminator({ inputNc, ndf, nLayers, useActnorm });
-    parts.push(['discriminator', count(discriminator)]);
+    using discriminator = new NLayerDiscriminator({ inputNc, ndf, nLayers, useActnorm });
+    parts.push(['discriminator', discriminator.parameterCount()]);
   }
   return parts;
 }
 
-// One part after the other: a large model would need its whole memory only to be counted.
-function diffusionParts({ model }: LatentDiffusionTrainingConfig): [string, number][] {
-  const { unet, firstStage, conditioner = { kind: 'none' } } = model.spec.spec;
-  const parts: [string, number][] = [
-    ['network', count(new UNetModel(unet))],
-    ['first stage', count(buildFirstStage(firstStage))],
-  ];
-  const encoder = buildConditionEncoder(conditioner);
-  if (encoder) parts.push(['conditioner', count(encoder)]);
+function wholeAndParts({ model }: LatentDiffusionTrainingConfig): [string, number][] {
+  const parts = diffusionParts(model.spec.spec);
   return [[model.target, parts.reduce((sum, [, own]) => sum + own, 0)], ...parts];
-}
-
-function count(module: Module): number {
-  const parameters = module.parameterCount();
-  module.dispose();
-  return parameters;
 }

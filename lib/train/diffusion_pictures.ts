@@ -25,9 +25,6 @@ export interface DiffusionPictureOptions {
   sampling?: Pick<SampleOptions, 'method' | 'steps' | 'eta' | 'guidance'>;
 }
 
-/** @internal How samples are made where nothing says otherwise. */
-export const defaultSampling = { steps: 50, eta: 1 };
-
 const stream = 0x6c64_0020;
 
 /**
@@ -41,7 +38,7 @@ export async function diffusionPictures(
   options: DiffusionPictureOptions & { seed: number; patches?: PatchOptions },
 ): Promise<Record<string, Tensor>> {
   const { maxImages = 4, logEveryT = 200, columns = 6, seed, patches } = options;
-  const { sampling = defaultSampling } = options;
+  const sampling = options.sampling ?? { steps: 50, eta: 1 };
   const latents = model.latentsOf(batch, { seed, stream }, patches);
   const N = Math.min(maxImages, latents.shape[0]);
   const first = (x: Tensor) => x.narrow(0, 0, N);

@@ -20,7 +20,6 @@ import {
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
-import { defaultSampling } from './diffusion_pictures.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
 import type { TrainerOptions } from './options.js';
 import { learningRateOf, runOf } from './run_config.js';
@@ -93,10 +92,11 @@ export function taskOf<Batch>(
   });
 }
 
-function samplingOf({ logImagesKwargs = {} }: ImageLoggerSection) {
-  const { ddimSteps: steps = defaultSampling.steps, ddimEta: eta = defaultSampling.eta } =
-    logImagesKwargs;
-  return { steps, eta };
+// The original's default of eta, in pictures alone, is 1.
+function samplingOf({ logImagesKwargs: given }: ImageLoggerSection) {
+  if (!given) return undefined;
+  const { ddimSteps: steps, ddimEta: eta = 1 } = given;
+  return { eta, ...(steps !== undefined && { steps }) };
 }
 
 /**
