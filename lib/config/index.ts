@@ -35,6 +35,12 @@ export { toPlain, type ConfigNode, type MappingNode } from './node.js';
 export { noisyClassifierTargets, type NoisyClassifierEntry } from './noisy_classifiers.js';
 export { scheduleTargets, type ScheduleInstance } from './schedules.js';
 export { Targets, type Instance, type Target } from './targets.js';
-export { readModel, readTraining, type RunSection, type TrainingConfig } from './training.js';
+export {
+  readModel,
+  readTraining,
+  readTrainingDType,
+  type RunSection,
+  type TrainingConfig,
+} from './training.js';
 export { formatYaml, parseYaml } from './yaml.js';
 export { classifierTargets, unetTargets, type UNetInstance } from './unets.js';

@@ -87,11 +87,28 @@ export function readModel<Spec, Built, Context extends unknown[]>(
   return models.find(node, modelAlone.read(node, 'model'));
 }
 
-interface Project {
-  model: ConfigNode;
-  data?: DataInstance;
+/** The dtype of matrix work that a configuration asks for, whatever its model. @throws ConfigError */
+export function readTrainingDType(tree: ConfigNode): TrainingDType {
+  return dtypeOf(settingsAlone.read(tree, 'the configuration')) ?? 'float32';
+}
+
+interface Settings {
   lightning?: LightningSection;
   emulsion?: RunSection;
+}
+
+const settingsAlone = mapping<Settings>(
+  { lightning: optional(lightningField), emulsion: optional(run) },
+  ['model', 'data'],
+);
+
+// Our own word before the original's.
+const dtypeOf = ({ lightning, emulsion }: Settings): TrainingDType | undefined =>
+  emulsion?.dtype ?? lightning?.trainer?.precision;
+
+interface Project extends Settings {
+  model: ConfigNode;
+  data?: DataInstance;
 }
 
 const project = mapping<Project>({
@@ -111,22 +128,18 @@ export function readTraining<Spec, Built, Context extends unknown[]>(
   tree: ConfigNode,
   models: Targets<Spec, Built, Context>,
 ): TrainingConfig<Spec, Built, Context> {
-  const {
-    model: node,
-    data,
-    lightning = {},
-    emulsion = {},
-  } = project.read(tree, 'the configuration');
+  const read = project.read(tree, 'the configuration');
+  const { model: node, data, lightning = {}, emulsion } = read;
   const { baseLearningRate, ...entry } = model.read(node, 'model');
-  const { trainer = {} } = lightning;
+  const dtype = dtypeOf(read);
   return {
     model: models.find(node, entry),
     baseLearningRate,
     data,
-    trainer,
+    trainer: lightning.trainer ?? {},
     checkpoints: lightning.modelcheckpoint?.params ?? {},
     imageLogger: lightning.callbacks?.imageLogger?.params ?? {},
-    run: { ...(trainer.precision && { dtype: trainer.precision }), ...emulsion },
+    run: { ...emulsion, ...(dtype && { dtype }) },
     ignored: ignoredSettings(tree),
   };
 }
