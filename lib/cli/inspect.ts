@@ -23,7 +23,8 @@ Examples:
   emulsion inspect sd-vae-ft-mse --keys
   emulsion inspect configs/latent_diffusion/txt2img-1p4B.yaml --depth 4
 
-Of a configuration the model is told that it describes, tensor by tensor; nothing is built. Only descriptions are read, and the latents' scale: a file of many gigabytes takes no longer than a small one.
+Of a configuration the model is told that it describes, tensor by tensor; nothing is built. Only descriptions are
+read, and the latents' scale: a file of many gigabytes takes no longer than a small one.
 Nothing in a .ckpt is executed.`,
     )
     .action(
