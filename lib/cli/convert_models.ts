@@ -1,7 +1,7 @@
 // What `emulsion convert` knows of each kind of network: its tensors, and its folders here and in diffusers.
 import {
-  buildConditionEncoder,
-  buildFirstStage,
+  conditionerShapes,
+  firstStageShapes,
   fromDiffusersState,
   fromDiffusersUNetState,
   hasDiffusersKeys,
@@ -13,7 +13,6 @@ import {
   toDiffusersUNetConfig,
   toDiffusersUNetState,
   unetShapes,
-  type ConditionerSpec,
   type ConvertedReader,
   type ConvertedState,
   type DiffusersPipelineConfigs,
@@ -22,7 +21,6 @@ import {
   type UNetConfig,
 } from '../ldm/index.js';
 import type { StateReader } from '../io/state.js';
-import type { Module } from '../nn/index.js';
 import {
   checkHeld as checkDiffusionHeld,
   checkSchedule,
@@ -61,7 +59,7 @@ export function firstStageModel(spec: FirstStageSpec): ConvertibleModel {
     fromDiffusers: (reader) =>
       hasDiffusersKeys(reader.keys) ? (keys) => fromDiffusersState(spec, reader, keys) : null,
     checkHeld: (weights) => checkFirstStageHeld(spec, weights),
-    shapes: () => shapesOf(buildFirstStage(spec)),
+    shapes: () => firstStageShapes(spec),
     isAveraged: () => true,
     toldByConfig: [],
     config: (scaleFactor) => ({ firstStage: spec, ...(scaleFactor && { scaleFactor }) }),
@@ -115,14 +113,14 @@ export function diffusionModel(
   };
 }
 
-// The network itself is never built: it may be as large as the memory.
+// No part is ever built: it may be as large as the memory.
 function diffusionShapes(spec: LatentDiffusionSpec, target: Target): Shapes {
   const { unet, conditioner = { kind: 'none' }, diffusion = {}, scaleByStd } = spec;
   const below = (prefix: string, shapes: Shapes) =>
     [...shapes].map(([key, shape]) => [prefix + key, shape] as const);
   const networks = [
     ...below('model.diffusion_model.', unetShapes(unet)),
-    ...below('first_stage_model.', shapesOf(buildFirstStage(spec.firstStage))),
+    ...below('first_stage_model.', firstStageShapes(spec.firstStage)),
   ];
   // a pipeline tells the rest in its configurations, or lacks it
   if (target === 'diffusers') return new Map(networks);
@@ -135,24 +133,4 @@ function diffusionShapes(spec: LatentDiffusionSpec, target: Target): Shapes {
     ...networks,
     ...below('cond_stage_model.', conditionerShapes(conditioner, spec.firstStage)),
   ]);
-}
-
-// The first stage may be the conditioner, or a part of it.
-function conditionerShapes(conditioner: ConditionerSpec, firstStage: FirstStageSpec): Shapes {
-  const stage = buildFirstStage(firstStage);
-  const encoder = buildConditionEncoder(conditioner, stage);
-  try {
-    return encoder ? shapesOf(encoder) : new Map();
-  } finally {
-    stage.dispose();
-  }
-}
-
-/** Shape in files of every tensor of a network: the network itself is asked. */
-function shapesOf(model: Module): Shapes {
-  try {
-    return new Map([...model.exportState()].map(([key, { shape }]) => [key, shape]));
-  } finally {
-    model.dispose();
-  }
 }

@@ -11,6 +11,8 @@ import {
   diffusersWeights,
   fromDiffusersPipeline,
   fromDiffusersPipelineState,
+  type DiffusersPipelineConfigs,
+  type LatentDiffusionSpec,
 } from '../ldm/index.js';
 import type { StateReader } from '../io/state.js';
 import type { Input } from './convert_input.js';
@@ -30,9 +32,23 @@ export async function openWeights(folder: string): Promise<StateReader> {
   return openCheckpoint(isFormer ? path : join(folder, present));
 }
 
-/** Opens a pipeline; reads no weights. */
-export async function openPipeline(path: string): Promise<Input> {
-  const index = await loadJson(path, diffusersIndexFile);
+/** What a pipeline's files say, with its weights opened and unread. */
+export interface OpenedPipeline {
+  readonly configs: DiffusersPipelineConfigs;
+  readonly spec: LatentDiffusionSpec;
+  /** Parts that have no counterpart here, by name. */
+  readonly others: readonly string[];
+  /** By folder. */
+  readonly readers: ReadonlyMap<string, StateReader>;
+}
+
+/** The file that names a pipeline's class and parts. */
+export const loadPipelineIndex = (path: string): Promise<Record<string, unknown>> =>
+  loadJson(path, diffusersIndexFile);
+
+/** Reads all that describes a pipeline. @throws FileError that says what has no counterpart here */
+export async function readPipeline(path: string): Promise<OpenedPipeline> {
+  const index = await loadPipelineIndex(path);
   const folders = naming(join(path, diffusersIndexFile), () => diffusersPipelineFolders(index));
   const configs = {
     index,
@@ -48,6 +64,12 @@ export async function openPipeline(path: string): Promise<Input> {
   const readers = new Map<string, StateReader>();
   for (const folder of [folders.unet, folders.firstStage])
     readers.set(folder, await openWeights(join(path, folder)));
+  return { configs, spec, others, readers };
+}
+
+/** Opens a pipeline; reads no weights. */
+export async function openPipeline(path: string): Promise<Input> {
+  const { configs, spec, others, readers } = await readPipeline(path);
   return {
     origin: path,
     files: [path, ...[...readers.values()].map(({ origin }) => origin)],

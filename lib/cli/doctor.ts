@@ -1,7 +1,8 @@
 // `emulsion doctor`: what the machine offers, what the engine uses of it, and why not more.
 import { availableParallelism, cpus, totalmem } from 'node:os';
+import type { Command } from 'commander';
 import type { CudaInfo, EngineInfo } from '../native.js';
-import { printJson } from './run.js';
+import { newCommand, printJson } from './run.js';
 import { packageVersion } from './version.js';
 
 /** Everything that the report says. */
@@ -17,6 +18,23 @@ export interface Facts {
   settings: Record<string, string>;
   /** The engine, or why it could not be loaded. */
   engine: { info: EngineInfo; defaultDevice: string } | { failure: string };
+}
+
+/** The command that looks at the machine. */
+export function doctorCommand(): Command {
+  return newCommand('doctor')
+    .description('tell what this machine offers, what the engine uses of it, and why not more')
+    .option('--json', 'print it as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion doctor
+  emulsion doctor --json
+
+It ends with 1 when the engine cannot be loaded, and says why.`,
+    )
+    .action(doctor);
 }
 
 const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;

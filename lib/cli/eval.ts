@@ -100,6 +100,13 @@ function folder(): Command {
   return withResultFile(withReferenceOptions(newCommand('folder')))
     .description('score a folder of pictures, or a .npz file of them, against a reference')
     .argument('<samples>', 'the pictures, all of one size')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval folder samples --reference celeba/train --weights pt_inception-2015-12-05-6726825d.pth -o samples.json
+  emulsion eval folder samples.npz --reference celeba.npz --extractor emoji --json`,
+    )
     .action(
       reporting(async (samples: string, options: FolderCommandOptions) => {
         await (await import('./eval_folder.js')).evaluateFolder(samples, options);
@@ -115,6 +122,14 @@ function model(): Command {
     .option('--class-names <file>', "the classes' names, a line each. Default: the model folder's")
     .option('--pictures', 'keep the pictures too, as PNG')
     .requiredOption('-o, --output <folder>', 'where features and the result go')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval model --model logs/celeba256 -n 5000 --steps 200 --eta 1 --reference celeba.npz \\
+    --weights pt_inception-2015-12-05-6726825d.pth -o scores
+  emulsion eval model --model logs/emoji -n 640 --class otter 7 --reference drawings --extractor emoji -o scores`,
+    )
     .action(
       reporting(async (options: ModelCommandOptions) => {
         await (await import('./eval_model.js')).evaluateModel(options);
@@ -130,6 +145,13 @@ function pairs(): Command {
     .option('--json', 'print the result as JSON')
     .option('--device <name>', 'where to compute. Default: a GPU if there is one')
     .option('--quiet', 'no progress')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval pairs photos out
+  emulsion eval pairs photos out --lpips-vgg vgg16-397923af.pth --lpips-heads vgg.pth -o pairs.json`,
+    )
     .action(
       reporting(async (expected: string, pictures: string, options: PairsCommandOptions) => {
         await (await import('./eval_pairs.js')).evaluatePairs(expected, pictures, options);
@@ -145,6 +167,14 @@ function firstStage(): Command {
     .option('--ema', 'the moving average of the weights, where the folder holds one')
     .requiredOption('--images <folder>', 'pictures that it was not trained on')
     .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval first-stage --model logs/kl-f4/model --images celeba/validation --extractor emoji
+  emulsion eval first-stage --model model.ckpt --preset kl-f8 --images photos \\
+    --weights pt_inception-2015-12-05-6726825d.pth -o kl-f8.json`,
+    )
     .action(
       reporting(async (options: FirstStageCommandOptions) => {
         await (await import('./eval_first_stage.js')).evaluateReconstructions(options);
@@ -159,6 +189,12 @@ function reference(): Command {
     .requiredOption('-o, --output <file>', 'a .npz file, which other FID tools read too')
     .option('--json', 'print the file and the number of pictures as JSON')
     .option('--force', 'overwrite an existing file')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval reference celeba/train --weights pt_inception-2015-12-05-6726825d.pth -o celeba.npz`,
+    )
     .action(
       reporting(async (pictures: string, options: ReferenceFileOptions) => {
         await (await import('./eval_folder.js')).writeReference(pictures, options);
@@ -175,6 +211,12 @@ function nearest(): Command {
     .requiredOption('-o, --output <file>', 'the picture, as PNG')
     .option('--json', 'print all pairs as JSON')
     .option('--force', 'overwrite an existing file')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval nearest samples --training celeba/train --extractor emoji -n 16 -o nearest.png`,
+    )
     .action(
       reporting(async (samples: string, options: NearestCommandOptions) => {
         await (await import('./eval_nearest.js')).showNearest(samples, options);
@@ -188,6 +230,12 @@ function compare(): Command {
     .argument('<results...>', 'files that the other commands wrote, at least two')
     .option('--vary <fields...>', 'what is meant to differ, such as sampling.steps or sampling')
     .option('--json', 'print as JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  emulsion eval compare steps20.json steps200.json --vary sampling.steps`,
+    )
     .action(
       reporting(async (results: string[], options: CompareCommandOptions) => {
         await (await import('./eval_compare.js')).compareResults(results, options);

@@ -9,7 +9,7 @@ export function inspectCommand(): Command {
     .description('tell what a checkpoint, model folder, run or configuration holds')
     .argument(
       '<path>',
-      "a .ckpt, .pt or .safetensors file, a folder of ours or diffusers', or YAML",
+      "a .ckpt, .pt or .safetensors file, a folder of ours, the original's or diffusers', or YAML",
     )
     .option('--keys', 'list every tensor with its shape and dtype')
     .option('--depth <levels>', 'of the tree of modules. Default: 3', integer(1), 3)
@@ -21,8 +21,10 @@ Examples:
   emulsion inspect model.ckpt
   emulsion inspect logs/photos --json
   emulsion inspect sd-vae-ft-mse --keys
+  emulsion inspect configs/latent_diffusion/txt2img-1p4B.yaml --depth 4
 
-Only descriptions are read, and the latents' scale: a file of many gigabytes takes no longer than a small one.
+Of a configuration the model is told that it describes, tensor by tensor; nothing is built. Only descriptions are
+read, and the latents' scale: a file of many gigabytes takes no longer than a small one.
 Nothing in a .ckpt is executed.`,
     )
     .action(

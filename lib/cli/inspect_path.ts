@@ -1,15 +1,6 @@
 // The work of `emulsion inspect`: what a path is, from descriptions alone.
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
-import {
-  ConfigError,
-  diffusionModelTargets,
-  firstStageTargets,
-  loadConfigTree,
-  readModel,
-  toPlain,
-} from '../config/index.js';
-import { nodeAt } from '../config/node.js';
 import { DTypeError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
@@ -19,11 +10,13 @@ import { readSafetensors } from '../io/safetensors.js';
 import { withPrefix, type StateReader } from '../io/state.js';
 import type { CheckpointMap } from '../io/torch/values.js';
 import { isDiffusersConfig } from '../ldm/diffusers_rules.js';
-import { diffusersWeights } from '../ldm/diffusers_state.js';
 import { holdsAverage } from '../ldm/diffusion/index.js';
 import { hasDiffusersKeys } from '../ldm/first_stage/index.js';
+import { isPipeline, loadPipelineIndex, openWeights, readPipeline } from './convert_pipeline.js';
+import { ofConfig } from './inspect_config.js';
 import { nameOf, plainOf } from './inspect_data.js';
 import { printReport, type Report } from './inspect_report.js';
+import { diffusionParts } from './model_parts.js';
 
 /** Options of `emulsion inspect`, as the command line gives them. */
 export interface InspectOptions {
@@ -49,14 +42,18 @@ async function reportOf(path: string): Promise<Report> {
 async function ofFolder(path: string): Promise<Report> {
   const names = await list(path);
   if (names.includes('checkpoints')) return ofRun(path, names);
-  if (!names.includes('config.json'))
+  if (await isPipeline(path)) return ofPipeline(path);
+  if (!names.includes('config.json')) {
+    if (originalFiles.every((name) => names.includes(name))) return ofOriginal(path, names);
     throw new FileError(
-      'the folder is neither a model (config.json) nor a run (checkpoints).',
+      'the folder is neither a model (config.json, or model.ckpt with config.yaml), a pipeline of diffusers ' +
+        '(model_index.json) nor a run (checkpoints).',
       path,
     );
+  }
   const config = await loadConfig(path);
   if (isDiffusersConfig(config)) {
-    const weights = await openCheckpoint(join(path, diffusersWeights));
+    const weights = await openWeights(path);
     const { _class_name: name, scaling_factor: scale } = config;
     return {
       path,
@@ -81,6 +78,62 @@ async function ofFolder(path: string): Promise<Report> {
   };
 }
 
+/** A published checkpoint and its configuration, as the original lays them side by side. */
+const originalFiles = ['model.ckpt', 'config.yaml'];
+
+async function ofOriginal(path: string, names: readonly string[]): Promise<Report> {
+  const [checkpoint, yaml] = originalFiles.map((name) => join(path, name));
+  const { state: _, ...config } = await ofConfig(yaml);
+  const { alsoHolds, ...held } = await ofFile(checkpoint);
+  const others = names.filter((name) => !originalFiles.includes(name));
+  return {
+    ...config,
+    ...held,
+    path,
+    kind: 'folder of the original',
+    model: config.model ?? held.model,
+    // what was measured counts before what was given beforehand
+    latentScale: held.latentScale ?? config.latentScale,
+    hyperParameters: config.hyperParameters,
+    alsoHolds: [...(alsoHolds ?? []), ...others],
+  };
+}
+
+async function ofPipeline(path: string): Promise<Report> {
+  const { _class_name: name } = await loadPipelineIndex(path);
+  const report: Report = {
+    path,
+    kind: 'pipeline of diffusers',
+    model: typeof name === 'string' ? name : undefined,
+    ema: false,
+  };
+  try {
+    const { configs, spec, others, readers } = await readPipeline(path);
+    return {
+      ...report,
+      latentScale: spec.scaleFactor ?? 1,
+      parameters: Object.fromEntries(diffusionParts(spec)),
+      hyperParameters: plainOf({ ...configs } as Json),
+      alsoHolds: others,
+      state: sideBySide(readers),
+    };
+  } catch (error) {
+    // of a kind that cannot be converted, or without weights
+    if (!(error instanceof FileError)) throw error;
+    return { ...report, problem: error.message };
+  }
+}
+
+// Each reader's tensors below its name.
+function sideBySide(readers: ReadonlyMap<string, StateReader>): Report['state'] {
+  const all = new Map<string, () => ReturnType<StateReader['info']>>(
+    [...readers].flatMap(([name, reader]) =>
+      reader.keys.map((key) => [`${name}.${key}`, () => reader.info(key)] as const),
+    ),
+  );
+  return { keys: [...all.keys()], info: (key) => all.get(key)!() };
+}
+
 const list = (folder: string): Promise<string[]> =>
   readdir(folder).catch((error: unknown) => {
     throw fileError(folder, 'cannot be listed', error);
@@ -99,39 +152,18 @@ async function ofRun(path: string, names: readonly string[]): Promise<Report> {
   const newest = states.at(-1);
   const state = newest && (await ofFile(join(path, 'checkpoints', newest)));
   return {
-    ...(state || { ema: false }),
+    // before the first state there is what will be trained
+    ...(state || (config ?? { ema: false })),
     path,
     kind: 'folder of a run',
     model: config?.model ?? (state ? state.model : undefined),
+    dtype: config?.dtype,
+    parameters: config?.parameters,
     states,
     finished: names.includes('model'),
     hyperParameters: config?.hyperParameters,
     alsoHolds: names.filter((name) => !['checkpoints', 'config.yaml'].includes(name)),
   };
-}
-
-async function ofConfig(path: string): Promise<Report> {
-  const tree = await loadConfigTree([path]); // JSON is YAML too
-  const report: Report = {
-    path,
-    kind: 'configuration',
-    ema: false,
-    hyperParameters: toPlain(nodeAt(tree, ['model']) ?? tree),
-  };
-  const target = nodeAt(tree, ['model', 'target']);
-  if (target?.kind !== 'scalar') return report;
-  const model = String(target.value);
-  try {
-    if (diffusionModelTargets.names.includes(model)) {
-      const { spec, training } = readModel(tree, diffusionModelTargets).spec;
-      return { ...report, model, ema: training.useEma ?? true, latentScale: spec.scaleFactor };
-    }
-    const { training } = readModel(tree, firstStageTargets).spec;
-    return { ...report, model, ema: training.useEma ?? false };
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return { ...report, model, problem: error.message };
-  }
 }
 
 async function ofFile(path: string): Promise<Report> {

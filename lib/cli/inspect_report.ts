@@ -15,8 +15,12 @@ export interface Report {
   readonly steps?: number;
   readonly epochs?: number;
   readonly images?: number;
-  /** what latents are multiplied by */
-  readonly latentScale?: number;
+  /** what latents are multiplied by; 'measured' where a training begins with measuring it */
+  readonly latentScale?: number | 'measured';
+  /** of matrix work in the training that a configuration describes */
+  readonly dtype?: string;
+  /** networks by name, and their numbers of parameters */
+  readonly parameters?: Readonly<Record<string, number>>;
   /** whether a moving average of the weights is there, or will be kept */
   readonly ema: boolean;
   /** files of a run's saved states, oldest first */
@@ -26,7 +30,8 @@ export interface Report {
   readonly hyperParameters?: Json;
   /** what else is there, by name */
   readonly alsoHolds?: readonly string[];
-  readonly state?: StateReader;
+  /** the tensors that are there, or that a model would have */
+  readonly state?: Pick<StateReader, 'keys' | 'info'>;
 }
 
 /** A tensor's description; null for one that cannot be read here. */
@@ -68,10 +73,14 @@ export function printReport(report: Report, options: InspectOptions): void {
 }
 
 function headOf(report: Report, tree?: ModuleInfo, tensors?: readonly TensorInfo[]): string[] {
-  const { model, steps, epochs, images, latentScale, ema, states, alsoHolds } = report;
+  const { model, parameters, steps, epochs, images, latentScale, ema, states, alsoHolds } = report;
   const count = (value: number) => value.toLocaleString('en');
+  const parts = Object.entries(parameters ?? {}).map(([name, own]) => `${name} ${count(own)}`);
+  const whole = Object.values(parameters ?? {}).reduce((sum, own) => sum + own, 0);
   const facts: [string, string | undefined][] = [
     ['model', model],
+    ['parameters', parameters && `${count(whole)}: ${parts.join(', ')}`],
+    ['matrix work', report.dtype],
     ['trained', steps === undefined ? undefined : `${count(steps)} steps`],
     ['epochs', epochs === undefined ? undefined : count(epochs)],
     ['images', images === undefined ? undefined : count(images)],
@@ -93,7 +102,7 @@ function headOf(report: Report, tree?: ModuleInfo, tensors?: readonly TensorInfo
   return [`${report.path}: ${report.kind}`, ...lines];
 }
 
-function describeTensors(state: StateReader): TensorInfo[] {
+function describeTensors(state: NonNullable<Report['state']>): TensorInfo[] {
   return state.keys.map((key) => {
     try {
       return { key, ...state.info(key) };

@@ -33,8 +33,9 @@ A layout is a list of boxes [x, y, width, height] in shares of the picture, each
   {"boxes": [{"category": "dog", "box": [0.1, 0.4, 0.5, 0.6]}, {"category": "ball", "box": [0.7, 0.8, 0.1, 0.1]}]}
 With "width" and "height" beside them the boxes are in pixels of a picture of that size.
 
-Example:
+Examples:
   emulsion layout2img --model logs/scenes/model --layout scene.json -n 4 --steps 200 -o scenes
+  emulsion layout2img --model layout.ckpt --preset layout2img-openimages256 --layout a.json b.json -o scenes
 
 Beside each picture 000000.png lies 000000_boxes.png, which shows its layout.`,
     )

@@ -11,7 +11,12 @@ export class UsageError extends EmulsionError {
 
 /** A command that ends the process with 2 when it, its options or subcommands are misspelt. */
 export function newCommand(name: string): Command {
-  return new Command(name).exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
+  return ending(new Command(name));
+}
+
+/** The same of a command of a kind of its own. */
+export function ending<C extends Command>(command: C): C {
+  return command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2));
 }
 
 /** An action that tells expected errors in one line; anything else is a bug and keeps its stack. */

@@ -1,6 +1,6 @@
 // `emulsion train`: what can be trained, with which options. The work is loaded when it is asked for.
-import { Option, type Command } from 'commander';
-import { integer, newCommand, reporting } from './run.js';
+import { Command, Option } from 'commander';
+import { ending, integer, reporting } from './run.js';
 
 /** Options of `emulsion train` and `emulsion train first-stage`, as the command line gives them. */
 export interface TrainOptions {
@@ -56,13 +56,42 @@ Examples:
     emulsion train first-stage --resume logs/photos
 `;
 
+// Takes configurations as the original does, several after one flag.
+class TrainCommand extends Command {
+  constructor(
+    name: string,
+    private readonly flags: readonly string[],
+  ) {
+    super(name);
+    ending(this);
+  }
+
+  override parseOptions(args: string[]): ReturnType<Command['parseOptions']> {
+    const [first] = args;
+    const isOwn = this.commands.every((command) => command.name() !== first);
+    return super.parseOptions(isOwn ? repeatFlags(args, this.flags) : args);
+  }
+}
+
+/** `-b a.yaml b.yaml key=1` as `-b a.yaml -b b.yaml key=1`: a flag goes as far as the next option. */
+function repeatFlags(args: readonly string[], flags: readonly string[]): string[] {
+  let flag: string | undefined;
+  return args.flatMap((word, i) => {
+    if (word.startsWith('-')) flag = flags.find((each) => each === word);
+    const goesOn = flag !== undefined && word !== flag && args[i - 1] !== flag;
+    return goesOn && !isOverride(word) ? [flag!, word] : [word];
+  });
+}
+
+const isOverride = (word: string): boolean => /^[\w-]+(\.[\w-]+)*=/.test(word);
+
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 /** The command with its subcommand. */
 export function trainCommand(): Command {
-  const both = newCommand('train')
+  const both = new TrainCommand('train', ['-b', '--base'])
     .description('train the model that a configuration describes, or go on with a run')
-    .option('-b, --base <file>', 'a configuration; later ones win (repeatable)', collect, [])
+    .option('-b, --base <file>', 'configurations; later ones win (repeatable)', collect, [])
     .option('-t, --train', "accepted as in the original's command line, and implied")
     .option('--batch <n>', 'images in a batch', integer(1))
     .option('--cache-latents', "encode a diffusion model's pictures once, into the run's folder")
@@ -78,9 +107,9 @@ export function trainCommand(): Command {
         },
       ),
     );
-  const firstStage = newCommand('first-stage')
+  const firstStage = new TrainCommand('first-stage', ['-c', '--config'])
     .description('train an autoencoder, KL- or VQ-regularised, with its discriminator')
-    .option('-c, --config <file>', 'a configuration; later ones win (repeatable)', collect, [])
+    .option('-c, --config <file>', 'configurations; later ones win (repeatable)', collect, [])
     .option('-b, --batch <n>', 'images in a batch', integer(1))
     .action(
       reporting(async (overrides: string[], options: TrainOptions) => {

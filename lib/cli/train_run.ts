@@ -35,11 +35,18 @@ export async function train(
   if (options.device !== undefined) setDefaultDevice(options.device);
   if (options.resume === undefined && options.config.length === 0)
     throw new UsageError(`give a configuration with ${base}, or a run with --resume.`);
+  const stray = overrides.find((word) => !word.includes('='));
+  if (stray !== undefined)
+    throw new UsageError(
+      `'${stray}' is no value of the configuration, key.path=value. A further configuration goes with ${base} ${stray}.`,
+    );
   const run = await locate(options);
   // As in the original: what the run had, then what is given now.
   const files = [...(run.resume ? [join(run.path, configFile)] : []), ...options.config];
   const tree = await loadConfigTree(files, [...overrides, ...asOverrides(options)]);
   const training = trainingOf(tree);
+  if (training.ignored.length > 0)
+    console.warn(`emulsion: without effect here: ${training.ignored.join(', ')}.`);
   if (options.dryRun) return describe(tree, training, options);
 
   const built = await training.build();

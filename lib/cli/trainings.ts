@@ -10,14 +10,7 @@ import {
 import { nodeAt } from '../config/node.js';
 import type { DataSource } from '../data/index.js';
 import { saveClassNames } from '../io/class_names.js';
-import {
-  buildConditionEncoder,
-  buildFirstStage,
-  NLayerDiscriminator,
-  saveEncoderUNet,
-  UNetModel,
-} from '../ldm/index.js';
-import type { Module } from '../nn/index.js';
+import { NLayerDiscriminator, saveEncoderUNet } from '../ldm/index.js';
 import { suggestion } from '../suggestion.js';
 import {
   buildFirstStageRun,
@@ -43,12 +36,15 @@ import {
   type TrainingResult,
   type TrainingTask,
 } from '../train/index.js';
+import { diffusionParts, firstStageParameters } from './model_parts.js';
 import { UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
 /** A training as a configuration describes it. */
 export interface Training {
   readonly learningRate: number;
+  /** Settings of the configuration that are accepted and change nothing, although they mean to. */
+  readonly ignored: readonly string[];
   /** Networks by name, and their numbers of parameters: the whole first. None where files must be read to know. */
   parts(): [name: string, parameters: number][];
   /** Loads weights, lists pictures. */
@@ -92,6 +88,7 @@ export function firstStageTraining(tree: ConfigNode): Training {
     throw new UsageError('a first stage is trained on pictures and has no latents to cache.');
   return {
     learningRate: learningRateOf(config),
+    ignored: config.ignored,
     parts: () => firstStageParts(config),
     async build() {
       const run = await buildFirstStageRun(config);
@@ -110,7 +107,8 @@ function diffusionTraining(tree: ConfigNode): Training {
   const { spec } = config.model.spec;
   return {
     learningRate: learningRateOf(config),
-    parts: () => diffusionParts(config),
+    ignored: config.ignored,
+    parts: () => wholeAndParts(config),
     async build() {
       refuseOther(config);
       const run = await buildLatentDiffusionRun(config);
@@ -141,6 +139,7 @@ function classifierTraining(tree: ConfigNode): Training {
     );
   return {
     learningRate: learningRateOf(config),
+    ignored: config.ignored,
     parts: () => [],
     async build() {
       const run = await buildNoisyClassifierRun(config);
@@ -206,31 +205,18 @@ async function cache(
 }
 
 function firstStageParts({ model }: FirstStageTrainingConfig): [string, number][] {
-  const parts: [string, number][] = [[model.target, count(model.build())]];
+  const parts: [string, number][] = [[model.target, firstStageParameters(model.spec.spec)]];
   const loss = model.spec.training.lossconfig?.spec;
   if (loss && loss.kind !== 'none') {
     const { discInChannels: inputNc, discNdf: ndf, discNumLayers: nLayers } = loss.config;
     const { useActnorm } = loss.config;
-    const discriminator = new NLayerDiscriminator({ inputNc, ndf, nLayers, useActnorm });
-    parts.push(['discriminator', count(discriminator)]);
+    using discriminator = new NLayerDiscriminator({ inputNc, ndf, nLayers, useActnorm });
+    parts.push(['discriminator', discriminator.parameterCount()]);
   }
   return parts;
 }
 
-// One part after the other: a large model would need its whole memory only to be counted.
-function diffusionParts({ model }: LatentDiffusionTrainingConfig): [string, number][] {
-  const { unet, firstStage, conditioner = { kind: 'none' } } = model.spec.spec;
-  const parts: [string, number][] = [
-    ['network', count(new UNetModel(unet))],
-    ['first stage', count(buildFirstStage(firstStage))],
-  ];
-  const encoder = buildConditionEncoder(conditioner);
-  if (encoder) parts.push(['conditioner', count(encoder)]);
+function wholeAndParts({ model }: LatentDiffusionTrainingConfig): [string, number][] {
+  const parts = diffusionParts(model.spec.spec);
   return [[model.target, parts.reduce((sum, [, own]) => sum + own, 0)], ...parts];
-}
-
-function count(module: Module): number {
-  const parameters = module.parameterCount();
-  module.dispose();
-  return parameters;
 }

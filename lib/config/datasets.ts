@@ -294,7 +294,10 @@ for (const training of [true, false]) {
     randomCrop?: boolean;
   }
   register<SuperResolution>(
-    [`ldm.data.imagenet.ImageNetSR${split}`],
+    [
+      `ldm.data.imagenet.ImageNetSR${split}`,
+      `ldm.data.openimages.SuperresOpenImagesAdvanced${split}`,
+    ],
     {
       ...rooted,
       size: side,
@@ -335,10 +338,24 @@ for (const training of [true, false]) {
     },
   );
 
+  // the models' files name the data of the autoencoders' code under a name of their own
+  const faces = ['taming', 'ldm'].flatMap((code) =>
+    ['CelebAHQ', 'FFHQ'].map((name) => `${code}.data.faceshq.${name}${split}`),
+  );
   register<Rooted & { size: number }>(
-    ['CelebAHQ', 'FFHQ'].map((name) => `taming.data.faceshq.${name}${split}`),
+    faces,
     { ...rooted, size: side },
     (params) => folder(params, { size: params.size, orient: false }),
     ['keys', 'crop_size'],
+  );
+
+  // pictures and captions that were never published: any others take their place
+  register<Rooted & { tokenizer?: string; size: number }>(
+    [`ldm.data.previews.pytorch_dataset.Previews${split}`],
+    { ...rooted, tokenizer: optional(text), size: side },
+    (params) =>
+      captionedSet({ ...params, randomCrop, orient: false }, (root) =>
+        CaptionedImages.openFolder(root),
+      ),
   );
 }

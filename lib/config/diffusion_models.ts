@@ -21,6 +21,7 @@ import {
   integer,
   list,
   mapping,
+  nullable,
   number,
   oneOf,
   optional,
@@ -45,8 +46,8 @@ export interface DiffusionEntry {
 export interface DiffusionTrainingParams {
   /** keep a moving average of the network's weights, default true */
   readonly useEma?: boolean;
-  /** the validation number that tells which states are the best */
-  readonly monitor?: string;
+  /** the validation number that tells which states are the best, default 'val/loss'; null: none does */
+  readonly monitor?: string | null;
   /** timesteps between two pictures of a row that shows the process, default 100 */
   readonly logEveryT?: number;
   readonly schedulerConfig?: ScheduleInstance;
@@ -187,7 +188,7 @@ const patches = convert(
 
 const training: FieldsOf<Training> = {
   use_ema: optional(boolean),
-  monitor: optional(text),
+  monitor: nullable(text),
   log_every_t: optional(count),
   scheduler_config: optional(scheduleTargets.field),
   first_stage_key: optional(text),

@@ -11,6 +11,8 @@ export interface Field<T> {
   read(node: ConfigNode, name: string): T;
   /** Set when the key may be left out (or null): what it stands for then. */
   readonly missing?: { readonly value: T };
+  /** Set when null is a value of its own, and not as if the key were left out. */
+  readonly readsNull?: true;
 }
 
 type SnakeCase<Name> = Name extends `${infer Head}${infer Tail}`
@@ -58,6 +60,16 @@ export const integer = (bounds: Bounds = {}): Field<number> =>
     within('a whole number', bounds),
     (value): value is number => Number.isSafeInteger(value) && inside(value as number, bounds),
   );
+
+/** A whole number from 1; -1, the original's "no limit", counts as left out. */
+export const limit: Field<number | undefined> = convert(
+  scalar(
+    'a whole number of at least 1, or -1 for no limit',
+    (value): value is number =>
+      value === -1 || (Number.isSafeInteger(value) && (value as number) >= 1),
+  ),
+  (value) => (value === -1 ? undefined : value),
+);
 
 export const boolean: Field<boolean> = scalar(
   'true or false',
@@ -112,6 +124,15 @@ export function optional<T>(field: Field<T>, fallback?: T): Field<T | undefined>
   return { read: field.read, missing: { value: fallback } };
 }
 
+/** May be left out; null is told from that. */
+export function nullable<T>(field: Field<T>): Field<T | null | undefined> {
+  return {
+    read: (node, name) => (isNull(node) ? null : field.read(node, name)),
+    missing: { value: undefined },
+    readsNull: true,
+  };
+}
+
 /**
  * A mapping with these keys and no others, read to camelCase names. A key that is left out is left out of
  * the result, so that the defaults of whoever takes it apply.
@@ -155,7 +176,7 @@ function readMapping(
   const values: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(fields)) {
     const value = entries?.get(key);
-    if (value && !isNull(value)) values[rename(key)] = field.read(value, key);
+    if (value && (field.readsNull || !isNull(value))) values[rename(key)] = field.read(value, key);
     else if (!field.missing)
       throw new ConfigError(`${name} needs the key '${key}'.`, (value ?? node).place);
     else if (field.missing.value !== undefined) values[rename(key)] = field.missing.value;

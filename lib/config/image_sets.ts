@@ -13,6 +13,7 @@ import {
   oneOf,
   optional,
   text,
+  type Field,
   type FieldsOf,
 } from './fields.js';
 import { Targets, type Instance } from './targets.js';
@@ -38,23 +39,23 @@ export function register<P extends object>(
   toSpec: (params: P) => ImageSetSpec,
   accepted: readonly string[] = [],
 ): void {
-  const params = mapping<P>(fields, accepted);
-  datasetTargets.register(names, {
-    params: {
-      read(node, name) {
-        const read = params.read(node, name);
-        try {
-          const spec = toSpec(read);
-          checkTransform(spec.transform);
-          return spec;
-        } catch (error) {
-          // What the transform refuses is told with its place as well, and before anything is built.
-          throw new ConfigError((error as Error).message, node.place, { cause: error });
-        }
-      },
+  const given = mapping<P>(fields, accepted);
+  const params: Field<ImageSetSpec> = {
+    read(node, name) {
+      const read = given.read(node, name);
+      try {
+        const spec = toSpec(read);
+        checkTransform(spec.transform);
+        return spec;
+      } catch (error) {
+        // What the transform refuses is told with its place as well, and before anything is built.
+        throw new ConfigError((error as Error).message, node.place, { cause: error });
+      }
     },
-    build: (spec) => spec.open(names[0]),
-  });
+  };
+  // Errors call a data set as the configuration does.
+  for (const name of names)
+    datasetTargets.register([name], { params, build: (spec) => spec.open(name) });
 }
 
 /** @internal */
@@ -74,7 +75,7 @@ export function rootOf({ dataRoot }: Rooted, name: string): string {
   check(dataRoot, () => {
     return (
       `${name}: say where the pictures are, with data_root in its params; on the command line, ` +
-      'data.params.train.params.data_root=FOLDER.'
+      'data.params.train.params.data_root=FOLDER, and the same below data.params.validation.'
     );
   });
   return dataRoot;

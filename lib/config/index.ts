@@ -24,6 +24,12 @@ export {
   type FirstStageInstance,
 } from './first_stages.js';
 export { lossTargets, type FirstStageLoss, type LossInstance, type LossSpec } from './losses.js';
+export type {
+  CheckpointSection,
+  ImageLoggerSection,
+  TrainerSection,
+  TrainingDType,
+} from './lightning.js';
 export { loadConfigTree, parseOverride } from './merge.js';
 export { toPlain, type ConfigNode, type MappingNode } from './node.js';
 export { noisyClassifierTargets, type NoisyClassifierEntry } from './noisy_classifiers.js';
@@ -32,9 +38,8 @@ export { Targets, type Instance, type Target } from './targets.js';
 export {
   readModel,
   readTraining,
-  type ImageLoggerSection,
+  readTrainingDType,
   type RunSection,
-  type TrainerSection,
   type TrainingConfig,
 } from './training.js';
 export { formatYaml, parseYaml } from './yaml.js';

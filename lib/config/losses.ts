@@ -32,7 +32,7 @@ export type LossSpec =
   | { kind: 'vq'; config: VqLossConfig; perceptual?: LpipsFiles }
   | { kind: 'none' };
 
-/** A loss with its networks; null for `torch.nn.Identity`. */
+/** A loss with its networks; null for none. */
 export type FirstStageLoss = LPIPSWithDiscriminator | VQLPIPSWithDiscriminator | null;
 
 /** What a loss takes from the model that it trains. */
@@ -130,11 +130,19 @@ lossTargets.register(
   },
 );
 
-lossTargets.register(['torch.nn.Identity'], {
-  // Its arguments mean nothing, and published files give some.
-  params: { read: () => ({ kind: 'none' as const }) },
-  build: () => Promise.resolve(null),
-});
+// What published files name as the loss of a first stage that is used, not trained.
+lossTargets.register(
+  [
+    'torch.nn.Identity',
+    'ldm.modules.losses.contperceptual.DummyLoss',
+    'taming.modules.losses.vqperceptual.DummyLoss',
+  ],
+  {
+    // Their arguments mean nothing, and published files give some.
+    params: { read: () => ({ kind: 'none' as const }) },
+    build: () => Promise.resolve(null),
+  },
+);
 
 // The files of the perceptual network are needed exactly when it has a weight.
 function withFiles<C extends AdversarialLossConfig & Beside, S>(

@@ -1,7 +1,16 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
 import { dataModuleTargets, type DataInstance } from './data.js';
-import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
 import { ConfigError } from './error.js';
+import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
+import {
+  ignoredSettings,
+  lightningField,
+  type CheckpointSection,
+  type ImageLoggerSection,
+  type LightningSection,
+  type TrainerSection,
+  type TrainingDType,
+} from './lightning.js';
 import { nodeAt, type ConfigNode } from './node.js';
 import { targetFields, type Instance, type TargetEntry, type Targets } from './targets.js';
 
@@ -13,10 +22,14 @@ export interface TrainingConfig<Spec, Built, Context extends unknown[]> {
   readonly data?: DataInstance;
   /** `lightning.trainer` */
   readonly trainer: TrainerSection;
+  /** `lightning.modelcheckpoint` */
+  readonly checkpoints: CheckpointSection;
   /** `lightning.callbacks.image_logger` */
   readonly imageLogger: ImageLoggerSection;
   /** `emulsion` */
   readonly run: RunSection;
+  /** paths of the original's settings that would change a training there, and change nothing here */
+  readonly ignored: readonly string[];
 }
 
 /** What the original takes on its command line, and what it has no name for: our own top-level key. */
@@ -25,8 +38,8 @@ export interface RunSection {
   seed?: number;
   /** multiply the base learning rate with the images in a step; default true */
   scaleLr?: boolean;
-  /** of matrix work; default float32 */
-  dtype?: 'float32' | 'bfloat16' | 'float16';
+  /** of matrix work; default: what `lightning.trainer.precision` says, or float32 */
+  dtype?: TrainingDType;
   /** steps between two lines of numbers, default 10 */
   logEvery?: number;
   /** steps between two saved states, default 1000 */
@@ -38,96 +51,6 @@ export interface RunSection {
   /** encode the pictures of a diffusion model's training once instead of in every step; default false */
   cacheLatents?: boolean;
 }
-
-/** Options of the original's trainer that mean something here. */
-export interface TrainerSection {
-  /** batches in an optimizer cycle, default 1 */
-  accumulateGradBatches?: number;
-  /** optimizer cycles to train for */
-  maxSteps?: number;
-  maxEpochs?: number;
-  /** largest norm of the gradients; 0 leaves them as they are, as does leaving it out */
-  gradientClipVal?: number;
-}
-
-/** When pictures are written. */
-export interface ImageLoggerSection {
-  /** in steps, default 750 */
-  batchFrequency?: number;
-  /** pictures in a grid, default 4 */
-  maxImages?: number;
-  disabled?: boolean;
-}
-
-const trainer = mapping<TrainerSection>(
-  {
-    accumulate_grad_batches: optional(integer({ min: 1 })),
-    max_steps: optional(integer({ min: 1 })),
-    max_epochs: optional(integer({ min: 1 })),
-    gradient_clip_val: optional(number({ min: 0 })),
-  },
-  // what concerns the original's machines and output
-  [
-    'accelerator',
-    'benchmark',
-    'check_val_every_n_epoch',
-    'deterministic',
-    'distributed_backend',
-    'gpus',
-    'log_every_n_steps',
-    'num_nodes',
-    'num_sanity_val_steps',
-    'plugins',
-    'precision',
-    'progress_bar_refresh_rate',
-    'replace_sampler_ddp',
-    'strategy',
-  ],
-);
-
-const imageLogger = mapping<{ params?: ImageLoggerSection }>(
-  {
-    params: optional(
-      mapping<ImageLoggerSection>(
-        {
-          batch_frequency: optional(integer({ min: 1 })),
-          max_images: optional(integer({ min: 1 })),
-          disabled: optional(boolean),
-        },
-        [
-          'clamp',
-          'increase_log_steps',
-          'log_first_step',
-          'log_images_kwargs',
-          'log_on_batch_idx',
-          'rescale',
-        ],
-      ),
-    ),
-  },
-  ['target'],
-);
-
-interface Lightning {
-  trainer?: TrainerSection;
-  callbacks?: { imageLogger?: { params?: ImageLoggerSection } };
-}
-
-const lightning = mapping<Lightning>(
-  {
-    trainer: optional(trainer),
-    callbacks: optional(
-      mapping<NonNullable<Lightning['callbacks']>>({ image_logger: optional(imageLogger) }, [
-        'checkpoint_callback',
-        'cuda_callback',
-        'learning_rate_logger',
-        'metrics_over_trainsteps_checkpoint',
-        'setup_callback',
-      ]),
-    ),
-  },
-  ['logger', 'modelcheckpoint'],
-);
 
 const model = mapping<TargetEntry & { baseLearningRate: number }>({
   ...targetFields,
@@ -164,17 +87,34 @@ export function readModel<Spec, Built, Context extends unknown[]>(
   return models.find(node, modelAlone.read(node, 'model'));
 }
 
-interface Project {
+/** The dtype of matrix work that a configuration asks for, whatever its model. @throws ConfigError */
+export function readTrainingDType(tree: ConfigNode): TrainingDType {
+  return dtypeOf(settingsAlone.read(tree, 'the configuration')) ?? 'float32';
+}
+
+interface Settings {
+  lightning?: LightningSection;
+  emulsion?: RunSection;
+}
+
+const settingsAlone = mapping<Settings>(
+  { lightning: optional(lightningField), emulsion: optional(run) },
+  ['model', 'data'],
+);
+
+// Our own word before the original's.
+const dtypeOf = ({ lightning, emulsion }: Settings): TrainingDType | undefined =>
+  emulsion?.dtype ?? lightning?.trainer?.precision;
+
+interface Project extends Settings {
   model: ConfigNode;
   data?: DataInstance;
-  lightning?: Lightning;
-  emulsion?: RunSection;
 }
 
 const project = mapping<Project>({
   model: subtree,
   data: optional(dataModuleTargets.field),
-  lightning: optional(lightning),
+  lightning: optional(lightningField),
   emulsion: optional(run),
 });
 
@@ -188,19 +128,18 @@ export function readTraining<Spec, Built, Context extends unknown[]>(
   tree: ConfigNode,
   models: Targets<Spec, Built, Context>,
 ): TrainingConfig<Spec, Built, Context> {
-  const {
-    model: node,
-    data,
-    lightning = {},
-    emulsion = {},
-  } = project.read(tree, 'the configuration');
+  const read = project.read(tree, 'the configuration');
+  const { model: node, data, lightning = {}, emulsion } = read;
   const { baseLearningRate, ...entry } = model.read(node, 'model');
+  const dtype = dtypeOf(read);
   return {
     model: models.find(node, entry),
     baseLearningRate,
     data,
     trainer: lightning.trainer ?? {},
+    checkpoints: lightning.modelcheckpoint?.params ?? {},
     imageLogger: lightning.callbacks?.imageLogger?.params ?? {},
-    run: emulsion,
+    run: { ...emulsion, ...(dtype && { dtype }) },
+    ignored: ignoredSettings(tree),
   };
 }

@@ -50,7 +50,7 @@ export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConf
  */
 export async function buildFirstStageRun(config: FirstStageTrainingConfig): Promise<FirstStageRun> {
   const { spec, training } = config.model.spec;
-  const { data, options } = await runOf(config);
+  const { data, options } = await runOf(config, { monitor: training.monitor });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = training.ckptPath
@@ -71,7 +71,7 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
     maxImages: imageLogger.maxImages,
     config: { model: spec, loss: loss.config } as unknown as Json,
   });
-  return { model, loss, task, data, options: { ...options, monitor: training.monitor } };
+  return { model, loss, task, data, options };
 }
 
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.

@@ -4,6 +4,7 @@ import {
   readTraining,
   type ConfigNode,
   type DiffusionEntry,
+  type ImageLoggerSection,
   type TrainingConfig,
 } from '../config/index.js';
 import type { DataLoader, ImageBatch } from '../data/index.js';
@@ -49,15 +50,14 @@ export function readLatentDiffusionTraining(tree: ConfigNode): LatentDiffusionTr
 export async function buildLatentDiffusionRun(
   config: LatentDiffusionTrainingConfig,
 ): Promise<LatentDiffusionRun> {
-  const { spec } = config.model.spec;
+  const { spec, training } = config.model.spec;
   const conditioner = needsConditions(spec) ? spec.conditioner : undefined;
-  const { data, options } = await runOf(config, { conditioner });
+  const { monitor = 'val/loss' } = training;
+  const { data, options } = await runOf(config, { conditioner, monitor });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
-  const { monitor } = config.model.spec.training;
-  const task = taskOf<ImageBatch>(model, config);
-  return { model, task, data, options: { ...options, monitor } };
+  return { model, task: taskOf<ImageBatch>(model, config), data, options };
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
@@ -83,9 +83,20 @@ export function taskOf<Batch>(
     offsetNoise: training.offsetNoise,
     patches: training.splitInputParams,
     read,
-    pictures: { maxImages: imageLogger.maxImages, logEveryT: training.logEveryT },
+    pictures: {
+      maxImages: imageLogger.maxImages,
+      logEveryT: training.logEveryT,
+      sampling: samplingOf(imageLogger),
+    },
     config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
   });
+}
+
+// The original's default of eta, in pictures alone, is 1.
+function samplingOf({ logImagesKwargs: given }: ImageLoggerSection) {
+  if (!given) return undefined;
+  const { ddimSteps: steps, ddimEta: eta = 1 } = given;
+  return { eta, ...(steps !== undefined && { steps }) };
 }
 
 /**

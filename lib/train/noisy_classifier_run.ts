@@ -53,7 +53,7 @@ export async function buildNoisyClassifierRun(
   config: NoisyClassifierTrainingConfig,
 ): Promise<NoisyClassifierRun> {
   const { spec } = config.model;
-  const { data, options } = await runOf(config);
+  const { data, options } = await runOf(config, { monitor: spec.monitor });
   check(data.dataset.item(0).label !== undefined, () => {
     return (
       'a classifier learns the classes of pictures, and these have none: put them in a folder for each class and ' +
@@ -76,7 +76,7 @@ export async function buildNoisyClassifierRun(
     weightDecay: spec.weightDecay,
     schedule: spec.schedulerConfig?.build(),
   });
-  return { classifier, task, data, options: { ...options, monitor: spec.monitor } };
+  return { classifier, task, data, options };
 }
 
 const buildClassifier = ({ numClasses, pool }: NoisyClassifierEntry, { spec }: LatentDiffusion) =>

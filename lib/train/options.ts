@@ -44,7 +44,8 @@ export interface TrainerOptions<Batch> {
   loggers?: readonly Logger[];
 }
 
-const defaults = {
+/** @internal */
+export const defaults = {
   seed: 23,
   accumulate: 1,
   precision: 'float32' as TrainingPrecision,

@@ -1,84 +1,103 @@
-// docs/command-line.md, evaluation.md and tasks/*.md: every command is there, and every example is a call that the
-// commands accept.
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+// What is written of the command line, in docs/ and in `--help`: every command is there, and every example is a call
+// that the commands accept.
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { expect, test } from 'vitest';
-import { classCommand } from '../../lib/cli/class2img.js';
-import { convertCommand } from '../../lib/cli/convert.js';
-import { evalCommand } from '../../lib/cli/eval.js';
-import { firstStageCommands } from '../../lib/cli/first_stage_commands.js';
-import { inpaintCommand } from '../../lib/cli/inpaint.js';
-import { inspectCommand } from '../../lib/cli/inspect.js';
-import { layoutCommand } from '../../lib/cli/layout2img.js';
-import { reportCommand } from '../../lib/cli/report.js';
-import { newCommand } from '../../lib/cli/run.js';
-import { sampleCommand } from '../../lib/cli/sample.js';
-import { throughputCommand } from '../../lib/cli/throughput.js';
-import { semantic2imgCommand } from '../../lib/cli/semantic2img.js';
-import { trainCommand } from '../../lib/cli/train.js';
+import { describe, expect, test } from 'vitest';
+import { makeProgram } from '../../lib/cli/program.js';
 import { trainingOf } from '../../lib/cli/trainings.js';
-import { textCommand } from '../../lib/cli/txt2img.js';
-import { upscaleCommand } from '../../lib/cli/upscale.js';
 import { loadConfigTree } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
-import { root, source } from '../support/source_tree.js';
+import { root, source, sourceFiles } from '../support/source_tree.js';
 
-const makeCommands = (): Command[] => [
-  ...[textCommand(), classCommand(), upscaleCommand(), semantic2imgCommand(), inpaintCommand()],
-  ...[trainCommand(), sampleCommand(), ...firstStageCommands()],
-  ...[convertCommand(), inspectCommand(), newCommand('doctor')],
-  ...[throughputCommand(), reportCommand(), layoutCommand(), evalCommand()],
-];
-const manual = ['docs/command-line.md', 'docs/evaluation.md'].map(source);
-const tasks = readdirSync(join(root, 'docs/tasks')).map((name) => source(`docs/tasks/${name}`));
+/** A command and all below it, by the words that call them. */
+function* commandsIn(command: Command, above = ''): Generator<[string, Command]> {
+  const name = `${above}${command.name()}`;
+  yield [name, command];
+  for (const each of command.commands) yield* commandsIn(each, `${name} `);
+}
+const commands = [...commandsIn(makeProgram())];
 
-/** The calls of pages, a line each. */
-const callsOf = (pages: readonly string[]): string[] =>
-  [...pages.join('').matchAll(/```sh\n([\s\S]*?)```/g)]
-    .flatMap(([, block]) => block.replaceAll('\\\n', ' ').trim().split('\n'))
-    .map((line) => line.trim().replaceAll(/\s+/g, ' '));
-/** Its words; several in quotes are one. */
-const wordsOf = (line: string): string[] =>
-  line.match(/"[^"]*"|\S+/g)!.map((word) => word.replaceAll('"', ''));
+/** The calls in a text, as lines. */
+const callsIn = (text: string): string[] =>
+  text
+    .replaceAll(/\\\n\s*/g, '')
+    .split('\n')
+    .map((line) => line.trim().replace(/^npx /, ''))
+    .filter((line) => /^emulsion( |$)/.test(line));
 
-const file = temporaryFolder();
+/** What a shell makes of a line, up to a comment or a redirection. */
+function wordsOf(line: string): string[] {
+  const words = line.match(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g)!;
+  const end = words.findIndex((word) => /^[#>]/.test(word));
+  return words.slice(0, end < 0 ? undefined : end).map((word) => word.replaceAll(/["']/g, ''));
+}
 
-// Some calls read a file that the page only prints: "with a `name.yaml` such as".
-const printed = /`([\w-]+\.yaml)` such as\s+```yaml\n([^]*?)```/g;
-for (const [, name, text] of tasks.join('').matchAll(printed)) writeFileSync(file(name), text);
-const baseOf = (path: string) => (existsSync(file(path)) ? file(path) : join(root, path));
+function helpOf(command: Command): string {
+  let text = '';
+  command.configureOutput({ writeOut: (written) => (text += written) }).outputHelp();
+  return text;
+}
 
-test.each(makeCommands().map((command) => command.name()))('%s has an example', (name) => {
-  expect(callsOf(manual).some((line) => wordsOf(line)[1] === name)).toBe(true);
+const callsOf = (page: string): string[] =>
+  [...source(page).matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => callsIn(block));
+
+describe('the pages', () => {
+  const pages = ['docs/command-line.md', 'docs/evaluation.md'].flatMap(callsOf);
+  const named = commands.filter(([name]) => name.split(' ').length === 2);
+  test.each(named)('have an example of %s', (name) => {
+    expect(pages.some((call) => `${call} `.startsWith(`${name} `))).toBe(true);
+  });
 });
 
-const leaves = makeCommands()
-  .flatMap((command) => (command.commands.length > 0 ? command.commands : [command]))
-  .filter((command) => command.name() !== 'doctor'); // main.ts has its options
-test.each(leaves.map((command) => [command.name(), command] as const))(
-  '%s takes --json',
-  (_, command) => {
-    expect(command.options.map(({ long }) => long)).toContain('--json');
-  },
-);
+describe('the help', () => {
+  test.each(commands)('of %s has examples of its own', (name, command) => {
+    const [, examples = ''] = helpOf(command).split('\nExamples:\n');
+    const calls = callsIn(examples);
+    expect(calls).not.toEqual([]);
+    for (const call of calls) expect(`${call} `).toContain(`${name} `);
+  });
+});
 
-test.each(callsOf([...manual, ...tasks]))('%s', async (line) => {
-  const [program, name, ...rest] = wordsOf(line);
-  expect(program).toBe('emulsion');
-  const called = makeCommands().find((each) => each.name() === name)!;
-  const part = called.commands.find((each) => each.name() === rest[0]);
-  const [command, args] = part ? [part, rest.slice(1)] : [called, rest];
+const leaves = commands.filter(([, command]) => command.commands.length === 0);
+test.each(leaves)('%s takes --json', (_, command) => {
+  expect(command.options.map(({ long }) => long)).toContain('--json');
+});
+
+const pages = ['README.md', ...sourceFiles(['docs'], ['.md'])];
+
+// Some calls read a file that the page only prints: "with a `name.yaml` such as".
+const file = temporaryFolder();
+const printed = /`([\w-]+\.yaml)` such as\s+```yaml\n([^]*?)```/g;
+for (const [, name, text] of pages.map(source).join('').matchAll(printed))
+  writeFileSync(file(name), text);
+const pathOf = (path: string) => (existsSync(file(path)) ? file(path) : join(root, path));
+
+const written = pages.flatMap(callsOf);
+const told = commands.flatMap(([, command]) => callsIn(helpOf(command)));
+test.each([...new Set([...written, ...told])])('%s', async (line) => {
+  let command = makeProgram();
+  let [, ...args] = wordsOf(line);
+  for (;;) {
+    const below = command.commands.find((each) => each.name() === args[0]);
+    if (!below) break;
+    [command, args] = [below, args.slice(1)];
+  }
   const { operands, unknown } = command.parseOptions(args);
   expect(unknown).toEqual([]);
-  const required = command.options.filter((option) => option.mandatory);
-  for (const option of required)
+  for (const option of command.options.filter(({ mandatory }) => mandatory))
     expect(command.getOptionValue(option.attributeName()), option.flags).toBeDefined();
-  expect(operands.length).toBeGreaterThanOrEqual(
-    command.registeredArguments.filter((argument) => argument.required).length,
-  );
-  const { base = [] } = command.opts<{ base?: string[] }>();
-  if (base.length === 0) return;
-  const tree = await loadConfigTree(base.map(baseOf), operands);
-  expect(trainingOf(tree).learningRate).toBeGreaterThan(0);
+  const taken = command.registeredArguments;
+  expect(operands.length).toBeGreaterThanOrEqual(taken.filter(({ required }) => required).length);
+  if (!taken.at(-1)?.variadic) expect(operands.length).toBeLessThanOrEqual(taken.length);
+
+  // Configurations of ours must take the values that follow them; a reader's own are not there.
+  const { base = [], config = [] } = command.opts<{
+    base?: string[];
+    config?: string | string[];
+  }>();
+  const files = [base, command.name() === 'first-stage' ? config : []].flat();
+  const paths = files.map(pathOf);
+  if (files.length === 0 || !paths.every((path) => existsSync(path))) return;
+  expect(trainingOf(await loadConfigTree(paths, operands)).learningRate).toBeGreaterThan(0);
 });

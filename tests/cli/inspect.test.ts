@@ -1,19 +1,25 @@
 // `emulsion inspect`: what it finds in files of PyTorch, and that no file can make it read, hang or misprint.
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import { convert } from '../../lib/cli/convert_checkpoint.js';
 import { plainOf } from '../../lib/cli/inspect_data.js';
 import { inspect, type InspectOptions } from '../../lib/cli/inspect_path.js';
 import {
+  buildLatentDiffusion,
   FileError,
   full,
+  saveLatentDiffusion,
   saveModel,
   SafetensorsFile,
   writeSafetensors,
   type CheckpointMap,
   type CheckpointValue,
+  type FirstStageSpec,
 } from '../../lib/index.js';
 import { golden, temporaryFolder } from '../io/temporary.js';
+import { plainSpec } from '../ldm/tiny_diffusion.js';
+import { unetConfigs } from '../ldm/unet/unet_configs.js';
 import { root } from '../support/source_tree.js';
 
 const inFolder = temporaryFolder();
@@ -130,6 +136,34 @@ describe('folders and configurations', () => {
     expect(first).toContain('embed_dim: 4');
   });
 
+  test('tell the model that they describe, though nothing of it is there', async () => {
+    const text2img = join(root, 'configs/latent_diffusion/txt2img-1p4B.yaml');
+    expect(await json(text2img, { depth: 4 })).toMatchObject({
+      ema: false,
+      dtype: 'float32',
+      parameters: {
+        network: 872_300_484,
+        'first stage': 83_653_863,
+        conditioner: 581_994_042,
+      },
+      modules: {
+        model: { modules: { diffusion_model: { elements: 872_300_484 } } },
+        cond_stage_model: { modules: { transformer: { modules: { norm: { elements: 2560 } } } } },
+      },
+    });
+    const text = await told(join(root, 'configs/first_stage/vq-f4.yaml'));
+    expect(text).toMatch(/parameters +55,322,782: first stage 55,322,782\n/);
+    expect(text).toMatch(/\n {2}encoder +22,337,411 {2}float32\n/);
+    const churches = join(root, 'configs/latent_diffusion/lsun_churches256.yaml');
+    expect(await told(churches)).toMatch(/latent scale +measured\n/);
+  });
+
+  test('tell in which precision will be trained', async () => {
+    const yaml = readFileSync(join(root, 'configs/first_stage/kl-f4.yaml'), 'utf8');
+    writeFileSync(inFolder('half.yaml'), `${yaml}\nlightning: {trainer: {precision: bf16}}\n`);
+    expect(await told(inFolder('half.yaml'))).toMatch(/matrix work +bfloat16\n/);
+  });
+
   test('with something wrong are told with what it is', async () => {
     writeFileSync(inFolder('odd.yaml'), 'model: {target: some.Model, params: {a: [1, 2]}}');
     const text = await told(inFolder('odd.yaml'));
@@ -151,6 +185,49 @@ describe('folders and configurations', () => {
       model: 'AutoencoderKL',
       latentScale: 0.18215,
       hyperParameters: config,
+    });
+  });
+
+  test('are pipelines of diffusers', async () => {
+    const { firstStage: kl, diffusion } = plainSpec();
+    const { ddconfig } = kl as Extract<FirstStageSpec, { kind: 'kl' }>;
+    const firstStage: FirstStageSpec = {
+      kind: 'vq-interface',
+      embedDim: 3,
+      nEmbed: 7,
+      ddconfig: { ...ddconfig, doubleZ: false },
+    };
+    using model = buildLatentDiffusion({ unet: unetConfigs.celeba, firstStage, diffusion });
+    await saveLatentDiffusion(inFolder('model'), model);
+    const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+    await convert(inFolder('model'), inFolder('pipeline'), { to: 'diffusers' });
+    log.mockRestore();
+    expect(await json(inFolder('pipeline'))).toMatchObject({
+      kind: 'pipeline of diffusers',
+      model: 'LDMPipeline',
+      parameters: { network: model.model.parameterCount() },
+      modules: { unet: { elements: model.model.parameterCount() }, vqvae: { dtypes: ['float32'] } },
+    });
+    writeFileSync(inFolder('pipeline/model_index.json'), '{"_class_name": "FluxPipeline"}');
+    const text = await told(inFolder('pipeline'));
+    expect(text).toMatch(/model +FluxPipeline\n/);
+    expect(text).toMatch(/problem +.*model_index\.json: .*FluxPipeline/);
+  });
+
+  test("are the original's, a checkpoint beside its configuration", async () => {
+    const folder = inFolder('celeba256');
+    mkdirSync(folder);
+    copyFileSync(golden('checkpoints/ldm_functional_fp16.ckpt'), `${folder}/model.ckpt`);
+    copyFileSync(join(root, 'configs/latent_diffusion/celeba256.yaml'), `${folder}/config.yaml`);
+    expect(await json(folder)).toMatchObject({
+      kind: 'folder of the original',
+      model: 'ldm.models.diffusion.ddpm.LatentDiffusion',
+      parameters: { network: 274_056_163 },
+      steps: 1234,
+      latentScale: 0.75,
+      ema: true,
+      tensors: 316,
+      hyperParameters: { params: { monitor: 'val/loss' } },
     });
   });
 

@@ -335,6 +335,19 @@ describe('data modules', () => {
   });
 });
 
+test('an end to the training, or none', async () => {
+  const of = async (...given: string[]) => {
+    const trainer = given.map((each) => `lightning.trainer.${each}`);
+    return (await load('kl-f4', trainer)).trainer;
+  };
+  expect(await of('max_epochs=-1', 'max_steps=7')).toEqual({ maxSteps: 7 });
+  expect(await of('max_steps=-1', 'max_epochs=2')).toEqual({ maxEpochs: 2 });
+  expect(await of('find_unused_parameters=false')).toEqual({});
+  await expect(of('max_epochs=0')).rejects.toThrow(
+    'max_epochs must be a whole number of at least 1, or -1 for no limit, got 0',
+  );
+});
+
 test('our own settings and those of the original’s trainer', async () => {
   const config = await load('kl-f4', [
     'lightning.trainer.accumulate_grad_batches=2',

@@ -16,6 +16,7 @@ export {
   type PartSpec,
 } from './conditioner.js';
 export { HybridConditioner } from './hybrid_conditioner.js';
+export { conditionerShapes } from './outline.js';
 export { SpatialRescaler, type SpatialRescalerConfig } from './spatial_rescaler.js';
 export { TransformerEncoder, type TransformerEncoderConfig } from './transformer_encoder.js';
 export { ClipTextEncoder, type ClipTextEncoderConfig } from './text/clip_text_encoder.js';

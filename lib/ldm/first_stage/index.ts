@@ -38,6 +38,7 @@ export {
   type FirstStageSpec,
   type LoadFirstStageOptions,
 } from './first_stage.js';
+export { firstStageShapes } from './outline.js';
 export { IdentityFirstStage, type IdentityOptions, type Unquantized } from './identity.js';
 export {
   decodeTiled,

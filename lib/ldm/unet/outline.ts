@@ -1,4 +1,5 @@
 /** Every layer of the network by its place and widths, and every tensor by its shape, without building any. */
+import { linear, norm, type Shapes } from '../shapes.js';
 import { headsOf, withDefaults, type FullUNetConfig, type UNetConfig } from './config.js';
 
 /** A residual block, an attention, or what changes the resolution after them. */
@@ -61,18 +62,6 @@ export function unetLayers(config: UNetConfig): UNetLayer[] {
   }
   return layers;
 }
-
-type Shapes = Record<string, readonly number[]>;
-
-const norm = (name: string, width: number): Shapes => ({
-  [`${name}.weight`]: [width],
-  [`${name}.bias`]: [width],
-});
-
-const linear = (name: string, to: number, from: number, ...kernel: number[]): Shapes => ({
-  [`${name}.weight`]: [to, from, ...kernel],
-  [`${name}.bias`]: [to],
-});
 
 /** Shape of every tensor in files, by key. */
 export function unetShapes(config: UNetConfig): Map<string, readonly number[]> {
