@@ -108,7 +108,7 @@ function folder(): Command {
 }
 
 function model(): Command {
-  return withReferenceOptions(withSamplerOptions(newCommand('model')))
+  return withReferenceOptions(withSamplerOptions(newCommand('model'), { batch: '4' }))
     .description('make samples, keep their features, and score them; goes on after an interruption')
     .requiredOption('-n, --count <n>', 'samples in all, evenly of each class', integer(2))
     .option('--class <class...>', 'ids or names of the classes to sample. Default: all')
