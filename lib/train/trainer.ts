@@ -12,6 +12,7 @@ import { disposeBatch, drawPictures, firstBatch, validate } from './evaluation.j
 import { JsonlLogger } from './loggers/jsonl.js';
 import type { Logger } from './loggers/logger.js';
 import { settingsOf, type Settings, type TrainerOptions } from './options.js';
+import { unlockFolder } from './run_lock.js';
 import { TrainingState, type Counters } from './state.js';
 import type { StepContext, TrainingTask } from './task.js';
 
@@ -97,7 +98,11 @@ export class Trainer<Batch> {
       if (this.counters.step !== this.savedStep) await this.save();
     } finally {
       this.cycle.dispose();
-      for (const logger of this.loggers) await logger.close();
+      try {
+        for (const logger of this.loggers) await logger.close();
+      } finally {
+        await unlockFolder(this.settings.folder.path);
+      }
     }
     const { step, images, skipped } = this.counters;
     return { step, images, skipped, finished: step >= this.settings.steps };
