@@ -14,7 +14,14 @@ import {
   type Tensor,
 } from '../lib/index.js';
 import { addon } from '../lib/native.js';
-import { int64, samplingMethods, shaken, tinySpec, values } from './ldm/tiny_diffusion.js';
+import {
+  int64,
+  samplingMethods,
+  shaken,
+  stepping,
+  tinySpec,
+  values,
+} from './ldm/tiny_diffusion.js';
 import { availableDevices } from './support/devices.js';
 
 /** 4x4 latents, one level, a transformer that attends to a class; 6 timesteps. */
@@ -84,7 +91,7 @@ for (const device of availableDevices)
       '%s with guidance: one call warms up, one is recorded, the others replay',
       (method) =>
         withModel({}, async (model) => {
-          const run = await compared(model, { method, eta: 1 });
+          const run = await compared(model, stepping(method, 5));
           recorded(run);
           expect(run.all).toBeGreaterThanOrEqual(5);
         }),
@@ -95,13 +102,13 @@ for (const device of availableDevices)
         recorded(await compared(model, { method: 'unipc', steps: 4, spacing: 'karras' }));
       }));
 
-    test('the same seed gives the picture that it gives on the CPU', async () => {
+    test.each(samplingMethods)('%s: a seed gives the picture of the CPU', async (method) => {
       const pictures: number[][] = [];
       for (const where of [device, 'cpu']) {
         setDefaultDevice(where);
         manualSeed(5); // for the classes' embeddings
         await withModel({}, async (model) => {
-          pictures.push((await sampled(model, { method: 'ddpm', guidance: 2 })).latents);
+          pictures.push((await sampled(model, { ...stepping(method, 5), guidance: 2 })).latents);
         });
       }
       const [found, expected] = pictures;
@@ -175,7 +182,7 @@ for (const device of availableDevices)
 
     test('what differs from step to step is not recorded', () =>
       withModel({ numTimestepsCond: 2 }, async (model) => {
-        const noised = await compared(model, { method: 'ddpm' });
+        const noised = await compared(model, stepping('ddpm', 6));
         expect(noised.calls).toBe(noised.all);
         const cut = await compared(model, {
           patches: { ks: 4, stride: 2 },

@@ -115,7 +115,7 @@ Examples:
 }
 
 function model(): Command {
-  return withReferenceOptions(withSamplerOptions(newCommand('model')))
+  return withReferenceOptions(withSamplerOptions(newCommand('model'), { batch: '4' }))
     .description('make samples, keep their features, and score them; goes on after an interruption')
     .requiredOption('-n, --count <n>', 'samples in all, evenly of each class', integer(2))
     .option('--class <class...>', 'ids or names of the classes to sample. Default: all')

@@ -12,7 +12,12 @@ import {
 } from '../eval/index.js';
 import { pixelsOf, writeImage } from '../io/image.js';
 import type { Pixels } from '../io/decode_image.js';
-import { classInputOf, decodeInBatches } from '../ldm/index.js';
+import {
+  classInputOf,
+  decodeInBatches,
+  samplingSteps,
+  type LatentDiffusion,
+} from '../ldm/index.js';
 import { tidy } from '../scope.js';
 import { askedClasses } from './asked_classes.js';
 import type { OpenedModel } from './diffusion_model.js';
@@ -21,7 +26,13 @@ import { scoreAgainst } from './eval_folder.js';
 import { measuring, openExtractor, tell } from './eval_report.js';
 import { refuseOtherTask } from './other_task.js';
 import { makeFolder } from './picture_files.js';
-import { cpuGroup, openForSampling, sampleGroup } from './picture_run.js';
+import {
+  groupingOf,
+  openForSampling,
+  sampleGroup,
+  withFilling,
+  type Grouping,
+} from './picture_run.js';
 import { UsageError } from './run.js';
 import { samplerOf } from './samplers.js';
 
@@ -98,20 +109,28 @@ async function described(
 ): Promise<{ sampling: FolderRecord['sampling']; plan: Generation['plan'] }> {
   const sampler = samplerOf(options);
   const { timesteps } = model.diffusion.schedule;
-  const steps = sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50);
+  const { asked: steps } = samplingSteps(timesteps, sampler);
   const { seed } = options;
   const hash = await modelHash(path);
   const { eta, guidance, spacing } = withDefaults({ ...options }) as Pick<
     FolderRecord['sampling'],
     'eta' | 'guidance' | 'spacing'
   >;
+  const { size, filled } = grouped(model, options);
   const how = { weights, sampler: options.sampler, steps, spacing, eta, guidance, seed };
   return {
     sampling: { model: path, modelHash: hash, ...how, condition: null },
     // Where the model lies may change; what decides the pictures may not.
-    plan: { model: hash, ...how, classes, device: model.betas.device.name },
+    plan: {
+      ...{ model: hash, ...how, classes, device: model.betas.device.name },
+      ...(filled && { batch: size }),
+    },
   };
 }
+
+// There are always many pictures, and groups are faster than one after the other.
+const grouped = (model: LatentDiffusion, options: ModelCommandOptions): Grouping =>
+  groupingOf(model, options, 4);
 
 function generationOf(
   { model }: OpenedModel,
@@ -120,8 +139,7 @@ function generationOf(
   plan: Generation['plan'],
 ): Generation {
   const { count, seed, output } = options;
-  const onCpu = model.betas.device.name === 'cpu';
-  const group = onCpu ? cpuGroup : options.batch;
+  const grouping = grouped(model, options);
   const classOf = (picture: number) => BigInt(classes![picture % classes!.length]);
   const run = {
     total: count,
@@ -134,13 +152,11 @@ function generationOf(
     seedOf: (picture: number) => seed + picture,
   };
   return {
-    ...{ total: count, group, plan },
+    ...{ total: count, group: grouping.size, plan },
     make: (pictures, signal) =>
       tidy(async () => {
-        const filled = onCpu
-          ? Array.from({ length: group }, (_, i) => pictures[i] ?? pictures[0])
-          : pictures;
-        const latents = await sampleGroup(model, filled, run, how, { signal });
+        const group = withFilling(pictures, grouping);
+        const latents = await sampleGroup(model, group, run, how, { signal });
         const made: Pixels[] = [];
         for (const [i, picture] of pictures.entries()) {
           const image = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));

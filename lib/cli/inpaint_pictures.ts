@@ -41,8 +41,6 @@ export async function inpaintPictures(options: InpaintCommandOptions): Promise<v
     total: works.length,
     settings: { image, mask, resizeMask: options.resizeMask, outpaint, softEdge, ...asked },
     kind,
-    // Groups gain a CPU nothing, and most calls are of one picture.
-    alone: opened.model.betas.device.name === 'cpu',
     fileOf: (work) => files[work],
     async sampling(numbers) {
       const given = await joined(numbers.map((number) => works[number]));

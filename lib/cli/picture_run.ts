@@ -4,6 +4,7 @@ import { noGrad } from '../autograd/index.js';
 import { writeImage } from '../io/image.js';
 import {
   decodeInBatches,
+  samplingSteps,
   type ConditionInput,
   type LatentDiffusion,
   type LatentDiffusionSpec,
@@ -18,11 +19,32 @@ import { samplerOf } from './samplers.js';
 import type { SamplingCommandOptions } from './sampling_options.js';
 import { terminalBar } from './terminal_bar.js';
 
+/** How pictures are grouped, see {@link groupingOf}. */
+export interface Grouping {
+  /** Latents that the network sees at once. */
+  readonly size: number;
+  /** Whether groups that lack pictures are filled up to their size. */
+  readonly filled: boolean;
+}
+
 /**
- * Latents that a CPU's kernels see at once. Which kernel is chosen depends on the rows there are, and with it the
- * last bits of a sum: groups of one size, filled up where pictures lack, make a picture a function of its seed.
+ * Groups of `--batch` pictures. Which kernel a CPU chooses depends on the rows there are, and with it the last bits of
+ * a sum: there groups are filled up, so that a picture is a function of its seed however many are made.
+ *
+ * @param usual pictures in a group where nobody says how many. Default on a CPU 1, so that one picture costs one
  */
-export const cpuGroup = 4;
+export function groupingOf(
+  { betas }: LatentDiffusion,
+  { batch }: Pick<SamplingCommandOptions, 'batch'>,
+  usual?: number,
+): Grouping {
+  const filled = betas.device.name === 'cpu';
+  return { size: batch ?? usual ?? (filled ? 1 : 4), filled };
+}
+
+/** The pictures of a group, the first one again where they are filled up. */
+export const withFilling = (pictures: readonly number[], { size, filled }: Grouping) =>
+  filled ? Array.from({ length: size }, (_, i) => pictures[i] ?? pictures[0]) : pictures;
 
 /** What decides pictures beside the command's options and their seeds. */
 type Told = Omit<SampleOptions, 'seed' | 'decode'>;
@@ -38,6 +60,8 @@ export interface PictureRun {
   unconditional?(pictures: readonly number[]): ConditionInput;
   /** Only neighbours of one kind, of one size for instance, are made in one group. Default: all are alike. */
   kind?(picture: number): string;
+  /** Share of the steps that run, of pictures that begin with one. Default: all run, from noise. */
+  readonly strength?: number;
   /** Each picture is made by itself: a large canvas is a batch of patches already. Default false. */
   readonly alone?: boolean;
   /** Makes [1, H, W, 3] of a picture's latents [1, h, w, C]. Default: the first stage at once. */
@@ -96,19 +120,26 @@ export async function runPictures(
   const { output, seed, quiet } = options;
   const { total } = run;
   const { model } = opened;
+  const grouping = { ...groupingOf(model, options), ...(run.alone && { size: 1 }) };
   const sampler = samplerOf(options);
   const folder = await SampleFolder.open(output);
   if (options.grid) folder.checkGrid(total);
   const { timesteps } = model.diffusion.schedule;
+  const { strength } = run;
+  const image = strength === undefined ? undefined : { strength };
+  const steps = samplingSteps(timesteps, { ...sampler, image });
   await folder.describe(total, {
     model: opened.path,
     weights: opened.weights,
     sampler: options.sampler,
-    steps: sampler.method === 'ddpm' ? timesteps : (sampler.steps ?? 50),
+    steps: steps.asked,
+    stepsTaken: steps.taken,
+    strength,
     spacing: options.spacing,
     eta: options.eta,
     guidance: options.guidance,
     seed,
+    batch: grouping.size,
     ...run.settings,
   });
   const fileOf = (picture: number) => run.fileOf?.(picture) ?? folder.picture(picture);
@@ -119,6 +150,7 @@ export async function runPictures(
   const began = performance.now();
   const made = await makePictures(model, options, run, {
     common: { ...sampler, guidance: options.guidance },
+    grouping,
     fileOf,
     seedOf,
   });
@@ -145,6 +177,7 @@ export async function runPictures(
 
 interface Plan {
   readonly common: SampleOptions;
+  readonly grouping: Grouping;
   fileOf(picture: number): string;
   seedOf(picture: number): number;
 }
@@ -156,20 +189,17 @@ function makePictures(
   run: PictureRun,
   plan: Plan,
 ): Promise<number> {
-  const { total, alone, finish = (_picture: number, pixels: Tensor) => pixels } = run;
+  const { total, finish = (_picture: number, pixels: Tensor) => pixels } = run;
   const decode = run.decode ?? ((_picture: number, z: Tensor) => decodeInBatches(model, z, 1));
-  const onCpu = model.betas.device.name === 'cpu';
-  const batch = onCpu ? cpuGroup : options.batch;
-  const size = alone ? 1 : batch;
+  const { grouping } = plan;
   const progress = new SampleProgress(total, options);
   return interruptible('Stopping.', async (signal) => {
     let done = 0;
     try {
       while (done < total && !signal.aborted) {
-        const group = groupFrom(done, size, run);
-        const filled = onCpu ? Array.from({ length: size }, (_, i) => group[i] ?? done) : group;
+        const group = groupFrom(done, grouping.size, run);
         await tidy(async () => {
-          const latents = await sampleGroup(model, filled, run, plan, {
+          const latents = await sampleGroup(model, withFilling(group, grouping), run, plan, {
             signal,
             onStep: ({ step, steps }) => progress.step(done, group.length, step, steps),
           });

@@ -22,7 +22,8 @@ export async function samplePictures(options: SampleCommandOptions): Promise<voi
   const image = options.init === undefined ? undefined : await initialLatent(model, options);
   await runPictures(opened, options, {
     total: count,
-    settings: { init: options.init, strength: image?.strength },
+    settings: { init: options.init },
+    strength: image?.strength,
     ...(image && {
       sampling: (pictures) => {
         const latents = pictures.map(() => image.latent);

@@ -10,7 +10,7 @@ export interface SamplingCommandOptions {
   config?: string;
   ema?: boolean;
   raw?: boolean;
-  batch: number;
+  batch?: number;
   sampler: SamplerName;
   steps?: number;
   spacing?: SpacingName;
@@ -39,6 +39,7 @@ export function withModelOptions(command: Command): Command {
 }
 
 interface DefaultsInWords {
+  batch?: string;
   guidance?: string;
   steps?: string;
   eta?: string;
@@ -50,15 +51,15 @@ interface DefaultsInWords {
  */
 export function withSamplerOptions(
   command: Command,
-  { guidance = '1: none', steps = '50', eta = '0' }: DefaultsInWords = {},
+  {
+    batch = '1 on a CPU, 4 on a GPU',
+    guidance = '1: none',
+    steps = '50',
+    eta = '0',
+  }: DefaultsInWords = {},
 ): Command {
   return withModelOptions(command)
-    .option(
-      '--batch <n>',
-      'pictures at once on a GPU. A CPU has a number of its own',
-      integer(1),
-      4,
-    )
+    .option('--batch <n>', `pictures at once. Default ${batch}`, integer(1))
     .addOption(
       new Option('--sampler <name>', 'how pictures are found')
         .choices(samplerNames)

@@ -2,11 +2,12 @@
 import { checkColour } from '../io/decode_image.js';
 import { readImage } from '../io/image.js';
 import { prepareUpscaling, type Upscaling } from '../ldm/index.js';
-import { upscalingSteps } from '../ldm/tasks/upscale.js';
+import { upscalingSampler } from '../ldm/tasks/upscale.js';
 import { concat } from '../ops/index.js';
 import { refuseOtherTask } from './other_task.js';
 import { findPictures, planPngs, type PictureFile } from './picture_files.js';
 import { openForSampling, refuseMixedSizes, runPictures } from './picture_run.js';
+import { samplerOf } from './samplers.js';
 import type { UpscaleCommandOptions } from './upscale.js';
 
 /** Enlarges the pictures. Ctrl-C leaves those that are finished. */
@@ -14,7 +15,7 @@ export async function upscalePictures(
   inputs: readonly string[],
   options: UpscaleCommandOptions,
 ): Promise<void> {
-  const { output, background, sampler, force } = options;
+  const { output, background, force } = options;
   checkColour(background);
   const pictures = await findPictures(inputs);
   const kind = (picture: number) => `${pictures[picture].height} x ${pictures[picture].width}`;
@@ -26,18 +27,14 @@ export async function upscalePictures(
     refuseOtherTask(options.model, spec, 'upscale');
   });
   const { model } = opened;
-  const { steps = sampler === 'ddpm' ? undefined : upscalingSteps(model) } = options;
-  const { eta = sampler === 'ddim' ? 1 : undefined } = options;
   let group: Upscaling;
   await runPictures(
     opened,
-    { ...options, steps, eta },
+    { ...options, ...upscalingSampler(model, samplerOf(options)) },
     {
       total: pictures.length,
       settings: { pictures: paths, background },
       kind,
-      // Groups gain a CPU nothing, and most calls are of one picture.
-      alone: model.betas.device.name === 'cpu',
       fileOf: (picture) => outputs[picture],
       async sampling(numbers) {
         const images = [];

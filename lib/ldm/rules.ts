@@ -1,10 +1,13 @@
 /** Checks of configurations that come from outside: each option's values, and no unknown option. */
 import { check } from '../errors.js';
 import { suggestion } from '../suggestion.js';
+import { Tensor } from '../tensor.js';
 
 /** What a value must be, in words, and whether it is. */
 export interface Rule {
   readonly expected: string;
+  /** The values, where these are words of which one may have been meant. */
+  readonly names?: readonly string[];
   accepts(value: unknown): boolean;
 }
 
@@ -29,8 +32,11 @@ export const number = (low: number, high = Infinity): Rule => ({
     Number.isFinite(value) && (value as number) >= low && (value as number) < high,
 });
 
+export const finite: Rule = { expected: 'a finite number', accepts: Number.isFinite };
+
 export const oneOf = (...names: readonly string[]): Rule => ({
   expected: `one of ${names.join(', ')}`,
+  names,
   accepts: (value) => names.includes(value as string),
 });
 
@@ -47,6 +53,16 @@ export const list = (rule: Rule, least: number, most: number): Rule => ({
     value.length <= most &&
     value.every(rule.accepts),
 });
+
+export const callable: Rule = {
+  expected: 'a function',
+  accepts: (value) => typeof value === 'function',
+};
+
+export const aTensor: Rule = {
+  expected: 'a tensor',
+  accepts: (value) => value instanceof Tensor,
+};
 
 /** A plain object whose own entries are checked separately. */
 export const group: Rule = {
@@ -75,10 +91,7 @@ export function checkOptions<T extends object>(
       const hint = suggestion(name, known);
       return `${what}: unknown option '${name}'.${hint} Known are ${known.join(', ')}.`;
     });
-    const rule = rules[name as keyof T];
-    check(value === undefined || rule.accepts(value), () => {
-      return `${what}: ${name} must be ${rule.expected}. Got ${show(value)}.`;
-    });
+    if (value !== undefined) checkOption(what, name, value, rules[name as keyof T]);
   }
   for (const name of required) {
     check(given[name] !== undefined, () => {
@@ -87,7 +100,25 @@ export function checkOptions<T extends object>(
   }
 }
 
+/** Checks a single value. @throws ArgumentError as {@link checkOptions} does */
+export function checkOption(what: string, name: string, value: unknown, rule: Rule): void {
+  check(rule.accepts(value), () => {
+    const hint = typeof value === 'string' && rule.names ? suggestion(value, rule.names) : '';
+    return `${what}: ${name} must be ${rule.expected}. Got ${show(value)}.${hint}`;
+  });
+}
+
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = inWords(value);
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}
+
+function inWords(value: unknown): string {
+  if (value instanceof Tensor) return value.describe();
+  // JSON has no NaN, and would write out what an object of a class holds.
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
+  const { constructor } = Object(value) as object;
+  const isPlain = constructor === Object || constructor === Array;
+  if (typeof value === 'object' && value !== null && !isPlain) return `a ${constructor?.name}`;
+  return JSON.stringify(value) ?? String(value);
 }

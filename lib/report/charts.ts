@@ -33,7 +33,7 @@ export const inPage: PlotStyle = {
 
 const mostCharts = 60;
 /** Counters that the table of runs tells already. */
-const counters = ['images', 'seconds', 'skipped'];
+const counters = ['images', 'seconds', 'skipped', 'global_step', 'epoch'];
 
 /** All curves of the runs: each chart shows one measurement of every run that has it. */
 export function chartGroups(runs: readonly ChartedRun[]): ChartGroup[] {

@@ -20,7 +20,7 @@ export interface TrainerOptions<Batch> {
   clipNorm?: number | null;
   /** Steps in a row that may be left out because something is not finite. Default 10. */
   skipLimit?: number;
-  /** Default 10. */
+  /** A line tells the means of the steps since the last one, and of an epoch that ended among them. Default 10. */
   logEvery?: number;
   /** What validations go through. Default: none. */
   validation?: DataSource<Batch>;

@@ -4,6 +4,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
+import { lockFolder } from './run_lock.js';
 
 /** A run's folder, made or found by {@link openRunFolder}. */
 export interface RunFolder {
@@ -19,10 +20,12 @@ export interface RunFolder {
 }
 
 /**
- * Makes the folder of a new run, or opens that of an earlier one.
+ * Makes the folder of a new run, or opens that of an earlier one. It is this process's until the trainer has run, or
+ * the process ends, however it does.
  *
  * @param options.resume go on with the run in the folder. Default false: the folder must be new or empty
- * @throws FileError when a new run would overwrite something, or there is no run to go on with
+ * @throws FileError when a new run would overwrite something, there is no run to go on with, or another process
+ *   trains in the folder
  */
 export async function openRunFolder(
   path: string,
@@ -39,9 +42,11 @@ export async function openRunFolder(
   try {
     if (resume) {
       await checkRun(folder);
+      await lockFolder(path);
       await removeUnfinished(path);
     } else {
       await checkNew(path);
+      await lockFolder(path);
     }
     for (const each of [folder.checkpoints, folder.images]) await mkdir(each, { recursive: true });
   } catch (error) {

@@ -8,6 +8,7 @@ import { defaultGenerator, type GeneratorState } from '../random.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 import type { SavedState, State } from './checkpoint.js';
+import type { Measurements } from './measurements.js';
 import type { Phase, TrainingTask } from './task.js';
 
 /** Where a training stands. */
@@ -36,6 +37,8 @@ interface Plain {
   optimizers: Record<string, PlainOptimizer>;
   schedules: Record<string, { step: number; base: number[] }>;
   task: Json;
+  /** Of the steps that no line of the log has told yet; states of earlier releases have none. */
+  measured?: Json;
 }
 
 const version = 1;
@@ -55,7 +58,7 @@ export class TrainingState<Batch> {
   ) {}
 
   /** Everything to save. Belongs to the scope around the call; take no step until it is written. */
-  collect(counters: Counters): State {
+  collect(counters: Counters, measured: Measurements): State {
     const { modules, ema, phases } = this.task;
     const tensors = new Map<string, Tensor | TensorSource>();
     const add = (prefix: string, entries: Iterable<readonly [string, Tensor | TensorSource]>) => {
@@ -73,6 +76,7 @@ export class TrainingState<Batch> {
       optimizers: {},
       schedules: {},
       task: this.task.state?.() ?? null,
+      measured: measured.state(),
     };
     for (const { name, optimizer, schedule } of phases) {
       const { tensors: slots, ...rest } = optimizer.stateDict();
@@ -88,7 +92,7 @@ export class TrainingState<Batch> {
    * @throws ArgumentError that lists every difference when it is a state of something else; nothing is
    * changed then
    */
-  async restore({ file, plain: given }: SavedState): Promise<Counters> {
+  async restore({ file, plain: given }: SavedState, measured: Measurements): Promise<Counters> {
     const plain = parsePlain(given, file.origin);
     const found = [
       ...differences(plain.identity, this.identity),
@@ -114,6 +118,7 @@ export class TrainingState<Batch> {
       }
     });
     this.task.loadState?.(plain.task);
+    measured.load(plain.measured);
     return plain.counters;
   }
 

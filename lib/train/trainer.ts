@@ -11,7 +11,9 @@ import { batchSize, TrainingCycle, type PhaseReport } from './cycle.js';
 import { disposeBatch, drawPictures, firstBatch, validate } from './evaluation.js';
 import { JsonlLogger } from './loggers/jsonl.js';
 import type { Logger } from './loggers/logger.js';
+import { Measurements, numbersOf } from './measurements.js';
 import { settingsOf, type Settings, type TrainerOptions } from './options.js';
+import { unlockFolder } from './run_lock.js';
 import { TrainingState, type Counters } from './state.js';
 import type { StepContext, TrainingTask } from './task.js';
 
@@ -49,6 +51,7 @@ export class Trainer<Batch> {
   private readonly checkpoints: Checkpoints;
   private readonly loggers: readonly Logger[];
   private readonly told = new Set<string>();
+  private readonly measured = new Measurements();
   private counters: Counters = { step: 0, batches: 0, images: 0, skipped: 0, skippedInARow: 0 };
   private used = false;
   private began = 0;
@@ -97,7 +100,11 @@ export class Trainer<Batch> {
       if (this.counters.step !== this.savedStep) await this.save();
     } finally {
       this.cycle.dispose();
-      for (const logger of this.loggers) await logger.close();
+      try {
+        for (const logger of this.loggers) await logger.close();
+      } finally {
+        await unlockFolder(this.settings.folder.path);
+      }
     }
     const { step, images, skipped } = this.counters;
     return { step, images, skipped, finished: step >= this.settings.steps };
@@ -109,7 +116,7 @@ export class Trainer<Batch> {
     const saved = folder.resume
       ? await this.checkpoints.latest((message) => messages.push(message))
       : null;
-    if (saved) this.counters = await this.state.restore(saved);
+    if (saved) this.counters = await this.state.restore(saved, this.measured);
     else defaultGenerator.setState({ seed, stream: trainingStream, step: 0 });
     const { step, images } = this.counters;
     for (const logger of this.loggers) await logger.start?.({ name: this.task.name, step, steps });
@@ -161,11 +168,15 @@ export class Trainer<Batch> {
       await noGrad(() => tidy(async () => task.beforeFirstStep?.(batches[0], this.context())));
     const reports = await this.cycle.run(batches, counters.step);
     const images = batches.reduce((sum, batch) => sum + batchSize(task, batch), 0);
+    const { batchesPerEpoch } = this.data;
+    const before = Math.floor(counters.batches / batchesPerEpoch);
     counters.step += 1;
     counters.batches += batches.length;
     counters.images += images;
     const [{ loss }] = reports;
     for (const logger of this.loggers) logger.step?.({ step: counters.step, images, loss });
+    this.measured.add(numbersOf(reports), images);
+    if (Math.floor(counters.batches / batchesPerEpoch) > before) this.measured.endEpoch();
     this.noteSkips(reports);
     const { logEvery, steps } = this.settings;
     if (isDue(counters.step, logEvery) || counters.step === steps) this.log(reports);
@@ -191,16 +202,15 @@ export class Trainer<Batch> {
 
   private log(reports: readonly PhaseReport[]): void {
     const { task, counters, logged } = this;
-    const values: Record<string, number> = {};
-    reports.forEach(({ name, loss, log, gradNorm }, i) => {
-      values[`train/${name}_loss`] = loss;
-      for (const [key, value] of Object.entries(log))
-        values[`train/${key}` in values ? `train/${name}_${key}` : `train/${key}`] = value;
-      values[`grad_norm/${name}`] = gradNorm;
-      task.phases[i].optimizer.groups.forEach(({ lr }, group) => {
+    const values = this.measured.take();
+    for (const { name, optimizer } of task.phases)
+      optimizer.groups.forEach(({ lr }, group) => {
         values[group === 0 ? `lr/${name}` : `lr/${name}/${group}`] = lr;
       });
-    });
+    // The original's names, where there is one rate to tell.
+    if (task.phases.length === 1) values.lr_abs = task.phases[0].optimizer.groups[0].lr;
+    values.global_step = counters.step;
+    values.epoch = Math.floor((counters.batches - 1) / this.data.batchesPerEpoch);
     if (this.settings.precision === 'float16') values.loss_scale = this.cycle.scaler.currentScale;
     const now = performance.now();
     values.skipped = counters.skipped;
@@ -257,7 +267,7 @@ export class Trainer<Batch> {
   private async save(): Promise<void> {
     const { step } = this.counters;
     await tidy(async () => {
-      await this.checkpoints.save(step, this.state.collect(this.counters));
+      await this.checkpoints.save(step, this.state.collect(this.counters, this.measured));
     });
     this.savedStep = step;
     this.savedAt = performance.now();

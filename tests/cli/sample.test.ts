@@ -35,7 +35,7 @@ const bytes = (path: string) => readFileSync(inFolder(path));
 
 const sample = (folder: string, options: Partial<SampleCommandOptions> = {}) =>
   samplePictures({
-    ...{ model: plain, count: 1, batch: 4, sampler: 'ddim', steps: 3, seed: 0, quiet: true },
+    ...{ model: plain, count: 1, sampler: 'ddim', steps: 3, seed: 0, quiet: true },
     ...{ output: inFolder(folder), ...options },
   });
 
@@ -72,18 +72,40 @@ describe('pictures', () => {
     expect(told.seconds).toBeGreaterThan(0);
   });
 
-  test('are the same to the bit in any batch', async () => {
-    const made = vi.spyOn(LatentDiffusion.prototype, 'sample');
-    onTestFinished(() => made.mockRestore());
-    await sample('together', { count: 7 });
-    await sample('apart', { count: 7, batch: 1 });
-    await sample('by-three', { count: 3, batch: 3 });
-    for (const name of readdirSync(inFolder('by-three')).filter((each) => each.endsWith('.png')))
-      for (const folder of ['apart', 'together'])
-        expect(bytes(`by-three/${name}`).equals(bytes(`${folder}/${name}`)), name).toBe(true);
-    // What differs between batches rarely shows in bytes: the network must never see groups of another size.
-    const sizes = made.mock.calls.map(([{ seed }]) => (seed as number[]).length);
-    expect(sizes).toEqual([4, 4, 4, 4, 4]);
+  test.each([undefined, 3])(
+    'are the same to the bit however many, with --batch %s',
+    async (batch) => {
+      const made = vi.spyOn(LatentDiffusion.prototype, 'sample');
+      onTestFinished(() => made.mockRestore());
+      const counts = [4, 2, 1];
+      const folders = counts.map((count) => `${count}-by-${batch}`);
+      for (const [i, count] of counts.entries()) await sample(folders[i], { count, batch });
+      for (const folder of folders.slice(1))
+        for (const name of readdirSync(inFolder(folder)).filter((each) => each.endsWith('.png')))
+          expect(bytes(`${folder}/${name}`).equals(bytes(`${folders[0]}/${name}`)), name).toBe(
+            true,
+          );
+      // What differs between batches rarely shows in bytes: the network must never see groups of another size. And
+      // one picture costs one, unless more are asked for at once.
+      const sizes = made.mock.calls.map(([{ seed }]) => (seed as number[]).length);
+      expect(sizes).toEqual(batch === 3 ? [3, 3, 3, 3] : [1, 1, 1, 1, 1, 1, 1]);
+      const [run] = JSON.parse(bytes(`${folders[0]}/sampling_config.json`).toString()) as object[];
+      expect(run).toMatchObject({ count: 4, batch: batch ?? 1 });
+    },
+  );
+
+  test('say how many steps were asked for, and how many it took', async () => {
+    const noted = async (folder: string, options: Partial<SampleCommandOptions>) => {
+      await sample(folder, options);
+      const runs = JSON.parse(bytes(`${folder}/sampling_config.json`).toString()) as object[];
+      return runs[0];
+    };
+    // every second of 20 timesteps are 10
+    expect(await noted('eight', { steps: 8 })).toMatchObject({ steps: 8, stepsTaken: 10 });
+    expect(await noted('all', { steps: undefined })).toMatchObject({ steps: 20, stepsTaken: 20 });
+    await writeImage(inFolder('init.png'), noise([16, 16, 3], { seed: 1 }).clamp(-1, 1));
+    const begun = { steps: 10, init: inFolder('init.png'), strength: 0.5 };
+    expect(await noted('begun', begun)).toMatchObject({ steps: 10, stepsTaken: 5, strength: 0.5 });
   });
 
   test.each(['plms', 'ddpm', 'dpm++', 'euler', 'euler-a', 'unipc'] as const)(

@@ -69,7 +69,7 @@ describe('pictures', () => {
   });
 
   test('do not depend on each other, but on the seed, steps, eta and sampler', async () => {
-    await call(['pictures'], 'together', { batch: 3 });
+    await call(['pictures'], 'together');
     // The second picture has the second seed.
     await call(['pictures/b.jpg'], 'alone', { seed: 1 });
     expect(bytes('together/b.png')).toEqual(bytes('alone/b.png'));

@@ -14,7 +14,7 @@ import {
   type MemoryStats,
   type TrainingTask,
 } from '../../lib/index.js';
-import { int64, samplingMethods, shaken, tinySpec, withModel } from './tiny_diffusion.js';
+import { int64, samplingMethods, shaken, stepping, tinySpec, withModel } from './tiny_diffusion.js';
 
 const device = defaultDevice();
 /** What the engine holds of the system's memory, live or kept for reuse. */
@@ -31,8 +31,7 @@ describe('sampling', () => {
         device.emptyCache();
         const seen: MemoryStats[] = [];
         const { latents } = await model.sample({
-          method,
-          steps: 12,
+          ...stepping(method, 12),
           seed: [1, 2, 3],
           guidance: 3,
           condition: int64(0, 1, 2),

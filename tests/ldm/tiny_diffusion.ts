@@ -6,6 +6,7 @@ import {
   tidy,
   type LatentDiffusion,
   type LatentDiffusionSpec,
+  type SampleOptions,
   type SamplingMethod,
   type Tensor,
 } from '../../lib/index.js';
@@ -65,6 +66,16 @@ export const samplingMethods: readonly SamplingMethod[] = [
   'euler',
   'euler-ancestral',
 ];
+
+/** Some steps of a method, with noise where it has a share of it; ancestral sampling walks all timesteps. */
+export const stepping = (
+  method: SamplingMethod,
+  steps: number,
+): Pick<SampleOptions, 'method' | 'steps' | 'eta'> => ({
+  method,
+  steps: method === 'ddpm' ? undefined : steps,
+  eta: method === 'ddim' || method === 'euler-ancestral' ? 1 : undefined,
+});
 
 export const values = async (x: Tensor): Promise<number[]> =>
   Array.from((await x.data()) as Float32Array);

@@ -145,6 +145,9 @@ describe('the task', () => {
     const logged = notes.numbers.map(({ values }) => values['train/loss_simple']);
     const losses = logged.filter((loss) => loss !== undefined);
     expect(losses.length).toBe(40);
+    const [first] = notes.numbers;
+    const rate = first.values['lr/diffusion'];
+    expect(first.values).toMatchObject({ lr_abs: rate, global_step: 1, epoch: 0 });
     const mean = (list: number[]) => list.reduce((a, b) => a + b) / list.length;
     expect(mean(losses.slice(-10))).toBeLessThan(mean(losses.slice(0, 10)));
     const validation = notes.numbers.find(({ values }) => 'val/loss_simple' in values)!.values;

@@ -8,6 +8,7 @@ import { parameter } from '../../nn/index.js';
 import { exp, indexSelect } from '../../ops/index.js';
 import { type Tensor } from '../../tensor.js';
 import { minSnrWeights } from './min_snr.js';
+import { checkDiffusionConfig } from './rules.js';
 import { ScheduleTables } from './schedule_tables.js';
 import { NoiseSchedule, type NoiseScheduleConfig } from './schedule.js';
 
@@ -57,7 +58,9 @@ export class GaussianDiffusion {
   readonly #minSnr: Float32Array | null;
   readonly #config: DiffusionConfig;
 
+  /** @throws ArgumentError for options that are unknown or out of range */
   constructor(config: DiffusionConfig = {}) {
+    checkDiffusionConfig(config);
     this.#config = config;
     this.parameterization = config.parameterization ?? 'eps';
     this.schedule = new NoiseSchedule(config);

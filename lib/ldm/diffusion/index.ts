@@ -24,14 +24,14 @@ export {
   type ClassInput,
   type LatentDiffusionSpec,
 } from './latent_diffusion_spec.js';
-export {
-  decodeInBatches,
-  type LatentSamples,
-  type SampleOptions,
-  type SamplingMethod,
-} from './latent_sampling.js';
+export { decodeInBatches, type LatentSamples, type SampleOptions } from './latent_sampling.js';
 export { checkPatchOptions, type PatchOptions } from './patch_grid.js';
 export { decodePatchWise, encodePatchWise } from './patch_wise.js';
+export {
+  samplingSteps,
+  type SamplingMethod,
+  type SamplingStepOptions,
+} from './sampling_methods.js';
 export { minSnrWeights } from './min_snr.js';
 export {
   holdsAverage,

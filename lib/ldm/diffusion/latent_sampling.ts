@@ -1,6 +1,6 @@
 /** Sampling a latent diffusion model: conditioning, guidance, sampler and decoder in one call. */
 import { noGrad } from '../../autograd/index.js';
-import { ArgumentError, check, checkShape } from '../../errors.js';
+import { check, checkShape } from '../../errors.js';
 import { concat } from '../../ops/index.js';
 import { tensorsIn, tidy } from '../../scope.js';
 import { Tensor } from '../../tensor.js';
@@ -31,11 +31,8 @@ import type { LatentDiffusion } from './latent_diffusion.js';
 import type { LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import { layoutsOfPatches } from './patch_crop.js';
 import type { PatchOptions } from './patch_grid.js';
+import { checkSampleOptions, samplingSteps, type SamplingMethod } from './sampling_methods.js';
 import { taskOf } from './task_of.js';
-
-/** How a latent is found; 'ddpm' walks all T timesteps. */
-export type SamplingMethod =
-  'ddim' | 'plms' | 'ddpm' | 'dpm-solver++' | 'unipc' | 'euler' | 'euler-ancestral';
 
 export interface SampleOptions extends Omit<
   SamplerOptions,
@@ -43,7 +40,7 @@ export interface SampleOptions extends Omit<
 > {
   /** default 'ddim' */
   method?: SamplingMethod;
-  /** number of steps, default 50; 'ddpm' takes T */
+  /** number of steps, default 50 or all that a shorter schedule has; 'ddpm' takes T */
   steps?: number;
   /** noise of 'ddim' (default 0) and 'euler-ancestral' (default 1) */
   eta?: number;
@@ -92,10 +89,11 @@ export interface LatentSamples {
 }
 
 /** See {@link LatentDiffusion.sample}. */
-export function sampleLatents(
+export async function sampleLatents(
   model: LatentDiffusion,
   options: SampleOptions,
 ): Promise<LatentSamples> {
+  checkSampleOptions(options);
   const { classifier } = options;
   const modules = [...model.modules(), ...(classifier?.model.modules() ?? [])];
   const wasTraining = modules.filter((module) => module.training);
@@ -277,38 +275,39 @@ function led(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions):
 }
 
 function startRun(model: LatentDiffusion, denoise: Denoiser, options: SampleOptions): SamplerRun {
-  const { method = 'ddim', steps = 50, eta, quantizeX0 = false } = options;
+  const { method = 'ddim', eta, discretize, spacing, quantizeX0 = false } = options;
+  const { initial, seed, torchSeed, image, mask, signal } = options;
+  const { temperature, noise, noiseDropout, repeatNoise } = options;
   const { diffusion } = model;
+  const { schedule, parameterization } = diffusion;
   check((model.spec.unet.nEmbed ?? 0) === 0, () => {
     return 'LatentDiffusion: this network predicts codes, not noise: decode its predictions with decodeCodes.';
   });
   const shared = {
-    ...options,
+    ...{ initial, seed, torchSeed, image, mask, signal },
     shape: shapeOf(model, options),
     device: model.betas.device,
-    parameterization: diffusion.parameterization,
     quantizeX0: quantizeX0 ? (x0: Tensor) => model.quantize(x0) : undefined,
   };
-  const stepped = { ...shared, steps };
+  const noisy = { ...shared, temperature, noise, noiseDropout, repeatNoise };
+  const { asked: steps } = samplingSteps(schedule.timesteps, options);
+  const onTable = { parameterization, steps, discretize };
+  const solving = { parameterization, steps, spacing };
   switch (method) {
     case 'ddim':
-      return ddim(denoise, diffusion.schedule, { ...stepped, eta });
+      return ddim(denoise, schedule, { ...noisy, ...onTable, eta });
     case 'plms':
-      return plms(denoise, diffusion.schedule, stepped);
+      return plms(denoise, schedule, { ...shared, ...onTable });
     case 'ddpm':
-      return ddpm(denoise, diffusion, { ...shared, clipDenoised: model.spec.clipDenoised });
+      return ddpm(denoise, diffusion, { ...noisy, clipDenoised: model.spec.clipDenoised });
     case 'dpm-solver++':
-      return dpmSolverPlusPlus(denoise, diffusion.schedule, stepped);
+      return dpmSolverPlusPlus(denoise, schedule, { ...shared, ...solving });
     case 'unipc':
-      return unipc(denoise, diffusion.schedule, stepped);
+      return unipc(denoise, schedule, { ...shared, ...solving });
     case 'euler':
-      return euler(denoise, diffusion.schedule, stepped);
+      return euler(denoise, schedule, { ...shared, ...solving });
     case 'euler-ancestral':
-      return eulerAncestral(denoise, diffusion.schedule, { ...stepped, eta });
-    default:
-      throw new ArgumentError(
-        `LatentDiffusion: unknown sampling method '${String(method satisfies never)}'.`,
-      );
+      return eulerAncestral(denoise, schedule, { ...noisy, ...solving, eta });
   }
 }
 

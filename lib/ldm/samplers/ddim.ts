@@ -2,7 +2,9 @@
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOptions, number, type Rules } from '../rules.js';
 import { ddimSchedule, type DdimSchedule, type Discretize } from './ddim_schedule.js';
+import { discretizations, samplerRules, stepCount, stepNoiseRules } from './rules.js';
 import { runSteps } from './run.js';
 import {
   blend,
@@ -23,14 +25,25 @@ export interface DdimOptions extends SamplerOptions {
   discretize?: Discretize;
 }
 
+const rules: Rules<Required<DdimOptions>> = {
+  ...samplerRules,
+  ...stepNoiseRules,
+  steps: stepCount,
+  eta: number(0),
+  discretize: discretizations,
+};
+
 /**
  * Samples step by step:
  *
  * ```ts
  * for await (const { step, predX0 } of ddim(denoise, schedule, { steps: 50, shape, seed: 1 })) ...
  * ```
+ *
+ * @throws ArgumentError for options that are unknown or out of range, as all samplers do
  */
 export function ddim(denoise: Denoiser, schedule: NoiseSchedule, options: DdimOptions): SamplerRun {
+  checkOptions<DdimOptions>('ddim', options, rules, ['steps']);
   const table = ddimSchedule(schedule, options);
   const { mask } = options;
   return runSteps(table, options, (latent, { index, step, noise }) => {
@@ -49,9 +62,9 @@ export function ddim(denoise: Denoiser, schedule: NoiseSchedule, options: DdimOp
 export function sampleDdim(
   denoise: Denoiser,
   schedule: NoiseSchedule,
-  options: DdimOptions & { onStep?: (step: SamplerStep) => void | Promise<void> },
+  { onStep, ...options }: DdimOptions & { onStep?: (step: SamplerStep) => void | Promise<void> },
 ): Promise<Tensor> {
-  return lastLatent(ddim(denoise, schedule, options), options.onStep);
+  return lastLatent(ddim(denoise, schedule, options), onStep);
 }
 
 /** √a_prev x_0 + √(1 - a_prev - σ²) ε, without the step's noise. */

@@ -1,6 +1,8 @@
 /** The timesteps and coefficients of DDIM and PLMS (DDIM paper, section 4.2 and appendix D). */
 import { check } from '../../errors.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOption, number } from '../rules.js';
+import { discretizations } from './rules.js';
 
 export type Discretize = 'uniform' | 'quad';
 
@@ -9,6 +11,7 @@ export type Discretize = 'uniform' | 'quad';
  * `uniform` takes every ⌊T/S⌋-th step, which gives more than S entries where S does not divide T.
  */
 export function ddimTimesteps(discretize: Discretize, steps: number, timesteps: number): number[] {
+  checkOption('DDIM', 'discretize', discretize, discretizations);
   check(Number.isInteger(steps) && steps > 0 && steps <= timesteps, () => {
     return `DDIM: steps must be an integer in 1..${timesteps}. Got ${steps}.`;
   });
@@ -44,6 +47,7 @@ export function ddimSchedule(
   options: { steps: number; eta?: number; discretize?: Discretize },
 ): DdimSchedule {
   const { steps, eta = 0, discretize = 'uniform' } = options;
+  checkOption('DDIM', 'eta', eta, number(0));
   const timesteps = ddimTimesteps(discretize, steps, schedule.timesteps).map((t) =>
     Math.min(t, schedule.timesteps - 1),
   );

@@ -1,6 +1,8 @@
 /** Ancestral sampling through all T steps (DDPM, algorithm 2). */
 import { clamp } from '../../ops/index.js';
 import type { Denoiser, GaussianDiffusion } from '../diffusion/gaussian_diffusion.js';
+import { checkOptions, flag, type Rules } from '../rules.js';
+import { samplerRules, stepNoiseRules } from './rules.js';
 import { runSteps } from './run.js';
 import { blend, timesteps, type SamplerOptions, type SamplerRun } from './sampler.js';
 
@@ -9,11 +11,16 @@ export interface DdpmOptions extends Omit<SamplerOptions, 'parameterization'> {
   clipDenoised?: boolean;
 }
 
+// The diffusion knows what its network predicts.
+const { parameterization: _, ...shared } = samplerRules;
+const rules: Rules<Required<DdpmOptions>> = { ...shared, ...stepNoiseRules, clipDenoised: flag };
+
 export function ddpm(
   denoise: Denoiser,
   diffusion: GaussianDiffusion,
   options: DdpmOptions,
 ): SamplerRun {
+  checkOptions<DdpmOptions>('ddpm', options, rules, []);
   const { mask, clipDenoised = false, quantizeX0 } = options;
   const { schedule } = diffusion;
   const plan = {

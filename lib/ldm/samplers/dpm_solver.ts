@@ -3,6 +3,7 @@ import { keep } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOptions } from '../rules.js';
 import { runSteps } from './run.js';
 import {
   blend,
@@ -11,7 +12,7 @@ import {
   type SamplerRun,
   type StepNoiseOptions,
 } from './sampler.js';
-import { solverGrid, type SolverGrid, type SolverOptions } from './solver_grid.js';
+import { solverGrid, solverRules, type SolverGrid, type SolverOptions } from './solver_grid.js';
 
 export type DpmSolverOptions = Omit<SolverOptions, StepNoiseOptions>;
 
@@ -21,6 +22,7 @@ export function dpmSolverPlusPlus(
   schedule: NoiseSchedule,
   options: DpmSolverOptions,
 ): SamplerRun {
+  checkOptions<DpmSolverOptions>('dpm-solver++', options, solverRules, []);
   const grid = solverGrid(schedule, options);
   const { mask } = options;
   /** the estimate of the step before */

@@ -3,6 +3,8 @@ import { check } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOptions, number, type Rules } from '../rules.js';
+import { stepNoiseRules } from './rules.js';
 import { runSteps } from './run.js';
 import {
   blend,
@@ -11,7 +13,7 @@ import {
   type SamplerRun,
   type StepNoiseOptions,
 } from './sampler.js';
-import { solverGrid, type SolverOptions } from './solver_grid.js';
+import { solverGrid, solverRules, type SolverOptions } from './solver_grid.js';
 
 export type EulerOptions = Omit<SolverOptions, StepNoiseOptions>;
 
@@ -20,12 +22,19 @@ export interface EulerAncestralOptions extends SolverOptions {
   eta?: number;
 }
 
+const ancestralRules: Rules<Required<EulerAncestralOptions>> = {
+  ...solverRules,
+  ...stepNoiseRules,
+  eta: number(0),
+};
+
 /** Deterministic; with the same timesteps and end the steps are those of DDIM with eta 0. */
 export function euler(
   denoise: Denoiser,
   schedule: NoiseSchedule,
   options: EulerOptions,
 ): SamplerRun {
+  checkOptions<EulerOptions>('euler', options, solverRules, []);
   return run(denoise, schedule, options, 0);
 }
 
@@ -35,6 +44,7 @@ export function eulerAncestral(
   schedule: NoiseSchedule,
   options: EulerAncestralOptions,
 ): SamplerRun {
+  checkOptions<EulerAncestralOptions>('eulerAncestral', options, ancestralRules, []);
   return run(denoise, schedule, options, options.eta ?? 1);
 }
 

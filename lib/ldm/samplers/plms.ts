@@ -3,8 +3,10 @@ import { keep } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOptions, type Rules } from '../rules.js';
 import { ddimStep } from './ddim.js';
 import { ddimSchedule, type Discretize } from './ddim_schedule.js';
+import { discretizations, samplerRules, stepCount } from './rules.js';
 import { runSteps } from './run.js';
 import {
   blend,
@@ -23,6 +25,12 @@ export interface PlmsOptions extends Omit<SamplerOptions, StepNoiseOptions> {
   discretize?: Discretize;
 }
 
+const rules: Rules<Required<PlmsOptions>> = {
+  ...samplerRules,
+  steps: stepCount,
+  discretize: discretizations,
+};
+
 // Adams-Bashforth weights of the newest estimate and those before it
 const weights = [
   [1],
@@ -33,6 +41,7 @@ const weights = [
 
 /** Deterministic sampling with one network call per step, and one more in the first. */
 export function plms(denoise: Denoiser, schedule: NoiseSchedule, options: PlmsOptions): SamplerRun {
+  checkOptions<PlmsOptions>('plms', options, rules, ['steps']);
   const table = ddimSchedule(schedule, { ...options, eta: 0 });
   const { mask, parameterization } = options;
   /** ε of earlier steps, newest first */

@@ -5,6 +5,7 @@ import type { Tensor } from '../../tensor.js';
 import {
   breathe,
   RunNoise,
+  runningSteps,
   type SamplerOptions,
   type SamplerRun,
   type SamplerStep,
@@ -31,7 +32,7 @@ export async function* runSteps(
   release: () => void = () => {},
 ): SamplerRun {
   const noise = new RunNoise(options);
-  const steps = noise.stepsOf(plan);
+  const steps = runningSteps(plan.timesteps.length, options.image);
   const initial = keep(tidy(() => noGrad(() => noise.initial(plan, steps))));
   let current: SamplerStep = {
     step: -1,

@@ -113,6 +113,19 @@ export async function lastLatent(
   }
 }
 
+/** How many steps of a plan run: all, or the cleanest of them when a picture is given. */
+export function runningSteps(
+  planned: number,
+  image: Pick<ImageStart, 'strength'> | undefined,
+): number {
+  if (!image) return planned;
+  const { strength } = image;
+  check(strength >= 0 && strength <= 1, () => {
+    return `sampler: the strength of image-to-image must lie in [0, 1]. Got ${strength}.`;
+  });
+  return Math.floor(strength * planned);
+}
+
 // streams of the seed; `step` numbers the draws within each
 const streams = { initial: 0, steps: 1, mask: 2, dropout: 3 } as const;
 
@@ -126,17 +139,6 @@ export class RunNoise {
     check(!this.#torch || noiseDropout === 0, () => {
       return 'sampler: noiseDropout is not drawn as PyTorch draws it: give a seed, not torchSeed.';
     });
-  }
-
-  /** How many of the plan's steps run: all, or the cleanest of them when a picture is given. */
-  stepsOf({ timesteps }: StepPlan): number {
-    const { image } = this.options;
-    if (!image) return timesteps.length;
-    const { strength } = image;
-    check(strength >= 0 && strength <= 1, () => {
-      return `sampler: the strength of image-to-image must lie in [0, 1]. Got ${strength}.`;
-    });
-    return Math.floor(strength * timesteps.length);
   }
 
   /** The latent to start from, which the run may dispose. */

@@ -1,7 +1,9 @@
 /** Where the solvers of the probability-flow equation set their steps. */
 import { check } from '../../errors.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
-import type { SamplerOptions, StepPlan } from './sampler.js';
+import { checkOption, list, number, oneOf, type Rules } from '../rules.js';
+import { samplerRules, spacings, stepCount } from './rules.js';
+import type { SamplerOptions, StepNoiseOptions, StepPlan } from './sampler.js';
 
 /**
  * How steps are spread. `linspace`: evenly from T - 1 down, 0 left out; `leading`: every ⌊T/S⌋-th timestep and
@@ -21,6 +23,15 @@ export interface SolverOptions extends SamplerOptions {
   /** what the last step leads to: 'clean' (default) is the estimate without noise, 'first' is ᾱ_0 as in DDIM */
   end?: 'clean' | 'first';
 }
+
+/** Of solvers without noise of their own. */
+export const solverRules: Rules<Required<Omit<SolverOptions, StepNoiseOptions>>> = {
+  ...samplerRules,
+  steps: stepCount,
+  spacing: spacings,
+  timesteps: list(number(0), 1, 100_000),
+  end: oneOf('clean', 'first'),
+};
 
 /** A plan with what the solvers' formulas are written in, x = α x_0 + σ ε. */
 export interface SolverGrid extends StepPlan {
@@ -79,23 +90,23 @@ function spread(schedule: NoiseSchedule, steps: number, spacing: Spacing): numbe
       );
     case 'logsnr':
       return even(Math.log, Math.exp);
-    default:
-      throw new TypeError(
-        `sampler: unknown spacing '${String(spacing satisfies never)}'. ` +
-          'Known are linspace, leading, trailing, karras and logsnr.',
-      );
   }
+}
+
+/** Most steps of a spacing: two of them never visit timestep 0. */
+export function mostSteps(timesteps: number, spacing: Spacing = 'linspace'): number {
+  const withoutFirst = spacing === 'linspace' || spacing === 'leading';
+  return withoutFirst ? Math.max(1, timesteps - 1) : timesteps;
 }
 
 export function solverGrid(schedule: NoiseSchedule, options: SolverOptions): SolverGrid {
   const { steps, spacing = 'linspace', timesteps: given, end = 'clean' } = options;
+  checkOption('sampler', 'spacing', spacing, spacings);
   const T = schedule.timesteps;
   const count = given?.length ?? steps;
-  // Two of the spacings never visit timestep 0.
-  const withoutFirst = !given && (spacing === 'linspace' || spacing === 'leading');
-  const most = withoutFirst ? Math.max(1, T - 1) : T;
+  const most = given ? T : mostSteps(T, spacing);
   check(Number.isInteger(count) && count > 0 && count <= most, () => {
-    const place = withoutFirst ? ` for spacing '${spacing}'` : '';
+    const place = most < T ? ` for spacing '${spacing}'` : '';
     return `sampler: steps must be an integer in 1..${most}${place}. Got ${count}.`;
   });
   const timesteps = given ? [...given].reverse() : spread(schedule, count, spacing);

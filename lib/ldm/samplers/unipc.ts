@@ -6,6 +6,7 @@ import { keep } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
 import type { Denoiser } from '../diffusion/gaussian_diffusion.js';
 import type { NoiseSchedule } from '../diffusion/schedule.js';
+import { checkOptions } from '../rules.js';
 import { runSteps } from './run.js';
 import {
   blend,
@@ -14,7 +15,7 @@ import {
   type SamplerRun,
   type StepNoiseOptions,
 } from './sampler.js';
-import { solverGrid, type SolverGrid, type SolverOptions } from './solver_grid.js';
+import { solverGrid, solverRules, type SolverGrid, type SolverOptions } from './solver_grid.js';
 
 export type UniPcOptions = Omit<SolverOptions, StepNoiseOptions>;
 
@@ -24,6 +25,7 @@ export function unipc(
   schedule: NoiseSchedule,
   options: UniPcOptions,
 ): SamplerRun {
+  checkOptions<UniPcOptions>('unipc', options, solverRules, []);
   const grid = solverGrid(schedule, options);
   const { mask } = options;
   /** estimates of earlier steps, newest first, two at most */

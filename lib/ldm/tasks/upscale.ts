@@ -3,11 +3,12 @@ import { noGrad } from '../../autograd/index.js';
 import { ArgumentError, checkShape } from '../../errors.js';
 import { tidy } from '../../scope.js';
 import type { Tensor } from '../../tensor.js';
-import type {
-  LatentDiffusion,
-  LatentDiffusionSpec,
-  PatchOptions,
-  SampleOptions,
+import {
+  samplingSteps,
+  type LatentDiffusion,
+  type LatentDiffusionSpec,
+  type PatchOptions,
+  type SampleOptions,
 } from '../diffusion/index.js';
 import { upscalingOf, type UpscalingScale } from '../diffusion/task_of.js';
 import { decodeTiled, extendMirrored, type TilingOptions } from '../first_stage/tiling.js';
@@ -21,7 +22,7 @@ export interface UpscaleOptions extends Omit<
   image: Tensor;
   /** default 100, as many as the original's notebook suggests, or all where the model has fewer */
   steps?: number;
-  /** default 1 as there: of one small picture each seed makes another large one */
+  /** of 'ddim' 1 as there, unless told: of one small picture each seed makes another large one */
   eta?: number;
   /**
    * How the network goes over large latents. Default, as the original does: where a side is more than twice that of
@@ -49,7 +50,7 @@ export interface UpscaleOptions extends Omit<
  */
 export function upscale(
   model: LatentDiffusion,
-  { image, patches, tiling, steps, eta = 1, seed, ...sampling }: UpscaleOptions,
+  { image, patches, tiling, seed, ...sampling }: UpscaleOptions,
 ): Promise<Tensor> {
   const { signal } = sampling;
   return tidy(async () => {
@@ -58,8 +59,7 @@ export function upscale(
     const { latents } = await model.sample({
       ...sampling,
       ...upscaling.sampling,
-      steps: steps ?? upscalingSteps(model),
-      eta,
+      ...upscalingSampler(model, sampling),
       seed: seedsOf('upscale', image.shape[0], seed),
       decode: false,
     });
@@ -113,9 +113,18 @@ export function prepareUpscaling(
   };
 }
 
-/** @internal Steps of a sampler that is not told how many. */
-export const upscalingSteps = ({ diffusion }: LatentDiffusion): number =>
-  Math.min(100, diffusion.schedule.timesteps);
+/** @internal Steps and noise of a sampler, where it is not told and takes them. */
+export function upscalingSampler(
+  { diffusion }: LatentDiffusion,
+  sampler: Pick<SampleOptions, 'method' | 'steps' | 'spacing' | 'eta'>,
+): Pick<SampleOptions, 'steps' | 'eta'> {
+  const { method = 'ddim', steps, eta } = sampler;
+  const { asked } = samplingSteps(diffusion.schedule.timesteps, sampler, 100);
+  return {
+    steps: method === 'ddpm' ? steps : asked,
+    eta: eta ?? (method === 'ddim' ? 1 : undefined),
+  };
+}
 
 /**
  * How many times larger a super-resolution model makes both sides: its first stage's factor, times that by which its

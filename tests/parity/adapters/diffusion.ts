@@ -251,21 +251,30 @@ async function startSampler(golden: GoldenCase): Promise<SamplerRun> {
   const [keepMask, known] = [await optional('mask'), await optional('x0')];
   const options = {
     initial: await need(golden, 'x_T'),
-    noise: await perStep('noise'),
     mask: keepMask && known && { keep: keepMask, known, noise: await perStep('mask_noise') },
+  };
+  const noisy = {
+    noise: await perStep('noise'),
     temperature: args.temperature as number | undefined,
-    parameterization: args.parameterization,
   };
   const config = diffusionConfig(golden.args);
   const diffusion = new GaussianDiffusion(config);
-  const spaced = { steps: args.steps as number, discretize: args.discretize as Discretize };
+  const { parameterization } = args;
+  const spaced = {
+    ...{ parameterization, steps: args.steps as number },
+    discretize: args.discretize as Discretize,
+  };
   switch (args.sampler as string) {
     case 'ddim':
-      return ddim(denoise, diffusion.schedule, { ...options, ...spaced, eta: args.eta });
+      return ddim(denoise, diffusion.schedule, { ...options, ...noisy, ...spaced, eta: args.eta });
     case 'plms':
       return plms(denoise, diffusion.schedule, { ...options, ...spaced });
     case 'ddpm':
-      return ddpm(denoise, diffusion, { ...options, clipDenoised: args.clip_denoised });
+      return ddpm(denoise, diffusion, {
+        ...options,
+        ...noisy,
+        clipDenoised: args.clip_denoised,
+      });
     default:
       throw new Unsupported(`sampler '${String(args.sampler)}'`);
   }
