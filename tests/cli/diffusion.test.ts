@@ -184,7 +184,7 @@ describe('a diffusion model', () => {
     });
     expect(first).toMatch(/model +KL-regularised first stage/);
     expect(first).toContain('  encoder.conv_in.weight  float32 [8, 3, 3, 3]');
-    expect(yaml).toMatch(/config\.yaml: configuration\n.*\n {2}moving average {2}yes/);
+    expect(yaml).toMatch(/config\.yaml: configuration\n(?: {2}.*\n)+ {2}moving average {2}yes/);
   });
 });
 
