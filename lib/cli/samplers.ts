@@ -1,5 +1,5 @@
 // The samplers of `emulsion sample` by their names there, and which options each takes.
-import { hasOption } from '../ldm/diffusion/sampling_methods.js';
+import { hasOption } from '../ldm/diffusion/method_options.js';
 import type { Discretize, SampleOptions, SamplingMethod, Spacing } from '../ldm/index.js';
 import { UsageError } from './run.js';
 import type { SamplingCommandOptions } from './sampling_options.js';

@@ -1,3 +1,5 @@
+// What configurations name: data sets, models, losses, schedules, each with its options and mistakes. Long, because one
+// table of them all shows what is left out.
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';

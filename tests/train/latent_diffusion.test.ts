@@ -1,4 +1,5 @@
-// The recipe of a second stage: what is trained and kept, exact resumes, pictures; and latents encoded once.
+// The recipe of a second stage: what is trained and kept, exact resumes, pictures; and latents encoded once. As long as it
+// is because all of it trains one small model.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

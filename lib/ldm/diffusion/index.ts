@@ -27,11 +27,8 @@ export {
 export { decodeInBatches, type LatentSamples, type SampleOptions } from './latent_sampling.js';
 export { checkPatchOptions, type PatchOptions } from './patch_grid.js';
 export { decodePatchWise, encodePatchWise } from './patch_wise.js';
-export {
-  samplingSteps,
-  type SamplingMethod,
-  type SamplingStepOptions,
-} from './sampling_methods.js';
+export type { SamplingMethod } from './method_options.js';
+export { samplingSteps, type SamplingStepOptions } from './sampling_methods.js';
 export { minSnrWeights } from './min_snr.js';
 export {
   holdsAverage,

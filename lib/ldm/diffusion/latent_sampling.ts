@@ -31,7 +31,8 @@ import type { LatentDiffusion } from './latent_diffusion.js';
 import type { LatentDiffusionSpec } from './latent_diffusion_spec.js';
 import { layoutsOfPatches } from './patch_crop.js';
 import type { PatchOptions } from './patch_grid.js';
-import { checkSampleOptions, samplingSteps, type SamplingMethod } from './sampling_methods.js';
+import type { SamplingMethod } from './method_options.js';
+import { checkSampleOptions, samplingSteps } from './sampling_methods.js';
 import { taskOf } from './task_of.js';
 
 export interface SampleOptions extends Omit<

@@ -20,38 +20,10 @@ import {
   stepCount,
   stepNoiseRules,
 } from '../samplers/rules.js';
-import { runningSteps, type ImageStart, type StepNoiseOptions } from '../samplers/sampler.js';
+import { runningSteps, type ImageStart } from '../samplers/sampler.js';
 import { mostSteps } from '../samplers/solver_grid.js';
 import type { SampleOptions } from './latent_sampling.js';
-
-/** How a latent is found; 'ddpm' walks all T timesteps. */
-export type SamplingMethod =
-  'ddim' | 'plms' | 'ddpm' | 'dpm-solver++' | 'unipc' | 'euler' | 'euler-ancestral';
-
-const onTable = ['ddim', 'plms'] as const;
-const solvers = ['dpm-solver++', 'unipc', 'euler', 'euler-ancestral'] as const;
-const addingNoise = ['ddim', 'ddpm', 'euler-ancestral'] as const;
-
-/** Options that some methods have, and these. */
-const owners: Readonly<
-  Record<
-    'steps' | 'eta' | 'discretize' | 'spacing' | StepNoiseOptions,
-    readonly [SamplingMethod, ...SamplingMethod[]]
-  >
-> = {
-  steps: [...onTable, ...solvers],
-  eta: ['ddim', 'euler-ancestral'],
-  discretize: onTable,
-  spacing: solvers,
-  temperature: addingNoise,
-  noise: addingNoise,
-  noiseDropout: addingNoise,
-  repeatNoise: addingNoise,
-};
-
-/** Whether a method has an option of those that not all have. */
-export const hasOption = (method: SamplingMethod, option: keyof typeof owners): boolean =>
-  owners[option].includes(method);
+import { onTable, owners, solvers } from './method_options.js';
 
 // What the model itself decides.
 const { shape: _, device: __, parameterization: ___, ...told } = samplerRules;
