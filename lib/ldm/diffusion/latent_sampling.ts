@@ -207,15 +207,15 @@ function bind(
     };
   }
   const { context } = conditioning;
-  // A context is prepared for as many samples as the network sees at once.
   const prepared =
-    context instanceof Tensor && (patches?.batch ?? 1) === 1
+    context instanceof Tensor
       ? { ...conditioning, context: model.model.diffusion_model.prepareContext(context) }
       : conditioning;
   return (x, t) => model.applyModel(x, t, prepared, patches);
 }
 
-// Of layouts every patch has its own.
+// Of layouts every patch has its own. Keys and values of these are made in every step: kept, they would take, with the
+// published model, forty times the embeddings' memory for every patch, and grow with the canvas.
 function bindLayouts(
   model: LatentDiffusion,
   options: SampleOptions,

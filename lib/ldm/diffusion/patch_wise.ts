@@ -146,14 +146,13 @@ function conditioningOf(
 ): NetworkConditioning {
   if (typeof conditioning === 'function') return joined(patches.map(conditioning));
   const { concat: map, context, y } = conditioning;
-  const several = patches.length > 1;
-  check(!several || !context || context instanceof Tensor, () => {
-    return 'patches: a context that is prepared for one patch at a time does not serve a batch of them.';
-  });
+  const times = patches.length;
   return {
     ...(map && { concat: grid.cut(map, patches) }),
-    ...(context && { context: several ? repeated(context as Tensor, patches.length) : context }),
-    ...(y && { y: repeated(y, patches.length) }),
+    ...(context && {
+      context: context instanceof Tensor ? repeated(context, times) : context.repeated(times),
+    }),
+    ...(y && { y: repeated(y, times) }),
   };
 }
 

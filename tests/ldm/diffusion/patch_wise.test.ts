@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import {
+  CrossAttention,
   LayoutTokens,
   Module,
   mean,
@@ -174,6 +175,22 @@ describe('sampling', () => {
       const [a, b] = [await values(latents), await values(grouped.latents)];
       a.forEach((value, i) => expect(value).toBeCloseTo(b[i], 3));
     }));
+
+  it.each([1, 3])('projects the context once a run, with %i patches at once', (batch) =>
+    withModel(tinySpec(), async (model) => {
+      const network = model.model.diffusion_model;
+      const layers = network.modules().filter((module) => module instanceof CrossAttention);
+      const cross = new Set(layers.filter((layer) => layer.to_k.weight.shape[1] === 6));
+      const project = vi.spyOn(CrossAttention.prototype, 'project');
+      await model.sample({
+        ...{ condition: int64(1, 2), guidance: 2, steps: 3, seed: 7, size: [12, 12] },
+        ...{ patches: { ks: 8, stride: 4, batch }, decode: false },
+      });
+      const calls = project.mock.contexts.filter((layer) => cross.has(layer as CrossAttention));
+      project.mockRestore();
+      expect(calls.length).toBe(cross.size);
+    }),
+  );
 });
 
 describe('a layout', () => {
