@@ -1,6 +1,12 @@
 // Data whose every noisy density is known: a mixture of Gaussians in each element. Its score, the exact path
 // of the probability-flow equation and its classes are closed forms, so that samplers can be measured.
-import { stack, tensor, type Denoiser, type Tensor } from '../../lib/index.js';
+import {
+  stack,
+  tensor,
+  type Denoiser,
+  type Parameterization,
+  type Tensor,
+} from '../../lib/index.js';
 
 export interface Component {
   weight: number;
@@ -61,6 +67,18 @@ export function exactDenoiser(alphaBarAt: (t: number) => number): Denoiser {
       expectedNoise(value / scale, ratioOf(alphaBar)),
     );
     return tensor(values, { shape: x.shape, dtype: 'float64' }).to(x.dtype);
+  };
+}
+
+/** The exact network with what it knows told in another way: x_0, or v = √ᾱ ε - √(1-ᾱ) x_0. */
+export function predicting(kind: Parameterization, alphaBarAt: (t: number) => number): Denoiser {
+  const denoise = exactDenoiser(alphaBarAt);
+  return (x, t) => {
+    const alphaBar = alphaBarAt(Number(t.dataSync()[0]));
+    const [signal, level] = [Math.sqrt(alphaBar), Math.sqrt(1 - alphaBar)];
+    const eps = denoise(x, t);
+    const x0 = x.sub(eps.mul(level)).div(signal);
+    return { eps, x0, v: eps.mul(signal).sub(x0.mul(level)) }[kind];
   };
 }
 

@@ -8,13 +8,15 @@ import {
   solverGrid,
   tensor,
   unipc,
+  type Parameterization,
   type SamplerRun,
 } from '../../lib/index.js';
-import { exactDenoiser } from './mixture.js';
+import { exactDenoiser, predicting } from './mixture.js';
 
 const { schedule } = new GaussianDiffusion({ linearStart: 0.0015, linearEnd: 0.0195 });
 const alphaBars = schedule.exact.alphasCumprod;
-const denoise = exactDenoiser((t) => alphaBars[t]);
+const alphaBarAt = (t: number): number => alphaBars[t];
+const exact = exactDenoiser(alphaBarAt);
 
 const steps = 6;
 const starts = [-1.7, -0.2, 0.4, 2.3];
@@ -44,7 +46,7 @@ function plan(end: End): { t: number[]; levels: Level[] } {
 /** x_θ: the clean number that the exact network expects behind x. */
 function estimate(x: number, t: number): number {
   const at = tensor(BigInt64Array.of(BigInt(t)));
-  const [eps] = denoise(tensor([x], { dtype: 'float64' }), at).dataSync() as Float64Array;
+  const [eps] = exact(tensor([x], { dtype: 'float64' }), at).dataSync() as Float64Array;
   const { alpha, sigma } = levelOf(alphaBars[t]);
   return (x - sigma * eps) / alpha;
 }
@@ -67,10 +69,19 @@ async function expectSteps(run: (end: End) => SamplerRun, reference: Reference, 
 
 const initial = () => tensor(starts, { shape: [4, 1, 1, 1], dtype: 'float64' });
 
-describe.each(['clean', 'first'] as const)('with the end %s', (end) => {
+describe.each<[End, Parameterization]>([
+  ['clean', 'eps'],
+  ['first', 'eps'],
+  ['clean', 'v'],
+  ['first', 'v'],
+  ['clean', 'x0'],
+])('with the end %s, of a network that predicts %s', (end, parameterization) => {
+  const denoise = predicting(parameterization, alphaBarAt);
+  const shared = { parameterization, steps, end };
+
   it('DPM-Solver++(2M) is algorithm 2 of its paper', () =>
     expectSteps(
-      () => dpmSolverPlusPlus(denoise, schedule, { steps, end, initial: initial() }),
+      () => dpmSolverPlusPlus(denoise, schedule, { ...shared, initial: initial() }),
       (x, _, to) => {
         const { t, levels } = plan(to);
         const path: number[] = [];
@@ -97,7 +108,7 @@ describe.each(['clean', 'first'] as const)('with the end %s', (end) => {
   // correction have the weight 1/2 that the paper puts in the place of the solution.
   it('UniPC is a predictor, and a corrector that integrates a parabola', () =>
     expectSteps(
-      () => unipc(denoise, schedule, { steps, end, initial: initial() }),
+      () => unipc(denoise, schedule, { ...shared, initial: initial() }),
       (x, _, to) => {
         const { t, levels } = plan(to);
         const path: number[] = [];
@@ -127,8 +138,7 @@ describe.each(['clean', 'first'] as const)('with the end %s', (end) => {
     expectSteps(
       () =>
         eulerAncestral(denoise, schedule, {
-          steps,
-          end,
+          ...shared,
           eta,
           initial: initial(),
           noise: (step) =>
@@ -160,7 +170,7 @@ describe.each(['clean', 'first'] as const)('with the end %s', (end) => {
 
   it('Euler is ancestral Euler without noise', () =>
     expectSteps(
-      () => euler(denoise, schedule, { steps, end, initial: initial() }),
+      () => euler(denoise, schedule, { ...shared, initial: initial() }),
       (x, _, to) => {
         const { t, levels } = plan(to);
         return t.map((timestep, i) => {
