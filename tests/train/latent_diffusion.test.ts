@@ -1,71 +1,33 @@
-// The recipe of a second stage: what is trained and kept, exact resumes, pictures; and latents encoded once. As long as it
-// is because all of it trains one small model.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// The recipe of a second stage: what is trained and kept, exact resumes, pictures.
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import {
   AdamW,
   buildLatentDiffusion,
-  buildFirstStage,
-  cacheLatents,
   latentDiffusionTask,
-  LatentCache,
   manualSeed,
   noGrad,
   noise,
   openRunFolder,
   readImage,
-  tensor,
   tidy,
   Trainer,
-  type CachedBatch,
   type ImageBatch,
   type LatentDiffusion,
   type LatentDiffusionTaskOptions,
   type TrainerOptions,
   type TrainingTask,
 } from '../../lib/index.js';
-import type { DataSource } from '../../lib/data/source.js';
 import { plainSpec, shaken, tinySpec } from '../ldm/tiny_diffusion.js';
+import { makeModel, Pictures } from './noise_pictures.js';
 import { newest, Notes } from './run.js';
 
 const root = mkdtempSync(join(tmpdir(), 'emulsion-diffusion-'));
 let folders = 0;
 const folder = (): string => join(root, String(folders++));
 afterAll(() => rmSync(root, { recursive: true }));
-
-/** Batch k is noise that depends on k alone; classes go round. */
-class Pictures implements DataSource<ImageBatch> {
-  constructor(
-    readonly batchesPerEpoch = 3,
-    private readonly size = 2,
-  ) {}
-
-  async *batches({ from = 0 }: { from?: number } = {}): AsyncGenerator<ImageBatch> {
-    for (let number = from; ; ++number) yield this.batch(number);
-  }
-
-  async *epoch(): AsyncGenerator<ImageBatch> {
-    for (let number = 0; number < this.batchesPerEpoch; ++number) yield this.batch(number);
-  }
-
-  private batch(number: number): ImageBatch {
-    const index = Array.from({ length: this.size }, (_, i) => number * this.size + i);
-    return {
-      image: noise([this.size, 16, 16, 3], { seed: 5, step: number }),
-      index,
-      path: index.map(String),
-      label: index.map((i) => i % 4),
-    };
-  }
-}
-
-/** The same weights every time. */
-function makeModel(changed: Parameters<typeof tinySpec>[0] = {}): LatentDiffusion {
-  manualSeed(1);
-  return buildLatentDiffusion(tinySpec({ scaleByStd: true, ...changed }));
-}
 
 type Options = Partial<LatentDiffusionTaskOptions<ImageBatch>>;
 
@@ -290,113 +252,5 @@ describe('the task', () => {
     const [, h, w] = tidy(() => model.encode(image).shape);
     const condition = noise([1, h, w, 3], { seed: 2 });
     expect(loss({ model }, { ...batch, condition }).shape).toEqual([]);
-  });
-});
-
-describe('cached latents', () => {
-  const values = async (batch: CachedBatch) => [...((await batch.moments.data()) as Float32Array)];
-
-  async function cached(options: Parameters<typeof cacheLatents>[3] = {}) {
-    const path = folder();
-    const model = makeModel();
-    const progress: number[] = [];
-    await cacheLatents(model.first_stage_model, new Pictures(), path, {
-      shardSize: 4,
-      onProgress: (images) => progress.push(images),
-      ...options,
-    });
-    return { path, model, progress };
-  }
-
-  it('give the losses of the pictures themselves, bit for bit', async () => {
-    const { path, model, progress } = await cached();
-    expect(progress).toEqual([2, 4, 6]);
-    const cache = await LatentCache.open(path, { batchSize: 2, shuffle: false });
-    expect([cache.length, cache.batchesPerEpoch]).toEqual([6, 3]);
-    const classes = (label: readonly number[]) => tensor(BigInt64Array.from(label, BigInt));
-    const fromCache = latentDiffusionTask<CachedBatch>({
-      model,
-      learningRate: 1e-2,
-      read: (batch) => ({ encoded: cache.encoded(batch), condition: classes(batch.label!) }),
-    });
-    const { task } = makeTask({ model });
-    const pictures = new Pictures().batches();
-    const latents = cache.batches();
-    for (let step = 0; step < 3; ++step) {
-      const context = { step, micro: 0, accumulate: 1, seed: 3 };
-      const picture = (await pictures.next()).value!;
-      const latent = (await latents.next()).value!;
-      expect(latent.index).toEqual(picture.index);
-      await tidy(async () => {
-        const [expected, actual] = noGrad(() => [
-          task.phases[0].loss(picture, context).loss,
-          fromCache.phases[0].loss(latent, context).loss,
-        ]);
-        expect(await actual.item()).toBe(await expected.item());
-      });
-    }
-  });
-
-  it('are the pictures themselves where diffusion works on pixels', async () => {
-    const path = folder();
-    const stage = buildFirstStage({ kind: 'identity' });
-    await cacheLatents(stage, new Pictures(), path);
-    const cache = await LatentCache.open(path, { batchSize: 2, shuffle: false });
-    const { image } = (await new Pictures().batches().next()).value!;
-    const cachedBatch = (await cache.batches().next()).value!;
-    expect(cache.encoded(cachedBatch)).toBe(cachedBatch.moments);
-    expect(await values(cachedBatch)).toEqual([...((await image.data()) as Float32Array)]);
-  });
-
-  it('come in an order of the seed, from any batch on', async () => {
-    const { path } = await cached();
-    const options = { batchSize: 2, seed: 4 };
-    const take = async (from: number, count: number) => {
-      const cache = await LatentCache.open(path, options);
-      const found: { index: number[]; values: number[] }[] = [];
-      for await (const batch of cache.batches({ from })) {
-        found.push({ index: batch.index, values: await values(batch) });
-        batch.moments.dispose();
-        if (found.length === count) break;
-      }
-      return found;
-    };
-    const all = await take(0, 6);
-    expect(await take(2, 4)).toEqual(all.slice(2));
-    for (const epoch of [all.slice(0, 3), all.slice(3)])
-      expect(epoch.flatMap(({ index }) => index).sort()).toEqual([0, 1, 2, 3, 4, 5]);
-    expect(all.slice(3).map(({ index }) => index)).not.toEqual(all.slice(0, 3).map((b) => b.index));
-  });
-
-  it('go through once in order, the last batch short', async () => {
-    const { path } = await cached({ dtype: 'float16' });
-    const exact = await LatentCache.open((await cached()).path, { batchSize: 4 });
-    const half = await LatentCache.open(path, { batchSize: 4 });
-    const sizes: number[] = [];
-    const expected = exact.epoch();
-    for await (const batch of half.epoch()) {
-      sizes.push(batch.moments.shape[0]);
-      expect(batch.label).toEqual(batch.index.map((i) => i % 4));
-      const wanted = await values((await expected.next()).value!);
-      (await values(batch)).forEach((value, i) => expect(value).toBeCloseTo(wanted[i], 2));
-    }
-    expect(sizes).toEqual([4, 2]);
-  });
-
-  it('that are incomplete or damaged are refused by name', async () => {
-    const open = (path: string) => LatentCache.open(path, { batchSize: 2 });
-    await expect(open(folder())).rejects.toThrow(/index.json: cannot be read/);
-    const { path } = await cached();
-    const index = join(path, 'index.json');
-    const good = readFileSync(index, 'utf8');
-    writeFileSync(index, good.replace('"count": 6', '"count": 1e99'));
-    await expect(open(path)).rejects.toThrow('describes no cached latents');
-    writeFileSync(index, '{');
-    await expect(open(path)).rejects.toThrow('not a valid index');
-    writeFileSync(index, good.replace('"count": 6', '"count": 60'));
-    const longer = await LatentCache.open(path, { batchSize: 60 });
-    await expect(longer.epoch().next()).rejects.toThrow(/latents-00000\d.safetensors: /);
-    writeFileSync(index, good);
-    await expect(LatentCache.open(path, { batchSize: 7 })).rejects.toThrow('dropLast');
   });
 });
