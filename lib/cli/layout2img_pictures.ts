@@ -2,6 +2,7 @@
 import { FileError } from '../errors.js';
 import { readClassNames } from '../io/class_names.js';
 import { writeBoxes } from '../io/draw_boxes.js';
+import { drawingSize } from '../io/drawing.js';
 import { isRecord, parseJson } from '../io/json.js';
 import { readSmallFile } from '../io/positional.js';
 import {
@@ -43,7 +44,7 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
     );
   const size = pixelSize(options.size);
   const latents = size && latentSize('layout2img', opened.model, size);
-  const drawing = size && drawingOf(size);
+  const drawing = size && drawingSize({ height: size[0], width: size[1] });
   await runPictures(opened, options, {
     total: count * layouts.length,
     settings: { layouts: files, perLayout: count, size },
@@ -60,12 +61,6 @@ export async function layoutPictures(options: LayoutCommandOptions): Promise<voi
       ),
     ...(layouts.length > 1 && { perRow: count }),
   });
-}
-
-// As wide for its height as the picture.
-function drawingOf([height, width]: readonly [number, number]) {
-  const scale = 256 / Math.min(height, width);
-  return { height: Math.round(height * scale), width: Math.round(width * scale) };
 }
 
 /** What the model's tokens say, and the layouts that are wanted of it. */

@@ -94,7 +94,8 @@ function objectSet(
         additionalParameters: params.useAdditionalParameters,
       });
       checkTakes(conditioner, tokens);
-      return new LayoutConditions(tokens);
+      const names = categories.map(({ name }) => name);
+      return new LayoutConditions(tokens, names);
     },
   };
 }

@@ -54,7 +54,12 @@ export interface ImageLoggerSection {
   maxImages?: number;
   disabled?: boolean;
   /** how a diffusion model makes its samples */
-  logImagesKwargs?: { ddimSteps?: number; ddimEta?: number };
+  logImagesKwargs?: {
+    ddimSteps?: number;
+    ddimEta?: number;
+    inpaint?: boolean;
+    quantizeDenoised?: boolean;
+  };
 }
 
 /** What is read of the section. */
@@ -100,12 +105,10 @@ const ignored = {
   },
   'lightning.callbacks.image_logger.params.log_images_kwargs': {
     N: [],
-    inpaint: [false],
     n_row: [],
     plot_denoise_rows: [true],
     plot_diffusion_rows: [true],
     plot_progressive_rows: [true],
-    quantize_denoised: [false],
     return_keys: [],
     sample: [true],
     unconditional_guidance_label: [],
@@ -218,7 +221,12 @@ const imageLogger = mapping<{ params?: ImageLoggerSection }>(
           disabled: optional(boolean),
           log_images_kwargs: optional(
             mapping<NonNullable<ImageLoggerSection['logImagesKwargs']>>(
-              { ddim_steps: optional(integer({ min: 1 })), ddim_eta: optional(number({ min: 0 })) },
+              {
+                ddim_steps: optional(integer({ min: 1 })),
+                ddim_eta: optional(number({ min: 0 })),
+                inpaint: optional(boolean),
+                quantize_denoised: optional(boolean),
+              },
               ignoredIn('lightning.callbacks.image_logger.params.log_images_kwargs'),
             ),
           ),

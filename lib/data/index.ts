@@ -6,7 +6,7 @@ export {
   type ImageSource,
   type LabelledBox,
 } from './dataset.js';
-export type { Condition, ConditionSource, PreparedPicture } from './condition.js';
+export type { Condition, ConditionSource, ConditionWords, PreparedPicture } from './condition.js';
 export {
   readLabels,
   segmentation,

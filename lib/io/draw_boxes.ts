@@ -1,9 +1,9 @@
 // Boxes drawn on white, each in a colour of its own with its name: what a layout asks for, to be looked at.
-import sharp from 'sharp';
 import { check } from '../errors.js';
 import { tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
-import { imageOf, writeImage } from './image.js';
+import { drawing, escaped } from './drawing.js';
+import { writeImage } from './image.js';
 
 /** A box in shares of the drawing, from its upper left corner. */
 export interface DrawnBox {
@@ -61,11 +61,7 @@ export async function drawBoxes(
     });
   });
   const drawn = boxes.map((box, i) => drawBox(box, colours[i % colours.length], width, height));
-  const svg =
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" ` +
-    `font-size="14"><rect width="100%" height="100%" fill="#ffffff"/>${drawn.join('')}</svg>`;
-  const data = await sharp(Buffer.from(svg)).removeAlpha().raw().toBuffer();
-  return imageOf({ data, width, height, channels: 3 });
+  return drawing(drawn, { width, height }, 14);
 }
 
 /** Writes what {@link drawBoxes} draws; the extension of `path` chooses PNG, JPEG or WebP. */
@@ -81,16 +77,9 @@ function drawBox(box: DrawnBox, colour: string, width: number, height: number): 
   const half = lineWidth / 2;
   const [x, y] = [box.x * width + half, box.y * height + half];
   const [w, h] = [box.width * width - lineWidth, box.height * height - lineWidth];
+  const label = escaped(box.label.slice(0, longestLabel));
   return (
     `<rect x="${x}" y="${y}" width="${Math.max(0, w)}" height="${Math.max(0, h)}" fill="none" stroke="${colour}" ` +
-    `stroke-width="${lineWidth}"/><text x="${x + 4}" y="${y + 16}" fill="${colour}">${escaped(box.label)}</text>`
+    `stroke-width="${lineWidth}"/><text x="${x + 4}" y="${y + 16}" fill="${colour}">${label}</text>`
   );
 }
-
-// What XML cannot hold is left out.
-const escaped = (text: string): string =>
-  text
-    .slice(0, longestLabel)
-    .replace(/[\p{Cc}\p{Cs}\ufffe\uffff]/gu, '')
-    .replace(/&/g, '&amp;')
-    .replace(/</g, '&lt;');

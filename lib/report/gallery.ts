@@ -9,22 +9,27 @@ import type { PictureSeries } from './sources.js';
 /** What is shown first, and how many moments of each; what is not named comes between them. */
 const order: Readonly<Record<string, { rank: number; moments: number; title: string }>> = {
   samples: { rank: 0, moments: 6, title: 'samples' },
-  reconstructions: { rank: 1, moments: 4, title: 'reconstructions' },
-  inputs: { rank: 2, moments: 1, title: 'inputs' },
+  conditioning: { rank: 1, moments: 6, title: 'conditioning: what samples are asked for' },
+  conditioning_text: { rank: 2, moments: 6, title: 'and in words' },
+  reconstructions: { rank: 3, moments: 4, title: 'reconstructions' },
+  inputs: { rank: 4, moments: 1, title: 'inputs' },
+  samples_inpainting: { rank: 6, moments: 3, title: 'inpainting: the middle made anew' },
+  mask: { rank: 7, moments: 1, title: 'inpainting: white is kept' },
+  samples_outpainting: { rank: 8, moments: 3, title: 'outpainting: made anew but for the middle' },
   denoising_row: {
-    rank: 4,
+    rank: 9,
     moments: 1,
     title: 'denoising: the latents, decoded, from noise to sample',
   },
   progressive_row: {
-    rank: 5,
+    rank: 10,
     moments: 1,
     title: 'denoising: what the network takes the sample to be',
   },
-  diffusion_row: { rank: 6, moments: 1, title: 'diffusion: pictures noised ever more' },
+  diffusion_row: { rank: 11, moments: 1, title: 'diffusion: pictures noised ever more' },
 };
 const other = (name: string) =>
-  Object.hasOwn(order, name) ? order[name] : { rank: 3, moments: 3, title: name };
+  Object.hasOwn(order, name) ? order[name] : { rank: 5, moments: 3, title: name };
 const mostKinds = 24;
 const mostSamples = 24;
 

@@ -8,6 +8,7 @@ import { cacheLatents, LatentCache, type CachedBatch } from './latent_cache.js';
 import {
   needsConditions,
   taskOf,
+  wordsOf,
   type LatentDiffusionRun,
   type LatentDiffusionTrainingConfig,
 } from './latent_diffusion_run.js';
@@ -52,7 +53,7 @@ export async function cacheRunLatents(
   };
   const train = await cached(data, 'train', true);
   const validated = validation && (await cached(validation, 'validation', false));
-  const task = taskOf<CachedBatch>(model, config, (batch) => ({
+  const task = taskOf<CachedBatch>(model, config, wordsOf(model.spec, data), (batch) => ({
     encoded: train.encoded(batch),
     ...(kind !== 'none' && { condition: classIds(batch) }),
   }));

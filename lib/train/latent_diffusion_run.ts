@@ -20,6 +20,8 @@ import {
   type LatentDiffusionSpec,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
+import { classNames } from './class_names.js';
+import type { ConditionWordsOptions } from './condition_pictures.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
 import type { TrainerOptions } from './options.js';
 import { learningRateOf, runOf } from './run_config.js';
@@ -54,10 +56,11 @@ export async function buildLatentDiffusionRun(
   const conditioner = needsConditions(spec) ? spec.conditioner : undefined;
   const { monitor = 'val/loss' } = training;
   const { data, options } = await runOf(config, { conditioner, monitor });
+  const words = wordsOf(spec, data);
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
   const model = await startingModel(config.model.spec);
-  return { model, task: taskOf<ImageBatch>(model, config), data, options };
+  return { model, task: taskOf<ImageBatch>(model, config, words), data, options };
 }
 
 /** Whether a model is conditioned on more than the classes that any data set may have. */
@@ -70,6 +73,7 @@ export function needsConditions({ conditioner, conditioningKey }: LatentDiffusio
 export function taskOf<Batch>(
   model: LatentDiffusion,
   config: LatentDiffusionTrainingConfig,
+  words: ConditionWordsOptions,
   read?: (batch: Batch) => DiffusionBatch,
 ): TrainingTask<Batch> {
   const { spec, training } = config.model.spec;
@@ -84,20 +88,27 @@ export function taskOf<Batch>(
     patches: training.splitInputParams,
     read,
     pictures: {
+      ...words,
       maxImages: imageLogger.maxImages,
       logEveryT: training.logEveryT,
-      sampling: samplingOf(imageLogger),
+      ...samplesOf(imageLogger),
     },
     config: JSON.parse(JSON.stringify({ model: spec, loss: lossOptions(training) })) as Json,
   });
 }
 
 // The original's default of eta, in pictures alone, is 1.
-function samplingOf({ logImagesKwargs: given }: ImageLoggerSection) {
-  if (!given) return undefined;
-  const { ddimSteps: steps, ddimEta: eta = 1 } = given;
-  return { eta, ...(steps !== undefined && { steps }) };
+function samplesOf({ logImagesKwargs: given }: ImageLoggerSection) {
+  if (!given) return {};
+  const { ddimSteps: steps, ddimEta: eta = 1, inpaint, quantizeDenoised } = given;
+  return { sampling: { eta, ...(steps !== undefined && { steps }) }, inpaint, quantizeDenoised };
 }
+
+/** @internal What the data set calls that which the model is conditioned on. */
+export const wordsOf = (spec: LatentDiffusionSpec, data: DataLoader): ConditionWordsOptions => ({
+  describe: (tokens) => data.condition?.describe?.(tokens) ?? [],
+  classNames: classNames(spec, data),
+});
 
 /**
  * Saves the model for `loadLatentDiffusion`, beside its moving average if it has one, and what makes its

@@ -9,6 +9,8 @@ export interface CaptionTokenizer {
   /** as many for every text */
   readonly length: number;
   ids(text: string): readonly number[];
+  /** The text that ids were made of, as far as they tell. */
+  text?(ids: readonly number[]): string;
   /** Writes its files into a model's folder. */
   save(folder: string): Promise<void>;
 }
@@ -25,6 +27,10 @@ export function captionCondition(tokenizer: CaptionTokenizer): ConditionSource<r
       const ids = BigInt64Array.from(samples.flat(), BigInt);
       return tensor(ids, { shape: [samples.length, tokenizer.length], device });
     },
+    ...(tokenizer.text && {
+      describe: (tokens: readonly (readonly number[])[]) =>
+        tokens.map((ids) => tokenizer.text!(ids)),
+    }),
     save: (folder) => tokenizer.save(folder),
   };
 }

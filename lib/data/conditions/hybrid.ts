@@ -2,7 +2,7 @@
 import type { Device } from '../../device.js';
 import { check } from '../../errors.js';
 import { Tensor } from '../../tensor.js';
-import type { Condition, ConditionSource, PreparedPicture } from '../condition.js';
+import type { Condition, ConditionSource, ConditionWords, PreparedPicture } from '../condition.js';
 
 /** What a hybrid conditioner takes: the maps of one source, or its masked pictures, and the tokens of another. */
 export class HybridConditions<Map, Tokens> implements ConditionSource<readonly [Map, Tokens]> {
@@ -29,6 +29,10 @@ export class HybridConditions<Map, Tokens> implements ConditionSource<readonly [
     });
     const maps = samples.map(([map]) => map);
     return { concat: this.concat.batch(maps, device), crossattn: tokens };
+  }
+
+  describe(tokens: readonly (readonly number[])[]): readonly ConditionWords[] {
+    return this.crossattn.describe?.(tokens) ?? [];
   }
 
   async save(folder: string): Promise<void> {

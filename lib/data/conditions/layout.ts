@@ -3,7 +3,7 @@ import { tensor } from '../../creation.js';
 import type { Device } from '../../device.js';
 import { check, FileError } from '../../errors.js';
 import type { Tensor } from '../../tensor.js';
-import type { ConditionSource, PreparedPicture } from '../condition.js';
+import type { ConditionSource, ConditionWords, PreparedPicture } from '../condition.js';
 import type { LabelledBox } from '../dataset.js';
 import { philox, streams } from '../philox.js';
 import type { Region } from '../transform.js';
@@ -19,8 +19,20 @@ export interface LayoutEncoder {
   readonly length: number;
   encode(
     objects: readonly RelativeObject[],
-    view: { crop: { x: number; y: number; width: number; height: number }; mirrored: boolean },
+    view: { crop: Box; mirrored: boolean },
   ): readonly number[];
+  /** What tokens say, as far as they tell: boxes, and with `crop` which part of the picture they are seen in. */
+  decode?(tokens: readonly number[]): {
+    objects: readonly (Box & { readonly category: number })[];
+    crop?: Box;
+  };
+}
+
+interface Box {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
 }
 
 /**
@@ -28,7 +40,11 @@ export interface LayoutEncoder {
  * part that was cut out, mirrored as it was. Labels must be category numbers.
  */
 export class LayoutConditions implements ConditionSource<readonly number[]> {
-  constructor(private readonly encoder: LayoutEncoder) {}
+  /** @param categories their names by number; default: the numbers stand for themselves */
+  constructor(
+    private readonly encoder: LayoutEncoder,
+    private readonly categories: readonly string[] = [],
+  ) {}
 
   /**
    * @throws ArgumentError when the picture's data set has no boxes, or their labels are no numbers; FileError when
@@ -50,6 +66,22 @@ export class LayoutConditions implements ConditionSource<readonly number[]> {
     const ids = BigInt64Array.from(samples.flat(), BigInt);
     return tensor(ids, { shape: [samples.length, this.encoder.length], device });
   }
+
+  /** Boxes in the part that is seen, as whoever looks at the picture beside them has them. */
+  describe(tokens: readonly (readonly number[])[]): readonly ConditionWords[] {
+    return tokens.map((each) => {
+      const layout = this.encoder.decode?.(each);
+      if (!layout) return '';
+      const { objects, crop = { x: 0, y: 0, width: 1, height: 1 } } = layout;
+      return objects.map(({ category, x, y, width, height }) => ({
+        label: this.categories[category] ?? String(category),
+        x: (x - crop.x) / (crop.width || 1),
+        y: (y - crop.y) / (crop.height || 1),
+        width: width / (crop.width || 1),
+        height: height / (crop.height || 1),
+      }));
+    });
+  }
 }
 
 function relative(box: LabelledBox, region: Region, path: string): RelativeObject {
@@ -69,10 +101,7 @@ function relative(box: LabelledBox, region: Region, path: string): RelativeObjec
   return { ...rest, ...shares(box, region), category: label };
 }
 
-const shares = (
-  { x, y, width, height }: { x: number; y: number; width: number; height: number },
-  { sourceWidth, sourceHeight }: Region,
-) => ({
+const shares = ({ x, y, width, height }: Box, { sourceWidth, sourceHeight }: Region) => ({
   x: x / sourceWidth,
   y: y / sourceHeight,
   width: width / sourceWidth,

@@ -289,6 +289,11 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.#levels?.noised(c, t, key) ?? c;
   }
 
+  /** Whether the first stage has codes, which {@link quantize} brings latents to. */
+  get hasCodes(): boolean {
+    return isOfCodes(this.first_stage_model);
+  }
+
   /** Whether the conditioning is noised as well. */
   get hasNoisedConditioning(): boolean {
     return this.#levels !== null;
@@ -316,7 +321,7 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
 
   get #stageOfCodes(): VQModel | VQModelInterface {
     const stage = this.first_stage_model;
-    check(stage instanceof VQModel || stage instanceof VQModelInterface, () => {
+    check(isOfCodes(stage), () => {
       return `LatentDiffusion: a first stage of kind ${this.spec.firstStage.kind} has no codes.`;
     });
     return stage;
@@ -377,6 +382,9 @@ export class LatentDiffusion extends Module<[Tensor, Tensor, NetworkConditioning
     return this.noisedConditioning(conditioning, t, draws.conditioning);
   }
 }
+
+const isOfCodes = (stage: FirstStage): stage is VQModel | VQModelInterface =>
+  stage instanceof VQModel || stage instanceof VQModelInterface;
 
 /** Builds a model with fresh weights. @throws ArgumentError that names what is wrong in the spec */
 export function buildLatentDiffusion(spec: LatentDiffusionSpec): LatentDiffusion {

@@ -85,6 +85,16 @@ describe('CLIP', () => {
     expect(ofOpenAi.ids(text)).toEqual(filled([45, ...pieces, 46], 16, 0));
   });
 
+  it('spells what ids say', () => {
+    const zeros = new TextTokenizer(tinyClip, { length: 16, padding: 'zeros' });
+    for (const each of [clip, zeros])
+      expect(each.text(each.ids('A Fox, foxes!'))).toBe('a fox, foxes!');
+    expect(clip.text(clip.ids(''))).toBe('');
+    const bert = TextTokenizer.fromTexts(['a red fox'], { length: 6 });
+    expect(bert.text(bert.ids('a red hen'))).toBe('a red [UNK]');
+    expect(bert.text(bert.ids('fox fox fox fox'))).toBe('fox fox fox fox');
+  });
+
   it('of OpenAI refuses a text that is too long', () => {
     const tokenizer = new TextTokenizer(tinyClip, { length: 4, tooLong: 'throw' });
     expect(() => tokenizer.ids('fox fox fox')).toThrow(

@@ -119,6 +119,15 @@ export class TextTokenizer {
     return [...ids, ...new Array<number>(this.length - ids.length).fill(filling)];
   }
 
+  /** What ids say, without begin, end and padding: the text as its pieces spell it. */
+  text(ids: readonly number[]): string {
+    const from = ids[0] === this.#start ? 1 : 0;
+    const end = ids.indexOf(this.#end, from);
+    const pieces = ids.slice(from, end < 0 ? undefined : end);
+    const spelt = pieces.length === 0 ? '' : this.#words.decode(pieces);
+    return spelt.replaceAll('</w>', ' ').trim();
+  }
+
   /** Ids of texts, int64 [N, length]. Of one that comes several times it is told once that it is too long. */
   encode(texts: readonly string[], { device }: { device?: Device } = {}): Tensor {
     const rows = new Map([...new Set(texts)].map((text) => [text, this.ids(text)]));
