@@ -84,18 +84,8 @@ function mergeRuns(runs: readonly Record<string, unknown>[]): SamplingRecord {
 
 /** Fields of a run that a record tells by themselves, and those that decide no picture. */
 const told = new Set([
-  ...[
-    'first',
-    'count',
-    'emulsion',
-    'model',
-    'weights',
-    'sampler',
-    'steps',
-    'stepsTaken',
-    'spacing',
-  ],
-  ...['batch', 'eta', 'guidance', 'seed', 'classes', 'perClass'],
+  ...['first', 'count', 'emulsion', 'model', 'weights', 'sampler', 'steps', 'stepsTaken'],
+  ...['spacing', 'batch', 'eta', 'guidance', 'seed', 'classes', 'perClass'],
 ]);
 
 // Prompts, masks, sizes: whatever else the pictures were made from, told as one.

@@ -37,7 +37,8 @@ PackedKernel<T> packed_kernel(int rows, int vectors);
 
 // What a kernel asks for while it works, into L2, so that it is there by the time it is needed: at
 // each step one line, `apart` values from the one before. Asked for at once, as many lines as a
-// tile needs would fill all of the core's buffers for misses, and it would wait.
+// tile needs would fill all of the core's buffers for misses, and it would wait. Where nothing is
+// wanted `from` is a line that is at hand, and `apart` 0.
 template <class T>
 struct Ahead {
   const T* from;

@@ -12,6 +12,7 @@ import {
   readImage,
   ssim,
   summarize,
+  tidy,
   writeImage,
   type Tensor,
 } from '../../lib/index.js';
@@ -21,13 +22,15 @@ const inFolder = temporaryFolder();
 
 async function makeFolder(name: string, pictures: Record<string, Tensor>): Promise<string> {
   mkdirSync(inFolder(name), { recursive: true });
-  for (const [file, image] of Object.entries(pictures))
+  for (const [file, image] of Object.entries(pictures)) {
     await writeImage(inFolder(`${name}/${file}`), image);
+    image.dispose(); // what is left to be collected may go while a test counts
+  }
   return inFolder(name);
 }
 
 const picture = (seed: number, H = 20, W = 24): Tensor =>
-  noise([H, W, 3], { seed }).mul(0.4).clamp(-1, 1);
+  tidy(() => noise([H, W, 3], { seed }).mul(0.4).clamp(-1, 1));
 
 const reference = await makeFolder('reference', {
   'b.png': picture(2),
@@ -53,12 +56,14 @@ test('pictures of the same name are measured, whatever their extension', async (
     [2, 3],
     [3, 3],
   ]);
-  const [x, y] = [await readImage(`${reference}/b.png`), await readImage(`${folder}/b.png`)];
-  const batch = (z: Tensor) => z.reshape([1, 20, 24, 3]);
-  expect(result.pictures[1]).toEqual({
-    name: 'b',
-    psnr: await psnr(batch(x), batch(y)).item(),
-    ssim: await ssim(batch(x), batch(y)).item(),
+  await tidy(async () => {
+    const [x, y] = [await readImage(`${reference}/b.png`), await readImage(`${folder}/b.png`)];
+    const batch = (z: Tensor) => z.reshape([1, 20, 24, 3]);
+    expect(result.pictures[1]).toEqual({
+      name: 'b',
+      psnr: await psnr(batch(x), batch(y)).item(),
+      ssim: await ssim(batch(x), batch(y)).item(),
+    });
   });
   expect(result.summary).toEqual(summarize(result.pictures));
   expect(result.unmatched).toEqual({ reference: [], folder: [] });

@@ -6,25 +6,19 @@ import {
   type ImageBatch,
   type LatentDiffusion,
 } from '../../lib/index.js';
-import type { DataSource } from '../../lib/data/source.js';
 import { tinySpec } from '../ldm/tiny_diffusion.js';
+import { NumberedBatches } from './numbered_batches.js';
 
 /** Batch k is noise that depends on k alone; classes go round. */
-export class Pictures implements DataSource<ImageBatch> {
+export class Pictures extends NumberedBatches<ImageBatch> {
   constructor(
-    readonly batchesPerEpoch = 3,
+    batchesPerEpoch = 3,
     private readonly size = 2,
-  ) {}
-
-  async *batches({ from = 0 }: { from?: number } = {}): AsyncGenerator<ImageBatch> {
-    for (let number = from; ; ++number) yield this.batch(number);
+  ) {
+    super(batchesPerEpoch);
   }
 
-  async *epoch(): AsyncGenerator<ImageBatch> {
-    for (let number = 0; number < this.batchesPerEpoch; ++number) yield this.batch(number);
-  }
-
-  private batch(number: number): ImageBatch {
+  protected override batch(number: number): ImageBatch {
     const index = Array.from({ length: this.size }, (_, i) => number * this.size + i);
     return {
       image: noise([this.size, 16, 16, 3], { seed: 5, step: number }),

@@ -22,9 +22,9 @@ import {
   type SampleOptions,
   type Tensor,
 } from '../../lib/index.js';
-import type { DataSource } from '../../lib/data/source.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { plainSpec, tinySpec } from '../ldm/tiny_diffusion.js';
+import { NumberedBatches } from './numbered_batches.js';
 import { Notes } from './run.js';
 
 const file = temporaryFolder();
@@ -34,23 +34,15 @@ const deviation = 0.3;
 const colours = Array.from({ length: classes }, (_, k) => [0, 1, 2].map((c) => (c === k ? 1 : -1)));
 
 /** Batch k is a function of k; classes go round. */
-class Colours implements DataSource<ImageBatch> {
-  readonly batchesPerEpoch = 1;
-
+class Colours extends NumberedBatches<ImageBatch> {
   constructor(
     private readonly side = 8,
     private readonly size = 12,
-  ) {}
-
-  async *batches({ from = 0 }: { from?: number } = {}): AsyncGenerator<ImageBatch> {
-    for (let number = from; ; ++number) yield this.batch(number);
+  ) {
+    super(1);
   }
 
-  async *epoch(): AsyncGenerator<ImageBatch> {
-    for (let number = 0; number < this.batchesPerEpoch; ++number) yield this.batch(number);
-  }
-
-  private batch(number: number): ImageBatch {
+  protected override batch(number: number): ImageBatch {
     const { side, size } = this;
     const index = Array.from({ length: size }, (_, i) => number * size + i);
     const label = index.map((i) => i % classes);

@@ -23,7 +23,7 @@ import {
   type Tensor,
   type TrainingTask,
 } from '../../lib/index.js';
-import type { DataSource } from '../../lib/data/source.js';
+import { NumberedBatches } from './numbered_batches.js';
 
 const side = 4;
 const channels = 4;
@@ -58,26 +58,16 @@ export interface TinyBatch {
 }
 
 /** Batch k has `sizes[k % sizes.length]` images of noise that depends on k alone. */
-export class TinyData implements DataSource<TinyBatch> {
-  readonly batchesPerEpoch: number;
-
+export class TinyData extends NumberedBatches<TinyBatch> {
   /** @param bad numbers of batches that are full of NaN */
   constructor(
     private readonly sizes: readonly number[] = [2],
     private readonly bad: readonly number[] = [],
   ) {
-    this.batchesPerEpoch = sizes.length;
+    super(sizes.length);
   }
 
-  async *batches({ from = 0 }: { from?: number } = {}): AsyncGenerator<TinyBatch> {
-    for (let number = from; ; ++number) yield this.batch(number);
-  }
-
-  async *epoch(): AsyncGenerator<TinyBatch> {
-    for (let number = 0; number < this.batchesPerEpoch; ++number) yield this.batch(number);
-  }
-
-  private batch(number: number): TinyBatch {
+  protected override batch(number: number): TinyBatch {
     const size = this.sizes[number % this.sizes.length];
     const shape = [size, side, side, 3];
     const image = this.bad.includes(number)
