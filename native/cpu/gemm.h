@@ -76,11 +76,12 @@ struct MatrixRows {
   const Stored* data;
   int64_t ld;
   bool transposed;  // stored as [depth][ld]
-  int64_t segments, length, whole;
+  int64_t segments, length;
 
-  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth,
-                             int64_t whole = DepthPlan::target)
-      : data(data), ld(ld), transposed(transposed), segments(1), length(depth), whole(whole) {}
+  static constexpr int64_t whole = DepthPlan::target;  // the longest segment that is not cut
+
+  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth)
+      : data(data), ld(ld), transposed(transposed), segments(1), length(depth) {}
 
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
