@@ -22,6 +22,7 @@ constexpr size_t huge_page = size_t{2} << 20;
 constexpr size_t cache_line = 64;
 // The queue thread polls this long before it sleeps: kernels of a training step come in bursts.
 constexpr int spin_rounds = 2000;
+constexpr uint64_t nothing = UINT64_MAX;
 
 void pause() {
 #if defined(__x86_64__)
@@ -66,7 +67,9 @@ class QueueDevice final : public Device, private MemorySource {
 
   void enqueue(const char* op, Task task) {
     const uint64_t number = submitted_.load(std::memory_order_relaxed);
-    if (number >= queue_capacity) wait_for(number - queue_capacity + 1);
+    // Waiting for one place would cost a sleep and a wake-up with every operation from here on.
+    if (number - completed_.load(std::memory_order_acquire) >= queue_capacity)
+      sleep_until(number - queue_capacity / 2);
     queue_[number % queue_capacity] = {op, std::move(task)};
     submitted_.store(number + 1);
     if (!sleeping_.load()) return;
@@ -156,10 +159,14 @@ class QueueDevice final : public Device, private MemorySource {
       if (completed_.load(std::memory_order_acquire) >= count) return;
       pause();
     }
+    sleep_until(count);
+  }
+
+  void sleep_until(uint64_t count) {
     std::unique_lock lock(mutex_);
-    waiting_.store(true);
+    awaited_.store(count);
     done_.wait(lock, [&] { return completed_.load() >= count; });
-    waiting_.store(false);
+    awaited_.store(nothing);
   }
 
   void run() {
@@ -168,7 +175,7 @@ class QueueDevice final : public Device, private MemorySource {
       faults_.run(entry.op, entry.task, false);
       entry.task = Task();
       completed_.store(number + 1);
-      if (!waiting_.load()) continue;
+      if (number + 1 < awaited_.load()) continue;
       { std::lock_guard lock(mutex_); }
       done_.notify_all();
     }
@@ -210,7 +217,7 @@ class QueueDevice final : public Device, private MemorySource {
   // other.
   std::vector<Entry> queue_{queue_capacity};
   alignas(cache_line) std::atomic<uint64_t> submitted_{0};
-  std::atomic<bool> waiting_{false};
+  std::atomic<uint64_t> awaited_{nothing};  // the count that somebody sleeps for
   alignas(cache_line) std::atomic<uint64_t> completed_{0};
   std::atomic<bool> sleeping_{false};
   bool stopping_ = false;

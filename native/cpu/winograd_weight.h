@@ -1,11 +1,12 @@
 // The gradient of 3x3 filters by the transforms of winograd.h: 16 products [K, tiles] by [tiles,
-// C], in two ways.
+// C], in three ways.
 //
 //   many tiles   chunks that stay in the last cache: all threads transform a chunk, then each takes
 //                points (and parts of K), so that no two add to one sum
+//   small sums   of many tiles: the tiles are split, and each split has sums of its own. Nothing
+//                passes from core to core, which is slow where they share no cache
 //   few tiles    all 16 products of a register tile follow each other and are transformed back in
-//   L1:
-//                memory sees the filters alone, not their 16 points
+//                L1: memory sees the filters alone, not their 16 points
 //
 // Which of them, and the order of each sum, depend on shapes alone.
 #pragma once
@@ -16,10 +17,12 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace winograd {
 
-// Gᵀ m G of register tiles of filters [k_begin, k_end) and one panel of channels, `plane` apart.
+// Gᵀ m G of register tiles of filters [k_begin, k_end) and one panel of channels, `plane` apart and
+// summed over `splits`, `apart` values apart.
 template <class T, class Stored>
-EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t k_begin, int64_t k_end,
-                                 int64_t panel, int64_t C, Stored* dweight) {
+EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t splits, int64_t apart,
+                                 int64_t k_begin, int64_t k_end, int64_t panel, int64_t C,
+                                 Stored* dweight) {
   using V = Vec<T>;
   const int64_t first = panel * Tile<T>::columns;
   const int64_t width = C - first < Tile<T>::columns ? C - first : Tile<T>::columns;
@@ -29,6 +32,9 @@ EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t k_begin, 
       V u[points];
 #pragma GCC unroll 16
       for (int p = 0; p < points; ++p) u[p] = V::load(from + p * plane);
+      for (int64_t split = 1; split < splits; ++split)
+#pragma GCC unroll 16
+        for (int p = 0; p < points; ++p) u[p] += V::load(from + split * apart + p * plane);
 #pragma GCC unroll 4
       for (int s = 0; s < 4; ++s) filter_axis_transposed(u + s, 4);
 #pragma GCC unroll 3
@@ -36,6 +42,41 @@ EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t k_begin, 
       for (int r = 0; r < 3; ++r)
         for (int s = 0; s < 3; ++s)
           store_up_to(u[4 * r + s], dweight + ((k * 3 + r) * 3 + s) * C + first + c, width - c);
+    }
+}
+
+// Register tiles of one point's sums: [height][panel].
+template <class T>
+EMULSION_INLINE int64_t sums_of_a_point(int64_t K, int64_t C) {
+  return (K + Tile<T>::rows - 1) / Tile<T>::rows * PanelLayout<T>{0, C}.count() * Tile<T>::size;
+}
+
+// Adds the products of a block at one point to the sums of filters' heights and all panels.
+template <class T, class HeightRow>
+EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T* gradients,
+                                    int64_t gradients_row, int64_t steps,
+                                    const PanelLayout<T>& columns, int64_t height_begin,
+                                    int64_t height_end, HeightRow&& height_row, T* sums,
+                                    bool accumulate) {
+  const int64_t panels = columns.count(), count = height_end - height_begin;
+  const auto sum = [&](int64_t height, int64_t panel) {
+    return sums + (height * panels + panel) * Tile<T>::size;
+  };
+  const Run<T> run{0, steps, inputs};
+  for (int64_t panel = 0; panel < panels; ++panel)
+    for (int64_t t = height_begin; t < height_end; ++t) {
+      // What the next products read and add to comes from the last cache or the other cores'.
+      const T* const ahead = t + 1 < height_end   ? sum(t + 1, panel)
+                             : panel + 1 < panels ? sum(height_begin, panel + 1)
+                                                  : sum(t, panel);
+      const int64_t index = t - height_begin;
+      if (panel + 1 < panels)
+        for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
+          prefetch_run(inputs + i * inputs_row + (panel + 1) * Tile<T>::columns,
+                       columns.valid(panel + 1));
+      runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)), columns.vectors(panel))(
+          &run, 1, inputs_row, panel * Tile<T>::columns, gradients + height_row(t), gradients_row,
+          {ahead, 1 + Tile<T>::size / deep_block}, sum(t, panel), accumulate);
     }
 }
 
@@ -61,11 +102,8 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   const PanelLayout<T> columns{0, C};
   const int64_t panels = columns.count(), heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
-  // [point][height][panel] register tiles
-  T* const sums = scratch<T>(5, points * heights * panels * Tile<T>::size);
-  const auto sum = [&](int64_t point, int64_t height, int64_t panel) {
-    return sums + ((point * heights + height) * panels + panel) * Tile<T>::size;
-  };
+  const int64_t plane = sums_of_a_point<T>(K, C);
+  T* const sums = scratch<T>(5, points * plane);
   int64_t shares = (2 * num_threads() + points - 1) / points;
   if (shares > heights) shares = heights;
 
@@ -85,24 +123,9 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
       for (int64_t block = block_begin; block < block_end; ++block) {
         const int64_t at = block_tile(block) - first;
         const int64_t steps = block_tile(block + 1) - block_tile(block);
-        const Run<T> run{0, steps, inputs.at(point, at)};
-        for (int64_t panel = 0; panel < panels; ++panel)
-          for (int64_t t = height_begin; t < height_end; ++t) {
-            // What the next products read and add to comes from the last cache or the other cores'.
-            const T* const ahead = t + 1 < height_end   ? sum(point, t + 1, panel)
-                                   : panel + 1 < panels ? sum(point, height_begin, panel + 1)
-                                                        : sum(point, t, panel);
-            const int64_t index = t - height_begin, count = height_end - height_begin;
-            if (panel + 1 < panels)
-              for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
-                prefetch_run(inputs.at(point, at + i) + (panel + 1) * Tile<T>::columns,
-                             columns.valid(panel + 1));
-            runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)),
-                           columns.vectors(panel))(
-                &run, 1, inputs.row, panel * Tile<T>::columns,
-                gradients.at(point, at) + height_row(t), gradients.row,
-                {ahead, 1 + Tile<T>::size / deep_block}, sum(point, t, panel), block > 0);
-          }
+        multiply_block(inputs.at(point, at), inputs.row, gradients.at(point, at), gradients.row,
+                       steps, columns, height_begin, height_end, height_row, sums + point * plane,
+                       block > 0);
       }
     });
   }
@@ -110,8 +133,65 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t panel = 0; panel < panels; ++panel)
-        finish_sums(sum(0, t, panel), heights * panels * Tile<T>::size, height_row(t),
+        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, 1, 0, height_row(t),
                     height_row(t + 1), panel, C, dweight);
+  });
+}
+
+// Into how many splits tiles go, each of at least a block; 1 where their sums would be large.
+template <class T>
+EMULSION_INLINE int64_t splits_of(int64_t tiles, int64_t K, int64_t C) {
+  constexpr int64_t most = 8, most_sums = 1 << 20;
+  int64_t splits = most;
+  while (splits > 1 &&
+         (splits * deep_block > tiles || splits * points * sums_of_a_point<T>(K, C) > most_sums))
+    splits /= 2;
+  return splits;
+}
+
+template <class T, class Stored>
+void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored* x, int64_t splits,
+                           Stored* dweight) {
+  const int64_t K = g.group_K, C = g.group_C;
+  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
+  const int64_t total = tiles.count(), blocks = (total + deep_block - 1) / deep_block;
+  const int64_t longest = (total + blocks - 1) / blocks;
+  const auto block_tile = [&](int64_t block) { return total * block / blocks; };
+  const PanelLayout<T> columns{0, C};
+  const int64_t panels = columns.count(), heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const auto height_row = [&](int64_t height) { return K * height / heights; };
+  const int64_t plane = sums_of_a_point<T>(K, C), apart = points * plane;
+  T* const sums = scratch<T>(5, splits * apart);
+  // Where splits are too few for the threads, they share their filters.
+  int64_t shares = 1;
+  while (splits * shares % num_threads() != 0 && splits * shares < 4 * num_threads()) ++shares;
+  if (shares > heights) shares = heights;
+
+  parallel_tasks(splits * shares, [&](int64_t task) {
+    const int64_t split = task / shares, share = task % shares;
+    const int64_t height_begin = heights * share / shares;
+    const int64_t height_end = heights * (share + 1) / shares;
+    const int64_t k = height_row(height_begin), outputs = height_row(height_end) - k;
+    Planes<T> inputs(longest, C), gradients(longest, outputs);
+    inputs.data = scratch<T>(3, inputs.size());
+    gradients.data = scratch<T>(4, gradients.size());
+    const int64_t block_begin = blocks * split / splits;
+    for (int64_t block = block_begin; block < blocks * (split + 1) / splits; ++block) {
+      const int64_t first = block_tile(block), end = block_tile(block + 1);
+      transform_inputs(tiles, x, g.C, C, first, end, first, inputs);
+      transform_output_gradients(tiles, dy + k, g.K, outputs, first, end, first, gradients);
+      for (int point = 0; point < points; ++point)
+        multiply_block(inputs.at(point, 0), inputs.row, gradients.at(point, 0) - k, gradients.row,
+                       end - first, columns, height_begin, height_end, height_row,
+                       sums + split * apart + point * plane, block > block_begin);
+    }
+  });
+
+  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t panel = 0; panel < panels; ++panel)
+        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, splits, apart,
+                    height_row(t), height_row(t + 1), panel, C, dweight);
   });
 }
 
@@ -166,7 +246,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
                                                       packed + point * plane,
                                                       sums + point * Tile<T>::size, false);
       }
-      finish_sums(sums, Tile<T>::size, height_row(t), height_row(t + 1), panel, C, dweight);
+      finish_sums(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C, dweight);
     }
   });
 }
@@ -177,7 +257,10 @@ void weight_gradient(const ConvGeometry& g, const Stored* dy, const Stored* x, S
   constexpr int64_t most = 128;  // what the products read has to stay in L2
   const int64_t tiles = Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}.count();
   if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
-    weight_gradient_few<T>(g, dy, x, dweight);
+    return weight_gradient_few<T>(g, dy, x, dweight);
+  const int64_t splits = splits_of<T>(tiles, g.group_K, g.group_C);
+  if (splits > 1)
+    weight_gradient_split<T>(g, dy, x, splits, dweight);
   else
     weight_gradient_many<T>(g, dy, x, dweight);
 }

@@ -223,6 +223,14 @@ export default {
       groups: 2,
       padding: same,
     }),
+    // From 256 tiles on the gradient of small filters is summed in splits.
+    plain('several splits of tiles, odd in everything', [2, 25, 27, 21], [19, 3, 3, 21], {
+      padding: same,
+    }),
+    plain('splits of uneven blocks in two groups', [4, 34, 33, 34], [100, 3, 3, 17], {
+      groups: 2,
+      padding: same,
+    }),
     // Where filters outweigh the image, each is transformed where it is used, from 16 tiles on: in
     // chunks of 256 tiles, and the gradient of the filters up to 128.
     ...[
