@@ -111,6 +111,7 @@ class WorkerThread implements Preparer {
   readonly #pending = new Map<number, Pick<Waiting, 'resolve' | 'reject'>>();
   #next = 0;
   #failure?: Error;
+  #ending = false;
 
   constructor(transform: TransformOptions) {
     this.#worker = new Worker(workerFile, {
@@ -140,13 +141,14 @@ class WorkerThread implements Preparer {
   }
 
   async end(): Promise<void> {
-    await this.#worker.terminate();
+    this.#ending = true;
+    await this.#worker.terminate(); // which keeps the process alive until the thread has ended
   }
 
   #settle(answer: Answer): void {
     const { resolve, reject } = this.#pending.get(answer.id)!;
     this.#pending.delete(answer.id);
-    if (this.#pending.size === 0) this.#worker.unref();
+    if (this.#pending.size === 0 && !this.#ending) this.#worker.unref();
     if ('square' in answer) resolve(answer.square);
     else if ('damage' in answer) reject(damageError(answer.damage));
     else if ('refusal' in answer) reject(new ArgumentError(answer.refusal));

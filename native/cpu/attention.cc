@@ -9,8 +9,9 @@
 // This is why it does not go through the general GEMM: that would pack every tile of K, V and P.
 //
 // Backward: keys in the lanes, five products per tile. A task owns keys and so dK and dV; what it
-// adds to dQ goes to a share of its own, and the shares are added in order. Bound by FMA throughput
-// for D >= 64, by the exponentials below that.
+// adds to dQ goes to a share of its own, and the shares are added in order. Where keys are few (a
+// text) tasks own queries and so dQ, and have shares of dK and dV. Bound by FMA throughput for D >=
+// 64, by the exponentials below that.
 #include "ops/attention.h"
 
 #include <cmath>
@@ -96,9 +97,9 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
       gather_rows(keys, kept.index + s, tile, D, key_tile, D);
       gather_rows(values, kept.index + s, tile, D, value_tile, D);
       for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, key_tile, D, query + p * area, weights);
+        dot_rows(tile, key_tile, D, query + p * area, weights, lanes);
         online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
-        add_weighted_rows(tile, value_tile, D, weights, output + p * area);
+        add_weighted_rows(tile, value_tile, D, weights, output + p * area, lanes);
       }
     }
 
@@ -136,105 +137,149 @@ void row_products(const View& dy, const View& y, const Sizes& sizes, Accumulator
                });
 }
 
-// How the keys of a head are cut for the backward pass. Every part sums its own share of dq, so the
-// cut depends on shapes alone.
-int64_t key_parts(const Sizes& sizes, int64_t lanes) {
-  constexpr int64_t tasks_wanted = 64, most = 8;
-  const int64_t panels = (sizes.S + lanes - 1) / lanes;
-  const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
-  int64_t parts = (tasks_wanted + heads - 1) / heads;
-  parts = parts < most ? parts : most;
-  return parts < panels ? parts : panels;
+// How a head is cut for the backward pass: into parts of its keys, each with its own share of dq,
+// or of its queries, each with its own share of dk and dv. So the cut depends on shapes alone.
+struct Cut {
+  int64_t keys, queries;
+  int64_t panels;  // of keys at a time; all of them where the queries are cut
+
+  Cut(const Sizes& sizes, int64_t lanes) {
+    constexpr int64_t tasks_wanted = 64, most = 8, few_keys = 128, least_queries = 128;
+    const int64_t all = (sizes.S + lanes - 1) / lanes;
+    const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
+    const int64_t parts = at_most((tasks_wanted + heads - 1) / heads, most);
+    const bool few = sizes.S <= few_keys;
+    keys = few ? 1 : at_most(parts, all);
+    queries = few ? at_most(parts, 1 + sizes.T / least_queries) : 1;
+    panels = few ? all : max_panels;
+  }
+};
+
+// Gradients of a panel list of keys, [D][lanes] each, to where the keys are.
+template <class Stored>
+void write_key_gradients(const Sizes& sizes, int64_t n, int64_t head, const RowList& keys,
+                         Accumulator<Stored> factor, Accumulator<Stored>* key_grad,
+                         const Accumulator<Stored>* value_grad, View& dk, View& dv) {
+  using T = Accumulator<Stored>;
+  constexpr int64_t lanes = panel_lanes<T>;
+  const int64_t area = sizes.D * lanes;
+  for (int64_t at = 0; at < keys.count; at += lanes, key_grad += area, value_grad += area) {
+    const int64_t used = at_most(keys.count - at, lanes);
+    scale_lanes(key_grad, sizes.D, Vec<T>(factor), Vec<T>(factor));
+    if (dk) unpack_lanes(key_grad, Head<Stored>(dk, n, head), keys.index + at, used, sizes.D);
+    if (dv) unpack_lanes(value_grad, Head<Stored>(dv, n, head), keys.index + at, used, sizes.D);
+  }
 }
 
-// Keys in the lanes, queries in tiles. shares: [N·K, parts, T, width], the parts' sums of dq before
-// scaling; null if dq is not wanted.
+// Sums of the parts that they share, before scaling: of dq, [N·K, parts, T, width], of dk and dv,
+// [N·K, parts, 2, panels, D, lanes]. Null if there is one part, or no dq is wanted.
+template <class T>
+struct Shares {
+  T* queries;
+  T* keys;
+};
+
+// Keys in the lanes, queries in tiles.
 template <class Stored>
 void backward(const View& dy, const View& q, const View& k, const View& v, const Sizes& sizes,
               const Rows& rows, const Accumulator<Stored>* lse, const Accumulator<Stored>* delta,
-              double scale, int64_t parts, int64_t width, Accumulator<Stored>* shares, View& dk,
-              View& dv) {
+              double scale, const Cut& cut, int64_t width,
+              const Shares<Accumulator<Stored>>& shares, View& dq, View& dk, View& dv) {
   using T = Accumulator<Stored>;
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
-  const int64_t D = sizes.D, area = D * lanes;
-  parallel_tasks(sizes.N * sizes.K * parts, [&](int64_t task) {
-    const int64_t part = task % parts, head = task / parts % sizes.K, n = task / parts / sizes.K;
+  const int64_t D = sizes.D, area = D * lanes, blocks = (sizes.T + block_rows - 1) / block_rows;
+  parallel_tasks(sizes.N * sizes.K * cut.keys * cut.queries, [&](int64_t task) {
+    const int64_t key_part = task % cut.keys, query_part = task / cut.keys % cut.queries;
+    const int64_t group = task / cut.keys / cut.queries, head = group % sizes.K,
+                  n = group / sizes.K;
     const Head<const Stored> queries(q, n, head), grads(dy, n, head), keys(k, n, head),
         values(v, n, head);
     const RowList kept = rows.keys(n), all = rows.queries();
     const int64_t kept_panels = (kept.count + lanes - 1) / lanes;
-    const int64_t panel_begin = kept_panels * part / parts;
-    const int64_t panel_end = kept_panels * (part + 1) / parts;
-    T* const share = shares ? shares + task * sizes.T * width : nullptr;
+    const int64_t panel_begin = kept_panels * key_part / cut.keys;
+    const int64_t panel_end = kept_panels * (key_part + 1) / cut.keys;
+    const int64_t query_begin = blocks * query_part / cut.queries * block_rows;
+    const int64_t query_end =
+        at_most(blocks * (query_part + 1) / cut.queries * block_rows, sizes.T);
+    T* const share = shares.queries ? shares.queries + task * sizes.T * width : nullptr;
     if (share) clear(share, sizes.T * width);
 
-    Workspace<T> memory(max_panels * (4 * area + lanes * width) + 2 * block_rows * (D + lanes));
-    T* key = memory.take(max_panels * area);                // [panels, D, lanes]
-    T* value = memory.take(max_panels * area);              // [panels, D, lanes]
-    T* key_grad = memory.take(max_panels * area);           // [panels, D, lanes]
-    T* value_grad = memory.take(max_panels * area);         // [panels, D, lanes]
-    T* key_rows = memory.take(max_panels * lanes * width);  // [panels, lanes, width]
+    Workspace<T> memory(cut.panels * (4 * area + lanes * width) +
+                        block_rows * (2 * (D + lanes) + width));
+    T* key = memory.take(cut.panels * area);                // [panels, D, lanes]
+    T* value = memory.take(cut.panels * area);              // [panels, D, lanes]
+    T* key_grad = memory.take(cut.panels * area);           // [panels, D, lanes]
+    T* value_grad = memory.take(cut.panels * area);         // [panels, D, lanes]
+    T* key_rows = memory.take(cut.panels * lanes * width);  // [panels, lanes, width]
     T* weights = memory.take(block_rows * lanes);
     T* score_grads = memory.take(block_rows * lanes);
     T* query_tile = memory.take(block_rows * D);
     T* grad_tile = memory.take(block_rows * D);
+    T* query_grad = memory.take(block_rows * width);
+    if (shares.keys) {
+      key_grad = shares.keys + task * 2 * cut.panels * area;
+      value_grad = key_grad + cut.panels * area;
+    }
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
     const T score_factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
     const int64_t first = (n * sizes.K + head) * sizes.T;
 
-    for (int64_t group = panel_begin; group < panel_end; group += max_panels) {
-      const int64_t panels = at_most(panel_end - group, max_panels);
-      const int64_t count = at_most(kept.count - group * lanes, panels * lanes);
-      const int32_t* const index = kept.index + group * lanes;
+    for (int64_t begin = panel_begin; begin < panel_end; begin += cut.panels) {
+      const int64_t panels = at_most(panel_end - begin, cut.panels);
+      const int64_t count = at_most(kept.count - begin * lanes, panels * lanes);
+      const int32_t* const index = kept.index + begin * lanes;
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t used = at_most(count - p * lanes, lanes);
         pack_lanes(keys, index + p * lanes, used, D, score_factor, key + p * area);
         pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
       }
-      if (share) gather_rows(keys, index, count, D, key_rows, width);
+      if (dq) gather_rows(keys, index, count, D, key_rows, width);
       clear(key_grad, panels * area);
       clear(value_grad, panels * area);
 
-      for (int64_t t = 0; t < sizes.T; t += block_rows) {
-        const int64_t tile = at_most(sizes.T - t, block_rows);
+      for (int64_t t = query_begin; t < query_end; t += block_rows) {
+        const int64_t tile = at_most(query_end - t, block_rows);
         gather_rows(queries, all.index + t, tile, D, query_tile, D);
         gather_rows(grads, all.index + t, tile, D, grad_tile, D);
+        if (!share) clear(query_grad, tile * width);
         for (int64_t p = 0; p < panels; ++p) {
-          dot_rows(tile, query_tile, D, key + p * area, weights);
-          dot_rows(tile, grad_tile, D, value + p * area, score_grads);
+          const int64_t used = at_most(count - p * lanes, lanes);
+          const int64_t filled = used > V::size ? lanes : V::size;  // whole vectors
+          dot_rows(tile, query_tile, D, key + p * area, weights, filled);
+          dot_rows(tile, grad_tile, D, value + p * area, score_grads, filled);
           for (int64_t row = 0; row < tile; ++row) {
             const V log(static_cast<T>(log2_e) * lse[first + t + row]);
             const V mean(delta[first + t + row]);
-            for (int64_t at = row * lanes; at < (row + 1) * lanes; at += V::size) {
+            for (int64_t at = row * lanes; at < row * lanes + filled; at += V::size) {
               const V weight = exp2(V::load(weights + at) - log);
               weight.store(weights + at);
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }
           }
-          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area);
-          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area);
-          if (share)
-            add_weighted_lanes(tile, at_most(count - p * lanes, lanes), score_grads,
-                               key_rows + p * lanes * width, width, share + t * width);
+          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area, filled);
+          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area, filled);
+          if (dq)
+            add_weighted_lanes(tile, used, score_grads, key_rows + p * lanes * width, width,
+                               share ? share + t * width : query_grad);
         }
+        if (dq && !share)
+          for (int64_t row = 0; row < tile; ++row)
+            for (int64_t d = 0; d < D; d += V::size)
+              store_up_to(V::load(query_grad + row * width + d) * V(factor),
+                          Head<Stored>(dq, n, head).row(t + row) + d, D - d);
       }
-
-      for (int64_t p = 0; p < panels; ++p) {
-        const int64_t used = at_most(count - p * lanes, lanes);
-        const int32_t* const at = index + p * lanes;
-        scale_lanes(key_grad + p * area, D, V(factor), V(factor));
-        if (dk) unpack_lanes(key_grad + p * area, Head<Stored>(dk, n, head), at, used, D);
-        if (dv) unpack_lanes(value_grad + p * area, Head<Stored>(dv, n, head), at, used, D);
-      }
+      if (!shares.keys)
+        write_key_gradients<Stored>(sizes, n, head, {index, count}, factor, key_grad, value_grad,
+                                    dk, dv);
     }
   });
 }
 
 // dq = scale · the sum of the parts' shares.
 template <class Stored>
-void add_shares(const Sizes& sizes, const Rows& rows, double scale, int64_t parts, int64_t width,
-                const Accumulator<Stored>* shares, View& dq) {
+void add_query_shares(const Sizes& sizes, const Rows& rows, double scale, int64_t parts,
+                      int64_t width, const Accumulator<Stored>* shares, View& dq) {
   using T = Accumulator<Stored>;
   using V = Vec<T>;
   const int64_t heads = sizes.N * sizes.K, D = sizes.D;
@@ -252,6 +297,28 @@ void add_shares(const Sizes& sizes, const Rows& rows, double scale, int64_t part
       }
     }
   });
+}
+
+// dk and dv: the sums of the parts' shares.
+template <class Stored>
+void add_key_shares(const Sizes& sizes, const Rows& rows, double scale, const Cut& cut,
+                    Accumulator<Stored>* shares, View& dk, View& dv) {
+  using T = Accumulator<Stored>;
+  using V = Vec<T>;
+  const int64_t size = 2 * cut.panels * sizes.D * panel_lanes<T>;
+  parallel_for(sizes.N * sizes.K, 1 + 16384 / (cut.queries * size),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   T* const total = shares + i * cut.queries * size;
+                   for (int64_t part = 1; part < cut.queries; ++part)
+                     for (int64_t at = 0; at < size; at += V::size)
+                       (V::load(total + at) + V::load(total + part * size + at)).store(total + at);
+                   const int64_t n = i / sizes.K;
+                   write_key_gradients<Stored>(sizes, n, i % sizes.K, rows.keys(n),
+                                               rows.uniform(n) ? T(0) : static_cast<T>(scale),
+                                               total, total + size / 2, dk, dv);
+                 }
+               });
 }
 
 // Masked keys have no part in the passes above.
@@ -282,11 +349,18 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     T* delta = scratch<T>(6, sizes.N * sizes.K * sizes.T);
     const T* logs = lse.as<const T>();
     row_products<Stored>(dy, y, sizes, delta);
-    const int64_t parts = key_parts(sizes, panel_lanes<T>);
+    const Cut cut(sizes, panel_lanes<T>);
     const int64_t width = (sizes.D + Vec<T>::size - 1) / Vec<T>::size * Vec<T>::size;
-    T* const shares = dq ? scratch<T>(5, sizes.N * sizes.K * parts * sizes.T * width) : nullptr;
-    backward<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, parts, width, shares, dk, dv);
-    if (dq) add_shares<Stored>(sizes, rows, scale, parts, width, shares, dq);
+    const int64_t heads = sizes.N * sizes.K;
+    const Shares<T> shares{
+        dq && cut.keys > 1 ? scratch<T>(5, heads * cut.keys * sizes.T * width) : nullptr,
+        cut.queries > 1
+            ? scratch<T>(5, heads * cut.queries * 2 * cut.panels * sizes.D * panel_lanes<T>)
+            : nullptr};
+    backward<Stored>(dy, q, k, v, sizes, rows, logs, delta, scale, cut, width, shares, dq, dk, dv);
+    if (shares.queries)
+      add_query_shares<Stored>(sizes, rows, scale, cut.keys, width, shares.queries, dq);
+    if (shares.keys) add_key_shares<Stored>(sizes, rows, scale, cut, shares.keys, dk, dv);
   });
 }
 

@@ -153,18 +153,26 @@ EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b,
                                                                 depth, c + i * ldc, ldc);
 }
 
-// c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes].
+// c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes], of which `filled`, one vector or two,
+// are wanted.
 template <class T>
-void dot_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
+void dot_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c, int64_t filled) {
   constexpr int64_t lanes = panel_lanes<T>;
-  multiply<2, false, false>(rows, a, D, b, lanes, D, c, lanes);
+  if (filled == lanes)
+    multiply<2, false, false>(rows, a, D, b, lanes, D, c, lanes);
+  else
+    multiply<1, false, false>(rows, a, D, b, lanes, D, c, lanes);
 }
 
-// c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes].
+// c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
+// wanted.
 template <class T>
-void add_weighted_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c) {
+void add_weighted_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c, int64_t filled) {
   constexpr int64_t lanes = panel_lanes<T>;
-  multiply<2, true, true>(D, a, D, b, lanes, rows, c, lanes);
+  if (filled == lanes)
+    multiply<2, true, true>(D, a, D, b, lanes, rows, c, lanes);
+  else
+    multiply<1, true, true>(D, a, D, b, lanes, rows, c, lanes);
 }
 
 // c[row][..width] += Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows, lanes]

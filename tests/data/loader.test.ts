@@ -250,15 +250,27 @@ describe('the end', () => {
     await expect(batches.next()).rejects.toThrow(DisposedError);
   });
 
-  test('the process ends by itself, disposed or not', async () => {
+  test.each([
+    [
+      'disposed or not',
+      `for await (const _ of forgotten.batches()) break;
+      for await (const _ of disposed.batches()) break;
+      await disposed.dispose();`,
+    ],
+    [
+      'disposed while answers wait',
+      `const batches = disposed.batches();
+      await batches.next();
+      for (const begin = performance.now(); performance.now() < begin + 500; );
+      await disposed.dispose();`,
+    ],
+  ])('the process ends by itself, but not before its end: %s', async (_name, body) => {
     const program = `
       import { DataLoader, ImageFolder } from ${JSON.stringify(join(process.cwd(), 'lib/index.ts'))};
       const folder = await ImageFolder.open(${JSON.stringify(inFolder('pictures'))});
       const options = { batchSize: 3, workers: 2, transform: { size: 4 } };
       const [forgotten, disposed] = [0, 1].map(() => new DataLoader(folder, options));
-      for await (const _ of forgotten.batches()) break;
-      for await (const _ of disposed.batches()) break;
-      await disposed.dispose();
+      ${body}
       console.log('done');`;
     writeFileSync(inFolder('program.ts'), program);
     const args = ['--import', './scripts/typescript.mjs', inFolder('program.ts')];

@@ -99,6 +99,21 @@ export default {
       reduction: 4,
     },
     {
+      name: 'queries in several parts for few keys, some of one entry masked, all of the other',
+      inputs: {
+        ...sequence(2, 270, 77, 2, 24),
+        mask: {
+          shape: [2, 77],
+          dtype: 'bool',
+          values: Array.from({ length: 154 }, (_, i) => Number(i < 77 && i % 5 > 0)),
+        },
+      },
+      run: ({ q, k, v, mask }) => attention(q, k, v, { mask }),
+      reference: (inputs) => reference(inputs),
+      tolerance: 'matmul',
+      reduction: 270,
+    },
+    {
       name: 'scores beyond the range of the exponential',
       inputs: sequence(1, 20, 150, 1, 16),
       run: ({ q, k, v }) => attention(q, k, v, { scale: 100 }),
