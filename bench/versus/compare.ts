@@ -16,6 +16,8 @@ export interface Comparison {
 
 /** A sample repeats the work until it is long against the cost of asking for it. */
 const sampleSeconds = 0.03;
+/** Both sides have compiled and cached what they will by then: a network's first steps take twice as long. */
+const warmUpSeconds = 1;
 const rounds = { least: 3, most: 9, seconds: 2 };
 
 /**
@@ -63,11 +65,16 @@ async function turn(side: Side, count: number, settleMilliseconds: number): Prom
   return side.run(count);
 }
 
-// Builds the work, runs it twice (the first touches memory), and tells how often it fits in a sample.
+// Builds the work, runs it at least twice (the first touches memory), and tells how often it fits in a sample.
 async function warmUp(side: Side, { kind, args }: VersusCase): Promise<number> {
   await side.prepare({ kind, args });
-  await side.run(1);
-  return Math.max(1, Math.round(sampleSeconds / (await side.run(1))));
+  const start = performance.now();
+  const first = await side.run(1);
+  const count = Math.max(1, Math.round(sampleSeconds / first));
+  let seconds: number;
+  do seconds = await side.run(count);
+  while (performance.now() - start < 1000 * warmUpSeconds);
+  return Math.max(1, Math.round(sampleSeconds / seconds));
 }
 
 function median(values: readonly number[]): number {
