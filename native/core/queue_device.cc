@@ -18,6 +18,7 @@ namespace emulsion {
 namespace {
 
 constexpr uint64_t queue_capacity = 4096;  // a power of two
+constexpr uint64_t places_at_once = 512;   // that whoever meets a full queue waits for
 constexpr size_t huge_page = size_t{2} << 20;
 constexpr size_t cache_line = 64;
 // The queue thread polls this long before it sleeps: kernels of a training step come in bursts.
@@ -69,7 +70,7 @@ class QueueDevice final : public Device, private MemorySource {
     const uint64_t number = submitted_.load(std::memory_order_relaxed);
     // Waiting for one place would cost a sleep and a wake-up with every operation from here on.
     if (number - completed_.load(std::memory_order_acquire) >= queue_capacity)
-      sleep_until(number - queue_capacity / 2);
+      sleep_until(number - queue_capacity + places_at_once);
     queue_[number % queue_capacity] = {op, std::move(task)};
     submitted_.store(number + 1);
     if (!sleeping_.load()) return;
