@@ -242,7 +242,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
         const int64_t tile = at_most(query_end - t, block_rows);
         gather_rows(queries, all.index + t, tile, D, query_tile, D);
         gather_rows(grads, all.index + t, tile, D, grad_tile, D);
-        if (!share) clear(query_grad, tile * width);
+        if (dq && !share) clear(query_grad, tile * width);
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t used = at_most(count - p * lanes, lanes);
           const int64_t filled = used > V::size ? lanes : V::size;  // whole vectors

@@ -51,6 +51,20 @@ EMULSION_INLINE int64_t sums_of_a_point(int64_t K, int64_t C) {
   return (K + Tile<T>::rows - 1) / Tile<T>::rows * PanelLayout<T>{0, C}.count() * Tile<T>::size;
 }
 
+// The filters' gradients from [split][point][height][panel] register tiles, `plane` values a point.
+template <class T, class Stored>
+void finish_filters(const T* sums, int64_t plane, int64_t splits, int64_t K, int64_t C,
+                    Stored* dweight) {
+  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t panels = PanelLayout<T>{0, C}.count();
+  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t panel = 0; panel < panels; ++panel)
+        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, splits, points * plane,
+                    K * t / heights, K * (t + 1) / heights, panel, C, dweight);
+  });
+}
+
 // Adds the products of a block at one point to the sums of filters' heights and all panels.
 template <class T, class HeightRow>
 EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T* gradients,
@@ -100,7 +114,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   gradients.data = scratch<T>(4, gradients.size());
 
   const PanelLayout<T> columns{0, C};
-  const int64_t panels = columns.count(), heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   const int64_t plane = sums_of_a_point<T>(K, C);
   T* const sums = scratch<T>(5, points * plane);
@@ -130,12 +144,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
     });
   }
 
-  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t panel = 0; panel < panels; ++panel)
-        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, 1, 0, height_row(t),
-                    height_row(t + 1), panel, C, dweight);
-  });
+  finish_filters(sums, plane, 1, K, C, dweight);
 }
 
 // Into how many splits tiles go, each of at least a block; 1 where their sums would be large.
@@ -158,7 +167,7 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
   const int64_t longest = (total + blocks - 1) / blocks;
   const auto block_tile = [&](int64_t block) { return total * block / blocks; };
   const PanelLayout<T> columns{0, C};
-  const int64_t panels = columns.count(), heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   const int64_t plane = sums_of_a_point<T>(K, C), apart = points * plane;
   T* const sums = scratch<T>(5, splits * apart);
@@ -187,12 +196,7 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
     }
   });
 
-  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t panel = 0; panel < panels; ++panel)
-        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, splits, apart,
-                    height_row(t), height_row(t + 1), panel, C, dweight);
-  });
+  finish_filters(sums, plane, splits, K, C, dweight);
 }
 
 template <class T, class Stored>
