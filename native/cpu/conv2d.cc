@@ -98,7 +98,7 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     };
     if (winograd::fits<T>(g)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
-      winograd::convolve(winograd::Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
+      winograd::convolve(winograd::Extent{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
                          layout, winograd::Filters<T, Stored>{filters}, finish);
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
       TapList taps(g.taps());
@@ -136,7 +136,7 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
   const winograd::TurnedFilters<T, Stored> filters{weight +
                                                    group * g.group_K * g.taps() * g.group_C};
   winograd::convolve(
-      winograd::Tiles{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left}, dy + group * g.group_K, g.K,
+      winograd::Extent{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left}, dy + group * g.group_K, g.K,
       layout, filters, [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
         for (int i = 0; i < count; ++i) {
           Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;

@@ -1,42 +1,49 @@
-// Winograd's minimal filtering F(2x2, 3x3) for 3x3 convolutions of stride 1 (Lavin and Gray, "Fast
-// algorithms for convolutional neural networks"): four neighbouring outputs take 16 products per
-// pair of channels instead of 36.
+// Winograd's minimal filtering for 3x3 convolutions of stride 1 (Lavin and Gray, "Fast algorithms
+// for convolutional neural networks"): a tile of neighbouring outputs takes one product per point
+// of its transform instead of nine per output.
 //
-//   y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A      d: 4x4 inputs, g: 3x3 weights, y: 2x2 outputs
+//   y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A      d: inputs of a tile, g: 3x3 weights, y: outputs
 //
-// Summed over the channels, each of the 16 points is a product of matrices: [tiles, depth] by
-// [depth, columns]. What is transformed, four times the image and 16/9 of the filters, is made so
-// close to its use that the larger of the two never reaches memory: winograd_convolve.h and
-// winograd_weight.h. The gradient of the weights is the transpose of the same map: dg = Gᵀ [Σ (A dy
-// Aᵀ) ⊙ (Bᵀ d B)] G.
-//
-// F(4x4, 3x3) would save nearly as much again, but its float32 errors are several times those of a
-// direct sum, while those of F(2x2) are no larger: docs/cpu-engine.md has the figures.
+// Summed over the channels, each point is a product of matrices: [tiles, depth] by [depth,
+// columns]. What is transformed, several times the image and the filters, is made so close to its
+// use that the larger of the two never reaches memory: winograd_convolve.h and winograd_weight.h.
+// The gradient of the weights is the transpose of the same map: dg = Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ d B)] G.
 #pragma once
 
 #include "cpu/conv2d_geometry.h"
+#include "cpu/winograd_axis.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace winograd {
 
-constexpr int points = 16;
-// Below these the transformed weights, 16/9 of the weights, cost more than the products save.
-constexpr int64_t least_tiles = 64, least_few_tiles = 16;
+// Below these the transformed weights cost more than the products save.
+constexpr int64_t least_tiles = 64, least_few_tiles = 16;  // of 2x2 outputs
 constexpr int64_t least_channels = 16;
 
 // Whether filters outweigh the image, so that each of them is best transformed where it is used.
 EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
-  return C * K >= (1 << 16) && C * K >= 192 * tiles;
+  return C * K >= (1 << 16) && (C * K >= 192 * tiles || C * K >= 3 << 15);
 }
 
-// Tiles of 2x2 outputs, numbered across rows and images; tile (i, j) reads inputs from row 2i - top
-// and column 2j - left on.
-struct Tiles {
+// Images, outputs of one and where the first of them reads: `top` rows above, `left` columns
+// before.
+struct Extent {
   int64_t images, H, W, P, Q, top, left;
+};
 
-  EMULSION_INLINE int64_t down() const { return (P + 1) / 2; }
-  EMULSION_INLINE int64_t across() const { return (Q + 1) / 2; }
+// Tiles of a form's outputs, numbered across rows and images; tile (i, j) reads inputs from row
+// tall · i - top and column wide · j - left on.
+template <class F>
+struct Tiles : Extent {
+  static constexpr int tall = F::Rows::outputs, wide = F::Columns::outputs;
+
+  EMULSION_INLINE explicit Tiles(const Extent& extent) : Extent(extent) {}
+  EMULSION_INLINE int64_t down() const { return (P + tall - 1) / tall; }
+  EMULSION_INLINE int64_t across() const { return (Q + wide - 1) / wide; }
   EMULSION_INLINE int64_t count() const { return images * down() * across(); }
+
+  // Of all points, what a pair of channels costs.
+  EMULSION_INLINE int64_t products() const { return count() * F::points; }
 
   struct Place {
     int64_t image, i, j;
@@ -64,9 +71,9 @@ EMULSION_INLINE bool fits(const ConvGeometry& g) {
          tiles >= (few_tiles(tiles, g.group_C, g.group_K) ? least_few_tiles : least_tiles);
 }
 
-// A [16][tiles][values] buffer. Rows are whole vectors; rows and planes keep off multiples of the
-// distances at which addresses share a set of the cache.
-template <class T>
+// A [points][tiles][values] buffer. Rows are whole vectors; rows and planes keep off multiples of
+// the distances at which addresses share a set of the cache.
+template <class F, class T>
 struct Planes {
   T* data = nullptr;
   int64_t row, plane, panel = Tile<T>::columns;  // distances
@@ -75,14 +82,14 @@ struct Planes {
     if (row % 256 == 0) row += 16;
     plane = tiles * row + 16;
   }
-  // [16][panels][tiles][columns]: rows of a panel follow each other, as in a register tile.
+  // [points][panels][tiles][columns]: rows of a panel follow each other, as in a register tile.
   EMULSION_INLINE static Planes panels(int64_t tiles, int64_t count) {
     Planes planes(tiles * count, Tile<T>::columns);
     planes.row = Tile<T>::columns;
     planes.panel = tiles * Tile<T>::columns;
     return planes;
   }
-  EMULSION_INLINE int64_t size() const { return points * plane; }
+  EMULSION_INLINE int64_t size() const { return F::points * plane; }
   EMULSION_INLINE T* at(int point, int64_t tile) const { return data + point * plane + tile * row; }
 };
 
@@ -95,43 +102,12 @@ EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
   for (int64_t i = 0; i < count; i += line<Stored>) __builtin_prefetch(from + i, purpose, 2);
 }
 
-// Bᵀ on one axis of a 4x4 square, A on one axis of a square of which two of four are given, and
-// their transposes, in place: `step` apart.
-template <class V>
-EMULSION_INLINE void input_axis(V* d, int step) {
-  const V a = d[0] - d[2 * step], b = d[step] + d[2 * step];
-  const V c = d[2 * step] - d[step], e = d[step] - d[3 * step];
-  d[0] = a, d[step] = b, d[2 * step] = c, d[3 * step] = e;
-}
-template <class V>
-EMULSION_INLINE void output_axis(V* m, int step) {
-  const V middle = m[step] + m[2 * step], difference = m[step] - m[2 * step];
-  m[0] += middle;
-  m[step] = difference - m[3 * step];
-}
-template <class V>
-EMULSION_INLINE void output_axis_transposed(V* y, int step) {
-  const V a = y[0], b = y[step];
-  y[step] = a + b, y[2 * step] = a - b, y[3 * step] = -b;
-}
-template <class V>
-EMULSION_INLINE void filter_axis(V* g, int step) {
-  const V half(0.5f), outer = (g[0] + g[2 * step]) * half, inner = g[step] * half;
-  g[3 * step] = g[2 * step];
-  g[step] = outer + inner, g[2 * step] = outer - inner;
-}
-template <class V>
-EMULSION_INLINE void filter_axis_transposed(V* u, int step) {
-  const V half(0.5f), sum = (u[step] + u[2 * step]) * half;
-  const V difference = (u[step] - u[2 * step]) * half;
-  u[0] += sum, u[step] = difference, u[2 * step] = sum + u[3 * step];
-}
-
 // Bᵀ d B of tiles [begin, end), whatever lies outside of the image being zero.
-template <class T, class Stored>
-void transform_inputs(const Tiles& tiles, const Stored* image, int64_t stride, int64_t depth,
-                      int64_t begin, int64_t end, int64_t first, const Planes<T>& to) {
+template <class F, class T, class Stored>
+void transform_inputs(const Tiles<F>& tiles, const Stored* image, int64_t stride, int64_t depth,
+                      int64_t begin, int64_t end, int64_t first, const Planes<F, T>& to) {
   using V = Vec<T>;
+  constexpr int points = F::points, rows = F::Rows::points, columns = F::Columns::points;
   Stored* const zeros = scratch<Stored>(7, depth + V::size);
   for (int64_t c = 0; c < depth + V::size; ++c) zeros[c] = Stored(0);
   auto place = tiles.place(begin);
@@ -140,116 +116,128 @@ void transform_inputs(const Tiles& tiles, const Stored* image, int64_t stride, i
     const auto transform = [&](auto&& pixel) __attribute__((always_inline)) {
       for (int64_t c = 0; c < depth; c += V::size) {
         V d[points];
-#pragma GCC unroll 16
-        for (int p = 0; p < points; ++p) d[p] = load_up_to<T>(pixel(p / 4, p % 4) + c, depth - c);
-#pragma GCC unroll 4
-        for (int s = 0; s < 4; ++s) input_axis(d + s, 4);
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; ++r) input_axis(d + 4 * r, 1);
-#pragma GCC unroll 16
+#pragma GCC unroll 36
+        for (int p = 0; p < points; ++p)
+          d[p] = load_up_to<T>(pixel(p / columns, p % columns) + c, depth - c);
+#pragma GCC unroll 6
+        for (int s = 0; s < columns; ++s) F::Rows::input(d + s, columns);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; ++r) F::Columns::input(d + columns * r, 1);
+#pragma GCC unroll 36
         for (int p = 0; p < points; ++p) d[p].store(row + p * to.plane + c);
       }
     };
-    const int64_t top = 2 * place.i - tiles.top, left = 2 * place.j - tiles.left;
+    const int64_t top = tiles.tall * place.i - tiles.top, left = tiles.wide * place.j - tiles.left;
     const auto at = [&](int64_t h, int64_t w) {
       return image + ((place.image * tiles.H + h) * tiles.W + w) * stride;
     };
-    if (top >= 0 && left >= 0 && top + 4 <= tiles.H && left + 4 <= tiles.W) {
-      const Stored* const rows[] = {at(top, left), at(top + 1, left), at(top + 2, left),
-                                    at(top + 3, left)};
-      transform([&](int r, int s) __attribute__((always_inline)) { return rows[r] + s * stride; });
+    if (top >= 0 && left >= 0 && top + rows <= tiles.H && left + columns <= tiles.W) {
+      const Stored* from[rows];
+      for (int r = 0; r < rows; ++r) from[r] = at(top + r, left);
+      transform([&](int r, int s) __attribute__((always_inline)) { return from[r] + s * stride; });
     } else {
       const Stored* from[points];
       for (int p = 0; p < points; ++p) {
-        const int64_t h = top + p / 4, w = left + p % 4;
+        const int64_t h = top + p / columns, w = left + p % columns;
         const bool inside = static_cast<uint64_t>(h) < static_cast<uint64_t>(tiles.H) &&
                             static_cast<uint64_t>(w) < static_cast<uint64_t>(tiles.W);
         from[p] = inside ? at(h, w) : zeros;
       }
-      transform([&](int r, int s) __attribute__((always_inline)) { return from[4 * r + s]; });
+      transform([&](int r, int s) __attribute__((always_inline)) { return from[columns * r + s]; });
     }
   }
 }
 
 // A dy Aᵀ of tiles [begin, end), outputs beyond the edge being zero.
-template <class T, class Stored>
-void transform_output_gradients(const Tiles& tiles, const Stored* dy, int64_t stride, int64_t K,
-                                int64_t begin, int64_t end, int64_t first, const Planes<T>& to) {
+template <class F, class T, class Stored>
+void transform_output_gradients(const Tiles<F>& tiles, const Stored* dy, int64_t stride, int64_t K,
+                                int64_t begin, int64_t end, int64_t first, const Planes<F, T>& to) {
   using V = Vec<T>;
+  constexpr int points = F::points, rows = F::Rows::points, columns = F::Columns::points;
+  constexpr int tall = F::Rows::outputs, wide = F::Columns::outputs;
   auto place = tiles.place(begin);
   for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place)) {
     const auto [n, i, j] = place;
-    const Stored* const from = dy + ((n * tiles.P + 2 * i) * tiles.Q + 2 * j) * stride;
-    const bool below = 2 * i + 1 < tiles.P, beside = 2 * j + 1 < tiles.Q;
+    const Stored* const from = dy + ((n * tiles.P + tall * i) * tiles.Q + wide * j) * stride;
+    const int64_t below = tiles.P - tall * i, beside = tiles.Q - wide * j;
     T* const row = to.at(0, tile - first);
     for (int64_t k = 0; k < K; k += V::size) {
-      const int64_t rest = K - k;
-      const auto load = [&](bool there, int64_t pixel) {
-        return there ? load_up_to<T>(from + pixel * stride + k, rest) : V::zero();
-      };
       V e[points];
-      e[0] = load(true, 0), e[1] = load(beside, 1);
-      e[4] = load(below, tiles.Q), e[5] = load(below && beside, tiles.Q + 1);
-      output_axis_transposed(e, 4), output_axis_transposed(e + 1, 4);
 #pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) output_axis_transposed(e + 4 * r, 1);
-#pragma GCC unroll 16
+      for (int r = 0; r < tall; ++r)
+#pragma GCC unroll 4
+        for (int s = 0; s < wide; ++s)
+          e[columns * r + s] = r < below && s < beside
+                                   ? load_up_to<T>(from + (r * tiles.Q + s) * stride + k, K - k)
+                                   : V::zero();
+#pragma GCC unroll 4
+      for (int s = 0; s < wide; ++s) F::Rows::output_transposed(e + s, columns);
+#pragma GCC unroll 6
+      for (int r = 0; r < rows; ++r) F::Columns::output_transposed(e + columns * r, 1);
+#pragma GCC unroll 36
       for (int p = 0; p < points; ++p) e[p].store(row + p * to.plane + k);
     }
   }
 }
 
-// Aᵀ m A of tiles [begin, end): up to half a register tile of neighbours at a time, as rows of
-// neighbouring pixels for finish(tile, pixel, rows, column, columns), the epilogue of gemm.h.
-template <class T, class Finish>
-void transform_outputs(const Tiles& tiles, const PanelLayout<T>& layout, int64_t panel_begin,
-                       int64_t panel_end, int64_t begin, int64_t end, const Planes<T>& from,
+// Aᵀ m A of tiles [begin, end): as many neighbours at a time as a register tile has rows for, as
+// rows of neighbouring pixels for finish(tile, pixel, rows, column, columns), the epilogue of
+// gemm.h.
+template <class F, class T, class Finish>
+void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int64_t panel_begin,
+                       int64_t panel_end, int64_t begin, int64_t end, const Planes<F, T>& from,
                        Finish&& finish) {
   using V = Vec<T>;
-  constexpr int columns = Tile<T>::columns, most = Tile<T>::rows / 2;
-  alignas(64) T rows[2][Tile<T>::size];
+  constexpr int points = F::points, columns = F::Columns::points;
+  constexpr int tall = F::Rows::outputs, wide = F::Columns::outputs;
+  constexpr int panel_columns = Tile<T>::columns, most = Tile<T>::rows / wide;
+  alignas(64) T rows[tall][Tile<T>::size];
   for (int64_t tile = begin; tile < end;) {
     const auto [n, i, j] = tiles.place(tile);
     int64_t count = tiles.across() - j;
     if (count > most) count = most;
     if (count > end - tile) count = end - tile;
-    const int64_t pixel = (n * tiles.P + 2 * i) * tiles.Q + 2 * j;
-    const int64_t rest = tiles.Q - 2 * j;
-    const int pixels = static_cast<int>(2 * count < rest ? 2 * count : rest);
+    const int64_t pixel = (n * tiles.P + tall * i) * tiles.Q + wide * j;
+    const int64_t rest = tiles.Q - wide * j, below = tiles.P - tall * i;
+    const int pixels = static_cast<int>(wide * count < rest ? wide * count : rest);
     for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
       const T* const sums = from.at(0, tile - begin) + (panel - panel_begin) * from.panel;
       for (int64_t t = 0; t < count; ++t)
         for (int v = 0; v < layout.vectors(panel) * V::size; v += V::size) {
           const T* const m = sums + t * from.row + v;
           V square[points];
-#pragma GCC unroll 16
+#pragma GCC unroll 36
           for (int p = 0; p < points; ++p) square[p] = V::load(m + p * from.plane);
+#pragma GCC unroll 6
+          for (int s = 0; s < columns; ++s) F::Rows::output(square + s, columns);
 #pragma GCC unroll 4
-          for (int s = 0; s < 4; ++s) output_axis(square + s, 4);
-          output_axis(square, 1), output_axis(square + 4, 1);
-          for (int r = 0; r < 2; ++r)
-            for (int s = 0; s < 2; ++s)
-              square[4 * r + s].store(rows[r] + (2 * t + s) * columns + v);
+          for (int r = 0; r < tall; ++r) F::Columns::output(square + columns * r, 1);
+#pragma GCC unroll 4
+          for (int r = 0; r < tall; ++r)
+#pragma GCC unroll 4
+            for (int s = 0; s < wide; ++s)
+              square[columns * r + s].store(rows[r] + (wide * t + s) * panel_columns + v);
         }
-      const int64_t at = panel * columns;
-      finish(rows[0], pixel, pixels, at, layout.valid(panel));
-      if (2 * i + 1 < tiles.P) finish(rows[1], pixel + tiles.Q, pixels, at, layout.valid(panel));
+      const int64_t at = panel * panel_columns;
+      for (int r = 0; r < tall && r < below; ++r)
+        finish(rows[r], pixel + r * tiles.Q, pixels, at, layout.valid(panel));
     }
     tile += count;
   }
 }
 
 // G g Gᵀ of a vector of filters: tap(r, s) gives their values at one tap.
-template <class V, class Tap>
-EMULSION_INLINE void transform_filters(V (&u)[points], Tap&& tap) {
+template <class F, class V, class Tap>
+EMULSION_INLINE void transform_filters(V* u, Tap&& tap) {
+  constexpr int rows = F::Rows::points, columns = F::Columns::points;
 #pragma GCC unroll 3
   for (int r = 0; r < 3; ++r)
 #pragma GCC unroll 3
-    for (int s = 0; s < 3; ++s) u[4 * r + s] = tap(r, s);
+    for (int s = 0; s < 3; ++s) u[columns * r + s] = tap(r, s);
 #pragma GCC unroll 3
-  for (int s = 0; s < 3; ++s) filter_axis(u + s, 4);
-#pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) filter_axis(u + 4 * r, 1);
+  for (int s = 0; s < 3; ++s) F::Rows::filter(u + s, columns);
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; ++r) F::Columns::filter(u + columns * r, 1);
 }
 
 // Weights [K][3][3][C] as B [C, K]. transform() gives steps [first, first + length) of a panel as
@@ -258,10 +246,12 @@ template <class T, class Stored>
 struct Filters {
   const Stored* weight;
 
+  template <class F>
   void transform(const PanelLayout<T>& layout, int64_t panel, int64_t first, int64_t length, T* to,
                  int64_t plane) const {
     using V = Vec<T>;
-    // Nine taps are cheaper to transpose than sixteen points.
+    constexpr int points = F::points;
+    // Nine taps are cheaper to transpose than all points.
     constexpr int64_t block = 32;
     const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
     T* const values = scratch<T>(3, 9 * block * Tile<T>::columns + V::size);
@@ -274,11 +264,11 @@ struct Filters {
       }
       for (int64_t i = 0; i < steps * width; i += V::size) {
         V u[points];
-        transform_filters(
+        transform_filters<F>(
             u, [&](int r, int s) __attribute__((always_inline)) {
               return V::load(values + (3 * r + s) * block * width + i);
             });
-#pragma GCC unroll 16
+#pragma GCC unroll 36
         for (int p = 0; p < points; ++p) u[p].store(to + p * plane + at * width + i);
       }
     }
@@ -305,20 +295,22 @@ template <class T, class Stored>
 struct TurnedFilters {
   const Stored* weight;
 
+  template <class F>
   void transform(const PanelLayout<T>& layout, int64_t panel, int64_t first, int64_t length, T* to,
                  int64_t plane) const {
     using V = Vec<T>;
+    constexpr int points = F::points;
     const int64_t C = layout.columns;
     const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
     for (int64_t k = 0; k < length; ++k) {
       const Stored* const from = weight + (first + k) * 9 * C + panel * Tile<T>::columns;
       for (int v = 0; v < width; v += V::size) {
         V u[points];
-        transform_filters(
+        transform_filters<F>(
             u, [&](int r, int s) __attribute__((always_inline)) {
               return load_up_to<T>(from + (3 * (2 - r) + 2 - s) * C + v, count - v);
             });
-#pragma GCC unroll 16
+#pragma GCC unroll 36
         for (int p = 0; p < points; ++p) u[p].store(to + p * plane + k * width + v);
       }
     }

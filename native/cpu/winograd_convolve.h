@@ -13,66 +13,92 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace winograd {
 
-template <class T, class Source>
+// How many steps are added one after the other. The products of the larger forms amplify their
+// roundings, and get shorter chains for it.
+template <class F>
+EMULSION_INLINE int64_t chain_length(int64_t depth) {
+  constexpr int64_t most = F::points > 16 ? 64 : 128;
+  constexpr int64_t least_chains = F::points > 24 ? 6 : F::points > 16 ? 2 : 1;
+  const int64_t length = (depth + least_chains - 1) / least_chains;
+  return length < most ? length : most;
+}
+
+// Adds up `length` steps of a register tile, one chain after the other.
+template <class T>
+EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int64_t chain,
+                                     const T* const* a, const T* b, T* tile, bool accumulate) {
+  const RowsKernel<T> kernel = rows_kernel<T>(rows, vectors);
+  for (int64_t start = 0; start < length; start += chain) {
+    const T* from[Tile<T>::rows];
+    for (int i = 0; i < rows; ++i) from[i] = a[i] + start;
+    const int64_t rest = length - start;
+    kernel(1, rest < chain ? rest : chain, from, b + start * vectors * Vec<T>::size, {a[0], 0},
+           tile, accumulate || start > 0);
+  }
+}
+
+template <class F, class T, class Source>
 const T* pack_filters(const PanelLayout<T>& layout, const Source& filters, int64_t plane) {
   constexpr int64_t block = 64;
   const int64_t blocks = (layout.depth + block - 1) / block;
-  T* const to = scratch<T>(0, points * plane);
+  T* const to = scratch<T>(0, F::points * plane);
   parallel_for(layout.count() * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t panel = i / blocks, first = i % blocks * block, rest = layout.depth - first;
-      filters.transform(layout, panel, first, rest < block ? rest : block,
-                        to + layout.offset(panel) + first * layout.vectors(panel) * Vec<T>::size,
-                        plane);
+      filters.template transform<F>(
+          layout, panel, first, rest < block ? rest : block,
+          to + layout.offset(panel) + first * layout.vectors(panel) * Vec<T>::size, plane);
     }
   });
   return to;
 }
 
-template <class T, class Stored, class Source, class Finish>
-void convolve_many(const Tiles& tiles, const Stored* image, int64_t stride,
+template <class F, class T, class Stored, class Source, class Finish>
+void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
                    const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+  constexpr int points = F::points;
   // One packed B of gemm.h per point.
   const int64_t filter_plane = layout.size();
-  const T* const filters = pack_filters(layout, source, filter_plane);
+  const T* const filters = pack_filters<F>(layout, source, filter_plane);
   constexpr int64_t chunk_bytes = 1 << 20;
   const int64_t panels = layout.count(), threads = num_threads(), total = tiles.count();
   const int64_t tile_bytes =
       points * (layout.depth + layout.columns) * static_cast<int64_t>(sizeof(T));
   int64_t length = chunk_bytes / tile_bytes;
-  const int64_t least = 3 * Tile<T>::rows, most = 16 * Tile<T>::rows;
-  length = length < least ? least : length > most ? most : length;
+  const int64_t least = Tile<T>::rows, most = 16 * Tile<T>::rows;
+  length = length < least ? least : length > most ? most : length / least * least;
   // All threads end together; where there are few tiles they share their columns.
   int64_t chunks = (total + length - 1) / length;
-  if (chunks < 8 * threads && chunks > threads / 2)
+  if (chunks < 32 * threads && chunks > threads / 2)
     chunks = (chunks + threads - 1) / threads * threads;
   int64_t shares = (threads + chunks - 1) / chunks;
   if (shares > panels) shares = panels;
+  // Blocks of whole chains, so that what a register tile reads of the image stays in L1.
+  const int64_t chain = chain_length<F>(layout.depth), block = 384 / chain * chain;
 
   parallel_tasks(chunks * shares, [&](int64_t task) {
     const int64_t chunk = task / shares, share = task % shares;
     const int64_t begin = total * chunk / chunks, end = total * (chunk + 1) / chunks;
     const int64_t panel_begin = panels * share / shares, panel_end = panels * (share + 1) / shares;
-    Planes<T> inputs(end - begin, layout.depth);
+    Planes<F, T> inputs(end - begin, layout.depth);
     inputs.data = scratch<T>(3, inputs.size());
     transform_inputs(tiles, image, stride, layout.depth, begin, end, begin, inputs);
     const int64_t count = end - begin, parts = (count + Tile<T>::rows - 1) / Tile<T>::rows;
-    Planes<T> sums = Planes<T>::panels(count, panel_end - panel_begin);
+    Planes<F, T> sums = Planes<F, T>::panels(count, panel_end - panel_begin);
     sums.data = scratch<T>(4, sums.size());
-    const DepthPlan plan(1, layout.depth, 2 * DepthPlan::target);
     for (int point = 0; point < points; ++point)
-      for (int64_t index = 0; index < plan.blocks(); ++index) {
-        const DepthPlan::Block block = plan.block(index);
+      for (int64_t offset = 0; offset < layout.depth; offset += block) {
+        const int64_t length = layout.depth - offset < block ? layout.depth - offset : block;
         for (int64_t part = 0; part < parts; ++part) {
           const int64_t row = count * part / parts, next = count * (part + 1) / parts;
           const T* table[Tile<T>::rows];
-          for (int64_t i = row; i < next; ++i) table[i - row] = inputs.at(point, i) + block.offset;
+          for (int64_t i = row; i < next; ++i) table[i - row] = inputs.at(point, i) + offset;
           for (int64_t panel = panel_begin; panel < panel_end; ++panel)
-            rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
-                1, block.length, table,
-                filters + point * filter_plane + layout.offset(panel) +
-                    block.start * layout.vectors(panel) * Vec<T>::size,
-                {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel, index > 0);
+            multiply_chains(static_cast<int>(next - row), layout.vectors(panel), length, chain,
+                            table,
+                            filters + point * filter_plane + layout.offset(panel) +
+                                offset * layout.vectors(panel) * Vec<T>::size,
+                            sums.at(point, row) + (panel - panel_begin) * sums.panel, offset > 0);
         }
       }
     transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
@@ -80,21 +106,23 @@ void convolve_many(const Tiles& tiles, const Stored* image, int64_t stride,
 }
 
 // Tiles [start, start + total).
-template <class T, class Stored, class Source, class Finish>
-void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored* image,
+template <class F, class T, class Stored, class Source, class Finish>
+void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Stored* image,
                   int64_t stride, const PanelLayout<T>& layout, const Source& source,
                   Finish&& finish) {
   constexpr int columns = Tile<T>::columns;
-  constexpr int64_t block = 128;  // of the reduction: a panel's filters, 256 KiB, stay in L2
+  constexpr int points = F::points;
+  // Of the reduction: a panel's filters, at most some 256 KiB, stay in L2.
+  const int64_t block = chain_length<F>(layout.depth);
   const int64_t panels = layout.count(), blocks = (layout.depth + block - 1) / block;
   const auto block_length = [&](int64_t index) {
     const int64_t rest = layout.depth - index * block;
     return rest < block ? rest : block;
   };
-  const int64_t block_size = Planes<T>(total, block).size();
+  const int64_t block_size = Planes<F, T>(total, block).size();
   T* const transformed = scratch<T>(0, blocks * block_size);
   const auto inputs = [&](int64_t index) {
-    Planes<T> planes(total, block_length(index));
+    Planes<F, T> planes(total, block_length(index));
     planes.data = transformed + index * block_size;
     return planes;
   };
@@ -119,12 +147,12 @@ void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored
     const int64_t count = end - begin, parts = (count + Tile<T>::rows - 1) / Tile<T>::rows;
     const int64_t filter_plane = block * columns + 16;
     T* const filters = scratch<T>(4, points * filter_plane);
-    Planes<T> sums = Planes<T>::panels(count, 1);
+    Planes<F, T> sums = Planes<F, T>::panels(count, 1);
     sums.data = scratch<T>(5, sums.size());
     for (int64_t index = 0; index < blocks; ++index) {
       const int64_t length = block_length(index);
-      const Planes<T> from = inputs(index);
-      source.transform(layout, panel, index * block, length, filters, filter_plane);
+      const Planes<F, T> from = inputs(index);
+      source.template transform<F>(layout, panel, index * block, length, filters, filter_plane);
       // The filters of the next block or panel. Inlined by force: GCC takes a function that only
       // prefetches for one without effect, and leaves its calls out.
       const auto prefetch = [&](int point, int64_t part) __attribute__((always_inline)) {
@@ -152,20 +180,36 @@ void convolve_few(const Tiles& tiles, int64_t start, int64_t total, const Stored
   });
 }
 
-// The convolution of an image [N, H, W, stride] with the filters of a source.
-template <class T, class Stored, class Source, class Finish>
-void convolve(const Tiles& tiles, const Stored* image, int64_t stride, const PanelLayout<T>& layout,
-              const Source& source, Finish&& finish) {
+template <class F, class T, class Stored, class Source, class Finish>
+void convolve_as(const Extent& extent, const Stored* image, int64_t stride,
+                 const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+  const Tiles<F> tiles(extent);
   const int64_t total = tiles.count();
   if (!few_tiles(total, layout.depth, layout.columns))
     return convolve_many(tiles, image, stride, layout, source, finish);
-  constexpr int64_t most = 256;  // of a panel: their sums, 512 KiB, stay in L2
+  constexpr int64_t most = 256;  // a panel's sums stay close
   const int64_t chunks = (total + most - 1) / most;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t start = total * chunk / chunks;
     convolve_few(tiles, start, total * (chunk + 1) / chunks - start, image, stride, layout, source,
                  finish);
   }
+}
+
+// The convolution of an image [N, H, W, stride] with the filters of a source. The longer its sums,
+// the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md.
+template <class T, class Stored, class Source, class Finish>
+void convolve(const Extent& extent, const Stored* image, int64_t stride,
+              const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+  const Tiles<Form<2, 2>> small(extent);
+  const Tiles<Form<2, 4>> wide(extent);
+  const Tiles<Form<4, 4>> large(extent);
+  if (layout.depth >= 128 && large.count() >= least_few_tiles && large.products() < wide.products())
+    convolve_as<Form<4, 4>>(extent, image, stride, layout, source, finish);
+  else if (layout.depth >= 48 && wide.products() < small.products())
+    convolve_as<Form<2, 4>>(extent, image, stride, layout, source, finish);
+  else
+    convolve_as<Form<2, 2>>(extent, image, stride, layout, source, finish);
 }
 
 }  // namespace winograd

@@ -1,12 +1,12 @@
-// The gradient of 3x3 filters by the transforms of winograd.h: 16 products [K, tiles] by [tiles,
-// C], in three ways.
+// The gradient of 3x3 filters by the transforms of winograd.h: a product [K, tiles] by [tiles, C]
+// per point, in three ways.
 //
 //   many tiles   chunks that stay in the last cache: all threads transform a chunk, then each takes
 //                points (and parts of K), so that no two add to one sum
 //   small sums   of many tiles: the tiles are split, and each split has sums of its own. Nothing
 //                passes from core to core, which is slow where they share no cache
-//   few tiles    all 16 products of a register tile follow each other and are transformed back in
-//                L1: memory sees the filters alone, not their 16 points
+//   few tiles    all products of a register tile follow each other and are transformed back in L1:
+//                memory sees the filters alone, not their points
 //
 // Which of them, and the order of each sum, depend on shapes alone.
 #pragma once
@@ -19,29 +19,33 @@ namespace winograd {
 
 // Gᵀ m G of register tiles of filters [k_begin, k_end) and one panel of channels, `plane` apart and
 // summed over `splits`, `apart` values apart.
-template <class T, class Stored>
+template <class F, class T, class Stored>
 EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t splits, int64_t apart,
                                  int64_t k_begin, int64_t k_end, int64_t panel, int64_t C,
                                  Stored* dweight) {
   using V = Vec<T>;
+  constexpr int points = F::points, columns = F::Columns::points;
   const int64_t first = panel * Tile<T>::columns;
   const int64_t width = C - first < Tile<T>::columns ? C - first : Tile<T>::columns;
   for (int64_t k = k_begin; k < k_end; ++k)
     for (int64_t c = 0; c < width; c += V::size) {
       const T* const from = sums + (k - k_begin) * Tile<T>::columns + c;
       V u[points];
-#pragma GCC unroll 16
+#pragma GCC unroll 36
       for (int p = 0; p < points; ++p) u[p] = V::load(from + p * plane);
       for (int64_t split = 1; split < splits; ++split)
-#pragma GCC unroll 16
+#pragma GCC unroll 36
         for (int p = 0; p < points; ++p) u[p] += V::load(from + split * apart + p * plane);
-#pragma GCC unroll 4
-      for (int s = 0; s < 4; ++s) filter_axis_transposed(u + s, 4);
+#pragma GCC unroll 6
+      for (int s = 0; s < columns; ++s) F::Rows::filter_transposed(u + s, columns);
 #pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) filter_axis_transposed(u + 4 * r, 1);
+      for (int r = 0; r < 3; ++r) F::Columns::filter_transposed(u + columns * r, 1);
+#pragma GCC unroll 3
       for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 3
         for (int s = 0; s < 3; ++s)
-          store_up_to(u[4 * r + s], dweight + ((k * 3 + r) * 3 + s) * C + first + c, width - c);
+          store_up_to(u[columns * r + s], dweight + ((k * 3 + r) * 3 + s) * C + first + c,
+                      width - c);
     }
 }
 
@@ -52,7 +56,7 @@ EMULSION_INLINE int64_t sums_of_a_point(int64_t K, int64_t C) {
 }
 
 // The filters' gradients from [split][point][height][panel] register tiles, `plane` values a point.
-template <class T, class Stored>
+template <class F, class T, class Stored>
 void finish_filters(const T* sums, int64_t plane, int64_t splits, int64_t K, int64_t C,
                     Stored* dweight) {
   const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
@@ -60,23 +64,32 @@ void finish_filters(const T* sums, int64_t plane, int64_t splits, int64_t K, int
   parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t panel = 0; panel < panels; ++panel)
-        finish_sums(sums + (t * panels + panel) * Tile<T>::size, plane, splits, points * plane,
-                    K * t / heights, K * (t + 1) / heights, panel, C, dweight);
+        finish_sums<F>(sums + (t * panels + panel) * Tile<T>::size, plane, splits,
+                       F::points * plane, K * t / heights, K * (t + 1) / heights, panel, C,
+                       dweight);
   });
 }
 
-// Adds the products of a block at one point to the sums of filters' heights and all panels.
+// How many tiles are added one after the other: as many as leave the errors at or below those of
+// PyTorch's direct sums, where the roundings of the transforms alone do not exceed them.
+template <class F>
+EMULSION_INLINE int64_t gradient_chain(int64_t tiles) {
+  return F::points == 16 && tiles >= 2048 ? deep_block / 2 : (deep_block + 2) / 3;
+}
+
+// Adds the products of a block at one point to the sums of filters' heights and all panels, in
+// chains.
 template <class T, class HeightRow>
 EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T* gradients,
-                                    int64_t gradients_row, int64_t steps,
+                                    int64_t gradients_row, int64_t steps, int64_t chain,
                                     const PanelLayout<T>& columns, int64_t height_begin,
                                     int64_t height_end, HeightRow&& height_row, T* sums,
                                     bool accumulate) {
+  constexpr int64_t apart = 1 + Tile<T>::size / deep_block;
   const int64_t panels = columns.count(), count = height_end - height_begin;
   const auto sum = [&](int64_t height, int64_t panel) {
     return sums + (height * panels + panel) * Tile<T>::size;
   };
-  const Run<T> run{0, steps, inputs};
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t t = height_begin; t < height_end; ++t) {
       // What the next products read and add to comes from the last cache or the other cores'.
@@ -88,19 +101,31 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
         for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
           prefetch_run(inputs + i * inputs_row + (panel + 1) * Tile<T>::columns,
                        columns.valid(panel + 1));
-      runs_kernel<T>(static_cast<int>(height_row(t + 1) - height_row(t)), columns.vectors(panel))(
-          &run, 1, inputs_row, panel * Tile<T>::columns, gradients + height_row(t), gradients_row,
-          {ahead, 1 + Tile<T>::size / deep_block}, sum(t, panel), accumulate);
+      const RunsKernel<T> kernel = runs_kernel<T>(
+          static_cast<int>(height_row(t + 1) - height_row(t)), columns.vectors(panel));
+      // A block's chains are added up among themselves: there can be hundreds of blocks.
+      alignas(64) T block[Tile<T>::size];
+      for (int64_t start = 0; start < steps; start += chain) {
+        const int64_t rest = steps - start;
+        const Run<T> run{0, rest < chain ? rest : chain, inputs + start * inputs_row};
+        kernel(&run, 1, inputs_row, panel * Tile<T>::columns,
+               gradients + start * gradients_row + height_row(t), gradients_row,
+               {ahead + start * apart, apart}, accumulate ? block : sum(t, panel), start > 0);
+      }
+      if (accumulate)
+        for (int i = 0; i < Tile<T>::size; i += Vec<T>::size)
+          (Vec<T>::load(sum(t, panel) + i) + Vec<T>::load(block + i)).store(sum(t, panel) + i);
     }
 }
 
-template <class T, class Stored>
+template <class F, class T, class Stored>
 void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored* x,
                           Stored* dweight) {
+  constexpr int points = F::points;
   constexpr int64_t chunk_bytes = 4 << 20;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
-  const int64_t total = tiles.count();
+  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
   // Chunks are whole blocks, and blocks alike: each walks over all sums, however short it is.
   const int64_t blocks = (total + deep_block - 1) / deep_block;
   const auto block_tile = [&](int64_t block) { return total * block / blocks; };
@@ -109,7 +134,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   together = together < 1 ? 1 : together > 8 ? 8 : together;
   const int64_t chunks = (blocks + together - 1) / together;
   const int64_t length = (total + blocks - 1) / blocks * ((blocks + chunks - 1) / chunks);
-  Planes<T> inputs(length, C), gradients(length, K);
+  Planes<F, T> inputs(length, C), gradients(length, K);
   inputs.data = scratch<T>(3, inputs.size());
   gradients.data = scratch<T>(4, gradients.size());
 
@@ -138,38 +163,41 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
         const int64_t at = block_tile(block) - first;
         const int64_t steps = block_tile(block + 1) - block_tile(block);
         multiply_block(inputs.at(point, at), inputs.row, gradients.at(point, at), gradients.row,
-                       steps, columns, height_begin, height_end, height_row, sums + point * plane,
-                       block > 0);
+                       steps, chain, columns, height_begin, height_end, height_row,
+                       sums + point * plane, block > 0);
       }
     });
   }
 
-  finish_filters(sums, plane, 1, K, C, dweight);
+  finish_filters<F>(sums, plane, 1, K, C, dweight);
 }
 
 // Into how many splits tiles go, each of at least a block; 1 where their sums would be large.
-template <class T>
+template <class F, class T>
 EMULSION_INLINE int64_t splits_of(int64_t tiles, int64_t K, int64_t C) {
   constexpr int64_t most = 8, most_sums = 1 << 20;
   int64_t splits = most;
   while (splits > 1 &&
-         (splits * deep_block > tiles || splits * points * sums_of_a_point<T>(K, C) > most_sums))
+         (splits * deep_block > tiles || splits * F::points * sums_of_a_point<T>(K, C) > most_sums))
     splits /= 2;
   return splits;
 }
 
-template <class T, class Stored>
-void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored* x, int64_t splits,
+template <class F, class T, class Stored>
+void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored* x,
                            Stored* dweight) {
+  constexpr int points = F::points;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
-  const int64_t total = tiles.count(), blocks = (total + deep_block - 1) / deep_block;
+  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
+  const int64_t blocks = (total + deep_block - 1) / deep_block;
   const int64_t longest = (total + blocks - 1) / blocks;
   const auto block_tile = [&](int64_t block) { return total * block / blocks; };
   const PanelLayout<T> columns{0, C};
   const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   const int64_t plane = sums_of_a_point<T>(K, C), apart = points * plane;
+  const int64_t splits = splits_of<F, T>(total, K, C);
   T* const sums = scratch<T>(5, splits * apart);
   // Where splits are too few for the threads, they share their filters.
   int64_t shares = 1;
@@ -181,7 +209,7 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
     const int64_t height_begin = heights * share / shares;
     const int64_t height_end = heights * (share + 1) / shares;
     const int64_t k = height_row(height_begin), outputs = height_row(height_end) - k;
-    Planes<T> inputs(longest, C), gradients(longest, outputs);
+    Planes<F, T> inputs(longest, C), gradients(longest, outputs);
     inputs.data = scratch<T>(3, inputs.size());
     gradients.data = scratch<T>(4, gradients.size());
     const int64_t block_begin = blocks * split / splits;
@@ -191,22 +219,22 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
       transform_output_gradients(tiles, dy + k, g.K, outputs, first, end, first, gradients);
       for (int point = 0; point < points; ++point)
         multiply_block(inputs.at(point, 0), inputs.row, gradients.at(point, 0) - k, gradients.row,
-                       end - first, columns, height_begin, height_end, height_row,
+                       end - first, chain, columns, height_begin, height_end, height_row,
                        sums + split * apart + point * plane, block > block_begin);
     }
   });
 
-  finish_filters(sums, plane, splits, K, C, dweight);
+  finish_filters<F>(sums, plane, splits, K, C, dweight);
 }
 
-template <class T, class Stored>
+template <class F, class T, class Stored>
 void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* x,
                          Stored* dweight) {
-  constexpr int columns = Tile<T>::columns;
+  constexpr int points = F::points, columns = Tile<T>::columns;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
-  const int64_t total = tiles.count();
-  Planes<T> inputs(total, C), gradients(total, K);
+  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
+  Planes<F, T> inputs(total, C), gradients(total, K);
   inputs.data = scratch<T>(3, inputs.size());
   gradients.data = scratch<T>(4, gradients.size());
   parallel_for(total, 1 + 4096 / (K + C), [&](int64_t begin, int64_t end) {
@@ -246,27 +274,45 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
         for (int64_t i = 9 * rows * point / points; i < 9 * rows * (point + 1) / points; ++i)
           prefetch_run<for_writing>(dweight + (height_row(t) * 9 + i) * C + panel * columns,
                                     layout.valid(panel));
-        packed_kernel<T>(rows, layout.vectors(panel))(total, slices + (t * points + point) * slice,
-                                                      packed + point * plane,
-                                                      sums + point * Tile<T>::size, false);
+        const PackedKernel<T> kernel = packed_kernel<T>(rows, layout.vectors(panel));
+        for (int64_t start = 0; start < total; start += chain)
+          kernel(total - start < chain ? total - start : chain,
+                 slices + (t * points + point) * slice + start * rows,
+                 packed + point * plane + start * layout.vectors(panel) * Vec<T>::size,
+                 sums + point * Tile<T>::size, start > 0);
       }
-      finish_sums(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C, dweight);
+      finish_sums<F>(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
+                     dweight);
     }
   });
 }
 
-// dweight [K][3][3][C] of images [N, H, W, g.C] and their gradients [N, P, Q, g.K].
+template <class F, class T, class Stored>
+void weight_gradient_as(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
+  constexpr int64_t most = 2048 / F::points;  // what the products read has to stay in L2
+  const int64_t tiles = Tiles<F>({g.N, g.H, g.W, g.P, g.Q, g.top, g.left}).count();
+  if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
+    return weight_gradient_few<F, T>(g, dy, x, dweight);
+  if (splits_of<F, T>(tiles, g.group_K, g.group_C) > 1)
+    return weight_gradient_split<F, T>(g, dy, x, dweight);
+  weight_gradient_many<F, T>(g, dy, x, dweight);
+}
+
+// dweight [K][3][3][C] of images [N, H, W, g.C] and their gradients [N, P, Q, g.K]. The more
+// pixels, the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md.
 template <class T, class Stored>
 void weight_gradient(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
-  constexpr int64_t most = 128;  // what the products read has to stay in L2
-  const int64_t tiles = Tiles{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}.count();
-  if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
-    return weight_gradient_few<T>(g, dy, x, dweight);
-  const int64_t splits = splits_of<T>(tiles, g.group_K, g.group_C);
-  if (splits > 1)
-    weight_gradient_split<T>(g, dy, x, splits, dweight);
+  const Extent extent{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
+  const Tiles<Form<2, 2>> small(extent);
+  const Tiles<Form<2, 4>> wide(extent);
+  const Tiles<Form<4, 4>> large(extent);
+  const int64_t pixels = g.N * g.P * g.Q;
+  if (pixels >= 1 << 16 && large.products() < wide.products())
+    weight_gradient_as<Form<4, 4>, T>(g, dy, x, dweight);
+  else if (pixels >= 1 << 15 && wide.products() < small.products())
+    weight_gradient_as<Form<2, 4>, T>(g, dy, x, dweight);
   else
-    weight_gradient_many<T>(g, dy, x, dweight);
+    weight_gradient_as<Form<2, 2>, T>(g, dy, x, dweight);
 }
 
 }  // namespace winograd

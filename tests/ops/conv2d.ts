@@ -223,6 +223,37 @@ export default {
       groups: 2,
       padding: same,
     }),
+    // From 48 channels on by tiles of 2x4 outputs, from 128 on 4x4, if there are 16 of them.
+    plain('wide tiles, odd in everything', [3, 13, 11, 53], [51, 3, 3, 53], { padding: same }),
+    plain('wide tiles without padding', [1, 19, 21, 64], [48, 3, 3, 64]),
+    plain('wide tiles, more padding than the filter reads', [1, 14, 15, 50], [49, 3, 3, 50], {
+      padding: { top: 3, bottom: 0, left: 0, right: 4 },
+    }),
+    plain('large tiles, whole vectors', [1, 16, 16, 160], [128, 3, 3, 160], { padding: same }),
+    plain('large tiles, odd in everything', [2, 15, 18, 131], [141, 3, 3, 131], {
+      padding: same,
+    }),
+    plain('large tiles without padding', [2, 21, 13, 128], [37, 3, 3, 128]),
+    plain('large tiles, more padding than the filter reads', [1, 17, 20, 130], [18, 3, 3, 130], {
+      padding: { top: 3, bottom: 0, left: 0, right: 4 },
+    }),
+    plain(
+      'large tiles of one channel group, wide of the other way',
+      [1, 20, 20, 280],
+      [96, 3, 3, 140],
+      {
+        groups: 2,
+        padding: same,
+      },
+    ),
+    fused('large tiles: bias, channelAdd, SiLU and residual', [2, 15, 14, 129], 33),
+    // Filters' gradients of 32768 and 65536 pixels and more.
+    ...[
+      plain('wide tiles of many pixels', [2, 129, 131, 18], [17, 3, 3, 18], { padding: same }),
+      plain('large tiles of many pixels', [1, 262, 259, 17], [18, 3, 3, 17], {
+        padding: { top: 2, bottom: 0, left: 0, right: 3 },
+      }),
+    ].map((many) => ({ ...many, dtypes: ['float32'] as const, large: true })),
     // From 256 tiles on the gradient of small filters is summed in splits.
     plain('several splits of tiles, odd in everything', [2, 25, 27, 21], [19, 3, 3, 21], {
       padding: same,
@@ -231,8 +262,8 @@ export default {
       groups: 2,
       padding: same,
     }),
-    // Where filters outweigh the image, each is transformed where it is used, from 16 tiles on: in
-    // chunks of 256 tiles, and the gradient of the filters up to 128.
+    // Where filters outweigh the image, each is transformed where it is used, from 16 tiles of 2x2
+    // on: in chunks of 256 tiles, and the gradient of the filters up to 128.
     ...[
       plain('heavy filters, whole vectors', [1, 8, 8, 272], [256, 3, 3, 272], { padding: same }),
       plain('heavy filters, odd in everything', [3, 7, 5, 263], [251, 3, 3, 263], {
@@ -246,10 +277,10 @@ export default {
         groups: 2,
         padding: same,
       }),
-      plain('heavy filters, more than 128 tiles', [1, 24, 24, 256], [264, 3, 3, 256], {
+      plain('heavy filters, 4x4 tiles, odd in everything', [1, 18, 17, 323], [321, 3, 3, 323], {
         padding: same,
       }),
-      plain('heavy filters, more than 256 tiles', [1, 34, 33, 263], [251, 3, 3, 263], {
+      plain('heavy filters, more than 256 tiles', [1, 33, 32, 1400], [47, 3, 3, 1400], {
         padding: same,
       }),
       fused('heavy filters: bias, channelAdd, SiLU and residual', [2, 8, 6, 264], 253),
