@@ -1,5 +1,14 @@
 // Muon on the CPU: one task per matrix, all of a matrix's products on one thread. A model has many
 // more matrices than a machine has cores, and most are too small to share.
+//
+// X ← (a I + b S + c S²) X, S = X Xᵀ on the shorter side, drives every singular value of X towards
+// 1 (Newton and Schulz). What the iterations multiply X by are polynomials of the first S, which
+// commute, so that a long X need not be touched in between: with P = a I + b S + c S² the next S is
+// P S P, and X is multiplied by the product of all P at the end. It costs digits where singular
+// values are small, as the smallest of nearly square matrices are; those go step by step, which
+// takes no longer. All of the small matrices are symmetric.
+#include <utility>
+
 #include "cpu/gemm.h"
 #include "cpu/optimizer_lists.h"
 
@@ -29,10 +38,9 @@ struct Matrix {
   }
 };
 
-// Moves the buffer towards the gradient and writes the direction to x. Returns the direction's
-// norm.
+// Moves the buffer towards the gradient and writes the direction to x.
 template <class G, class A>
-double update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int64_t count) {
+void update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int64_t count) {
   using V = Vec<A>;
   const V scale(static_cast<A>(k.grad_scale)), rate(static_cast<A>(1 - k.momentum)),
       momentum(static_cast<A>(k.momentum));
@@ -42,38 +50,88 @@ double update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int6
     store(mean, buffer);
     store(k.nesterov ? fma(momentum, mean - grad, grad) : mean, x);
   });
-  double squares = 0;
-  for (int64_t i = 0; i < count; ++i)
-    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return __builtin_sqrt(squares);
 }
 
-// X = (a I + b S + c S²) X drives every singular value of X towards 1 (Newton and Schulz), with S
-// on the shorter side. Uses scratch slots 0 to 2 for the products and 4 to 6.
+// C = alpha · A · B [n, n], which is known to be symmetric: what lies on the diagonal and above it
+// is computed, in whole tiles, and mirrored. Rows lie ld apart, those of C n. Uses scratch slots 0
+// to 2.
 template <class A>
-A* orthogonalize(const MuonConstants& k, const Matrix& m, A* x) {
-  const int64_t n = m.shorter(), columns = m.columns;
-  const bool tall = m.rows > columns;
-  A* next = scratch<A>(4, m.numel());
-  A* const square = scratch<A>(5, n * n);
-  A* const polynomial = scratch<A>(6, n * n);
-  for (int64_t i = 0; i < k.iterations; ++i) {
-    gemm(n, n, tall ? m.rows : columns, x, columns, tall, x, columns, !tall, square, n);
-    gemm(n, n, n, square, n, false, square, n, false, polynomial, n, static_cast<A>(k.c));
-    const Vec<A> b(static_cast<A>(k.b));
-    in_vectors<A>(n * n, [&](auto load, auto store) {
-      store(fma(b, load(square), load(polynomial)), polynomial);
-    });
-    for (int64_t j = 0; j < n; ++j) polynomial[j * n + j] += static_cast<A>(k.a);
-    if (tall)
-      gemm(m.rows, n, n, x, n, false, polynomial, n, false, next, n);
-    else
-      gemm(n, columns, n, polynomial, n, false, x, columns, false, next, columns);
-    A* const spent = x;
-    x = next;
-    next = spent;
+void symmetric_product(int64_t n, int64_t depth, const A* a, int64_t lda, bool transpose_a,
+                       const A* b, int64_t ldb, bool transpose_b, A* c, A alpha = 1) {
+  using V = Vec<A>;
+  constexpr int64_t width = Tile<A>::columns;
+  const PanelLayout<A> layout{depth, n};
+  A* const panels = scratch<A>(0, layout.size());
+  const MatrixRows<A, A> source(a, lda, transpose_a, depth);
+  for (int64_t panel = 0; panel < layout.count(); ++panel) {
+    pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
+    const int64_t first = panel * width, end = first + layout.valid(panel);
+    multiply_part<A>(source, layout, panels, Part{0, end, panel, panel + 1},
+                     [&](const A* tile, int64_t row, int count, int64_t column, int columns) {
+                       for (int i = 0; i < count; ++i)
+                         for (int j = 0; j < columns; j += V::size)
+                           store_up_to(V::load(tile + i * width + j) * V(alpha),
+                                       c + (row + i) * n + column + j, columns - j);
+                     });
+    for (int64_t i = first; i < end; i += V::size) {
+      const int64_t rest = end - i < V::size ? end - i : V::size;
+      for (int64_t j = 0; j < first; j += V::size) {
+        V square[V::size];
+#pragma GCC unroll 16
+        for (int k = 0; k < V::size; ++k) square[k] = load_up_to<A>(c + (j + k) * n + i, rest);
+        transpose<A>(square);
+        for (int64_t k = 0; k < rest; ++k) square[k].store(c + (i + k) * n + j);
+      }
+    }
+    for (int64_t i = first; i < end; ++i)
+      for (int64_t j = first; j < i; ++j) c[i * n + j] = c[j * n + i];
   }
-  return x;
+}
+
+// P = a I + b S + c S²
+template <class A>
+void polynomial(const MuonConstants& k, int64_t n, const A* s, A* p) {
+  symmetric_product(n, n, s, n, false, s, n, false, p, static_cast<A>(k.c));
+  const Vec<A> b(static_cast<A>(k.b));
+  in_vectors<A>(n * n, [&](auto load, auto store) { store(fma(b, load(s), load(p)), p); });
+  for (int64_t i = 0; i < n; ++i) p[i * n + i] += static_cast<A>(k.a);
+}
+
+// x after all iterations, up to a factor that is returned. Uses scratch slots 0 to 2, 4 and 5.
+template <class A>
+double orthogonalize(const MuonConstants& k, const Matrix& m, A*& x) {
+  const int64_t n = m.shorter(), ld = m.columns, longer = m.numel() / n;
+  const bool tall = m.rows > m.columns;
+  const int64_t together = longer >= 2 * n ? k.iterations : 1;
+  A* next = scratch<A>(4, m.numel());
+  A* const s = scratch<A>(5, 4 * n * n);
+  A *const p = s + n * n, *q = p + n * n, *product = q + n * n;
+  symmetric_product(n, longer, x, ld, tall, x, ld, !tall, s);
+  double squares = 0;  // of X's norm: the trace of X Xᵀ
+  for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(s[i * n + i]);
+  const double norm = __builtin_sqrt(squares), inverse = 1 / (norm > k.eps ? norm : k.eps);
+  const Vec<A> scale(static_cast<A>(inverse));
+  for (int64_t done = 0; done < k.iterations; done += together) {
+    if (done > 0) symmetric_product(n, longer, x, ld, tall, x, ld, !tall, s);
+    in_vectors<A>(n * n, [&](auto load, auto store) { store(load(s) * scale * scale, s); });
+
+    polynomial(k, n, s, q);
+    const A* last = q;
+    for (int64_t i = 1; i < together; ++i) {
+      symmetric_product(n, n, last, n, false, s, n, false, product);
+      symmetric_product(n, n, last, n, false, product, n, false, s);
+      polynomial(k, n, s, p);
+      symmetric_product(n, n, p, n, false, q, n, false, product);
+      std::swap(q, product);
+      last = p;
+    }
+    if (tall)
+      gemm(m.rows, n, n, x, n, false, q, n, false, next, n);
+    else
+      gemm(n, ld, n, q, n, false, x, ld, false, next, ld);
+    std::swap(x, next);
+  }
+  return inverse;
 }
 
 template <class P, class G, class A>
@@ -81,12 +139,10 @@ void muon_matrix(const MuonConstants& k, const Matrix& m, P* p, const G* g, A* b
   using V = Vec<A>;
   const int64_t count = m.numel();
   A* x = scratch<A>(3, count);
-  const double norm = update_momentum(k, g, buffer, x, count);
-  const V inverse(static_cast<A>(1 / (norm > k.eps ? norm : k.eps)));
-  in_vectors<A>(count, [&](auto load, auto store) { store(load(x) * inverse, x); });
-  x = orthogonalize(k, m, x);
+  update_momentum(k, g, buffer, x, count);
+  const double factor = orthogonalize(k, m, x);
   const V keep(static_cast<A>(1 - k.lr * k.weight_decay));
-  const V step(static_cast<A>(k.lr * m.scale(k.match_rms)));
+  const V step(static_cast<A>(k.lr * m.scale(k.match_rms) * factor));
   in_vectors<A>(count, [&](auto load, auto store) {
     const V param = (master ? load(master) : load(p)) * keep - step * load(x);
     if (master) store(param, master);

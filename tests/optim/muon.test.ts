@@ -89,11 +89,15 @@ const shapes = [
   [1, 1],
   [37, 21],
   [19, 50],
+  [70, 8, 4],
+  [33, 150],
 ];
 const variants: Partial<MuonOptions>[] = [
   {},
   { lr: 0.1, adjustLr: 'matchRmsAdamw', weightDecay: 0.5 },
   { lr: 0.1, nesterov: false, momentum: 0.5, nsSteps: 3, nsCoefficients: [2, -1.5, 0.5] },
+  { nsSteps: 0 },
+  { nsSteps: 1 },
 ];
 
 test.each(shapes.map((shape) => ({ shape })))('three steps on $shape', async ({ shape }) => {
