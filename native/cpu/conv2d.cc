@@ -96,7 +96,7 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
                   y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr);
     };
-    if (winograd::fits<T>(g)) {
+    if (winograd::fits<T>(g, winograd::weights_to_convolve)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
       winograd::convolve(winograd::Extent{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
                          layout, winograd::Filters<T, Stored>{filters}, finish);
@@ -229,7 +229,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
     for (int64_t group = 0; group < g.groups; ++group) {
-      if (winograd::fits<Accumulator<Stored>>(g)) {
+      if (winograd::fits<Accumulator<Stored>>(g, winograd::weights_to_convolve)) {
         backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, dx.as<Stored>());
         continue;
       }

@@ -16,7 +16,8 @@ void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, i
   const Stored* const image = x + group * g.group_C;
   const Stored* const gradient = dy + group * g.group_K;
   Stored* const result = dweight + group * g.group_K * g.taps() * g.group_C;
-  if (winograd::fits<T>(g)) return winograd::weight_gradient<T>(g, gradient, image, result);
+  if (winograd::fits<T>(g, winograd::weights_for_gradient))
+    return winograd::weight_gradient<T>(g, gradient, image, result);
   TapList taps(g.taps());
   const PixelRows<T, Stored> source =
       thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps) : forward_rows<T>(g, image, taps);

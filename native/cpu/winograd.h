@@ -16,13 +16,9 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace winograd {
 
-// Below these the transformed weights cost more than the products save.
-constexpr int64_t least_tiles = 64, least_few_tiles = 16;  // of 2x2 outputs
-constexpr int64_t least_channels = 16;
-
 // Whether filters outweigh the image, so that each of them is best transformed where it is used.
 EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
-  return C * K >= (1 << 16) && (C * K >= 192 * tiles || C * K >= 3 << 15);
+  return C * K >= (1 << 15) && (C * K >= 384 * tiles || C * K >= 3 << 15);
 }
 
 // Images, outputs of one and where the first of them reads: `top` rows above, `left` columns
@@ -60,15 +56,18 @@ struct Tiles : Extent {
   }
 };
 
-// Whether the products of a geometry are worth transforming. float64 is the oracle: it sums in
-// order.
+// Whether a geometry is worth transforming. Of few pixels, less than 64 tiles of 2x2, it is only
+// where there are so many pairs of channels for a tile: fewer for a convolution than for the
+// filters' gradient. float64 is the oracle: it sums in order.
+constexpr int64_t weights_to_convolve = 256, weights_for_gradient = 1024;
 template <class T>
-EMULSION_INLINE bool fits(const ConvGeometry& g) {
-  const int64_t tiles = g.N * ((g.P + 1) / 2) * ((g.Q + 1) / 2);
+EMULSION_INLINE bool fits(const ConvGeometry& g, int64_t least_weights) {
+  constexpr int64_t least_channels = 16, least_tiles = 16, enough_tiles = 64;
+  const int64_t tiles = Tiles<Form<2, 2>>({g.N, g.H, g.W, g.P, g.Q, g.top, g.left}).count();
   return __is_same(T, float) && g.R == 3 && g.S == 3 && g.stride_h == 1 && g.stride_w == 1 &&
          g.dilation_h == 1 && g.dilation_w == 1 && g.group_C >= least_channels &&
-         g.group_K >= least_channels &&
-         tiles >= (few_tiles(tiles, g.group_C, g.group_K) ? least_few_tiles : least_tiles);
+         g.group_K >= least_channels && tiles >= least_tiles &&
+         (tiles >= enough_tiles || g.group_C * g.group_K >= least_weights * tiles);
 }
 
 // A [points][tiles][values] buffer. Rows are whole vectors; rows and planes keep off multiples of

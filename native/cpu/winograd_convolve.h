@@ -204,7 +204,8 @@ void convolve(const Extent& extent, const Stored* image, int64_t stride,
   const Tiles<Form<2, 2>> small(extent);
   const Tiles<Form<2, 4>> wide(extent);
   const Tiles<Form<4, 4>> large(extent);
-  if (layout.depth >= 128 && large.count() >= least_few_tiles && large.products() < wide.products())
+  constexpr int64_t least_large = 16;  // what a register tile has rows for
+  if (layout.depth >= 128 && large.count() >= least_large && large.products() < wide.products())
     convolve_as<Form<4, 4>>(extent, image, stride, layout, source, finish);
   else if (layout.depth >= 48 && wide.products() < small.products())
     convolve_as<Form<2, 4>>(extent, image, stride, layout, source, finish);
