@@ -207,7 +207,7 @@ void convolve(const Extent& extent, const Stored* image, int64_t stride,
   constexpr int64_t least_large = 16;  // what a register tile has rows for
   if (layout.depth >= 128 && large.count() >= least_large && large.products() < wide.products())
     convolve_as<Form<4, 4>>(extent, image, stride, layout, source, finish);
-  else if (layout.depth >= 48 && wide.products() < small.products())
+  else if (layout.depth >= 32 && wide.products() < small.products())
     convolve_as<Form<2, 4>>(extent, image, stride, layout, source, finish);
   else
     convolve_as<Form<2, 2>>(extent, image, stride, layout, source, finish);

@@ -223,7 +223,7 @@ export default {
       groups: 2,
       padding: same,
     }),
-    // From 48 channels on by tiles of 2x4 outputs, from 128 on 4x4, if there are 16 of them.
+    // From 32 channels on by tiles of 2x4 outputs, from 128 on 4x4, if there are 16 of them.
     plain('wide tiles, odd in everything', [3, 13, 11, 53], [51, 3, 3, 53], { padding: same }),
     plain('wide tiles without padding', [1, 19, 21, 64], [48, 3, 3, 64]),
     plain('wide tiles, more padding than the filter reads', [1, 14, 15, 50], [49, 3, 3, 50], {
