@@ -83,7 +83,6 @@ struct Axis<4> {
     g[3 * step] = even_q + odd_q, g[4 * step] = even_q - odd_q;
     g[5 * step] = c;
   }
-
   template <class V>
   EMULSION_INLINE static void output_transposed(V* y, int step) {
     const V pp(p * p), qq(q * q);

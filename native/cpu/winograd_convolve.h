@@ -3,7 +3,8 @@
 //   many tiles   the filters are transformed first; each task takes a chunk of tiles through all
 //                its steps, so that what is transformed stays in its core's cache
 //   few tiles    the image is transformed first; each task takes a panel of filters through all its
-//                steps, so that no transformed filter, 16/9 of the weights, reaches memory
+//                steps, so that no transformed filter, two to four times its weights, reaches
+//                memory
 //
 // Which of them, and the order of each sum, depend on shapes alone.
 #pragma once
@@ -112,7 +113,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
                   Finish&& finish) {
   constexpr int columns = Tile<T>::columns;
   constexpr int points = F::points;
-  // Of the reduction: a panel's filters, at most some 256 KiB, stay in L2.
+  // Of the reduction: a panel's filters, at most 288 KiB, stay in L2.
   const int64_t block = chain_length<F>(layout.depth);
   const int64_t panels = layout.count(), blocks = (layout.depth + block - 1) / block;
   const auto block_length = [&](int64_t index) {
@@ -204,7 +205,7 @@ void convolve(const Extent& extent, const Stored* image, int64_t stride,
   const Tiles<Form<2, 2>> small(extent);
   const Tiles<Form<2, 4>> wide(extent);
   const Tiles<Form<4, 4>> large(extent);
-  constexpr int64_t least_large = 16;  // what a register tile has rows for
+  constexpr int64_t least_large = 16;  // fewer leave rows of a register tile idle
   if (layout.depth >= 128 && large.count() >= least_large && large.products() < wide.products())
     convolve_as<Form<4, 4>>(extent, image, stride, layout, source, finish);
   else if (layout.depth >= 32 && wide.products() < small.products())

@@ -101,8 +101,9 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
         for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
           prefetch_run(inputs + i * inputs_row + (panel + 1) * Tile<T>::columns,
                        columns.valid(panel + 1));
-      const RunsKernel<T> kernel = runs_kernel<T>(
-          static_cast<int>(height_row(t + 1) - height_row(t)), columns.vectors(panel));
+      const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
+      const int vectors = columns.vectors(panel);
+      const RunsKernel<T> kernel = runs_kernel<T>(rows, vectors);
       // A block's chains are added up among themselves: there can be hundreds of blocks.
       alignas(64) T block[Tile<T>::size];
       for (int64_t start = 0; start < steps; start += chain) {
@@ -112,9 +113,12 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
                gradients + start * gradients_row + height_row(t), gradients_row,
                {ahead + start * apart, apart}, accumulate ? block : sum(t, panel), start > 0);
       }
-      if (accumulate)
-        for (int i = 0; i < Tile<T>::size; i += Vec<T>::size)
-          (Vec<T>::load(sum(t, panel) + i) + Vec<T>::load(block + i)).store(sum(t, panel) + i);
+      for (int i = 0; accumulate && i < rows; ++i)
+        for (int j = 0; j < vectors; ++j) {
+          const int at = i * Tile<T>::columns + j * Vec<T>::size;
+          T* const to = sum(t, panel) + at;
+          (Vec<T>::load(to) + Vec<T>::load(block + at)).store(to);
+        }
     }
 }
 
