@@ -98,8 +98,8 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     };
     if (winograd::fits<T>(g, winograd::weights_to_convolve)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
-      winograd::convolve(winograd::Extent{g.N, g.H, g.W, g.P, g.Q, g.top, g.left}, image, g.C,
-                         layout, winograd::Filters<T, Stored>{filters}, finish);
+      winograd::convolve(winograd::extent_of(g), image, g.C, layout,
+                         winograd::Filters<T, Stored>{filters}, finish);
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
       TapList taps(g.taps());
       const auto rows = forward_rows<T>(g, image, taps);

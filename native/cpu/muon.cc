@@ -38,9 +38,10 @@ struct Matrix {
   }
 };
 
-// Moves the buffer towards the gradient and writes the direction to x.
+// Moves the buffer towards the gradient and writes the direction to x. Returns the direction's
+// norm.
 template <class G, class A>
-void update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int64_t count) {
+double update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int64_t count) {
   using V = Vec<A>;
   const V scale(static_cast<A>(k.grad_scale)), rate(static_cast<A>(1 - k.momentum)),
       momentum(static_cast<A>(k.momentum));
@@ -50,6 +51,14 @@ void update_momentum(const MuonConstants& k, const G* g, A* buffer, A* x, int64_
     store(mean, buffer);
     store(k.nesterov ? fma(momentum, mean - grad, grad) : mean, x);
   });
+  constexpr int64_t lanes = 16;
+  double squares[lanes] = {};
+  for (int64_t i = 0; i < count; i += lanes)
+    for (int64_t lane = 0; lane < lanes && i + lane < count; ++lane)
+      squares[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+  double sum = 0;
+  for (const double square : squares) sum += square;
+  return __builtin_sqrt(sum);
 }
 
 // C = alpha · A · B [n, n], which is known to be symmetric: what lies on the diagonal and above it
@@ -97,24 +106,17 @@ void polynomial(const MuonConstants& k, int64_t n, const A* s, A* p) {
   for (int64_t i = 0; i < n; ++i) p[i * n + i] += static_cast<A>(k.a);
 }
 
-// x after all iterations, up to a factor that is returned. Uses scratch slots 0 to 2, 4 and 5.
+// All iterations. Uses scratch slots 0 to 2, 4 and 5.
 template <class A>
-double orthogonalize(const MuonConstants& k, const Matrix& m, A*& x) {
+A* orthogonalize(const MuonConstants& k, const Matrix& m, A* x) {
   const int64_t n = m.shorter(), ld = m.columns, longer = m.numel() / n;
   const bool tall = m.rows > m.columns;
   const int64_t together = longer >= 2 * n ? k.iterations : 1;
   A* next = scratch<A>(4, m.numel());
   A* const s = scratch<A>(5, 4 * n * n);
   A *const p = s + n * n, *q = p + n * n, *product = q + n * n;
-  symmetric_product(n, longer, x, ld, tall, x, ld, !tall, s);
-  double squares = 0;  // of X's norm: the trace of X Xᵀ
-  for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(s[i * n + i]);
-  const double norm = __builtin_sqrt(squares), inverse = 1 / (norm > k.eps ? norm : k.eps);
-  const Vec<A> scale(static_cast<A>(inverse));
   for (int64_t done = 0; done < k.iterations; done += together) {
-    if (done > 0) symmetric_product(n, longer, x, ld, tall, x, ld, !tall, s);
-    in_vectors<A>(n * n, [&](auto load, auto store) { store(load(s) * scale * scale, s); });
-
+    symmetric_product(n, longer, x, ld, tall, x, ld, !tall, s);
     polynomial(k, n, s, q);
     const A* last = q;
     for (int64_t i = 1; i < together; ++i) {
@@ -131,7 +133,7 @@ double orthogonalize(const MuonConstants& k, const Matrix& m, A*& x) {
       gemm(n, ld, n, q, n, false, x, ld, false, next, ld);
     std::swap(x, next);
   }
-  return inverse;
+  return x;
 }
 
 template <class P, class G, class A>
@@ -139,10 +141,12 @@ void muon_matrix(const MuonConstants& k, const Matrix& m, P* p, const G* g, A* b
   using V = Vec<A>;
   const int64_t count = m.numel();
   A* x = scratch<A>(3, count);
-  update_momentum(k, g, buffer, x, count);
-  const double factor = orthogonalize(k, m, x);
+  const double norm = update_momentum(k, g, buffer, x, count);
+  const V inverse(static_cast<A>(1 / (norm > k.eps ? norm : k.eps)));
+  in_vectors<A>(count, [&](auto load, auto store) { store(load(x) * inverse, x); });
+  x = orthogonalize(k, m, x);
   const V keep(static_cast<A>(1 - k.lr * k.weight_decay));
-  const V step(static_cast<A>(k.lr * m.scale(k.match_rms) * factor));
+  const V step(static_cast<A>(k.lr * m.scale(k.match_rms)));
   in_vectors<A>(count, [&](auto load, auto store) {
     const V param = (master ? load(master) : load(p)) * keep - step * load(x);
     if (master) store(param, master);

@@ -26,6 +26,9 @@ EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
 struct Extent {
   int64_t images, H, W, P, Q, top, left;
 };
+EMULSION_INLINE Extent extent_of(const ConvGeometry& g) {
+  return {g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
+}
 
 // Tiles of a form's outputs, numbered across rows and images; tile (i, j) reads inputs from row
 // tall · i - top and column wide · j - left on.
@@ -56,6 +59,21 @@ struct Tiles : Extent {
   }
 };
 
+// Calls `use` with the largest form that is allowed and takes fewer products than the next smaller.
+template <class Use>
+void with_form(const Extent& extent, bool allow_wide, bool allow_large, Use&& use) {
+  using Small = Form<2, 2>;
+  using Wide = Form<2, 4>;
+  using Large = Form<4, 4>;
+  const int64_t wide = Tiles<Wide>(extent).products();
+  if (allow_large && Tiles<Large>(extent).products() < wide)
+    use.template operator()<Large>();
+  else if (allow_wide && wide < Tiles<Small>(extent).products())
+    use.template operator()<Wide>();
+  else
+    use.template operator()<Small>();
+}
+
 // Whether a geometry is worth transforming. Of few pixels, less than 64 tiles of 2x2, it is only
 // where there are so many pairs of channels for a tile: fewer for a convolution than for the
 // filters' gradient. float64 is the oracle: it sums in order.
@@ -63,7 +81,7 @@ constexpr int64_t weights_to_convolve = 256, weights_for_gradient = 1024;
 template <class T>
 EMULSION_INLINE bool fits(const ConvGeometry& g, int64_t least_weights) {
   constexpr int64_t least_channels = 16, least_tiles = 16, enough_tiles = 64;
-  const int64_t tiles = Tiles<Form<2, 2>>({g.N, g.H, g.W, g.P, g.Q, g.top, g.left}).count();
+  const int64_t tiles = Tiles<Form<2, 2>>(extent_of(g)).count();
   return __is_same(T, float) && g.R == 3 && g.S == 3 && g.stride_h == 1 && g.stride_w == 1 &&
          g.dilation_h == 1 && g.dilation_w == 1 && g.group_C >= least_channels &&
          g.group_K >= least_channels && tiles >= least_tiles &&

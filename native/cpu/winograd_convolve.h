@@ -202,16 +202,10 @@ void convolve_as(const Extent& extent, const Stored* image, int64_t stride,
 template <class T, class Stored, class Source, class Finish>
 void convolve(const Extent& extent, const Stored* image, int64_t stride,
               const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
-  const Tiles<Form<2, 2>> small(extent);
-  const Tiles<Form<2, 4>> wide(extent);
-  const Tiles<Form<4, 4>> large(extent);
-  constexpr int64_t least_large = 16;  // fewer leave rows of a register tile idle
-  if (layout.depth >= 128 && large.count() >= least_large && large.products() < wide.products())
-    convolve_as<Form<4, 4>>(extent, image, stride, layout, source, finish);
-  else if (layout.depth >= 32 && wide.products() < small.products())
-    convolve_as<Form<2, 4>>(extent, image, stride, layout, source, finish);
-  else
-    convolve_as<Form<2, 2>>(extent, image, stride, layout, source, finish);
+  constexpr int64_t least_large = 16;  // tiles; fewer leave rows of a register tile idle
+  const int64_t depth = layout.depth;
+  with_form(extent, depth >= 32, depth >= 128 && Tiles<Form<4, 4>>(extent).count() >= least_large,
+            [&]<class F>() { convolve_as<F>(extent, image, stride, layout, source, finish); });
 }
 
 }  // namespace winograd

@@ -128,7 +128,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   constexpr int points = F::points;
   constexpr int64_t chunk_bytes = 4 << 20;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const Tiles<F> tiles(extent_of(g));
   const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
   // Chunks are whole blocks, and blocks alike: each walks over all sums, however short it is.
   const int64_t blocks = (total + deep_block - 1) / deep_block;
@@ -192,7 +192,7 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
                            Stored* dweight) {
   constexpr int points = F::points;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const Tiles<F> tiles(extent_of(g));
   const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
   const int64_t blocks = (total + deep_block - 1) / deep_block;
   const int64_t longest = (total + blocks - 1) / blocks;
@@ -236,7 +236,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
                          Stored* dweight) {
   constexpr int points = F::points, columns = Tile<T>::columns;
   const int64_t K = g.group_K, C = g.group_C;
-  const Tiles<F> tiles({g.N, g.H, g.W, g.P, g.Q, g.top, g.left});
+  const Tiles<F> tiles(extent_of(g));
   const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
   Planes<F, T> inputs(total, C), gradients(total, K);
   inputs.data = scratch<T>(3, inputs.size());
@@ -294,7 +294,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
 template <class F, class T, class Stored>
 void weight_gradient_as(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
   constexpr int64_t most = 2048 / F::points;  // what the products read has to stay in L2
-  const int64_t tiles = Tiles<F>({g.N, g.H, g.W, g.P, g.Q, g.top, g.left}).count();
+  const int64_t tiles = Tiles<F>(extent_of(g)).count();
   if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
     return weight_gradient_few<F, T>(g, dy, x, dweight);
   if (splits_of<F, T>(tiles, g.group_K, g.group_C) > 1)
@@ -306,17 +306,9 @@ void weight_gradient_as(const ConvGeometry& g, const Stored* dy, const Stored* x
 // pixels, the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md.
 template <class T, class Stored>
 void weight_gradient(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
-  const Extent extent{g.N, g.H, g.W, g.P, g.Q, g.top, g.left};
-  const Tiles<Form<2, 2>> small(extent);
-  const Tiles<Form<2, 4>> wide(extent);
-  const Tiles<Form<4, 4>> large(extent);
   const int64_t pixels = g.N * g.P * g.Q;
-  if (pixels >= 1 << 16 && large.products() < wide.products())
-    weight_gradient_as<Form<4, 4>, T>(g, dy, x, dweight);
-  else if (pixels >= 1 << 15 && wide.products() < small.products())
-    weight_gradient_as<Form<2, 4>, T>(g, dy, x, dweight);
-  else
-    weight_gradient_as<Form<2, 2>, T>(g, dy, x, dweight);
+  with_form(extent_of(g), pixels >= 1 << 15, pixels >= 1 << 16,
+            [&]<class F>() { weight_gradient_as<F, T>(g, dy, x, dweight); });
 }
 
 }  // namespace winograd

@@ -277,7 +277,10 @@ export default {
         groups: 2,
         padding: same,
       }),
-      plain('heavy filters, 4x4 tiles, odd in everything', [1, 18, 17, 323], [321, 3, 3, 323], {
+      plain('heavy filters, more than 128 tiles', [1, 24, 24, 256], [264, 3, 3, 256], {
+        padding: same,
+      }),
+      plain('heavy filters, 4x4 tiles, odd in everything', [1, 34, 33, 263], [251, 3, 3, 263], {
         padding: same,
       }),
       plain('heavy filters, more than 256 tiles', [1, 33, 32, 1400], [47, 3, 3, 1400], {

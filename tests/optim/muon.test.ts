@@ -6,6 +6,7 @@ import {
   randn,
   setNumThreads,
   tensor,
+  zeros,
   type DType,
   type MuonOptions,
   type Tensor,
@@ -157,6 +158,18 @@ test('any number of threads takes the same steps, bit for bit', async () => {
   }
   setNumThreads(threads);
   expect(new Set(results).size).toBe(1);
+});
+
+test.each([1e25, 1e-25])('gradients times %d give the same step', async (factor) => {
+  const step = async (scale: number) => {
+    manualSeed(3);
+    const p = zeros([6, 20], { requiresGrad: true });
+    p.grad = randn([6, 20]).mul(scale);
+    new Muon([p], { lr: 1, eps: 1e-30 }).step();
+    return numbers(p);
+  };
+  const expected = await step(1);
+  (await step(factor)).forEach((value, i) => expect(value).toBeCloseTo(expected[i], 4));
 });
 
 test('16-bit weights move on float32 masters', async () => {
