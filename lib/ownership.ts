@@ -3,6 +3,8 @@ import { addon, type Id } from './native.js';
 
 /** A recorded operation as far as ownership needs to know it; see autograd/node.ts. */
 export interface History {
+  /** Higher than that of every operation it followed from. */
+  readonly sequence: number;
   parents(): Iterable<History>;
   /** Gives up what the operation saved for backward. */
   release(): void;
@@ -109,13 +111,17 @@ export class Scope {
   }
 }
 
+// The walk ends where operations are older than all it asks about: scopes close after every layer of a
+// network, and would visit all layers before it again and again.
 function releaseUnreachable(histories: History[], roots: History[]): void {
+  let oldest = Infinity;
+  for (const node of histories) oldest = Math.min(oldest, node.sequence);
   const reachable = new Set<History>();
   const pending = [...roots];
   for (let node = pending.pop(); node; node = pending.pop()) {
-    if (reachable.has(node)) continue;
+    if (node.sequence < oldest || reachable.has(node)) continue;
     reachable.add(node);
-    pending.push(...node.parents());
+    for (const parent of node.parents()) pending.push(parent);
   }
   for (const node of histories) if (!reachable.has(node)) node.release();
 }
