@@ -81,8 +81,8 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     T* maximum = memory.take(panels * lanes);
     T* total = memory.take(panels * lanes);
     T* weights = memory.take(block_rows * lanes);
-    T* key_tile = memory.take(block_rows * D);
-    T* value_tile = memory.take(block_rows * D);
+    T* key_copy = memory.take(block_rows * D);
+    T* value_copy = memory.take(block_rows * D);
 
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
     for (int64_t p = 0; p < panels; ++p)
@@ -92,14 +92,24 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     clear(total, panels * lanes);
     for (int64_t i = 0; i < panels * lanes; ++i) maximum[i] = lowest<T>;
 
+    // The queries of the task that most likely follows, and where the results of this one go.
+    const int64_t tiles = (kept.count + block_rows - 1) / block_rows;
+    const int64_t all_calls = 1 + tiles * panels * (D / tile_rows);
+    const Head<const Stored> after(q, n, head + 1 < sizes.K ? head + 1 : head);
+    NextRows<const Stored> next_panels(after, rows.queries(), begin, count, D, all_calls);
+    NextRows<Stored, true> next_outputs(outputs, rows.queries(), begin, count, D, all_calls);
     for (int64_t s = 0; s < kept.count; s += block_rows) {
       const int64_t tile = at_most(kept.count - s, block_rows);
-      gather_rows(keys, kept.index + s, tile, D, key_tile, D);
-      gather_rows(values, kept.index + s, tile, D, value_tile, D);
+      const RowTile<T> key_rows = rows_of(keys, kept, s, tile, D, key_copy);
+      const RowTile<T> value_rows = rows_of(values, kept, s, tile, D, value_copy);
+      const int64_t calls = 1 + panels * (D / tile_rows) / 2;
+      NextRows<const Stored> next_keys(keys, kept, s + tile, block_rows, D, calls);
+      NextRows<const Stored> next_values(values, kept, s + tile, block_rows, D, calls);
       for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, key_tile, D, query + p * area, weights, lanes);
+        dot_rows(tile, key_rows, D, query + p * area, weights, lanes);
         online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
-        add_weighted_rows(tile, value_tile, D, weights, output + p * area, lanes);
+        add_weighted_rows(tile, value_rows, D, weights, output + p * area, lanes,
+                          [&] { next_keys(), next_values(), next_panels(), next_outputs(); });
       }
     }
 
@@ -214,8 +224,8 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
     T* key_rows = memory.take(cut.panels * lanes * width);  // [panels, lanes, width]
     T* weights = memory.take(block_rows * lanes);
     T* score_grads = memory.take(block_rows * lanes);
-    T* query_tile = memory.take(block_rows * D);
-    T* grad_tile = memory.take(block_rows * D);
+    T* query_copy = memory.take(block_rows * D);
+    T* grad_copy = memory.take(block_rows * D);
     T* query_grad = memory.take(block_rows * width);
     if (shares.keys) {
       key_grad = shares.keys + task * 2 * cut.panels * area;
@@ -240,9 +250,12 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
 
       for (int64_t t = query_begin; t < query_end; t += block_rows) {
         const int64_t tile = at_most(query_end - t, block_rows);
-        gather_rows(queries, all.index + t, tile, D, query_tile, D);
-        gather_rows(grads, all.index + t, tile, D, grad_tile, D);
+        const RowTile<T> query_tile = rows_of(queries, all, t, tile, D, query_copy);
+        const RowTile<T> grad_tile = rows_of(grads, all, t, tile, D, grad_copy);
         if (dq && !share) clear(query_grad, tile * width);
+        const int64_t calls = 1 + panels * (D / tile_rows) / 2;
+        NextRows<const Stored> next_queries(queries, all, t + tile, block_rows, D, calls);
+        NextRows<const Stored> next_grads(grads, all, t + tile, block_rows, D, calls);
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t used = at_most(count - p * lanes, lanes);
           const int64_t filled = used > V::size ? lanes : V::size;  // whole vectors
@@ -257,8 +270,9 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }
           }
-          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area, filled);
-          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area, filled);
+          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area, filled, next_grads);
+          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area, filled,
+                            next_queries);
           if (dq)
             add_weighted_lanes(tile, used, score_grads, key_rows + p * lanes * width, width,
                                share ? share + t * width : query_grad);
@@ -270,8 +284,8 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
                           Head<Stored>(dq, n, head).row(t + row) + d, D - d);
       }
       if (!shares.keys)
-        write_key_gradients<Stored>(sizes, n, head, {index, count}, factor, key_grad, value_grad,
-                                    dk, dv);
+        write_key_gradients<Stored>(sizes, n, head, {index, count, kept.all}, factor, key_grad,
+                                    value_grad, dk, dv);
     }
   });
 }

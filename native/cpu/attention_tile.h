@@ -27,6 +27,7 @@ using Sizes = AttentionSizes;
 struct RowList {
   const int32_t* index;
   int64_t count;
+  bool all;  // row i is i
 };
 
 // One head of a [N, length, K, D] tensor.
@@ -61,12 +62,12 @@ class Rows {
     }
   }
 
-  RowList queries() const { return {identity_, sizes_.T}; }
+  RowList queries() const { return {identity_, sizes_.T, true}; }
   // All keys masked: all of them count alike, which a scale of zero expresses.
   bool uniform(int64_t n) const { return masked_ && counts_[n] == 0; }
   RowList keys(int64_t n) const {
-    if (!masked_ || uniform(n)) return {identity_, sizes_.S};
-    return {kept_ + n * sizes_.S, counts_[n]};
+    if (!masked_ || uniform(n)) return {identity_, sizes_.S, true};
+    return {kept_ + n * sizes_.S, counts_[n], false};
   }
 
  private:
@@ -141,38 +142,51 @@ void multiply_rest(int64_t count, const T* a, int64_t lda, const T* b, int64_t l
   }
 }
 
-template <int vectors, bool transposed, bool accumulate, class T>
+// Called for every register tile.
+struct Nothing {
+  EMULSION_INLINE void operator()() const {}
+};
+
+template <int vectors, bool transposed, bool accumulate, class T, class Beside = Nothing>
 EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b, int64_t ldb,
-                              int64_t depth, T* c, int64_t ldc) {
+                              int64_t depth, T* c, int64_t ldc, Beside&& beside = {}) {
   const int64_t step = transposed ? 1 : lda;
   int64_t i = 0;
-  for (; i + tile_rows <= rows; i += tile_rows)
+  for (; i + tile_rows <= rows; i += tile_rows, beside())
     multiply_tile<tile_rows, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
                                                               c + i * ldc, ldc);
   multiply_rest<tile_rows - 1, vectors, transposed, accumulate>(rows - i, a + i * step, lda, b, ldb,
                                                                 depth, c + i * ldc, ldc);
 }
 
+// Rows that lie equally far apart.
+template <class T>
+struct RowTile {
+  const T* data;
+  int64_t stride;
+};
+
 // c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes], of which `filled`, one vector or two,
 // are wanted.
 template <class T>
-void dot_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c, int64_t filled) {
+void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, false, false>(rows, a, D, b, lanes, D, c, lanes);
+    multiply<2, false, false>(rows, a.data, a.stride, b, lanes, D, c, lanes);
   else
-    multiply<1, false, false>(rows, a, D, b, lanes, D, c, lanes);
+    multiply<1, false, false>(rows, a.data, a.stride, b, lanes, D, c, lanes);
 }
 
 // c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
 // wanted.
-template <class T>
-void add_weighted_rows(int64_t rows, const T* a, int64_t D, const T* b, T* c, int64_t filled) {
+template <class T, class Beside>
+void add_weighted_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled,
+                       Beside&& beside) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, true, true>(D, a, D, b, lanes, rows, c, lanes);
+    multiply<2, true, true>(D, a.data, a.stride, b, lanes, rows, c, lanes, beside);
   else
-    multiply<1, true, true>(D, a, D, b, lanes, rows, c, lanes);
+    multiply<1, true, true>(D, a.data, a.stride, b, lanes, rows, c, lanes, beside);
 }
 
 // c[row][..width] += Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows, lanes]
@@ -198,6 +212,49 @@ void gather_rows(const Head<const Stored>& from, const int32_t* index, int64_t c
     for (; d < D; ++d) to[d] = convert<T>(row[d]);
     for (; d < stride; ++d) to[d] = T(0);
   }
+}
+
+// Asks for the lines of rows that are needed next, a few at each call, so that none of them has to
+// be waited for.
+template <class Stored, bool for_writing = false>
+class NextRows {
+ public:
+  // Up to `count` rows of a list from `first` on, asked for in `calls` parts.
+  NextRows(const Head<Stored>& from, const RowList& list, int64_t first, int64_t count, int64_t D,
+           int64_t calls)
+      : from_(from), index_(list.index + first), D_(D) {
+    rows_ = list.count - first < count ? list.count - first : count;
+    share_ = rows_ > 0 ? (rows_ * ((D + line - 1) / line) + calls - 1) / calls : 0;
+  }
+
+  EMULSION_INLINE void operator()() {
+    for (int64_t i = 0; i < share_ && rows_ > 0; ++i) {
+      __builtin_prefetch(from_.row(*index_) + at_, for_writing, 2);
+      at_ += line;
+      if (at_ < D_) continue;
+      at_ = 0;
+      ++index_;
+      --rows_;
+    }
+  }
+
+ private:
+  static constexpr int64_t line = 64 / sizeof(Stored);
+  Head<Stored> from_;
+  const int32_t* index_;
+  int64_t D_, rows_, share_, at_ = 0;
+};
+
+// Rows [first, first + count) of a list, as they lie, or copied to `copy`: what does not fit in L1
+// is read once for every panel anyway, and the copy would only wait for it.
+template <class T, class Stored>
+RowTile<T> rows_of(const Head<const Stored>& from, const RowList& list, int64_t first,
+                   int64_t count, int64_t D, T* copy) {
+  constexpr int64_t wide = 128;
+  if constexpr (__is_same(T, Stored))
+    if (list.all && D >= wide) return {from.row(first), from.stride};
+  gather_rows(from, list.index + first, count, D, copy, D);
+  return {copy, D};
 }
 
 // Turns up to panel_lanes rows into lanes, [D][lanes], times factor. Lanes without a row become
@@ -263,13 +320,14 @@ struct Tasks {
   }
 };
 
-// Calls body(n, head, begin, end) for every block of every head's rows.
+// Calls body(n, head, begin, end) for every block of every head's rows. Heads take turns: their
+// rows share cache lines.
 template <class Body>
 void for_each_block(const Sizes& sizes, int64_t length, int64_t lanes, Body&& body) {
   const Tasks tasks(sizes, length, lanes);
   parallel_tasks(tasks.count, [&](int64_t task) {
-    const int64_t head = task / tasks.blocks % sizes.K, n = task / tasks.blocks / sizes.K;
-    const int64_t begin = task % tasks.blocks * tasks.rows;
+    const int64_t head = task % sizes.K, n = task / sizes.K / tasks.blocks;
+    const int64_t begin = task / sizes.K % tasks.blocks * tasks.rows;
     const int64_t end = begin + tasks.rows < length ? begin + tasks.rows : length;
     body(n, head, begin, end);
   });

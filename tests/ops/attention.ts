@@ -258,6 +258,15 @@ export default {
       tolerance: 'matmul',
       reduction: Math.max(T, S, D),
     })),
+    // Rows so wide that a CPU reads them where they lie, without a mask that would thin them out.
+    {
+      name: '70 queries, 150 keys, three heads of 136, two entries',
+      inputs: sequence(2, 70, 150, 3, 136),
+      run: ({ q, k, v }) => attention(q, k, v),
+      dtypes: ['float64', 'float32', 'bfloat16'],
+      tolerance: 'matmul',
+      reduction: 150,
+    },
     // Hopper's tiles of 128 queries by 128 keys: every head size that has a kernel, and rests of both.
     ...[
       { N: 1, T: 128, S: 128, K: 2, D: 32 },
