@@ -224,13 +224,14 @@ class NextRows {
            int64_t calls)
       : from_(from), index_(list.index + first), D_(D) {
     rows_ = list.count - first < count ? list.count - first : count;
-    share_ = rows_ > 0 ? (rows_ * ((D + line - 1) / line) + calls - 1) / calls : 0;
+    const int64_t lines = (D + cache_line<Stored> - 1) / cache_line<Stored>;
+    share_ = rows_ > 0 ? (rows_ * lines + calls - 1) / calls : 0;
   }
 
   EMULSION_INLINE void operator()() {
     for (int64_t i = 0; i < share_ && rows_ > 0; ++i) {
       __builtin_prefetch(from_.row(*index_) + at_, for_writing, 2);
-      at_ += line;
+      at_ += cache_line<Stored>;
       if (at_ < D_) continue;
       at_ = 0;
       ++index_;
@@ -239,7 +240,6 @@ class NextRows {
   }
 
  private:
-  static constexpr int64_t line = 64 / sizeof(Stored);
   Head<Stored> from_;
   const int32_t* index_;
   int64_t D_, rows_, share_, at_ = 0;

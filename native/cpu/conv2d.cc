@@ -27,10 +27,26 @@ struct Finish {
   bool silu;
 };
 
+// Whether a result [pixels, channels] is stored past the caches: one so large has left them before
+// anybody reads it, and its lines would be read from memory only to be written over.
+bool past_caches(const View& result) {
+  constexpr int64_t large = 16 << 20, line = 64;
+  return result.bytes() >= large && reinterpret_cast<uintptr_t>(result.data) % line == 0 &&
+         result.dim(3) * dtype_size(result.dtype) % line == 0;
+}
+
+template <class T, class Stored>
+EMULSION_INLINE void put(Vec<T> value, Stored* to, int64_t count, bool past) {
+  if constexpr (__is_same(T, Stored))
+    if (past && count >= Vec<T>::size) return value.store_past(to);
+  store_up_to(value, to, count);
+}
+
 // bias, channel_add, activation and residual on a finished tile.
 template <class T, class Stored>
 void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int64_t channel,
-                 int columns, int64_t pixels, int64_t K, Stored* y, Stored* preactivation) {
+                 int columns, int64_t pixels, int64_t K, Stored* y, Stored* preactivation,
+                 bool past) {
   for (int i = 0; i < rows; ++i) {
     const int64_t at = (pixel + i) * K + channel;
     const int64_t n = with.channel_add ? (pixel + i) / pixels : 0;
@@ -40,10 +56,10 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
       if (with.bias) value += load_up_to<T>(with.bias.as<Stored>() + channel + j, rest);
       if (with.channel_add)
         value += load_up_to<T>(with.channel_add.as<Stored>() + n * K + channel + j, rest);
-      if (preactivation) store_up_to(value, preactivation + at + j, rest);
+      if (preactivation) put(value, preactivation + at + j, rest, past);
       if (with.silu) value = silu(value);
       if (with.residual) value += load_up_to<T>(with.residual.as<Stored>() + at + j, rest);
-      store_up_to(value, y + at + j, rest);
+      put(value, y + at + j, rest, past);
     }
   }
 }
@@ -89,12 +105,13 @@ template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
   using T = Accumulator<Stored>;
+  const bool past = g.groups == 1 && past_caches(y);
   for (int64_t group = 0; group < g.groups; ++group) {
     const Stored* const image = x.as<Stored>() + group * g.group_C;
     const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps() * g.group_C;
     const auto finish = [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
-                  y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr);
+                  y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr, past);
     };
     if (winograd::fits<T>(g, winograd::weights_to_convolve)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
@@ -130,7 +147,7 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
 // Stride 1 and 3x3 weights: a convolution of dy with the weights turned around.
 template <class Stored>
 void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weight, int64_t group,
-                     Stored* dx) {
+                     bool past, Stored* dx) {
   using T = Accumulator<Stored>;
   const PanelLayout<T> layout{g.group_K, g.group_C};
   const winograd::TurnedFilters<T, Stored> filters{weight +
@@ -141,7 +158,7 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
         for (int i = 0; i < count; ++i) {
           Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;
           for (int j = 0; j < columns; j += Vec<T>::size)
-            store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
+            put(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j, past);
         }
       });
 }
@@ -149,7 +166,7 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
 // One class of input pixels: h = stride_h · i + phase_h, w alike.
 template <class Stored>
 void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weight, int64_t group,
-                    int64_t phase_h, int64_t phase_w, Stored* dx) {
+                    int64_t phase_h, int64_t phase_w, bool past, Stored* dx) {
   using T = Accumulator<Stored>;
   const int64_t grid_h = (g.H - phase_h + g.stride_h - 1) / g.stride_h;
   const int64_t grid_w = (g.W - phase_w + g.stride_w - 1) / g.stride_w;
@@ -179,7 +196,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       const int64_t w = rest % grid_w * g.stride_w + phase_w;
       Stored* const to = dx + ((n * g.H + h) * g.W + w) * g.C + group * g.group_C + column;
       for (int j = 0; j < columns; j += Vec<T>::size)
-        store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j);
+        put(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j, past);
     }
   };
   const int64_t pixels = g.N * grid_h * grid_w;
@@ -228,14 +245,16 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
       conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
+    const bool past = g.groups == 1 && past_caches(dx);
     for (int64_t group = 0; group < g.groups; ++group) {
       if (winograd::fits<Accumulator<Stored>>(g, winograd::weights_to_convolve)) {
-        backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, dx.as<Stored>());
+        backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, past, dx.as<Stored>());
         continue;
       }
       for (int64_t h = 0; h < g.stride_h && h < g.H; ++h)
         for (int64_t w = 0; w < g.stride_w && w < g.W; ++w)
-          backward_phase(g, dy.as<Stored>(), weight.as<Stored>(), group, h, w, dx.as<Stored>());
+          backward_phase(g, dy.as<Stored>(), weight.as<Stored>(), group, h, w, past,
+                         dx.as<Stored>());
     }
   });
 }

@@ -86,6 +86,7 @@ struct MatrixRows {
   EMULSION_INLINE bool in_place(int64_t panels) const {
     return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
   }
+  EMULSION_INLINE int64_t pitch() const { return ld; }  // from row to row
   // Whether the rows of neighbouring tiles share cache lines.
   EMULSION_INLINE bool side_by_side() const { return transposed; }
   EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t, int64_t offset,

@@ -134,10 +134,16 @@ void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, 
       gather_panel(b, columns.length, at, steps, 0, few, static_cast<int>(width), gathered);
       const Run<T> run{0, steps, a + at * lda};
       for (int64_t j = 0; j < layout.count(); ++j)
-        for (int64_t t = 0; t < tiles; ++t)
+        for (int64_t t = 0; t < tiles; ++t) {
+          // The same columns of the next block, a line of each row at a time.
+          const bool asks = t * cache_line<T> < layout.valid(j) && at + steps < end;
+          const Ahead<T> ahead =
+              asks ? Ahead<T>{run.b + steps * lda + j * Tile<T>::columns + t * cache_line<T>, lda}
+                   : Ahead<T>{gathered, 0};
           runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j))(
-              &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width, {gathered, 0},
+              &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width, ahead,
               sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin);
+        }
     }
   });
 
@@ -204,6 +210,20 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
       }
       Run<T> runs[deep_block];
       int64_t run_count = 0, runs_line = -1;
+      // While the first panel passes, the next columns of A; then, by as many of the last lines and
+      // tiles as a panel has cache lines, the rows of B that the next block begins with.
+      const auto wanted_next = [&](int64_t j, int64_t t, const T* from, int64_t ldb,
+                                   int64_t offset) -> Ahead<T> {
+        if (a_in_place && j == panel_begin && t + 1 < tiles)
+          return {from + tile_row(t + 1) - tile_row(t), lda};
+        const int64_t turn = (columns.lines - 1 - runs_line) * tiles + t;
+        if (b_in_place && run_count > 0 && at + steps < end &&
+            turn * cache_line<T> < Tile<T>::columns) {
+          const Run<T>& last = runs[run_count - 1];
+          return {last.b + last.length * ldb + offset + turn * cache_line<T>, ldb};
+        }
+        return {from, 0};
+      };
       for (int64_t j = panel_begin; j < panel_end; ++j) {
         const auto [column, count] = columns.range(j);
         const int vectors = count > Vec<T>::size ? 2 : 1;
@@ -226,8 +246,9 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
           const int64_t height = tile_row(t + 1) - tile_row(t);
           const T* from = slices + tile_row(t) * steps;
           if constexpr (a_in_place) from = a + at * lda + tile_row(t);
+          const Ahead<T> ahead = wanted_next(j, t, from, ldb, offset);
           runs_kernel<T>(static_cast<int>(height), vectors)(
-              runs, run_count, ldb, offset, from, a_in_place ? lda : height, {from, 0},
+              runs, run_count, ldb, offset, from, a_in_place ? lda : height, ahead,
               own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
         }
       }

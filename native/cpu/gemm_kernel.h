@@ -35,6 +35,9 @@ using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, T* tile, bo
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors);
 
+template <class T>
+constexpr int64_t cache_line = 64 / static_cast<int64_t>(sizeof(T));
+
 // What a kernel asks for while it works, into L2, so that it is there by the time it is needed: at
 // each step one line, `apart` values from the one before. Asked for at once, as many lines as a
 // tile needs would fill all of the core's buffers for misses, and it would wait. Where nothing is

@@ -32,6 +32,13 @@ void pause() {
 #endif
 }
 
+// What was stored past the caches is in memory before anything that follows.
+void settle_stores() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 // Waits awake for ready(); returns whether it came true in time.
 template <class Ready>
 bool await(Ready&& ready) {
@@ -115,6 +122,7 @@ class Pool {
       std::lock_guard lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
     }
+    settle_stores();
     inside_region = false;
     current_index = 0;
   }
@@ -197,7 +205,10 @@ void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* cont
   if (count <= 0) return;
   const int64_t ranges =
       std::min<int64_t>(num_threads(), std::max<int64_t>(1, count / std::max<int64_t>(grain, 1)));
-  if (ranges == 1 || inside_region) return function(context, 0, count);
+  if (ranges == 1 || inside_region) {
+    function(context, 0, count);
+    return settle_stores();
+  }
   auto job = [&](int index) {
     const int64_t begin = count * index / ranges;
     const int64_t end = count * (index + 1) / ranges;
@@ -209,7 +220,10 @@ void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* cont
 void run_tasks(int64_t count, RangeFunction function, void* context) {
   if (count <= 0) return;
   const int participants = static_cast<int>(std::min<int64_t>(num_threads(), count));
-  if (participants == 1 || inside_region) return function(context, 0, count);
+  if (participants == 1 || inside_region) {
+    function(context, 0, count);
+    return settle_stores();
+  }
   const std::unique_ptr<Share[]> shares(new Share[static_cast<size_t>(participants)]);
   for (int index = 0; index < participants; ++index) {
     shares[index].next.store(count * index / participants, std::memory_order_relaxed);

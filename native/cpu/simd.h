@@ -70,6 +70,9 @@ struct Vec {
   EMULSION_INLINE void store(Stored* to) const;
   template <class Stored>
   EMULSION_INLINE void store_partial(Stored* to, int64_t count) const;
+  // Past the caches, where the level can: the lines are not read first, and push out nothing. `to`
+  // is aligned to the vector. Seen by other threads when the parallel region has ended.
+  EMULSION_INLINE void store_past(T* to) const;
 
   EMULSION_INLINE T operator[](int lane) const { return lanes[lane]; }
 
@@ -93,6 +96,17 @@ struct Vec {
 template <class T>
 EMULSION_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
   return a.lanes * b.lanes + c.lanes;
+}
+
+// Loads a value once, where there are 32 registers: a compiler may well fold the load into each of
+// the products that use it, which 16 registers are too few to do without.
+template <class T>
+EMULSION_INLINE void keep_in_register([[maybe_unused]] Vec<T>& value) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(value.lanes));
+#elif defined(__aarch64__)
+  asm("" : "+w"(value.lanes));
+#endif
 }
 
 template <class T>
@@ -319,6 +333,19 @@ EMULSION_INLINE void Vec<T>::store(Stored* to) const {
   } else {
     for (int i = 0; i < size; ++i) to[i] = convert<Stored>(lanes[i]);
   }
+}
+
+template <class T>
+EMULSION_INLINE void Vec<T>::store_past(T* to) const {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)lanes);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)lanes);
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), (__m128i)lanes);
+#else
+  store(to);
+#endif
 }
 
 template <class T>

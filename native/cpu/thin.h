@@ -40,25 +40,32 @@ EMULSION_INLINE Vec<T> fold(Vec<T> (&vectors)[Vec<T>::size]) {
   return vectors[0];
 }
 
-// tile [block][Tile::columns]: what `block` rows sum up; table [segment][stretch]: where they read.
+// tile [block][Tile::columns]: what `block` rows sum up; table [segment][stretch]: where they read;
+// next: what later rows will, `block` times `length` values that are asked for meanwhile, since a
+// processor's own prefetchers do not follow reads that jump from tap to tap.
 template <class T, int columns, class Stored>
 void multiply_block(const Stored* const* table, int64_t segments, int64_t length, const T* b,
-                    T* tile) {
+                    const Stored* next, T* tile) {
   using V = Vec<T>;
   constexpr int count = block * columns, groups = (count + V::size - 1) / V::size;
   V sums[groups * V::size];
 #pragma GCC unroll 16
   for (int i = 0; i < groups * V::size; ++i) sums[i] = V::zero();
-  for (int64_t segment = 0; segment < segments; ++segment, table += stretch)
+  for (int64_t segment = 0; segment < segments; ++segment, table += stretch) {
+    if (segment < block && segments > block)
+      for (int64_t c = 0; c < length; c += cache_line<Stored>)
+        __builtin_prefetch(next + segment * length + c, 0, 2);
     for (int64_t c = 0; c < length; c += V::size, b += columns * V::size) {
 #pragma GCC unroll 4
       for (int i = 0; i < block; ++i) {
-        const V x = load_up_to<T>(table[i] + c, length - c);
+        V x = load_up_to<T>(table[i] + c, length - c);
+        keep_in_register(x);
 #pragma GCC unroll 4
         for (int k = 0; k < columns; ++k)
           sums[i * columns + k] = fma(x, V::load(b + k * V::size), sums[i * columns + k]);
       }
     }
+  }
   T folded[groups * V::size];
 #pragma GCC unroll 2
   for (int group = 0; group < groups; ++group) {
@@ -76,12 +83,13 @@ void multiply_block(const Stored* const* table, int64_t segments, int64_t length
 template <class T, class Source, class Epilogue>
 void multiply(const Source& a, const T* b, int64_t columns, int64_t count, Epilogue&& epilogue) {
   using Stored = typename Source::Element;
-  using Kernel = void (*)(const Stored* const*, int64_t, int64_t, const T*, T*);
+  using Kernel = void (*)(const Stored* const*, int64_t, int64_t, const T*, const Stored*, T*);
   constexpr Kernel kernels[most_columns] = {
       multiply_block<T, 1, Stored>, multiply_block<T, 2, Stored>, multiply_block<T, 3, Stored>,
       multiply_block<T, 4, Stored>};
   const Kernel kernel = kernels[columns - 1];
   const int64_t stretches = (count + stretch - 1) / stretch;
+  const int64_t ahead = stretch * a.pitch();
   const int64_t work = stretch * a.segments * a.length * columns;
   parallel_for(stretches, 1 + 262144 / (work + 1), [&](int64_t begin, int64_t end) {
     const Stored** const table = scratch<const Stored*>(1, a.segments * stretch);
@@ -95,7 +103,11 @@ void multiply(const Source& a, const T* b, int64_t columns, int64_t count, Epilo
         for (int64_t i = rows; i % block != 0; ++i) to[i] = to[rows - 1];
       }
       for (int64_t i = 0; i < rows; i += block) {
-        kernel(table + i, a.segments, a.length, b, tile);
+        // Taps come in either order; the one that lies furthest is the first to reach new memory.
+        const Stored* const first_tap = table[i];
+        const Stored* const last_tap = table[(a.segments - 1) * stretch + i];
+        const Stored* const next = (first_tap < last_tap ? last_tap : first_tap) + ahead;
+        kernel(table + i, a.segments, a.length, b, next, tile);
         const int64_t left = rows - i;
         epilogue(tile, first + i, static_cast<int>(left < block ? left : block), 0,
                  static_cast<int>(columns));

@@ -112,11 +112,9 @@ struct Planes {
 
 // Asks for what a later step reads or writes, into L2: L1 holds what the products read now.
 enum PrefetchPurpose { for_reading, for_writing };
-template <class Stored>
-constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Stored));
 template <PrefetchPurpose purpose = for_reading, class Stored>
 EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += line<Stored>) __builtin_prefetch(from + i, purpose, 2);
+  for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
 }
 
 // Bᵀ d B of tiles [begin, end), whatever lies outside of the image being zero.

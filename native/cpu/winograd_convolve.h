@@ -173,7 +173,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
                                  : point + 1 < points ? from.at(point + 1, begin)
                                                       : table[0];
           rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
-              1, length, table, filters + point * filter_plane, {ahead, line<T>},
+              1, length, table, filters + point * filter_plane, {ahead, cache_line<T>},
               sums.at(point, row), index > 0);
         }
     }
