@@ -9,8 +9,8 @@
 // Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of some
 // 200, so that a 14-row slice of A (11 KiB) stays in L1 while 512 columns of B (400 KiB) pass from
 // L2, and no chain of additions, whose rounding error grows with its length, is longer; the sums of
-// a block wait in L2 as whole tiles (at most 128, 229 KiB). The order of each sum depends on
-// `depth` alone, never on threads or on the position of the element.
+// a block wait in L2 as whole tiles (229 KiB, or 400). The order of each sum depends on `depth`
+// alone, never on threads or on the position of the element.
 //
 // Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
 // 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
@@ -124,6 +124,14 @@ void pack_slices(const Source& a, const DepthPlan::Block& block, int64_t tile, i
     }
 }
 
+// Register tiles of a part. What passes of B for each of them comes from far away where the
+// reduction is long: there more rows share it.
+template <class T>
+EMULSION_INLINE int64_t most_sums(int64_t depth) {
+  constexpr int64_t few = 128, many = (400 << 10) / (Tile<T>::size * sizeof(T));
+  return depth > 1024 * 4 / static_cast<int64_t>(sizeof(T)) && many > few ? many : few;
+}
+
 // Part of C: rows [row, row_end) and panels [panel, panel_end).
 struct Part {
   int64_t row, row_end, panel, panel_end;
@@ -187,7 +195,7 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b
   if (panels == 0 || tiles == 0) return;
   int64_t width = 512 * 4 / static_cast<int64_t>(sizeof(T)) / Tile<T>::columns;  // panels per part
   width = panels < width ? panels : width;
-  int64_t height = 128 / width;  // tiles per part
+  int64_t height = most_sums<T>(layout.depth) / width;  // tiles per part
   // Parts shrink until each thread has four, but not below some ten microseconds of work.
   const int64_t least = 1 + (int64_t{1} << 19) / (Tile<T>::size * (layout.depth + 16));
   const auto parts = [&] {
@@ -272,8 +280,7 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
   T* const panels = scratch<T>(0, layout.size());
   for (int64_t panel = 0; panel < layout.count(); ++panel)
     pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
-  // Parts of at most 128 tiles, as in multiply_parallel.
-  const int64_t height = Tile<T>::rows * (1 + 128 / (layout.count() + 1));
+  const int64_t height = Tile<T>::rows * (1 + most_sums<T>(depth) / (layout.count() + 1));
   const MatrixRows<T, In> source(a, lda, transpose_a, depth);
   for (int64_t row = 0; row < rows; row += height)
     multiply_part<T>(source, layout, panels,
