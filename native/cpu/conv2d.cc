@@ -163,6 +163,16 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
       });
 }
 
+// The convolution of dy, its filters turned around, that is the input's gradient at stride 1.
+ConvGeometry turned_geometry(const ConvGeometry& g) {
+  ConvGeometry turned = g;
+  turned.H = g.P, turned.W = g.Q, turned.C = g.K;
+  turned.P = g.H, turned.Q = g.W, turned.K = g.C;
+  turned.top = (g.R - 1) * g.dilation_h - g.top;
+  turned.left = (g.S - 1) * g.dilation_w - g.left;
+  return turned;
+}
+
 // One class of input pixels: h = stride_h · i + phase_h, w alike.
 template <class Stored>
 void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weight, int64_t group,
@@ -178,17 +188,24 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       taps.add({h / g.stride_h, w / g.stride_w});
       places.add({r, s});
     }
-  const PixelRows<T, Stored> rows{dy + group * g.group_K,
-                                  g.P,
-                                  g.Q,
-                                  g.K,
-                                  grid_h,
-                                  grid_w,
-                                  1,
-                                  1,
-                                  taps.data(),
-                                  taps.size(),
-                                  g.group_K};
+  const int64_t pixels = g.N * grid_h * grid_w;
+  const bool plain = g.groups == 1 && g.stride_h == 1 && g.stride_w == 1;
+  const ConvGeometry turned = turned_geometry(g);
+  const bool copied = plain && !few_pixels(pixels, g.C) && turned.top >= 0 && turned.left >= 0 &&
+                      thin::from_few<T>(turned);
+  TapList lines(g.R);
+  const PixelRows<T, Stored> rows = copied ? thin::padded_rows<T>(turned, dy, lines)
+                                           : PixelRows<T, Stored>{dy + group * g.group_K,
+                                                                  g.P,
+                                                                  g.Q,
+                                                                  g.K,
+                                                                  grid_h,
+                                                                  grid_w,
+                                                                  1,
+                                                                  1,
+                                                                  taps.data(),
+                                                                  taps.size(),
+                                                                  g.group_K};
   const auto finish = [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
     for (int i = 0; i < count; ++i) {
       const int64_t n = (row + i) / (grid_h * grid_w), rest = (row + i) % (grid_h * grid_w);
@@ -199,7 +216,6 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
         put(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j, past);
     }
   };
-  const int64_t pixels = g.N * grid_h * grid_w;
   const Stored* const filters = weight + group * g.group_K * g.taps() * g.group_C;
   const auto place = [&](int64_t tap) { return places.data()[tap].h * g.S + places.data()[tap].w; };
   if (taps.size() > 0 && thin::to_few<T>(g.group_C, g.group_K)) {
@@ -210,14 +226,15 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     return thin::multiply(rows, weights, g.group_C, pixels, finish);
   }
   if constexpr (__is_same(Stored, T)) {
-    const bool plain = g.groups == 1 && g.stride_h == 1 && g.stride_w == 1;
     if (plain && few_pixels(pixels, g.C)) return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
   const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
     const int width = layout.vectors(panel) * Vec<T>::size;
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
-      const Stored* const from = filters + place(tap) * g.group_C + panel * Tile<T>::columns;
+      // The copy is read from its first pixel on, which the last tap reads.
+      const int64_t from_tap = copied ? taps.size() - 1 - tap : tap;
+      const Stored* const from = filters + place(from_tap) * g.group_C + panel * Tile<T>::columns;
       pack_straight(from, g.taps() * g.group_C, layout.valid(panel), g.group_K, to, width);
     }
   });

@@ -162,6 +162,13 @@ export default {
       dilation: [2, 1],
       padding: { top: 1, right: 3 },
     }),
+    plain('three channels out, rows dilated, uneven padding', [2, 9, 11, 9], [3, 3, 2, 9], {
+      dilation: [2, 1],
+      padding: { top: 3, bottom: 1, right: 1 },
+    }),
+    plain('three channels out, more padding than filter', [1, 5, 6, 8], [3, 2, 3, 8], {
+      padding: { top: 2, bottom: 1, left: 3 },
+    }),
     plain('few pixels, many filters', [1, 4, 5, 21], [150, 3, 3, 21], { padding: same }),
     plain('few pixels, stride 2, two pictures', [2, 5, 5, 19], [67, 3, 3, 19], {
       stride: [2, 2],
