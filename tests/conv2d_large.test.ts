@@ -36,6 +36,16 @@ describe('a convolution whose result is large', () => {
     });
   });
 
+  // Channels are the rows of the product there, and its tiles begin anywhere in a line.
+  test('of few pixels and very many channels, it is what its halves are', () => {
+    tidy(() => {
+      const x = noise([1, 8, 16, 4], { seed: 1 });
+      const weight = noise([32768, 1, 1, 4], { seed: 2 });
+      const halves = [0, 16384].map((from) => conv2d(x, weight.narrow(0, from, 16384)));
+      expect(distance(conv2d(x, weight), concat(halves, 3))).toBeLessThan(1e-5);
+    });
+  });
+
   test.each(cases)('$name: so is the gradient of a large input', ({ C, K, r }) => {
     tidy(() => {
       const weight = noise([C, r, r, K], { seed: 1 });

@@ -31,14 +31,14 @@ struct Finish {
 // anybody reads it, and its lines would be read from memory only to be written over.
 bool past_caches(const View& result) {
   constexpr int64_t large = 16 << 20, line = 64;
-  return result.bytes() >= large && reinterpret_cast<uintptr_t>(result.data) % line == 0 &&
-         result.dim(3) * dtype_size(result.dtype) % line == 0;
+  return result.bytes() >= large && result.dim(3) * dtype_size(result.dtype) % line == 0;
 }
 
 template <class T, class Stored>
 EMULSION_INLINE void put(Vec<T> value, Stored* to, int64_t count, bool past) {
   if constexpr (__is_same(T, Stored))
-    if (past && count >= Vec<T>::size) return value.store_past(to);
+    if (past && count >= Vec<T>::size && reinterpret_cast<uintptr_t>(to) % vector_bytes == 0)
+      return value.store_past(to);
   store_up_to(value, to, count);
 }
 
@@ -105,7 +105,7 @@ template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
   using T = Accumulator<Stored>;
-  const bool past = g.groups == 1 && past_caches(y);
+  const bool past = past_caches(y);
   for (int64_t group = 0; group < g.groups; ++group) {
     const Stored* const image = x.as<Stored>() + group * g.group_C;
     const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps() * g.group_C;
@@ -262,7 +262,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
       conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
-    const bool past = g.groups == 1 && past_caches(dx);
+    const bool past = past_caches(dx);
     for (int64_t group = 0; group < g.groups; ++group) {
       if (winograd::fits<Accumulator<Stored>>(g, winograd::weights_to_convolve)) {
         backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, past, dx.as<Stored>());
