@@ -16,6 +16,15 @@ import { empty, Tensor } from './tensor.js';
 
 const kernels = native<{ copy(x: Id, y: Id): void }>('copy');
 
+/**
+ * Memory of recordings that take turns, as PyTorch's graph pools: what one computes on its way lies where the others'
+ * does. What a step leaves there beside its outputs, that is gradients, the next call of another overwrites.
+ */
+export class CapturePool {
+  /** @internal The recordings that live. */
+  readonly graphs = new Set<Graph>();
+}
+
 export interface CaptureOptions {
   /** Calls that run as they are before one is recorded, at least 1. Default 1. */
   warmup?: number;
@@ -24,6 +33,8 @@ export interface CaptureOptions {
    * converts them once for all. Default false: every replay converts them anew.
    */
   fixedWeights?: boolean;
+  /** Where the recording has its memory. Default: one of its own. */
+  pool?: CapturePool;
 }
 
 /** A function that {@link capture} made. */
@@ -52,13 +63,18 @@ interface Recorded {
 }
 
 // The safety net for steps that nobody disposed.
-const forgotten = new FinalizationRegistry<Graph>((graph) => void addon.releaseGraph(graph));
+const forgotten = new FinalizationRegistry<[Graph, CapturePool]>(release);
+
+function release([graph, pool]: [Graph, CapturePool]): void {
+  pool.graphs.delete(graph);
+  addon.releaseGraph(graph);
+}
 
 /**
- * Makes a step whose work a GPU records once and then repeats as a whole (a CUDA graph): hundreds of kernels
- * start for the price of one call. The first `warmup` calls run fn; the next one records it; every later
- * call copies its inputs over those of the recording and replays. Where a device does not record (the CPU,
- * or `EMULSION_SYNC=1`) every call runs fn.
+ * Makes a step whose work a device records once and then repeats as a whole (on a GPU as a CUDA graph): hundreds
+ * of operations start for the price of one call, and JavaScript leaves the processor to them. The first `warmup`
+ * calls run fn; the next one records it; every later call copies its inputs over those of the recording and
+ * replays. Where a device does not record (with `EMULSION_SYNC=1`) every call runs fn.
  *
  * ```ts
  * const step = capture((x: Tensor, y: Tensor) => {
@@ -77,7 +93,7 @@ const forgotten = new FinalizationRegistry<Graph>((graph) => void addon.releaseG
  * - Every call returns the same tensors, without history: the next call overwrites them, only `dispose()`
  *   frees them. Backward passes belong inside fn.
  *
- * What a device that records adds:
+ * What recording adds:
  * - JavaScript inside fn runs while warming up and recording, not in a replay: numbers, branches and
  *   the tensors it closes over are those of the recording. Weights may change in place, as optimizers do.
  * - fn reads no value, makes no tensor from host data, draws no random numbers and steps no optimizer
@@ -89,13 +105,13 @@ export function capture<Inputs extends Tensor[], Output>(
   fn: (...inputs: Inputs) => Output,
   options: CaptureOptions = {},
 ): CapturedStep<Inputs, Output> {
-  const { warmup = 1, fixedWeights = false } = options;
+  const { warmup = 1, fixedWeights = false, pool = new CapturePool() } = options;
   check(typeof fn === 'function', () => 'capture: expected a function');
   check(
     Number.isInteger(warmup) && warmup >= 1,
     () => `capture: warmup must be an integer >= 1, got ${warmup}`,
   );
-  const step = new Step(fn, warmup, fixedWeights);
+  const step = new Step(fn, warmup, fixedWeights, pool);
   const call = (...inputs: Inputs): Output => step.call(inputs);
   const dispose = (): void => step.dispose();
   return Object.assign(call, { dispose, [Symbol.dispose]: dispose });
@@ -113,6 +129,7 @@ class Step<Inputs extends Tensor[], Output> {
     private readonly fn: (...inputs: Inputs) => Output,
     private readonly warmup: number,
     private readonly fixedWeights: boolean,
+    private readonly pool: CapturePool,
   ) {}
 
   call(inputs: Inputs): Output {
@@ -140,7 +157,7 @@ class Step<Inputs extends Tensor[], Output> {
     for (const tensor of this.output?.tensors ?? []) tensor.dispose();
     if (!this.recorded) return;
     forgotten.unregister(this);
-    addon.releaseGraph(this.recorded.graph);
+    release([this.recorded.graph, this.pool]);
     for (const input of this.recorded.inputs) input.dispose();
     for (const { grad } of this.recorded.gradients) grad.dispose();
     this.recorded = null;
@@ -217,7 +234,8 @@ class Step<Inputs extends Tensor[], Output> {
     const before = new Map([...this.leaves].map((leaf) => [leaf, leaf.grad]));
     const leaves = new Set<Tensor>();
     let graph: Graph;
-    addon.beginCapture(device.index);
+    const [sharing = 0] = this.pool.graphs;
+    addon.beginCapture(device.index, sharing);
     try {
       withRecording({ recording: true, leaves }, () => this.run(own as Inputs));
     } catch (error) {
@@ -231,7 +249,8 @@ class Step<Inputs extends Tensor[], Output> {
       abandon(own, leaves, before);
       throw error;
     }
-    forgotten.register(this, graph, this);
+    this.pool.graphs.add(graph);
+    forgotten.register(this, [graph, this.pool], this);
     const gradients = [...leaves].map((leaf): LeafGradient => {
       const start = before.get(leaf) ?? null;
       const fate = start === null ? 'made' : start === leaf.grad ? 'added to' : 'made anew';

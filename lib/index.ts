@@ -46,7 +46,7 @@ export {
   type Recording,
   type Rule,
 } from './autograd/index.js';
-export { capture, type CaptureOptions, type CapturedStep } from './capture.js';
+export { capture, CapturePool, type CaptureOptions, type CapturedStep } from './capture.js';
 export * from './ops/index.js';
 export { autocast, autocastDType } from './ops/autocast.js';
 export type { LowDType } from './ownership.js';

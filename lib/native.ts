@@ -30,7 +30,8 @@ export interface Addon {
   /** Negative bytes lift the limit. */
   setMemoryLimit(device: number, bytes: number): void;
   records(device: number): boolean;
-  beginCapture(device: number): void;
+  /** @param sharing a graph whose memory the recording uses as well; null: its own */
+  beginCapture(device: number, sharing: Graph | 0): void;
   endCapture(): Graph;
   cancelCapture(): void;
   replay(graph: Graph): void;

@@ -60,6 +60,13 @@ const checkSeed = (seed: number): number => {
   return seed;
 };
 
+function refuseDraws(): void {
+  refuseInRecording(
+    'random numbers are drawn while work is recorded, and a replay would repeat them',
+    'Pass them as inputs',
+  );
+}
+
 // One int64 for each sample, on y's device, or null.
 function perSample(name: string, values: readonly number[] | undefined, y: Tensor): Tensor | null {
   if (!values) return null;
@@ -143,10 +150,7 @@ export class Generator {
 
   /** @internal The key of the next draw; advances the generator. */
   next(): RandomKey {
-    refuseInRecording(
-      'random numbers are drawn while work is recorded, and a replay would repeat them',
-      'Pass them as inputs',
-    );
+    refuseDraws();
     checkCounter('step', this.step);
     return { seed: this.seed, stream: this.stream, step: this.step++ };
   }
@@ -289,6 +293,7 @@ function keyOf({
   stream = 0,
   step = 0,
 }: NoiseOptions): RandomKey & { seeds?: readonly number[] } {
+  refuseDraws();
   const seeds = typeof seed === 'number' ? undefined : seed;
   return {
     seed: seeds ? 0 : checkSeed(seed as number),

@@ -79,7 +79,7 @@ export async function trainAutoencoder(
     metrics: run.metrics,
     signal: run.signal,
     secondsBetweenSaves: settings.secondsBetweenSaves,
-    loss(step) {
+    inputs(step) {
       const draw = random(seed, streams.autoencoder, step);
       const placements: Placement[] = order.at(step, stage.batch).map((index) => ({
         index,
@@ -87,11 +87,13 @@ export async function trainAutoencoder(
         shiftX: Math.floor(draw() * 9) - 4,
         shiftY: Math.floor(draw() * 9) - 4,
       }));
-      const x = pictureBatch(set, placements);
-      const { reconstruction, posterior } = model.forward(
-        x,
+      return [
+        pictureBatch(set, placements),
         noise(latentShape, { seed, stream: streams.posterior, step }),
-      );
+      ];
+    },
+    loss(x: Tensor, epsilon: Tensor) {
+      const { reconstruction, posterior } = model.forward(x, epsilon);
       const error = reconstruction.sub(x);
       const hue = matmul(error, opponents);
       return error
@@ -186,7 +188,7 @@ export async function trainDiffusion(
     metrics: run.metrics,
     signal: run.signal,
     secondsBetweenSaves: settings.secondsBetweenSaves,
-    loss(step) {
+    inputs(step) {
       const draw = random(seed, streams.diffusion, step);
       const members = order.at(step, stage.batch);
       const latents = indexSelect(means, 0, tensor(Int32Array.from(members))).mul(scaleFactor);
@@ -195,16 +197,15 @@ export async function trainDiffusion(
         Int32Array.from(members, (_, i) => Math.floor(((i + draw()) / members.length) * 1000)),
       );
       const known = members.map(() => whatIsKnown(draw()));
-      const conditioning = model.condition(
+      const { y, ids } = model.condition(
         members.map((index, i) => (known[i].category ? set.category[index] : model.classOf())),
         members.map((index, i) => (known[i].caption ? someWords(set.captions[index], draw) : '')),
       );
-      return diffusion.loss(
-        (x, times) => model.forward(x, times, conditioning),
-        latents,
-        t,
-        noise(latents.shape, { seed, stream: streams.noise, step }),
-      ).loss;
+      return [latents, t, noise(latents.shape, { seed, stream: streams.noise, step }), y, ids];
+    },
+    loss(latents: Tensor, t: Tensor, epsilon: Tensor, y: Tensor, ids: Tensor) {
+      const predict = (x: Tensor, times: Tensor) => model.forward(x, times, { y, ids });
+      return diffusion.loss(predict, latents, t, epsilon).loss;
     },
   });
   ema.copyTo();

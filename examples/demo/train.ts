@@ -1,6 +1,6 @@
 // The loop both stages share: steps, the schedule of the learning rate, the average of the weights,
 // progress, and saving often enough that an interruption costs a minute.
-import { tidy, type Tensor } from '../../lib/index.js';
+import { capture, tidy, type Tensor } from '../../lib/index.js';
 import type { MetricsFile } from './progress.js';
 import { Progress } from './progress.js';
 import { rateAt, type StageSettings } from './settings.js';
@@ -17,8 +17,10 @@ export interface Stage {
   metrics: MetricsFile;
   signal: AbortSignal;
   secondsBetweenSaves: number;
-  /** Computes the loss of a step, one number. */
-  loss: (step: number) => Tensor;
+  /** Draws what a step is computed of. */
+  inputs: (step: number) => Tensor[];
+  /** The loss of that, one number. A function of tensors alone: its work is recorded once and replayed. */
+  loss: (...inputs: Tensor[]) => Tensor;
 }
 
 /** Trains to the last step, from wherever an earlier run stopped. Returns the seconds this run spent. */
@@ -30,6 +32,11 @@ export async function train(stage: Stage): Promise<number> {
   await metrics.rewind(name, first);
   if (first > 0) console.log(`${name}: going on after step ${first}`);
 
+  const backward = capture((...inputs: Tensor[]) => {
+    const loss = stage.loss(...inputs);
+    loss.backward();
+    return loss;
+  });
   const start = performance.now();
   const progress = new Progress(name, settings.steps, first, settings.batch);
   let saved = performance.now();
@@ -57,8 +64,7 @@ export async function train(stage: Stage): Promise<number> {
     for (let step = first; step < settings.steps; ++step) {
       signal.throwIfAborted();
       const value = tidy(() => {
-        const loss = stage.loss(step);
-        loss.backward();
+        const loss = backward(...stage.inputs(step));
         optimizers.step(rateAt(step, settings));
         ema.update();
         return loss.item();
@@ -78,6 +84,7 @@ export async function train(stage: Stage): Promise<number> {
     throw error;
   } finally {
     progress.stop();
+    backward.dispose();
   }
   return (performance.now() - start) / 1000;
 }

@@ -15,6 +15,7 @@ export interface TrainOptions {
   device?: string;
   dtype?: 'float32' | 'bfloat16' | 'float16';
   cacheLatents?: boolean;
+  capture?: boolean;
   tensorboard?: boolean;
   dryRun?: boolean;
   json?: boolean;
@@ -150,6 +151,10 @@ function withSharedOptions(command: Command): Command {
         'bfloat16',
         'float16',
       ]),
+    )
+    .option(
+      '--no-capture',
+      'run every operation of a step by itself where a recorded step could be replayed',
     )
     .option('--tensorboard', 'also write event files for TensorBoard')
     .option('--dry-run', 'print the configuration as resolved and the numbers of parameters')

@@ -123,12 +123,13 @@ async function newestRun(logdir: string): Promise<string> {
 
 // Options are shorthands: what they say is part of the configuration that a run is resumed from.
 function asOverrides(options: TrainOptions): string[] {
-  const { seed, steps, batch, scaleLr, dtype, cacheLatents } = options;
+  const { seed, steps, batch, scaleLr, dtype, cacheLatents, capture } = options;
   const values = {
     'emulsion.seed': seed,
     'emulsion.scale_lr': scaleLr,
     'emulsion.dtype': dtype,
     'emulsion.cache_latents': cacheLatents,
+    'emulsion.capture': capture === false ? false : undefined,
     'lightning.trainer.max_steps': steps,
     'data.params.batch_size': batch,
   };

@@ -50,6 +50,8 @@ export interface RunSection {
   ema?: boolean;
   /** encode the pictures of a diffusion model's training once instead of in every step; default false */
   cacheLatents?: boolean;
+  /** record losses that can be recorded, and replay them; default true */
+  capture?: boolean;
 }
 
 const model = mapping<TargetEntry & { baseLearningRate: number }>({
@@ -68,6 +70,7 @@ const run = mapping<RunSection>({
   validate_every: optional(count),
   ema: optional(boolean),
   cache_latents: optional(boolean),
+  capture: optional(boolean),
 });
 
 const modelAlone = mapping<TargetEntry>(targetFields, ['base_learning_rate']);

@@ -2,10 +2,11 @@
 // last. As in the original the phases alternate batch by batch, so that gradients of all phases grow side
 // by side, and a later phase sees the step of an earlier one on the cycle's last batch only.
 //
-// The numbers that a phase reports are asked for ahead of its backward pass and arrive while it runs: they
-// keep nothing waiting. What waits is the decision to step, for the norm of the gradients, so that no
-// weight ever sees a NaN.
+// The decision to step waits for the loss and the norm of the gradients, so that no weight ever sees a NaN;
+// both are asked for at once. Losses that can be recorded are, with their backward passes: a step is then
+// a replay, and JavaScript leaves the processor to it.
 import { noGrad } from '../autograd/index.js';
+import { CapturePool } from '../capture.js';
 import { zerosLike } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { assign } from '../nn/state.js';
@@ -15,7 +16,15 @@ import { clipGradNorm, gradNorm, GradScaler } from '../optim/index.js';
 import type { LowDType } from '../ownership.js';
 import { keep, tensorsIn, tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
-import type { AnyOptimizer, Phase, StepContext, TrainingTask } from './task.js';
+import { LossRecorder } from './loss_recorder.js';
+import {
+  RecordableLoss,
+  type AnyOptimizer,
+  type Phase,
+  type PhaseLoss,
+  type StepContext,
+  type TrainingTask,
+} from './task.js';
 
 /** The dtype of matrix work; weights stay float32. */
 export type TrainingPrecision = 'float32' | LowDType;
@@ -29,6 +38,11 @@ export interface TrainingCycleOptions {
   precision: TrainingPrecision;
   /** Largest norm of a phase's gradients, or null: they stay as they are. */
   clipNorm: number | null;
+  /**
+   * Losses that can be recorded are, once, and replayed: the same bits. Cycles of several batches, whose gradients
+   * begin in different ways, are not. The recording keeps the memory of a pass. Default true.
+   */
+  capture?: boolean;
 }
 
 /** What a phase did in a cycle. */
@@ -51,8 +65,6 @@ interface Tally {
   names: string[];
   /** [1 + names] */
   values: Tensor;
-  /** Of a cycle's last batch: the values, on their way. */
-  read: Promise<Float32Array> | null;
 }
 
 /** @internal Images in a batch. */
@@ -85,6 +97,8 @@ export class TrainingCycle<Batch> {
   readonly scaler: GradScaler;
   /** Of each phase: what it must not train. */
   private readonly others: Tensor[][];
+  /** Of each phase. */
+  private readonly recorders: LossRecorder<Tally>[];
   private readonly buffers: { buffer: Tensor; before: Tensor }[];
 
   constructor(
@@ -102,6 +116,9 @@ export class TrainingCycle<Batch> {
       const own = new Set(parameters);
       return [...all].filter((parameter) => !own.has(parameter));
     });
+    // A phase's gradients are used before the next phase begins.
+    const pool = new CapturePool();
+    this.recorders = phases.map(() => new LossRecorder(pool));
     const buffers = new Set(Object.values(modules).flatMap((module) => module.buffers()));
     this.buffers = [...buffers].map((buffer) => ({ buffer, before: keep(zerosLike(buffer)) }));
   }
@@ -121,7 +138,7 @@ export class TrainingCycle<Batch> {
         for (const [i, phase] of phases.entries()) {
           const tally = this.backward(i, batch, context, sizes[micro] / images, tallies[i]);
           tallies[i] = tally;
-          if (tally.read) reports.push(await this.update(phase, tally.names, await tally.read));
+          if (micro === accumulate - 1) reports.push(await this.update(phase, tally));
         }
         ema?.ema.update();
       }
@@ -136,7 +153,13 @@ export class TrainingCycle<Batch> {
     return reports;
   }
 
+  /** Gives back the memory that recordings keep, for whatever else needs it; the next cycle makes new ones. */
+  releaseRecordings(): void {
+    for (const recorder of this.recorders) recorder.release();
+  }
+
   dispose(): void {
+    this.releaseRecordings();
     this.scaler.dispose();
     for (const { before } of this.buffers) before.dispose();
   }
@@ -150,43 +173,48 @@ export class TrainingCycle<Batch> {
     before: Tally | null,
   ): Tally {
     const phase = this.task.phases[index];
+    const { accumulate, capture = true } = this.options;
+    const inPrecision = <T>(body: () => T): T => autocast(castTo(this.options.precision), body);
+    const finish = (compute: () => PhaseLoss): Tally => {
+      // The terms of a recordable loss are computed where they are read.
+      const { loss, log } = inPrecision(() => {
+        const { loss, log } = compute();
+        return { loss, log };
+      });
+      const tally = addTo(before, phase.name, loss, log, share);
+      this.scaler.scale(share === 1 ? loss : loss.mul(share)).backward();
+      return tally;
+    };
     return withoutGradients(this.others[index], () =>
       tidy(() => {
-        const { loss, log } = autocast(castTo(this.options.precision), () =>
-          phase.loss(batch, context),
-        );
-        const tally = addTo(before, phase.name, loss, log, share);
-        keep(tally.values);
-        if (context.micro === context.accumulate - 1) {
-          tally.read = tally.values.data() as Promise<Float32Array>;
-          // Nobody is left to hear of it when the backward pass throws.
-          tally.read.catch(() => undefined);
-        }
-        this.scaler.scale(share === 1 ? loss : loss.mul(share)).backward();
-        return tally;
+        const given = inPrecision(() => phase.loss(batch, context));
+        const recorded = capture && accumulate === 1 && given instanceof RecordableLoss;
+        const { names, values } = recorded
+          ? this.recorders[index].run(given, finish)
+          : finish(() => given);
+        return { names, values: keep(values.alias()) };
       }),
     );
   }
 
-  private async update(
-    { name, optimizer, parameters }: Phase<Batch>,
-    names: readonly string[],
-    [loss, ...numbers]: Float32Array,
-  ): Promise<PhaseReport> {
+  private async update(phase: Phase<Batch>, { names, values }: Tally): Promise<PhaseReport> {
+    const { name, optimizer } = phase;
+    const scaled = this.options.precision === 'float16';
+    const read = values.data();
+    // A scaler is asked for gradients of finite losses alone.
+    const early = scaled ? null : this.normOf(phase);
+    const [loss, ...numbers] = (await read) as Float32Array;
     const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
     const report: PhaseReport = { name, loss, log, gradNorm: NaN, skipped: null, rescaled: false };
     if (!Number.isFinite(loss)) {
       const bad = names.filter((key) => !Number.isFinite(log[key]));
       report.skipped = `its loss is ${loss}${bad.length > 0 ? `; not finite: ${bad.join(', ')}` : ''}`;
+      await early;
       optimizer.zeroGrad();
       return report;
     }
-    const { clipNorm, precision } = this.options;
-    const scaled = precision === 'float16';
     if (scaled) this.scaler.unscale(optimizer);
-    const norm = clipNorm === null ? gradNorm(parameters) : clipGradNorm(parameters, clipNorm);
-    report.gradNorm = await norm.item();
-    norm.dispose();
+    report.gradNorm = await (early ?? this.normOf(phase));
     // The scaler must learn of the gradients that it refuses.
     const stepped =
       (scaled || Number.isFinite(report.gradNorm)) && (await this.scaler.step(optimizer));
@@ -196,6 +224,14 @@ export class TrainingCycle<Batch> {
     }
     optimizer.zeroGrad();
     return report;
+  }
+
+  // Of its gradients, which are clipped if so wished.
+  private normOf({ parameters }: Phase<Batch>): Promise<number> {
+    const { clipNorm } = this.options;
+    return tidy(() =>
+      (clipNorm === null ? gradNorm(parameters) : clipGradNorm(parameters, clipNorm)).item(),
+    );
   }
 
   // A step that is left out leaves no trace: batch norms would keep what they saw.
@@ -228,7 +264,7 @@ function addTo(
     const part = share === 1 ? all : all.mul(share);
     const values = before ? before.values.add(part) : part;
     before?.values.dispose();
-    return { names, values, read: null };
+    return { names, values };
   });
 }
 

@@ -22,7 +22,13 @@ import { clamp, concat, detach, mean, resize, std } from '../ops/index.js';
 import { Adam, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
 import { noise, type NoiseOptions } from '../random.js';
 import type { Tensor } from '../tensor.js';
-import type { Phase, StepContext, TrainingTask } from './task.js';
+import {
+  RecordableLoss,
+  type Phase,
+  type PhaseLoss,
+  type StepContext,
+  type TrainingTask,
+} from './task.js';
 import { validationMeans } from './validation_means.js';
 
 export interface FirstStageTaskOptions {
@@ -72,8 +78,14 @@ interface Pass {
   generatorLoss(globalStep: number): LossTerms;
 }
 
+/** A phase's images, and the noise of a KL model's posterior, which other models do without. */
+interface Drawn {
+  images: Tensor;
+  epsilon: Tensor;
+}
+
 /** Encodes and decodes images; the noise is a KL model's, the step a codebook's. */
-type Network = (images: Tensor, noise: NoiseOptions, context: StepContext) => Pass;
+type Network = (images: Tensor, noise: Tensor | NoiseOptions, context: StepContext) => Pass;
 
 /**
  * Makes the task that trains a first stage as the original does: in every cycle the autoencoder's turn, then
@@ -108,39 +120,28 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
       this.usage = new CodeUsage(model.quantize.indexCount, usageWindow);
     this.modules = { model, loss, ...(this.usage && { usage: this.usage }) };
     if (ema) this.ema = { module: 'model', ema: new Ema(model.namedParameters(), ema) };
-    const phase = (
-      name: PhaseName,
-      module: Module,
-      lr: number,
-      compute: Phase<ImageBatch>['loss'],
-    ): Phase<ImageBatch> => {
+    const phase = (name: PhaseName, module: Module, lr: number): Phase<ImageBatch> => {
       const parameters = module.parameters();
       const optimizer = new Adam(parameters, { lr, betas: [0.5, 0.9] });
       const scheduled = schedule && { schedule: new LambdaLR(optimizer, schedule) };
+      const compute: Phase<ImageBatch>['loss'] = (batch, at) => this.loss(name, batch, at);
       return { name, optimizer, parameters, ...scheduled, loss: compute };
     };
-    const autoencoder = phase('autoencoder', model, learningRate * lrGFactor, (batch, context) =>
-      this.autoencoderLoss(batch, context),
-    );
+    const autoencoder = phase('autoencoder', model, learningRate * lrGFactor);
     // Whose loss is weighed with 0 learns nothing.
     if (loss.config.discFactor === 0) {
       this.phases = [autoencoder];
       return;
     }
-    const discriminator = phase(
-      'discriminator',
-      loss.discriminator,
-      learningRate,
-      (batch, context) => this.discriminatorLoss(batch, context),
-    );
-    this.phases = [autoencoder, discriminator];
+    this.phases = [autoencoder, phase('discriminator', loss.discriminator, learningRate)];
   }
 
   /** ActNorm sets parameters, which a step that is left out would not take back with its buffers. */
   async beforeFirstStep({ image }: ImageBatch, context: StepContext): Promise<void> {
     const { config, discriminator } = this.options.loss;
-    if (config.useActnorm)
-      discriminator.forward(this.pass('autoencoder', image, context).reconstructions);
+    if (!config.useActnorm) return;
+    const { images, epsilon } = this.draw('autoencoder', image, context);
+    discriminator.forward(this.network(images, epsilon, context).reconstructions);
   }
 
   validate(data: AsyncIterable<ImageBatch>, context: StepContext): Promise<Record<string, number>> {
@@ -177,8 +178,19 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     return this.health?.observe(log) ?? [];
   }
 
-  private autoencoderLoss({ image }: ImageBatch, context: StepContext): LossTerms {
-    const pass = this.pass('autoencoder', image, context);
+  private loss(phase: PhaseName, { image }: ImageBatch, context: StepContext): PhaseLoss {
+    const { model, loss } = this.options;
+    const drawn = this.draw(phase, image, context);
+    const compute = ({ images, epsilon }: Drawn): LossTerms =>
+      phase === 'autoencoder'
+        ? this.autoencoderLoss(this.network(images, epsilon, context), context)
+        : this.discriminatorLoss({ images, epsilon }, context);
+    // Which codes begin anew is for the step to say.
+    if (model instanceof VQModel && model.quantize.code_uses) return compute(drawn);
+    return new RecordableLoss(drawn, compute, `${loss.discriminatorFactor(context.step)}`);
+  }
+
+  private autoencoderLoss(pass: Pass, context: StepContext): LossTerms {
     const { loss, log } = pass.generatorLoss(context.step);
     this.health ??= new LossHealth({
       config: { ...this.options.loss.config, ...(this.usage && { nClasses: this.usage.codes }) },
@@ -197,9 +209,9 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     return { codes_used: used, codes_dead: dead };
   }
 
-  private discriminatorLoss({ image }: ImageBatch, context: StepContext): LossTerms {
-    // Nothing of the autoencoder is trained here, so nothing of it need be recorded.
-    const { inputs, reconstructions } = noGrad(() => this.pass('discriminator', image, context));
+  private discriminatorLoss({ images, epsilon }: Drawn, context: StepContext): LossTerms {
+    // Nothing of the autoencoder is trained here, so it needs no history.
+    const { inputs, reconstructions } = noGrad(() => this.network(images, epsilon, context));
     return this.options.loss.discriminatorLoss({
       inputs,
       reconstructions,
@@ -207,10 +219,15 @@ class FirstStageTask implements TrainingTask<ImageBatch> {
     });
   }
 
-  private pass(phase: PhaseName, image: Tensor, context: StepContext): Pass {
+  private draw(phase: PhaseName, image: Tensor, context: StepContext): Drawn {
     const { seed, step, micro, accumulate } = context;
+    const { latentChannels, downsampling } = this.options.model;
+    const images = this.resized(image, context);
+    const [N, ...sides] = images.shape.slice(0, 3);
+    const [h, w] = sides.map((side) => Math.floor(side / downsampling));
     const key = { seed, stream: streams[phase], step: step * accumulate + micro };
-    return this.network(this.resized(image, context), key, context);
+    const { device } = images;
+    return { images, epsilon: noise([N, h, w, latentChannels], { ...key, device }) };
   }
 
   private validationTerms(

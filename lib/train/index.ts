@@ -1,5 +1,12 @@
 // Training: tasks and what runs them.
-export type { AnyOptimizer, Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
+export {
+  RecordableLoss,
+  type AnyOptimizer,
+  type Phase,
+  type PhaseLoss,
+  type StepContext,
+  type TrainingTask,
+} from './task.js';
 export { Trainer, type TrainingResult } from './trainer.js';
 export type { TrainerOptions } from './options.js';
 export {

@@ -4,19 +4,26 @@ import type { ImageBatch } from '../data/index.js';
 import { uniforms } from '../data/philox.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
-import type {
-  ConditionInput,
-  DiffusionBatch,
-  LatentDiffusion,
-  LossDraws,
-  PatchOptions,
+import {
+  DiagonalGaussian,
+  type ConditionInput,
+  type DiffusionBatch,
+  type LatentDiffusion,
+  type LossDraws,
+  type PatchOptions,
 } from '../ldm/index.js';
 import type { Module } from '../nn/index.js';
 import { AdamW, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/index.js';
-import { noise } from '../random.js';
+import { noise, type NoiseOptions } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { diffusionPictures, type DiffusionPictureOptions } from './diffusion_pictures.js';
-import type { Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
+import {
+  RecordableLoss,
+  type Phase,
+  type PhaseLoss,
+  type StepContext,
+  type TrainingTask,
+} from './task.js';
 import { drawTimesteps } from './timesteps.js';
 import { validationMeans } from './validation_means.js';
 
@@ -145,16 +152,24 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
   private loss(batch: Batch, { seed, step, micro, accumulate }: StepContext): PhaseLoss {
     const given = this.read(batch);
     const key = { seed, step: step * accumulate + micro, stream: 0 };
-    const draws = this.draw(given, key);
+    const { encoding, ...draws } = this.draw(given, key);
+    const dropped = this.dropped(draws.t, key);
     const { model, patches } = this.options;
-    return model.loss(given, { ...draws, dropped: this.dropped(draws.t, key) }, patches);
+    const { encoded } = given;
+    // Numbers come as tensors, so that what is drawn is drawn outside of a recording.
+    const eps = noise(model.latentShape(given), encoding);
+    const latents = encoded instanceof DiagonalGaussian ? encoded.sample(eps) : encoded;
+    return new RecordableLoss(
+      { batch: { ...given, encoded: latents }, draws: { ...draws, encoding: eps, dropped } },
+      (all) => model.loss(all.batch, all.draws, patches),
+    );
   }
 
   // Everything random in a loss but for what is dropped, as a function of the key alone.
   private draw(
     batch: DiffusionBatch,
     { seed, step, stream }: { seed: number; step: number; stream: number },
-  ): LossDraws {
+  ): LossDraws & { encoding: NoiseOptions } {
     const { model, offsetNoise = 0 } = this.options;
     const key = (name: keyof typeof streams) => ({ seed, step, stream: streams[name] + stream });
     const [N, h, w, C] = model.latentShape(batch);

@@ -5,6 +5,7 @@ import type { ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
 import {
+  DiagonalGaussian,
   noisyClassifierLoss,
   type ClassifierLoss,
   type DiffusionBatch,
@@ -15,7 +16,13 @@ import type { Module } from '../nn/index.js';
 import { AdamW, LambdaLR, type Schedule } from '../optim/index.js';
 import { noise } from '../random.js';
 import type { Tensor } from '../tensor.js';
-import type { Phase, PhaseLoss, StepContext, TrainingTask } from './task.js';
+import {
+  RecordableLoss,
+  type Phase,
+  type PhaseLoss,
+  type StepContext,
+  type TrainingTask,
+} from './task.js';
 import { drawTimesteps } from './timesteps.js';
 import { validationMeans } from './validation_means.js';
 
@@ -40,6 +47,16 @@ export interface NoisyClassifierTaskOptions<Batch> {
   read?: (batch: Batch) => ClassifiedBatch;
   /** What the weights belong to; a saved state of another configuration is refused. Default: the classifier's config. */
   config?: Json;
+}
+
+/** What a loss is computed of. */
+interface Drawn {
+  batch: Pick<DiffusionBatch, 'images' | 'encoded'>;
+  /** of a KL model's posterior */
+  encoding: Tensor;
+  labels: Tensor;
+  t: Tensor;
+  noise: Tensor;
 }
 
 // Apart from those of data, samplers and the other stages.
@@ -110,9 +127,9 @@ class NoisyClassifierTask<Batch> implements TrainingTask<Batch> {
     return validationMeans(data, (batch, step) => {
       const given = this.read(batch);
       const key = { seed, step, stream: validating };
-      const log: Record<string, Tensor> = { ...this.classify(given, key) };
+      const log: Record<string, Tensor> = { ...this.classify(this.draw(given, key)) };
       for (const t of levels) {
-        const at = this.classify(given, key, t);
+        const at = this.classify(this.draw(given, key, t));
         log[`acc@1_t${t}`] = at['acc@1'];
         log[`acc@5_t${t}`] = at['acc@5'];
       }
@@ -122,35 +139,49 @@ class NoisyClassifierTask<Batch> implements TrainingTask<Batch> {
 
   private loss(batch: Batch, { seed, step, micro, accumulate }: StepContext): PhaseLoss {
     const key = { seed, step: step * accumulate + micro, stream: 0 };
-    const found = this.classify(this.read(batch), key);
-    return { loss: found.loss, log: { ...found } };
+    return new RecordableLoss(this.draw(this.read(batch), key), (drawn) => {
+      const found = this.classify(drawn);
+      return { loss: found.loss, log: { ...found } };
+    });
+  }
+
+  private classify({ batch, encoding, ...rest }: Drawn): ClassifierLoss {
+    const { model, classifier } = this.options;
+    const latents = model.latentsOf(batch, encoding);
+    return noisyClassifierLoss((x, time) => classifier.forward(x, time), model.diffusion, {
+      latents,
+      ...rest,
+    });
   }
 
   /** @param at a single timestep; default: drawn for each sample */
-  private classify(
-    batch: ClassifiedBatch,
+  private draw(
+    { images, encoded, classes }: ClassifiedBatch,
     { seed, step, stream }: { seed: number; step: number; stream: number },
     at?: number,
-  ): ClassifierLoss {
-    const { model, classifier } = this.options;
+  ): Drawn {
+    const { model } = this.options;
     const { device } = model.betas;
     const key = (name: keyof typeof streams) => ({ seed, step, stream: streams[name] + stream });
-    const latents = model.latentsOf(batch, { ...key('encoding'), device });
-    const count = batch.classes.length;
-    check(latents.shape[0] === count, () => {
-      return `noisyClassifierTask: ${latents.shape[0]} pictures need as many classes, got ${count}`;
+    const shape = model.latentShape({ images, encoded });
+    const count = classes.length;
+    check(shape[0] === count, () => {
+      return `noisyClassifierTask: ${shape[0]} pictures need as many classes, got ${count}`;
     });
+    const encoding = noise(shape, { ...key('encoding'), device });
+    const latents = encoded instanceof DiagonalGaussian ? encoded.sample(encoding) : encoded;
     const { timesteps } = model.diffusion.schedule;
     const t =
       at === undefined
         ? drawTimesteps(count, timesteps, key('timesteps'), device)
         : tensor(new BigInt64Array(count).fill(BigInt(at)), { device });
-    return noisyClassifierLoss((x, time) => classifier.forward(x, time), model.diffusion, {
-      latents,
-      labels: tensor(BigInt64Array.from(batch.classes, BigInt), { device }),
+    return {
+      batch: { images, encoded: latents },
+      encoding,
+      labels: tensor(BigInt64Array.from(classes, BigInt), { device }),
       t,
-      noise: noise(latents.shape, { ...key('noise'), device }),
-    });
+      noise: noise(shape, { ...key('noise'), device }),
+    };
   }
 }
 

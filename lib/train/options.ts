@@ -18,6 +18,11 @@ export interface TrainerOptions<Batch> {
   precision?: TrainingPrecision;
   /** Largest norm of a phase's gradients. Default null: they stay as they are. */
   clipNorm?: number | null;
+  /**
+   * Losses that can be recorded are, and replayed in all later steps, see {@link capture}: the same bits with less
+   * JavaScript. Default true.
+   */
+  capture?: boolean;
   /** Steps in a row that may be left out because something is not finite. Default 10. */
   skipLimit?: number;
   /** A line tells the means of the steps since the last one, and of an epoch that ended among them. Default 10. */
@@ -50,6 +55,7 @@ export const defaults = {
   accumulate: 1,
   precision: 'float32' as TrainingPrecision,
   clipNorm: null,
+  capture: true,
   skipLimit: 10,
   logEvery: 10,
   validateEvery: 1000,

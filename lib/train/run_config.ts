@@ -44,6 +44,7 @@ export async function runOf(
       accumulate: trainer.accumulateGradBatches,
       precision: run.dtype,
       clipNorm: trainer.gradientClipVal || null,
+      capture: run.capture,
       logEvery: run.logEvery ?? trainer.logEveryNSteps,
       ...savingOf(config, data, monitor),
       validation,

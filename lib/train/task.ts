@@ -3,6 +3,7 @@
 import type { Json } from '../io/index.js';
 import type { Module } from '../nn/index.js';
 import type { Ema, LambdaLR, Optimizer } from '../optim/index.js';
+import { replaceTensors, tensorsIn } from '../scope.js';
 import type { Tensor } from '../tensor.js';
 
 /** Where in the training a loss is computed. Random numbers are functions of these. */
@@ -24,6 +25,47 @@ export interface PhaseLoss {
   readonly log: Readonly<Record<string, Tensor>>;
 }
 
+/**
+ * A phase's loss in two parts. What is up to the host, such as drawing numbers and choosing what to drop, has
+ * happened when this is made; the rest is a function of the tensors that came of it, so that the trainer may record
+ * it once and replay it in all later steps, see {@link capture}. Whoever just reads `loss` and `log` has them
+ * computed then.
+ */
+export class RecordableLoss<Given = unknown> implements PhaseLoss {
+  /** Those in `given`, in their order. */
+  readonly inputs: readonly Tensor[];
+  /** The loss of other inputs. */
+  readonly compute: (inputs: readonly Tensor[]) => PhaseLoss;
+  #computed: PhaseLoss | null = null;
+
+  /**
+   * @param given tensors without history, alone or in arrays, maps and plain objects. All else in it is, in a replay,
+   * what it was in the recorded step
+   * @param body keeps the rules of `capture`. Where it breaks them, by drawing numbers for dropout for instance,
+   * nothing is recorded
+   * @param key tells apart losses that differ in more than tensors. Default `''`
+   */
+  constructor(
+    given: Given,
+    body: (given: Given) => PhaseLoss,
+    readonly key = '',
+  ) {
+    this.inputs = [...tensorsIn(given)];
+    this.compute = (inputs) => {
+      let next = 0;
+      return body(replaceTensors(given, () => inputs[next++]));
+    };
+  }
+
+  get loss(): Tensor {
+    return (this.#computed ??= this.compute(this.inputs)).loss;
+  }
+
+  get log(): Readonly<Record<string, Tensor>> {
+    return (this.#computed ??= this.compute(this.inputs)).log;
+  }
+}
+
 /** Any optimizer. */
 export type AnyOptimizer = Optimizer<{ lr: number }>;
 
@@ -35,7 +77,10 @@ export interface Phase<Batch> {
   readonly parameters: readonly Tensor[];
   /** Stepped once in every cycle. */
   readonly schedule?: LambdaLR;
-  /** The trainer weighs the loss by the batch's share of its cycle, runs backward, clips and steps. */
+  /**
+   * The trainer weighs the loss by the batch's share of its cycle, runs backward, clips and steps. A
+   * {@link RecordableLoss} spares most steps their JavaScript.
+   */
   loss(batch: Batch, context: StepContext): PhaseLoss;
 }
 

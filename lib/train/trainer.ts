@@ -234,13 +234,17 @@ export class Trainer<Batch> {
     const { validation, validateEvery, picturesEvery, precision, folder } = this.settings;
     const { step } = this.counters;
     const context = this.context();
-    if (validation && isDue(step, validateEvery)) {
+    const isValidated = validation && isDue(step, validateEvery);
+    const isShown = task.pictures && isDue(step, picturesEvery);
+    // Both may need more memory than a step does.
+    if (isValidated || isShown) this.cycle.releaseRecordings();
+    if (isValidated) {
       const values = await validate(task, validation, context, precision, signal);
       if (Object.keys(values).length > 0)
         for (const logger of this.loggers) logger.scalars(step, values);
       await this.monitor(values);
     }
-    if (!task.pictures || !isDue(step, picturesEvery)) return;
+    if (!isShown) return;
     const draw = async (split: 'train' | 'val', batch: Batch): Promise<void> => {
       const files = await drawPictures(task, batch, split, context, precision, folder.images);
       for (const logger of this.loggers) await logger.pictures?.(step, files);

@@ -243,9 +243,11 @@ napi_value records(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), device.records());
 }
 
+// beginCapture(device, graph whose memory it shares, or 0)
 napi_value begin_capture(const Napi::CallbackInfo& info) {
   Instance& owner = instance(info.Env());
-  owner.graphs.begin(owner.device(integer(info, 0, "beginCapture")));
+  Device& device = owner.device(integer(info, 0, "beginCapture"));
+  owner.graphs.begin(device, integer(info, 1, "beginCapture"));
   return info.Env().Undefined();
 }
 

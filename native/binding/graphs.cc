@@ -9,13 +9,20 @@ Graphs::Entry::~Entry() {
 
 // What recorded work makes itself lives in blocks of the graph's own.
 void Graphs::Entry::hold(Storage* storage) {
-  if (device->allocator().is_pooled(storage->block)) return;
+  if (device->allocator().is_pooled(storage->block, storage->bytes)) return;
   if (held.insert(storage).second) ++storage->references;
 }
 
-void Graphs::begin(Device& device) {
+void Graphs::begin(Device& device, int64_t sharing) {
   EMULSION_CHECK(!recording_, "beginCapture: a recording is under way");
-  device.begin_capture();
+  const auto other = graphs_.find(sharing);
+  if (other == graphs_.end()) {
+    device.begin_capture();
+  } else {
+    EMULSION_CHECK(other->second->device == &device,
+                   "beginCapture: memory is shared by graphs of one device");
+    device.begin_capture(other->second->graph.get());
+  }
   recording_ = std::make_unique<Entry>(device);
 }
 

@@ -14,7 +14,8 @@ class Graphs {
  public:
   ~Graphs() { clear(); }
 
-  void begin(Device& device);
+  // Shares the memory of the graph of that number, if there is one.
+  void begin(Device& device, int64_t sharing);
   // The graph's number.
   int64_t end();
   // Ends a recording and forgets it.

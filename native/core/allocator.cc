@@ -44,10 +44,14 @@ size_t CachingAllocator::block_size(size_t bytes) const {
   return round_up(bytes, bytes > large ? page : std::bit_floor(bytes - 1) / 8);
 }
 
+bool CachingAllocator::in_segment(size_t size) const {
+  return size > large && reuse_ == Reuse::cached;
+}
+
 void* CachingAllocator::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   void* block = nullptr;
-  if (open_ && (block = take(*open_, size)))
+  if (open_ && (block = take_pooled(size)))
     stats_.graph_bytes -= static_cast<int64_t>(size);
   else if (static_cast<int64_t>(size) <= room() &&
            ((block = take_cached(size)) || (refill(size) && (block = take_cached(size)))))
@@ -59,7 +63,7 @@ void* CachingAllocator::allocate(size_t bytes) {
          stats_.live_bytes, " bytes in ", stats_.live_blocks, " blocks are live", most.str(),
          "; dispose tensors (tidy, scope), use smaller batches or checkpoint()");
   }
-  if (open_) pooled_[block] = open_;
+  if (open_) note_pooled(block, size);
   stats_.live_bytes += static_cast<int64_t>(size);
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
   if (stats_.allocations % allocations_of_late == 0) {
@@ -73,7 +77,18 @@ void* CachingAllocator::allocate(size_t bytes) {
 }
 
 void* CachingAllocator::take_cached(size_t size) {
-  return size > large && reuse_ == Reuse::cached ? segments_.take(size) : take(cache_, size);
+  return in_segment(size) ? segments_.take(size) : take(cache_, size);
+}
+
+void* CachingAllocator::take_pooled(size_t size) {
+  return in_segment(size) ? segments_.take(size, open_) : take(open_->small, size);
+}
+
+void CachingAllocator::note_pooled(void* block, size_t size) {
+  if (in_segment(size))
+    segments_.set_owner(block, open_);
+  else
+    pooled_[block] = open_;
 }
 
 // While a pool is open nothing goes back to the system: a device that records cannot do that.
@@ -84,8 +99,8 @@ bool CachingAllocator::refill(size_t size) {
   const int64_t cacheable = room() - wanted;
   if (stats_.cached_bytes > cacheable && !open_) trim(cacheable);
   if (stats_.cached_bytes > cacheable) return false;
-  const bool in_segment = size > large && reuse_ == Reuse::cached;
-  size_t bytes = in_segment ? std::max(least_segment, round_up(size, huge_page)) : size;
+  const bool piece = in_segment(size);
+  size_t bytes = piece ? std::max(least_segment, round_up(size, huge_page)) : size;
   if (static_cast<int64_t>(bytes) > room() - stats_.cached_bytes) bytes = size;
   void* memory = source_.acquire(bytes);
   if (!memory) {
@@ -94,7 +109,7 @@ bool CachingAllocator::refill(size_t size) {
   }
   if (!memory) return false;
   stats_.cached_bytes += static_cast<int64_t>(bytes);
-  if (in_segment)
+  if (piece)
     segments_.add({memory, bytes});
   else
     cache_[bytes].push_back(memory);
@@ -105,10 +120,15 @@ void CachingAllocator::free(void* block, size_t bytes) {
   const size_t size = block_size(bytes);
   stats_.live_bytes -= static_cast<int64_t>(size);
   --stats_.live_blocks;
+  if (in_segment(size) && segments_.owner_of(block)) {
+    segments_.give_back(block);
+    stats_.graph_bytes += static_cast<int64_t>(size);
+    return;
+  }
   if (!pooled_.empty()) {
     const auto found = pooled_.find(block);
     if (found != pooled_.end()) {
-      (*found->second)[size].push_back(block);
+      found->second->small[size].push_back(block);
       stats_.graph_bytes += static_cast<int64_t>(size);
       return;
     }
@@ -119,21 +139,24 @@ void CachingAllocator::free(void* block, size_t bytes) {
 void CachingAllocator::give_back(void* block, size_t size) {
   if (reuse_ == Reuse::none) return source_.release(block, size);
   stats_.cached_bytes += static_cast<int64_t>(size);
-  if (size > large)
+  if (in_segment(size))
     segments_.give_back(block);
   else
     cache_[size].push_back(block);
 }
 
-void CachingAllocator::dissolve_pool(FreeBlocks& pool) {
+void CachingAllocator::dissolve_pool(GraphPool& pool) {
   if (open_ == &pool) open_ = nullptr;
   std::erase_if(pooled_, [&](const auto& entry) { return entry.second == &pool; });
-  for (const auto& [size, blocks] : pool)
+  for (const auto& [size, blocks] : pool.small)
     for (void* block : blocks) {
       stats_.graph_bytes -= static_cast<int64_t>(size);
       give_back(block, size);
     }
-  pool.clear();
+  pool.small.clear();
+  const auto pieces = static_cast<int64_t>(segments_.disown(&pool));
+  stats_.graph_bytes -= pieces;
+  stats_.cached_bytes += pieces;
 }
 
 void CachingAllocator::set_limit(int64_t bytes) {

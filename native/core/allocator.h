@@ -39,6 +39,12 @@ enum class Reuse { cached, none };
 // Blocks by their size.
 using FreeBlocks = std::map<size_t, std::vector<void*>>;
 
+// Memory that recorded graphs use in turns. Large blocks of it are the allocator's segments', which
+// know it as their owner.
+struct GraphPool {
+  FreeBlocks small;
+};
+
 constexpr int64_t no_limit = INT64_MAX;
 
 class CachingAllocator {
@@ -59,18 +65,25 @@ class CachingAllocator {
 
   // From here to close_pool() blocks are marked as the pool's: freed ones return to it and to
   // nobody else, because a recorded graph reads and writes at their addresses.
-  void open_pool(FreeBlocks& pool) { open_ = &pool; }
+  void open_pool(GraphPool& pool) { open_ = &pool; }
   void close_pool() { open_ = nullptr; }
   // Makes ordinary blocks of the pool's, free ones and those still live.
-  void dissolve_pool(FreeBlocks& pool);
-  bool is_pooled(void* block) const { return pooled_.count(block) > 0; }
+  void dissolve_pool(GraphPool& pool);
+  bool is_pooled(void* block, size_t bytes) const {
+    return in_segment(block_size(bytes)) ? segments_.owner_of(block) != nullptr
+                                         : pooled_.count(block) > 0;
+  }
 
  private:
   // What may still be live beside what is, or belongs to recorded graphs.
   int64_t room() const { return limit_ - stats_.live_bytes - stats_.graph_bytes; }
   // The size a request is served with.
   size_t block_size(size_t bytes) const;
+  // Whether a block of this size is a piece of a segment.
+  bool in_segment(size_t size) const;
   void* take_cached(size_t size);
+  void* take_pooled(size_t size);
+  void note_pooled(void* block, size_t size);
   // Gets memory from the system for a block of this size; false when there is none.
   bool refill(size_t size);
   void give_back(void* block, size_t size);
@@ -83,8 +96,8 @@ class CachingAllocator {
   const Reuse reuse_;
   FreeBlocks cache_;  // small blocks, or all where nothing is reused
   Segments segments_;
-  FreeBlocks* open_ = nullptr;
-  std::unordered_map<void*, FreeBlocks*> pooled_;
+  GraphPool* open_ = nullptr;
+  std::unordered_map<void*, GraphPool*> pooled_;  // of blocks that are no pieces
   int64_t limit_ = no_limit;
   // Most that was live at once: in the last few thousand allocations, and in as many before them.
   int64_t late_peak_ = 0, earlier_peak_ = 0;

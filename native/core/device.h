@@ -39,18 +39,20 @@ class Task {
 };
 
 // What a device recorded for replay. Work in it names addresses, so the blocks behind them are its
-// own as long as it lives.
+// own, and those of graphs that it shares them with, as long as it lives.
 class Graph {
  public:
   explicit Graph(CachingAllocator& allocator) : allocator_(allocator) {}
-  virtual ~Graph() { allocator_.dissolve_pool(pool_); }
+  virtual ~Graph() {
+    if (pool_.use_count() == 1) allocator_.dissolve_pool(*pool_);
+  }
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
  protected:
   friend class Device;
   CachingAllocator& allocator_;
-  FreeBlocks pool_;
+  std::shared_ptr<GraphPool> pool_ = std::make_shared<GraphPool>();
 };
 
 // Whose kernels a device runs.
@@ -93,12 +95,14 @@ class Device {
   // Whether work can be recorded for replay.
   virtual bool records() const { return false; }
   // From here to end_capture() submitted work is recorded and does not run; nothing may be read,
-  // written from the host or waited for meanwhile.
-  void begin_capture() {
+  // written from the host or waited for meanwhile. It uses the memory of another graph if one is
+  // given: what that leaves there, the replays of either overwrite.
+  void begin_capture(const Graph* sharing = nullptr) {
     if (!records()) fail(ErrorCode::unsupported, "capture: ", name(), " does not record");
     EMULSION_CHECK(!recording_, "capture: ", name(), " is recording already");
     recording_ = start_recording();
-    allocator_->open_pool(recording_->pool_);
+    if (sharing) recording_->pool_ = sharing->pool_;
+    allocator_->open_pool(*recording_->pool_);
   }
   // Throws what went wrong while recording.
   std::unique_ptr<Graph> end_capture() {

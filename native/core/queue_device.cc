@@ -80,9 +80,8 @@ class QueueDevice final : public Device, private MemorySource {
     work_.notify_one();
   }
 
-  // The CPU engine records nothing: what a replay would save, its queue hides already. The emulator
-  // does, so that the rules of recording are tested without a GPU.
-  bool records() const override { return engine_ == Engine::cuda && !synchronous_; }
+  // What a replay saves is the time of whoever submits, who needs a core that the work could have.
+  bool records() const override { return !synchronous_; }
 
   void replay(Graph& graph) override {
     // The tasks outlive the graph if it goes before the queue gets here.

@@ -15,20 +15,31 @@ class Segments {
     void* begin = nullptr;
     size_t size = 0;
   };
+  // Whom a piece is kept for while it is free; nullptr: for anybody. Free neighbours join if they
+  // have one owner.
+  using Owner = const void*;
 
-  // A piece of this size, or nullptr when none is large enough.
-  void* take(size_t size);
+  // A piece of this size of what is free for the owner, or nullptr when none is large enough.
+  void* take(size_t size, Owner owner = nullptr);
   // Adds a segment, free as a whole.
   void add(Segment segment);
   void give_back(void* piece);
-  // Takes out the largest segment of which nothing is in use, or an empty one when there is none.
+  // Takes out the largest segment of which nothing is in use or owned, or an empty one when there
+  // is none.
   Segment remove_unused();
+
+  Owner owner_of(void* piece) const { return pieces_.at(static_cast<char*>(piece)).owner; }
+  // Of a piece that is taken.
+  void set_owner(void* piece, Owner owner) { pieces_.at(static_cast<char*>(piece)).owner = owner; }
+  // Makes everybody's what is the owner's. Returns how many bytes of it are free.
+  size_t disown(Owner owner);
 
  private:
   struct Piece {
     size_t size;
     bool free;
     bool first;  // of its segment
+    Owner owner = nullptr;
   };
   using Pieces = std::map<char*, Piece>;
 
@@ -38,7 +49,7 @@ class Segments {
   bool follows(Pieces::iterator piece) const;
 
   Pieces pieces_;  // all, by their addresses
-  std::set<std::pair<size_t, char*>> free_;
+  std::map<Owner, std::set<std::pair<size_t, char*>>> free_;
 };
 
 }  // namespace emulsion

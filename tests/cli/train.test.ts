@@ -154,11 +154,21 @@ describe('a run', () => {
 });
 
 test('--dry-run prints the configuration and makes nothing', async () => {
-  const asked = ['--name', 'dry', '--dry-run', '-b', '3', '-s', '7', '--no-scale-lr'];
+  const asked = [
+    '--name',
+    'dry',
+    '--dry-run',
+    '-b',
+    '3',
+    '-s',
+    '7',
+    '--no-scale-lr',
+    '--no-capture',
+  ];
   const { status, stdout } = await run([...given('vq'), ...inLogs(...asked)]);
   expect(status).toBe(0);
-  for (const line of ['batch_size: 3', 'seed: 7', 'scale_lr: false', '# learning rate: 0.0001'])
-    expect(stdout).toContain(line);
+  const settings = ['batch_size: 3', 'seed: 7', 'scale_lr: false', 'capture: false'];
+  for (const line of [...settings, '# learning rate: 0.0001']) expect(stdout).toContain(line);
   expect(stdout).toMatch(/# ldm\.models\.autoencoder\.VQModel: [\d,]+ parameters/);
   expect(stdout).toMatch(/# discriminator: [\d,]+ parameters/);
   expect(existsSync(file('logs/dry'))).toBe(false);

@@ -84,9 +84,10 @@ const pictures = (step: number): ImageBatch => {
   return { image, index: [0, 1], path: ['a', 'b'], label: [0, 1] };
 };
 
-// The state that optimizers make in the first cycle is there beside all gradients in the second only.
+// The state that optimizers make in the first cycle is there beside all gradients in the second only, and what
+// its recording took of the free blocks is missed in the third.
 const expectSteady = (seen: readonly MemoryStats[]): void => {
-  const [settled, ...later] = seen.slice(1);
+  const [settled, ...later] = seen.slice(2);
   expect(Math.max(...later.map(held))).toBeLessThanOrEqual(held(settled));
 };
 
@@ -97,7 +98,7 @@ describe('training', () => {
     [' with accumulated batches', { accumulate: 3 }, {}],
     [' in bfloat16', { precision: 'bfloat16' }, {}],
     [' in float16 with accumulated batches', { precision: 'float16', accumulate: 2 }, {}],
-  ])('a diffusion model%s lives on what its first two cycles took', async (_, options, ema) => {
+  ])('a diffusion model%s lives on what its first three cycles took', async (_, options, ema) => {
     const model = await shaken(tinySpec());
     const task = latentDiffusionTask<ImageBatch>({
       ...{ model, learningRate: 1e-3, unconditionalProbability: 0.2, ema },

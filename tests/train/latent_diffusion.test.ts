@@ -173,8 +173,9 @@ describe('the task', () => {
       const noiseOf = (offsetNoise: number) =>
         tidy(() => {
           const { model, task } = makeTask({ offsetNoise });
+          const image = noise([3, 16, 16, 3], { seed: 4 });
           const loss = vi.spyOn(model, 'loss');
-          task.phases[0].loss({ ...batch, image: noise([3, 16, 16, 3], { seed: 4 }) }, context);
+          void task.phases[0].loss({ ...batch, image }, context).loss;
           return loss.mock.calls[0][1].noise;
         });
       const [none, one, three] = [noiseOf(0), noiseOf(1), noiseOf(3)];
@@ -205,7 +206,7 @@ describe('the task', () => {
         const { task } = makeTask({ model: shakenModel, unconditionalProbability: 0.25 });
         const label = new Array<number>(64).fill(1);
         const image = noise([64, 16, 16, 3], { seed: 4 });
-        noGrad(() => task.phases[0].loss({ ...batch, image, label }, context));
+        noGrad(() => task.phases[0].loss({ ...batch, image, label }, context).loss);
         const dropped = await loss.mock.calls[0][1].dropped!.data();
         const count = [...dropped].filter(Boolean).length;
         expect(count).toBeGreaterThan(6);

@@ -1,7 +1,9 @@
-// Whole networks: a forward pass, or a training step with AdamW and clipping; below float32 under autocast.
+// Whole networks: a forward pass, or a training step with AdamW and clipping, recorded as the trainer does it; below
+// float32 under autocast.
 import {
   AdamW,
   autocast,
+  capture,
   clipGradNorm,
   full,
   Module,
@@ -121,10 +123,13 @@ const inference = (forward: () => Tensor, low: Low) => () => autocast(low, () =>
 function training(model: Module, loss: () => Tensor, low: Low): () => unknown {
   const optimizer = new AdamW(model.parameters(), { lr: 1e-4 });
   const parameters = model.parameters();
+  const backward = capture(() => {
+    autocast(low, loss).backward();
+    clipGradNorm(parameters, 1);
+  });
   return () =>
     tidy(() => {
-      autocast(low, loss).backward();
-      clipGradNorm(parameters, 1);
+      backward();
       optimizer.step();
       optimizer.zeroGrad();
     });

@@ -1,7 +1,7 @@
 /** What stands for "nothing" in the place of a condition, which guidance leads away from (paper, section 4.3.1). */
-import { tensor, zerosLike } from '../../creation.js';
+import { full, zerosLike } from '../../creation.js';
 import { ArgumentError, check } from '../../errors.js';
-import { where } from '../../ops/index.js';
+import { concat, where } from '../../ops/index.js';
 import { Tensor } from '../../tensor.js';
 import { hybridInput, isHybrid, type ConditionInput } from './condition_input.js';
 import { withoutKind, type ConditionerSpec } from './conditioner.js';
@@ -37,12 +37,12 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
           'for layouts), or the unconditional input itself.'
         );
       });
-      return everywhere(like, (i) => emptyCaption[i] ?? 0);
+      return everywhere(like, emptyCaption, 0);
     }
     case 'clip': {
       const { vocabSize } = clipTextEncoderConfig(withoutKind(spec));
       // a beginning, then nothing but ends
-      return everywhere(like, (i) => vocabSize - (i === 0 ? 2 : 1));
+      return everywhere(like, [vocabSize - 2], vocabSize - 1);
     }
     case 'identity':
     case 'spatial-rescaler':
@@ -55,10 +55,12 @@ export function unconditionalInput(spec: ConditionerSpec, like: Tensor): Tensor 
   }
 }
 
-// The same row of ids for each of a batch.
-function everywhere(like: Tensor, idAt: (position: number) => number): Tensor {
-  const ids = Array.from({ length: like.shape[1] }, (_, i) => idAt(i));
-  return zerosLike(like).add(tensor(ids, { dtype: like.dtype, device: like.device }));
+// The same row of ids for each of a batch: some, then one to the end. Nothing is uploaded, so that it can be captured.
+function everywhere(like: Tensor, first: readonly number[], rest: number): Tensor {
+  const [, length] = like.shape;
+  const shown = first.slice(0, length);
+  const runs = shown.map((id) => full([1], id, like));
+  return zerosLike(like).add(concat([...runs, full([length - shown.length], rest, like)]));
 }
 
 /**

@@ -96,7 +96,7 @@ export abstract class AdversarialLoss<
     const real = this.#judge(detach(inputs), cond);
     const fake = this.#judge(detach(reconstructions), cond);
     const distance = this.config.discLoss === 'hinge' ? hingeDLoss : vanillaDLoss;
-    const loss = mul(distance(real, fake), this.#factorAt(globalStep));
+    const loss = mul(distance(real, fake), this.discriminatorFactor(globalStep));
     return {
       loss,
       log: {
@@ -105,6 +105,11 @@ export abstract class AdversarialLoss<
         logits_fake: detach(mean(fake)),
       },
     };
+  }
+
+  /** What the discriminator counts for after so many optimizer cycles: `discFactor`, or 0 before `discStart`. */
+  discriminatorFactor(globalStep: number): number {
+    return adoptWeight(this.config.discFactor, globalStep, this.config.discStart);
   }
 
   /** The distance of every pixel, and LPIPS of the images, [N, 1, 1, 1], or null with weight 0. */
@@ -138,7 +143,7 @@ export abstract class AdversarialLoss<
    */
   protected adversarial(nll: Tensor, args: G): { term: Tensor | null; log: LossTerms['log'] } {
     const { reconstructions, cond, globalStep } = args;
-    const factor = this.#factorAt(globalStep);
+    const factor = this.discriminatorFactor(globalStep);
     const { dtype, device } = nll;
     const constant = (value: number): Tensor => full([], value, { dtype, device });
     const log = { disc_factor: constant(factor) };
@@ -158,10 +163,6 @@ export abstract class AdversarialLoss<
     // Nothing was recorded that a gradient could pass through, or nothing is to be weighed.
     if (!args.reconstructions.requiresGrad || !gLoss.requiresGrad || discFactor === 0) return null;
     return adaptiveWeight(nll, gLoss, args.lastLayer).mul(discWeight);
-  }
-
-  #factorAt(globalStep: number): number {
-    return adoptWeight(this.config.discFactor, globalStep, this.config.discStart);
   }
 
   #judge(images: Tensor, cond: Tensor | undefined): Tensor {
