@@ -39,7 +39,8 @@ run(
   process.execPath,
   vitest(
     ...['tests/device_faults.test.ts', 'tests/optim', 'tests/core/random.test.ts'],
-    ...['tests/core/capture.test.ts', 'tests/device_sampling.test.ts'],
+    ...['tests/core/capture.test.ts', 'tests/core/capture_memory.test.ts'],
+    ...['tests/train/recorded_losses.test.ts', 'tests/device_sampling.test.ts'],
   ),
 );
 run('golden parity and training trajectory', process.execPath, [

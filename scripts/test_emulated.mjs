@@ -47,6 +47,8 @@ const files = given.some((each) => each.endsWith('.ts'))
       'tests/device_training.test.ts',
       'tests/device_sampling.test.ts',
       'tests/core/capture.test.ts',
+      'tests/core/capture_memory.test.ts',
+      'tests/train/recorded_losses.test.ts',
       'tests/eval/devices.test.ts',
     ];
 const selection = given.includes('-t') ? [] : ['-t', 'emulated'];

@@ -6,7 +6,6 @@
 // both are asked for at once. Losses that can be recorded are, with their backward passes: a step is then
 // a replay, and JavaScript leaves the processor to it.
 import { noGrad } from '../autograd/index.js';
-import { CapturePool } from '../capture.js';
 import { zerosLike } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { assign } from '../nn/state.js';
@@ -97,8 +96,7 @@ export class TrainingCycle<Batch> {
   readonly scaler: GradScaler;
   /** Of each phase: what it must not train. */
   private readonly others: Tensor[][];
-  /** Of each phase. */
-  private readonly recorders: LossRecorder<Tally>[];
+  private readonly recorder = new LossRecorder<Tally>();
   private readonly buffers: { buffer: Tensor; before: Tensor }[];
 
   constructor(
@@ -116,9 +114,6 @@ export class TrainingCycle<Batch> {
       const own = new Set(parameters);
       return [...all].filter((parameter) => !own.has(parameter));
     });
-    // A phase's gradients are used before the next phase begins.
-    const pool = new CapturePool();
-    this.recorders = phases.map(() => new LossRecorder(pool));
     const buffers = new Set(Object.values(modules).flatMap((module) => module.buffers()));
     this.buffers = [...buffers].map((buffer) => ({ buffer, before: keep(zerosLike(buffer)) }));
   }
@@ -155,7 +150,7 @@ export class TrainingCycle<Batch> {
 
   /** Gives back the memory that recordings keep, for whatever else needs it; the next cycle makes new ones. */
   releaseRecordings(): void {
-    for (const recorder of this.recorders) recorder.release();
+    this.recorder.release();
   }
 
   dispose(): void {
@@ -190,7 +185,7 @@ export class TrainingCycle<Batch> {
         const given = inPrecision(() => phase.loss(batch, context));
         const recorded = capture && accumulate === 1 && given instanceof RecordableLoss;
         const { names, values } = recorded
-          ? this.recorders[index].run(given, finish)
+          ? this.recorder.run(phase.name, given, finish)
           : finish(() => given);
         return { names, values: keep(values.alias()) };
       }),
@@ -200,21 +195,19 @@ export class TrainingCycle<Batch> {
   private async update(phase: Phase<Batch>, { names, values }: Tally): Promise<PhaseReport> {
     const { name, optimizer } = phase;
     const scaled = this.options.precision === 'float16';
-    const read = values.data();
     // A scaler is asked for gradients of finite losses alone.
-    const early = scaled ? null : this.normOf(phase);
-    const [loss, ...numbers] = (await read) as Float32Array;
+    const [read, norm] = await Promise.all([values.data(), scaled ? null : this.normOf(phase)]);
+    const [loss, ...numbers] = read as Float32Array;
     const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
     const report: PhaseReport = { name, loss, log, gradNorm: NaN, skipped: null, rescaled: false };
     if (!Number.isFinite(loss)) {
       const bad = names.filter((key) => !Number.isFinite(log[key]));
       report.skipped = `its loss is ${loss}${bad.length > 0 ? `; not finite: ${bad.join(', ')}` : ''}`;
-      await early;
       optimizer.zeroGrad();
       return report;
     }
     if (scaled) this.scaler.unscale(optimizer);
-    report.gradNorm = await (early ?? this.normOf(phase));
+    report.gradNorm = norm ?? (await this.normOf(phase));
     // The scaler must learn of the gradients that it refuses.
     const stepped =
       (scaled || Number.isFinite(report.gradNorm)) && (await this.scaler.step(optimizer));

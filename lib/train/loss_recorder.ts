@@ -1,33 +1,43 @@
-// The losses of a phase with their backward passes, recorded once and replayed (see capture.ts).
-import { capture, type CapturedStep, type CapturePool } from '../capture.js';
+// Losses of a task's phases with their backward passes, recorded once and replayed (see capture.ts).
+import { capture, CapturePool, type CapturedStep } from '../capture.js';
 import { EmulsionError } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import type { PhaseLoss, RecordableLoss } from './task.js';
 
-/** Holds one recording at a time: a loss of another kind drops it, so that memory is never held for two. */
+interface Recording<Output> {
+  readonly kind: string;
+  readonly step: CapturedStep<Tensor[], Output>;
+}
+
+/**
+ * Holds one recording for each phase, all in one pool: the phases' passes take turns. As soon as one cannot be
+ * replayed all are dropped, so that no pass needs memory beside that of recordings.
+ */
 export class LossRecorder<Output> {
-  private kind: string | null = null;
-  private step: CapturedStep<Tensor[], Output> | null = null;
+  private readonly recordings = new Map<string, Recording<Output>>();
+  private readonly pool = new CapturePool();
   private refused = false;
 
-  constructor(private readonly pool: CapturePool) {}
-
   /**
-   * @param finish what becomes of a loss, the backward pass included. Its tensors are overwritten by the next call.
-   * A function of the loss alone: calls of later losses do not run it
+   * @param finish what becomes of a loss, the backward pass included: a function of the loss alone, which calls of
+   * later losses do not run. Its tensors are overwritten by the phase's next call
    */
-  run(given: RecordableLoss, finish: (compute: () => PhaseLoss) => Output): Output {
+  run(phase: string, given: RecordableLoss, finish: (compute: () => PhaseLoss) => Output): Output {
     const plain = (): Output => finish(() => given);
     if (this.refused) return plain();
     const kind = [given.key, ...given.inputs.map((x) => `${x.describe()} on ${x.device}`)].join();
-    if (kind !== this.kind) {
+    let recording = this.recordings.get(phase);
+    if (recording && recording.kind !== kind) {
       this.release();
-      this.kind = kind;
-      const { pool } = this;
-      this.step = capture((...inputs: Tensor[]) => finish(() => given.compute(inputs)), { pool });
+      recording = undefined;
+    }
+    if (!recording) {
+      const body = (...inputs: Tensor[]): Output => finish(() => given.compute(inputs));
+      recording = { kind, step: capture(body, { pool: this.pool }) };
+      this.recordings.set(phase, recording);
     }
     try {
-      return this.step!(...given.inputs);
+      return recording.step(...given.inputs);
     } catch (error) {
       if (!(error instanceof EmulsionError && error.code === 'ERR_CAPTURE')) throw error;
       // What cannot be recorded now cannot be later; nothing of it has run.
@@ -37,9 +47,9 @@ export class LossRecorder<Output> {
     }
   }
 
-  /** Gives the recording's memory back. The next loss begins another. */
+  /** Gives the recordings' memory back. The next losses begin others. */
   release(): void {
-    this.step?.dispose();
-    this.step = this.kind = null;
+    for (const { step } of this.recordings.values()) step.dispose();
+    this.recordings.clear();
   }
 }
