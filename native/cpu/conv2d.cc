@@ -113,6 +113,18 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
                   y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr, past);
     };
+    // Sums with one addend or none leave the kernel as they are.
+    const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
+      if constexpr (__is_same(Stored, T)) {
+        const int64_t channel = group * g.group_K + column, at = pixel * g.K + channel;
+        T* const to = y.as<T>() + at;
+        if (past || preactivation || with.silu || with.channel_add) return {};
+        if (with.bias && with.residual) return {};
+        if (with.residual) return {to, g.K, with.residual.as<T>() + at, g.K};
+        return {to, g.K, with.bias ? with.bias.as<T>() + channel : nullptr, 0};
+      }
+      return {};
+    };
     if (winograd::fits<T>(g, winograd::weights_to_convolve)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
       winograd::convolve(winograd::extent_of(g), image, g.C, layout,
@@ -139,7 +151,7 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
         pack_panel(filters, layout.depth, true, layout, panel, to);
       });
-      multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q, finish);
+      multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q, Placed{finish, place});
     }
   }
 }
@@ -217,11 +229,13 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     }
   };
   const Stored* const filters = weight + group * g.group_K * g.taps() * g.group_C;
-  const auto place = [&](int64_t tap) { return places.data()[tap].h * g.S + places.data()[tap].w; };
+  const auto filter = [&](int64_t tap) {
+    return filters + (places.data()[tap].h * g.S + places.data()[tap].w) * g.group_C;
+  };
   if (taps.size() > 0 && thin::to_few<T>(g.group_C, g.group_K)) {
     const T* const weights =
         thin::pack<T>(g.group_C, taps.size(), g.group_K, [&](int64_t c, int64_t tap, int64_t k) {
-          return filters[(k * g.taps() + place(tap)) * g.group_C + c];
+          return filter(tap)[k * g.taps() * g.group_C + c];
         });
     return thin::multiply(rows, weights, g.group_C, pixels, finish);
   }
@@ -234,11 +248,18 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
       // The copy is read from its first pixel on, which the last tap reads.
       const int64_t from_tap = copied ? taps.size() - 1 - tap : tap;
-      const Stored* const from = filters + place(from_tap) * g.group_C + panel * Tile<T>::columns;
+      const Stored* const from = filter(from_tap) + panel * Tile<T>::columns;
       pack_straight(from, g.taps() * g.group_C, layout.valid(panel), g.group_K, to, width);
     }
   });
-  multiply_parallel<T>(rows, layout, panels, pixels, finish);
+  const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
+    if constexpr (__is_same(Stored, T)) {
+      const int64_t at = pixel * g.C + group * g.group_C + column;
+      if (!past && g.stride_h == 1 && g.stride_w == 1) return {dx + at, g.C, nullptr, 0};
+    }
+    return {};
+  };
+  multiply_parallel<T>(rows, layout, panels, pixels, Placed{finish, place});
 }
 
 }  // namespace

@@ -137,6 +137,27 @@ struct Part {
   int64_t row, row_end, panel, panel_end;
 };
 
+// An epilogue that also tells where whole tiles of sums may go without it: place(row, column), whose
+// `to` is nullptr where they may not. It costs a pass over the result less.
+template <class Finish, class Where>
+struct Placed : Finish {
+  Where place;
+};
+template <class Finish, class Where>
+Placed(Finish, Where) -> Placed<Finish, Where>;
+
+// The place of the tile at (row, column) whose last block of the reduction is next, or none.
+template <class T, class Epilogue>
+EMULSION_INLINE Place<T> final_place(Epilogue& epilogue, int64_t row, int64_t column, T* sums) {
+  if constexpr (requires { epilogue.place(row, column); }) {
+    const Place<T> place = epilogue.place(row, column);
+    if (!sums) return place;
+    // The sums of earlier blocks are what it adds to.
+    if (place.to && !place.from) return {place.to, place.pitch, sums, Tile<T>::columns};
+  }
+  return {};
+}
+
 // Computes a part on the calling thread. Uses scratch slots 1 and 2.
 // epilogue(tile, row, rows, column, columns): tile is [rows][Tile::columns].
 template <class T, class Source, class Epilogue>
@@ -170,17 +191,22 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
       for (int64_t panel = part.panel; panel < part.panel_end; ++panel) {
         T* const tile = sums + (blocks > 1 ? t * panels + panel - part.panel : 0) * Tile<T>::size;
         const int vectors = layout.vectors(panel);
+        const int64_t column = panel * Tile<T>::columns;
         const T* const from = b + layout.offset(panel) + block.start * vectors * Vec<T>::size;
+        Place<T> place{};
+        if (index + 1 == blocks && layout.valid(panel) == vectors * Vec<T>::size)
+          place = final_place<T>(epilogue, row, column, index > 0 ? tile : nullptr);
+        const bool finished = place.to;
+        if (!finished) place = in_tile(tile, index > 0);
         if constexpr (__is_same(Stored, T)) {
           if (in_place && blocks > 0)
             rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, {tile, 0},
-                                           tile, index > 0);
+                                           place);
         }
         if (!in_place && blocks > 0)
-          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, tile,
-                                           index > 0);
-        if (index + 1 >= blocks)
-          epilogue(tile, row, count, panel * Tile<T>::columns, layout.valid(panel));
+          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, place);
+        if (index + 1 >= blocks && !finished)
+          epilogue(tile, row, count, column, layout.valid(panel));
       }
     }
   }
@@ -282,20 +308,27 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
     pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
   const int64_t height = Tile<T>::rows * (1 + most_sums<T>(depth) / (layout.count() + 1));
   const MatrixRows<T, In> source(a, lda, transpose_a, depth);
+  const auto finish = [&](const T* tile, int64_t first, int count, int64_t column, int valid) {
+    for (int i = 0; i < count; ++i) {
+      Out* const to = c + (first + i) * ldc + column;
+      for (int j = 0; j < valid; j += Vec<T>::size) {
+        Vec<T> value = Vec<T>::load(tile + i * Tile<T>::columns + j) * Vec<T>(alpha);
+        if (accumulate) value += load_up_to<T>(to + j, valid - j);
+        store_up_to(value, to + j, valid - j);
+      }
+    }
+  };
+  const auto place = [&](int64_t first, int64_t column) -> Place<T> {
+    if constexpr (__is_same(Out, T)) {
+      T* const to = c + first * ldc + column;
+      if (alpha == 1) return {to, ldc, accumulate ? to : nullptr, ldc};
+    }
+    return {};
+  };
   for (int64_t row = 0; row < rows; row += height)
     multiply_part<T>(source, layout, panels,
                      Part{row, row + height < rows ? row + height : rows, 0, layout.count()},
-                     [&](const T* tile, int64_t first, int count, int64_t column, int valid) {
-                       for (int i = 0; i < count; ++i) {
-                         Out* const to = c + (first + i) * ldc + column;
-                         for (int j = 0; j < valid; j += Vec<T>::size) {
-                           Vec<T> value =
-                               Vec<T>::load(tile + i * Tile<T>::columns + j) * Vec<T>(alpha);
-                           if (accumulate) value += load_up_to<T>(to + j, valid - j);
-                           store_up_to(value, to + j, valid - j);
-                         }
-                       }
-                     });
+                     Placed{finish, place});
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

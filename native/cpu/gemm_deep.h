@@ -142,7 +142,7 @@ void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, 
                    : Ahead<T>{gathered, 0};
           runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j))(
               &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width, ahead,
-              sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin);
+              in_tile(sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin));
         }
     }
   });
@@ -249,7 +249,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
           const Ahead<T> ahead = wanted_next(j, t, from, ldb, offset);
           runs_kernel<T>(static_cast<int>(height), vectors)(
               runs, run_count, ldb, offset, from, a_in_place ? lda : height, ahead,
-              own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin);
+              in_tile(own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin));
         }
       }
     }

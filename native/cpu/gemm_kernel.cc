@@ -33,24 +33,23 @@ struct Accumulators {
     }
   }
 
-  EMULSION_INLINE void finish(T* tile, bool accumulate) {
-    if (accumulate) {
+  EMULSION_INLINE void finish(const Place<T>& place) {
+    if (const T* from = place.from) {
 #pragma GCC unroll 16
-      for (int i = 0; i < rows; ++i)
+      for (int i = 0; i < rows; ++i, from += place.from_pitch)
 #pragma GCC unroll 2
-        for (int j = 0; j < vectors; ++j)
-          sums[i][j] += Vec<T>::load(tile + i * Tile<T>::columns + j * Vec<T>::size);
+        for (int j = 0; j < vectors; ++j) sums[i][j] += Vec<T>::load(from + j * Vec<T>::size);
     }
+    T* to = place.to;
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i)
+    for (int i = 0; i < rows; ++i, to += place.pitch)
 #pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j)
-        sums[i][j].store(tile + i * Tile<T>::columns + j * Vec<T>::size);
+      for (int j = 0; j < vectors; ++j) sums[i][j].store(to + j * Vec<T>::size);
   }
 };
 
 template <class T, int rows, int vectors>
-void multiply_packed(int64_t depth, const T* a, const T* b, T* tile, bool accumulate) {
+void multiply_packed(int64_t depth, const T* a, const T* b, const Place<T>& place) {
   Accumulators<T, rows, vectors> c;
   c.clear();
 #pragma GCC unroll 4
@@ -60,14 +59,14 @@ void multiply_packed(int64_t depth, const T* a, const T* b, T* tile, bool accumu
     a += rows;
     b += vectors * Vec<T>::size;
   }
-  c.finish(tile, accumulate);
+  c.finish(place);
 }
 
 // Four steps per round: what pointers the general registers cannot hold are reloaded once per
 // round.
 template <class T, int rows, int vectors>
 void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b,
-                   const Ahead<T>& ahead, T* tile, bool accumulate) {
+                   const Ahead<T>& ahead, const Place<T>& place) {
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
@@ -85,12 +84,12 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
     }
     a += Tile<T>::rows;
   }
-  c.finish(tile, accumulate);
+  c.finish(place);
 }
 
 template <class T, int rows, int vectors>
 void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
-                   int64_t lda, const Ahead<T>& ahead, T* tile, bool accumulate) {
+                   int64_t lda, const Ahead<T>& ahead, const Place<T>& place) {
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
@@ -107,7 +106,7 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
       next += ahead.apart;
     }
   }
-  c.finish(tile, accumulate);
+  c.finish(place);
 }
 
 template <class T, int... heights>

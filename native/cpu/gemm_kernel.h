@@ -28,10 +28,24 @@ struct Tile {
   static constexpr int size = rows * columns;
 };
 
-// Adds to tile[i][j] (row length Tile::columns, 64-byte aligned) or, if not `accumulate`, sets it.
+// Where sums go: to rows `pitch` apart, together with what stands at `from`, if anything does, in
+// rows from_pitch apart; 0: the same for all rows.
+template <class T>
+struct Place {
+  T* to;
+  int64_t pitch;
+  const T* from;
+  int64_t from_pitch;
+};
+// A tile in rows of Tile::columns. What is there is added to or, if not `accumulate`, set.
+template <class T>
+EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
+  return {tile, Tile<T>::columns, accumulate ? tile : nullptr, Tile<T>::columns};
+}
+
 // rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors` are left alone.
 template <class T>
-using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, T* tile, bool accumulate);
+using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, const Place<T>& place);
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors);
 
@@ -52,7 +66,7 @@ struct Ahead {
 // length.
 template <class T>
 using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b,
-                            const Ahead<T>& ahead, T* tile, bool accumulate);
+                            const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors);
 
@@ -66,8 +80,8 @@ struct Run {
 // zero.
 template <class T>
 using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
-                            const T* a, int64_t lda, const Ahead<T>& ahead, T* tile,
-                            bool accumulate);
+                            const T* a, int64_t lda, const Ahead<T>& ahead,
+                            const Place<T>& place);
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors);
 

@@ -48,6 +48,17 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
       }
     }
   };
+  // Sums with one addend or none leave the kernel as they are.
+  const auto place = [&](int64_t row, int64_t column) -> Place<T> {
+    if constexpr (__is_same(Stored, T)) {
+      const int64_t at = row * K + column;
+      if (!to) return {keep + at, K, offset ? offset + column : nullptr, 0};
+      if (keep || activation != Activation::none || (offset && add)) return {};
+      if (add) return {to + at, K, add + at, K};
+      return {to + at, K, offset ? offset + column : nullptr, 0};
+    }
+    return {};
+  };
   const MatrixRows<T, Stored> weights(weight.as<Stored>(), C, false, C);
   if (rows <= thin::most_columns) {
     const T* const panel = thin::pack<T>(
@@ -75,7 +86,7 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
     pack_panel(weight.as<Stored>(), C, true, layout, panel, packed);
   });
   multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, panels, rows,
-                       finish);
+                       Placed{finish, place});
 }
 
 constexpr int64_t elementwise_grain = 8192;

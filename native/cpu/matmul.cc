@@ -88,14 +88,18 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
   });
+  const auto finish = [&](const T* tile, int64_t row, int rows, int64_t column, int columns) {
+    for (int i = 0; i < rows; ++i)
+      for (int j = 0; j < columns; j += Vec<T>::size)
+        store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j),
+                    y + (row + i) * p.columns + column + j, columns - j);
+  };
+  const auto place = [&](int64_t row, int64_t column) -> Place<T> {
+    if constexpr (__is_same(Stored, T)) return {y + row * p.columns + column, p.columns, nullptr, 0};
+    return {};
+  };
   multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, panels,
-                       p.rows,
-                       [&](const T* tile, int64_t row, int rows, int64_t column, int columns) {
-                         for (int i = 0; i < rows; ++i)
-                           for (int j = 0; j < columns; j += Vec<T>::size)
-                             store_up_to(Vec<T>::load(tile + i * Tile<T>::columns + j),
-                                         y + (row + i) * p.columns + column + j, columns - j);
-                       });
+                       p.rows, Placed{finish, place});
 }
 
 template <class Stored>

@@ -34,7 +34,7 @@ EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int6
     for (int i = 0; i < rows; ++i) from[i] = a[i] + start;
     const int64_t rest = length - start;
     kernel(1, rest < chain ? rest : chain, from, b + start * vectors * Vec<T>::size, {a[0], 0},
-           tile, accumulate || start > 0);
+           in_tile(tile, accumulate || start > 0));
   }
 }
 
@@ -174,7 +174,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
                                                       : table[0];
           rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
               1, length, table, filters + point * filter_plane, {ahead, cache_line<T>},
-              sums.at(point, row), index > 0);
+              in_tile(sums.at(point, row), index > 0));
         }
     }
     transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish);

@@ -111,7 +111,8 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
         const Run<T> run{0, rest < chain ? rest : chain, inputs + start * inputs_row};
         kernel(&run, 1, inputs_row, panel * Tile<T>::columns,
                gradients + start * gradients_row + height_row(t), gradients_row,
-               {ahead + start * apart, apart}, accumulate ? block : sum(t, panel), start > 0);
+               {ahead + start * apart, apart},
+               in_tile(accumulate ? block : sum(t, panel), start > 0));
       }
       for (int i = 0; accumulate && i < rows; ++i)
         for (int j = 0; j < vectors; ++j) {
@@ -283,7 +284,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
           kernel(total - start < chain ? total - start : chain,
                  slices + (t * points + point) * slice + start * rows,
                  packed + point * plane + start * layout.vectors(panel) * Vec<T>::size,
-                 sums + point * Tile<T>::size, start > 0);
+                 in_tile(sums + point * Tile<T>::size, start > 0));
       }
       finish_sums<F>(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
                      dweight);
