@@ -42,6 +42,12 @@ EMULSION_INLINE void put(Vec<T> value, Stored* to, int64_t count, bool past) {
   store_up_to(value, to, count);
 }
 
+// Whether a kernel may store a tile there, past the caches if so wished. Rows of such results are
+// whole lines.
+EMULSION_INLINE bool may_go(const void* to, bool past) {
+  return !past || reinterpret_cast<uintptr_t>(to) % vector_bytes == 0;
+}
+
 // bias, channel_add, activation and residual on a finished tile.
 template <class T, class Stored>
 void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int64_t channel,
@@ -113,15 +119,17 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
                   y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr, past);
     };
-    // Sums with one addend or none leave the kernel as they are.
+    // What is added to sums needs no pass of its own.
     const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
       if constexpr (__is_same(Stored, T)) {
         const int64_t channel = group * g.group_K + column, at = pixel * g.K + channel;
         T* const to = y.as<T>() + at;
-        if (past || preactivation || with.silu || with.channel_add) return {};
-        if (with.bias && with.residual) return {};
-        if (with.residual) return {to, g.K, with.residual.as<T>() + at, g.K};
-        return {to, g.K, with.bias ? with.bias.as<T>() + channel : nullptr, 0};
+        if (preactivation || with.silu || with.channel_add || !may_go(to, past)) return {};
+        return {to,
+                g.K,
+                {with.bias ? with.bias.as<T>() + channel : nullptr, 0},
+                {with.residual ? with.residual.as<T>() + at : nullptr, g.K},
+                past};
       }
       return {};
     };
@@ -255,7 +263,8 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
   const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
     if constexpr (__is_same(Stored, T)) {
       const int64_t at = pixel * g.C + group * g.group_C + column;
-      if (!past && g.stride_h == 1 && g.stride_w == 1) return {dx + at, g.C, nullptr, 0};
+      if (g.stride_h == 1 && g.stride_w == 1 && may_go(dx + at, past))
+        return {dx + at, g.C, {}, {}, past};
     }
     return {};
   };

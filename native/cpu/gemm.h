@@ -137,8 +137,8 @@ struct Part {
   int64_t row, row_end, panel, panel_end;
 };
 
-// An epilogue that also tells where whole tiles of sums may go without it: place(row, column), whose
-// `to` is nullptr where they may not. It costs a pass over the result less.
+// An epilogue that also tells where whole tiles of sums may go without it: place(row, column),
+// whose `to` is nullptr where they may not. It costs a pass over the result less.
 template <class Finish, class Where>
 struct Placed : Finish {
   Where place;
@@ -150,10 +150,13 @@ Placed(Finish, Where) -> Placed<Finish, Where>;
 template <class T, class Epilogue>
 EMULSION_INLINE Place<T> final_place(Epilogue& epilogue, int64_t row, int64_t column, T* sums) {
   if constexpr (requires { epilogue.place(row, column); }) {
-    const Place<T> place = epilogue.place(row, column);
+    Place<T> place = epilogue.place(row, column);
     if (!sums) return place;
-    // The sums of earlier blocks are what it adds to.
-    if (place.to && !place.from) return {place.to, place.pitch, sums, Tile<T>::columns};
+    // The sums of earlier blocks come first; there is no room for three addends.
+    if (place.second.from) return {};
+    place.second = place.first;
+    place.first = {sums, Tile<T>::columns};
+    return place;
   }
   return {};
 }
@@ -321,7 +324,7 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
   const auto place = [&](int64_t first, int64_t column) -> Place<T> {
     if constexpr (__is_same(Out, T)) {
       T* const to = c + first * ldc + column;
-      if (alpha == 1) return {to, ldc, accumulate ? to : nullptr, ldc};
+      if (alpha == 1) return {to, ldc, {accumulate ? to : nullptr, ldc}};
     }
     return {};
   };

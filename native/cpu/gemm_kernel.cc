@@ -33,14 +33,26 @@ struct Accumulators {
     }
   }
 
-  EMULSION_INLINE void finish(const Place<T>& place) {
-    if (const T* from = place.from) {
+  EMULSION_INLINE void add(const Addend<T>& addend) {
+    const T* from = addend.from;
+    if (!from) return;
 #pragma GCC unroll 16
-      for (int i = 0; i < rows; ++i, from += place.from_pitch)
+    for (int i = 0; i < rows; ++i, from += addend.pitch)
 #pragma GCC unroll 2
-        for (int j = 0; j < vectors; ++j) sums[i][j] += Vec<T>::load(from + j * Vec<T>::size);
-    }
+      for (int j = 0; j < vectors; ++j) sums[i][j] += Vec<T>::load(from + j * Vec<T>::size);
+  }
+
+  EMULSION_INLINE void finish(const Place<T>& place) {
+    add(place.first);
+    add(place.second);
     T* to = place.to;
+    if (place.past) {
+#pragma GCC unroll 16
+      for (int i = 0; i < rows; ++i, to += place.pitch)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; ++j) sums[i][j].store_past(to + j * Vec<T>::size);
+      return;
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i, to += place.pitch)
 #pragma GCC unroll 2

@@ -28,19 +28,25 @@ struct Tile {
   static constexpr int size = rows * columns;
 };
 
-// Where sums go: to rows `pitch` apart, together with what stands at `from`, if anything does, in
-// rows from_pitch apart; 0: the same for all rows.
+// What is added to sums, if anything: rows `pitch` apart; 0: one row to all of them.
+template <class T>
+struct Addend {
+  const T* from = nullptr;
+  int64_t pitch = 0;
+};
+
+// Where sums go, to rows `pitch` apart, and what is added to them on their way, in this order.
 template <class T>
 struct Place {
-  T* to;
-  int64_t pitch;
-  const T* from;
-  int64_t from_pitch;
+  T* to = nullptr;
+  int64_t pitch = 0;
+  Addend<T> first = {}, second = {};
+  bool past = false;  // past the caches; all of `to` is aligned to vectors then
 };
 // A tile in rows of Tile::columns. What is there is added to or, if not `accumulate`, set.
 template <class T>
 EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
-  return {tile, Tile<T>::columns, accumulate ? tile : nullptr, Tile<T>::columns};
+  return {tile, Tile<T>::columns, {accumulate ? tile : nullptr, Tile<T>::columns}};
 }
 
 // rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors` are left alone.
@@ -80,8 +86,7 @@ struct Run {
 // zero.
 template <class T>
 using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
-                            const T* a, int64_t lda, const Ahead<T>& ahead,
-                            const Place<T>& place);
+                            const T* a, int64_t lda, const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors);
 

@@ -48,14 +48,14 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
       }
     }
   };
-  // Sums with one addend or none leave the kernel as they are.
+  // What is added to sums needs no pass of its own.
   const auto place = [&](int64_t row, int64_t column) -> Place<T> {
     if constexpr (__is_same(Stored, T)) {
       const int64_t at = row * K + column;
-      if (!to) return {keep + at, K, offset ? offset + column : nullptr, 0};
-      if (keep || activation != Activation::none || (offset && add)) return {};
-      if (add) return {to + at, K, add + at, K};
-      return {to + at, K, offset ? offset + column : nullptr, 0};
+      const Addend<T> biases{offset ? offset + column : nullptr, 0};
+      if (!to) return {keep + at, K, biases};
+      if (!keep && activation == Activation::none)
+        return {to + at, K, biases, {add ? add + at : nullptr, K}};
     }
     return {};
   };

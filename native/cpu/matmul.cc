@@ -95,7 +95,7 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
                     y + (row + i) * p.columns + column + j, columns - j);
   };
   const auto place = [&](int64_t row, int64_t column) -> Place<T> {
-    if constexpr (__is_same(Stored, T)) return {y + row * p.columns + column, p.columns, nullptr, 0};
+    if constexpr (__is_same(Stored, T)) return {y + row * p.columns + column, p.columns};
     return {};
   };
   multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, panels,

@@ -478,6 +478,20 @@ export default {
       padding: { bottom: 1, right: 1 },
     }),
     {
+      name: 'bias and residual over whole and cut tiles, stride 2',
+      inputs: {
+        x: [3, 13, 15, 20],
+        weight: [80, 3, 3, 20],
+        bias: [80],
+        residual: [3, 7, 8, 80],
+      },
+      run: ({ x, weight, bias, residual }) =>
+        conv2d(x, weight, bias, { stride: 2, padding: 1, residual }),
+      reference: (inputs) => reference(inputs, { stride: [2, 2], padding: same }),
+      tolerance: 'matmul',
+      reduction: 9 * 20,
+    },
+    {
       name: 'residual and channelAdd alone',
       inputs: {
         x: [2, 3, 3, 4],

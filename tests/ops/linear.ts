@@ -78,6 +78,9 @@ export default {
   op: 'linear',
   cases: [
     fused('one row', [1], 37, 70, 'silu'),
+    fused('bias and residual, over whole and cut tiles', [9, 5], 40, 80),
+    fused('bias and residual after several blocks of the reduction', [9, 5], 400, 80),
+    fused('geglu of whole tiles', [9, 5], 40, 64, 'geglu'),
     fused('four rows, geglu', [2, 2], 20, 66, 'geglu'),
     fused('plain', [2, 3], 10, 17),
     fused('silu', [9], 20, 33, 'silu'),
