@@ -5,7 +5,6 @@ import { uniforms } from '../data/philox.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
 import {
-  DiagonalGaussian,
   type ConditionInput,
   type DiffusionBatch,
   type LatentDiffusion,
@@ -17,6 +16,7 @@ import { AdamW, Ema, LambdaLR, type EmaOptions, type Schedule } from '../optim/i
 import { noise, type NoiseOptions } from '../random.js';
 import type { Tensor } from '../tensor.js';
 import { diffusionPictures, type DiffusionPictureOptions } from './diffusion_pictures.js';
+import { drawEncoding } from './encoding_noise.js';
 import {
   RecordableLoss,
   type Phase,
@@ -152,16 +152,12 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
   private loss(batch: Batch, { seed, step, micro, accumulate }: StepContext): PhaseLoss {
     const given = this.read(batch);
     const key = { seed, step: step * accumulate + micro, stream: 0 };
-    const { encoding, ...draws } = this.draw(given, key);
+    const draws = this.draw(given, key);
     const dropped = this.dropped(draws.t, key);
     const { model, patches } = this.options;
-    const { encoded } = given;
-    // Numbers come as tensors, so that what is drawn is drawn outside of a recording.
-    const eps = noise(model.latentShape(given), encoding);
-    const latents = encoded instanceof DiagonalGaussian ? encoded.sample(eps) : encoded;
-    return new RecordableLoss(
-      { batch: { ...given, encoded: latents }, draws: { ...draws, encoding: eps, dropped } },
-      (all) => model.loss(all.batch, all.draws, patches),
+    const { batch: drawn, encoding } = drawEncoding(model, given, draws.encoding);
+    return new RecordableLoss({ batch: drawn, draws: { ...draws, encoding, dropped } }, (all) =>
+      model.loss(all.batch, all.draws, patches),
     );
   }
 

@@ -5,7 +5,6 @@ import type { ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
 import type { Json } from '../io/index.js';
 import {
-  DiagonalGaussian,
   noisyClassifierLoss,
   type ClassifierLoss,
   type DiffusionBatch,
@@ -16,6 +15,7 @@ import type { Module } from '../nn/index.js';
 import { AdamW, LambdaLR, type Schedule } from '../optim/index.js';
 import { noise } from '../random.js';
 import type { Tensor } from '../tensor.js';
+import { drawEncoding } from './encoding_noise.js';
 import {
   RecordableLoss,
   type Phase,
@@ -168,16 +168,13 @@ class NoisyClassifierTask<Batch> implements TrainingTask<Batch> {
     check(shape[0] === count, () => {
       return `noisyClassifierTask: ${shape[0]} pictures need as many classes, got ${count}`;
     });
-    const encoding = noise(shape, { ...key('encoding'), device });
-    const latents = encoded instanceof DiagonalGaussian ? encoded.sample(encoding) : encoded;
     const { timesteps } = model.diffusion.schedule;
     const t =
       at === undefined
         ? drawTimesteps(count, timesteps, key('timesteps'), device)
         : tensor(new BigInt64Array(count).fill(BigInt(at)), { device });
     return {
-      batch: { images, encoded: latents },
-      encoding,
+      ...drawEncoding(model, { images, encoded }, { ...key('encoding'), device }),
       labels: tensor(BigInt64Array.from(classes, BigInt), { device }),
       t,
       noise: noise(shape, { ...key('noise'), device }),

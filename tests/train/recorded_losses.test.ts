@@ -22,6 +22,7 @@ import {
   TrainingCycle,
   VQLPIPSWithDiscriminator,
   VQModel,
+  type FirstStageConfig,
   type ImageBatch,
   type LatentDiffusionSpec,
   type PhaseReport,
@@ -37,16 +38,7 @@ import { makeModel, Pictures } from './noise_pictures.js';
 
 const file = temporaryFolder();
 
-const ddconfig = {
-  ch: 8,
-  outCh: 3,
-  chMult: [1, 2],
-  numResBlocks: 1,
-  inChannels: 3,
-  resolution: 16,
-  zChannels: 2,
-  normGroups: 4,
-};
+const { ddconfig } = tinySpec().firstStage as { ddconfig: FirstStageConfig };
 // The discriminator begins while the steps run.
 const adversarial = { discStart: 4, discNdf: 4, discNumLayers: 2, perceptualWeight: 0 };
 
