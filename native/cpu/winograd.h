@@ -18,7 +18,16 @@ namespace winograd {
 
 // Whether filters outweigh the image, so that each of them is best transformed where it is used.
 EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
-  return C * K >= (1 << 15) && (C * K >= 384 * tiles || C * K >= 3 << 15);
+  return C * K >= (1 << 14) && (C * K >= 384 * tiles || C * K >= 3 << 15);
+}
+
+// Into how many shares each of so many pieces goes, so that all threads have as many; `most` at
+// most.
+EMULSION_INLINE int64_t shares_of(int64_t pieces, int64_t most) {
+  const int64_t threads = num_threads();
+  int64_t shares = 1;
+  while (shares < most && pieces * shares % threads != 0 && pieces * shares < 4 * threads) ++shares;
+  return shares;
 }
 
 // Images, outputs of one and where the first of them reads: `top` rows above, `left` columns

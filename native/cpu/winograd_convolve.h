@@ -24,17 +24,20 @@ EMULSION_INLINE int64_t chain_length(int64_t depth) {
   return length < most ? length : most;
 }
 
-// Adds up `length` steps of a register tile, one chain after the other.
+// Adds up `length` steps of a register tile, one chain after the other, and asks for a line of
+// `ahead` at each of them.
 template <class T>
 EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int64_t chain,
-                                     const T* const* a, const T* b, T* tile, bool accumulate) {
+                                     const T* const* a, const T* b, const Ahead<T>& ahead, T* tile,
+                                     bool accumulate) {
   const RowsKernel<T> kernel = rows_kernel<T>(rows, vectors);
+  if (length <= chain) return kernel(1, length, a, b, ahead, in_tile(tile, accumulate));
   for (int64_t start = 0; start < length; start += chain) {
     const T* from[Tile<T>::rows];
     for (int i = 0; i < rows; ++i) from[i] = a[i] + start;
     const int64_t rest = length - start;
-    kernel(1, rest < chain ? rest : chain, from, b + start * vectors * Vec<T>::size, {a[0], 0},
-           in_tile(tile, accumulate || start > 0));
+    kernel(1, rest < chain ? rest : chain, from, b + start * vectors * Vec<T>::size,
+           {ahead.from + start * ahead.apart, ahead.apart}, in_tile(tile, accumulate || start > 0));
   }
 }
 
@@ -99,7 +102,7 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
                             table,
                             filters + point * filter_plane + layout.offset(panel) +
                                 offset * layout.vectors(panel) * Vec<T>::size,
-                            sums.at(point, row) + (panel - panel_begin) * sums.panel, offset > 0);
+                            {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel, offset > 0);
         }
       }
     transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
@@ -113,8 +116,9 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
                   Finish&& finish) {
   constexpr int columns = Tile<T>::columns;
   constexpr int points = F::points;
-  // Of the reduction: a panel's filters, at most 288 KiB, stay in L2.
-  const int64_t block = chain_length<F>(layout.depth);
+  // Of the reduction, whole chains: a panel's filters, at most 288 KiB, stay in L2.
+  const int64_t chain = chain_length<F>(layout.depth);
+  const int64_t block = (F::points > 16 ? 64 : 128) / chain * chain;
   const int64_t panels = layout.count(), blocks = (layout.depth + block - 1) / block;
   const auto block_length = [&](int64_t index) {
     const int64_t rest = layout.depth - index * block;
@@ -140,8 +144,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
 
   // Where there are few panels, they are shared by tiles.
   const int64_t heights = (total + Tile<T>::rows - 1) / Tile<T>::rows;
-  int64_t shares = (4 * num_threads() + panels - 1) / panels;
-  if (shares > heights) shares = heights;
+  const int64_t shares = shares_of(panels, heights);
   parallel_tasks(panels * shares, [&](int64_t task) {
     const int64_t panel = task / shares, share = task % shares;
     const int64_t begin = total * share / shares, end = total * (share + 1) / shares;
@@ -172,9 +175,9 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
           const T* const ahead = part + 1 < parts     ? from.at(point, begin + next)
                                  : point + 1 < points ? from.at(point + 1, begin)
                                                       : table[0];
-          rows_kernel<T>(static_cast<int>(next - row), layout.vectors(panel))(
-              1, length, table, filters + point * filter_plane, {ahead, cache_line<T>},
-              in_tile(sums.at(point, row), index > 0));
+          multiply_chains(static_cast<int>(next - row), layout.vectors(panel), length, chain, table,
+                          filters + point * filter_plane, {ahead, cache_line<T>},
+                          sums.at(point, row), index > 0);
         }
     }
     transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish);

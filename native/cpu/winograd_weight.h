@@ -205,9 +205,7 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
   const int64_t splits = splits_of<F, T>(total, K, C);
   T* const sums = scratch<T>(5, splits * apart);
   // Where splits are too few for the threads, they share their filters.
-  int64_t shares = 1;
-  while (splits * shares % num_threads() != 0 && splits * shares < 4 * num_threads()) ++shares;
-  if (shares > heights) shares = heights;
+  const int64_t shares = shares_of(splits, heights);
 
   parallel_tasks(splits * shares, [&](int64_t task) {
     const int64_t split = task / shares, share = task % shares;
@@ -263,8 +261,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
 
   const PanelLayout<T> layout{total, C};
   const int64_t panels = layout.count();
-  int64_t shares = (4 * num_threads() + panels - 1) / panels;
-  if (shares > heights) shares = heights;
+  const int64_t shares = shares_of(panels, heights);
   parallel_tasks(panels * shares, [&](int64_t task) {
     const int64_t panel = task / shares, share = task % shares;
     const int64_t plane = total * columns + 16;
