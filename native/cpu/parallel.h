@@ -48,6 +48,28 @@ void parallel_tasks(int64_t count, Body&& body) {
       const_cast<void*>(static_cast<const void*>(&body)));
 }
 
+// For tasks that are worth doing whole, each of `length` steps: calls body(task, begin, end) so that
+// [0, length) of every task is covered. Only where a thread's part of all steps ends inside a task
+// is that task cut.
+template <class Body>
+void parallel_whole_tasks(int64_t count, int64_t length, Body&& body) {
+  const int64_t threads = num_threads(), total = count * length;
+  const auto next = [&](int64_t at) {
+    const int64_t task_end = (at / length + 1) * length;
+    const int64_t part = ((at + 1) * threads - 1) / total;  // parts begin at total * part / threads
+    const int64_t part_end = total * (part + 1) / threads;
+    return task_end < part_end ? task_end : part_end;
+  };
+  int64_t cuts = 0;
+  for (int64_t at = 0; at < total; at = next(at)) ++cuts;
+  parallel_tasks(cuts, [&](int64_t index) {
+    int64_t at = 0;
+    for (; index > 0; --index) at = next(at);
+    const int64_t task = at / length;
+    body(task, at - task * length, next(at) - task * length);
+  });
+}
+
 // A 64-byte aligned buffer of the calling thread that lives until its next request for the same
 // slot (0..7). Contents are undefined. A kernel may use several slots at once.
 template <class T>

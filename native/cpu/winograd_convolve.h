@@ -142,13 +142,10 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
     }
   });
 
-  // Where there are few panels, they are shared by tiles.
   const int64_t heights = (total + Tile<T>::rows - 1) / Tile<T>::rows;
-  const int64_t shares = shares_of(panels, heights);
-  parallel_tasks(panels * shares, [&](int64_t task) {
-    const int64_t panel = task / shares, share = task % shares;
-    const int64_t begin = total * share / shares, end = total * (share + 1) / shares;
-    const int64_t count = end - begin, parts = (count + Tile<T>::rows - 1) / Tile<T>::rows;
+  parallel_whole_tasks(panels, heights, [&](int64_t panel, int64_t height, int64_t height_end) {
+    const int64_t begin = total * height / heights, end = total * height_end / heights;
+    const int64_t count = end - begin, parts = height_end - height;
     const int64_t filter_plane = block * columns + 16;
     T* const filters = scratch<T>(4, points * filter_plane);
     Planes<F, T> sums = Planes<F, T>::panels(count, 1);

@@ -205,7 +205,9 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
   const int64_t splits = splits_of<F, T>(total, K, C);
   T* const sums = scratch<T>(5, splits * apart);
   // Where splits are too few for the threads, they share their filters.
-  const int64_t shares = shares_of(splits, heights);
+  int64_t shares = 1;
+  while (splits * shares % num_threads() != 0 && splits * shares < 4 * num_threads()) ++shares;
+  if (shares > heights) shares = heights;
 
   parallel_tasks(splits * shares, [&](int64_t task) {
     const int64_t split = task / shares, share = task % shares;
@@ -261,15 +263,13 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
 
   const PanelLayout<T> layout{total, C};
   const int64_t panels = layout.count();
-  const int64_t shares = shares_of(panels, heights);
-  parallel_tasks(panels * shares, [&](int64_t task) {
-    const int64_t panel = task / shares, share = task % shares;
+  parallel_whole_tasks(panels, heights, [&](int64_t panel, int64_t height, int64_t height_end) {
     const int64_t plane = total * columns + 16;
     T* const packed = scratch<T>(1, points * plane + Vec<T>::size);
     for (int point = 0; point < points; ++point)
       pack_panel(inputs.at(point, 0), inputs.row, false, layout, panel, packed + point * plane);
     T* const sums = scratch<T>(2, points * Tile<T>::size);
-    for (int64_t t = heights * share / shares; t < heights * (share + 1) / shares; ++t) {
+    for (int64_t t = height; t < height_end; ++t) {
       const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
       for (int point = 0; point < points; ++point) {
         // Memory has brought the gradients' lines by the time they are written.
