@@ -74,14 +74,6 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
 // the weights are read where they lie, and what the pixels read is packed.
 bool few_pixels(int64_t pixels, int64_t channels) { return pixels <= 128 && 2 * pixels < channels; }
 
-template <class T, class Source>
-const T* pack_pixels(const Source& rows, const PanelLayout<T>& layout) {
-  return pack_panels(layout, [&](int64_t panel, T* to) {
-    const int width = layout.vectors(panel) * Vec<T>::size;
-    rows.pack_columns(panel * Tile<T>::columns, layout.valid(panel), to, width);
-  });
-}
-
 // The gradient of a small input: weights [K · taps, C] are B as they lie, dy is gathered and
 // packed.
 template <class T>
@@ -148,18 +140,22 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     } else if (few_pixels(g.N * g.P * g.Q, g.group_K)) {
       const PanelLayout<T> layout{g.taps() * g.group_C, g.N * g.P * g.Q};
       TapList taps(g.taps());
-      const T* const panels = pack_pixels(forward_rows<T>(g, image, taps), layout);
+      const auto pixels = forward_rows<T>(g, image, taps);
+      const auto pack = [&](int64_t panel, T* to) {
+        const int width = layout.vectors(panel) * Vec<T>::size;
+        pixels.pack_columns(panel * Tile<T>::columns, layout.valid(panel), to, width);
+      };
       multiply_turned<T>(MatrixRows<T, Stored>(filters, layout.depth, false, layout.depth), layout,
-                         panels, g.group_K, finish);
+                         pack, g.group_K, finish);
     } else {
       const PanelLayout<T> layout{g.taps() * g.group_C, g.group_K};
       TapList taps(g.taps());
       const auto rows = thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps)
                                              : forward_rows<T>(g, image, taps);
-      const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+      const auto pack = [&](int64_t panel, T* to) {
         pack_panel(filters, layout.depth, true, layout, panel, to);
-      });
-      multiply_parallel<T>(rows, layout, panels, g.N * g.P * g.Q, Placed{finish, place});
+      };
+      multiply_parallel<T>(rows, layout, pack, g.N * g.P * g.Q, Placed{finish, place});
     }
   }
 }
@@ -251,7 +247,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     if (plain && few_pixels(pixels, g.C)) return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
   const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
-  const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+  const auto pack = [&](int64_t panel, T* to) {
     const int width = layout.vectors(panel) * Vec<T>::size;
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {
       // The copy is read from its first pixel on, which the last tap reads.
@@ -259,7 +255,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       const Stored* const from = filter(from_tap) + panel * Tile<T>::columns;
       pack_straight(from, g.taps() * g.group_C, layout.valid(panel), g.group_K, to, width);
     }
-  });
+  };
   const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
     if constexpr (__is_same(Stored, T)) {
       const int64_t at = pixel * g.C + group * g.group_C + column;
@@ -268,7 +264,7 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
     }
     return {};
   };
-  multiply_parallel<T>(rows, layout, panels, pixels, Placed{finish, place});
+  multiply_parallel<T>(rows, layout, pack, pixels, Placed{finish, place});
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 // linear layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
 //   A  is a source: it names the memory that holds a row's segment of the reduction. A matrix has
 //      one segment; a convolution one per tap, so that no im2col buffer ever exists.
-//   B  is packed whole into panels beforehand: it is the weights, or the smaller operand.
+//   B  is packed whole into panels beforehand: it is the weights, or the smaller operand. Of a few
+//      threads each packs a small one for itself (Ingredient in parallel.h).
 //   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
 //      conversion to 16-bit floats cost no pass of their own.
 //
@@ -215,10 +216,10 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   }
 }
 
-// Cuts C into parts that fit the caches and are enough for all threads, and computes them in
-// parallel.
-template <class T, class Source, class Epilogue>
-void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows,
+// Packs B and computes C in parallel. pack(panel, to) fills one panel. C is cut into parts that fit
+// the caches and are enough for all threads. Uses scratch slots 0 to 2.
+template <class T, class Source, class Pack, class Epilogue>
+void multiply_parallel(const Source& a, const PanelLayout<T>& layout, Pack&& pack, int64_t rows,
                        Epilogue&& epilogue) {
   const int64_t panels = layout.count(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   if (panels == 0 || tiles == 0) return;
@@ -239,7 +240,15 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, const T* b
   const int64_t across = (panels + width - 1) / width;
   int64_t down = (tiles + height - 1) / height;
   while (down * across % num_threads() != 0 && down < tiles) ++down;  // all threads end together
-  parallel_tasks(down * across, [&](int64_t index) {
+
+  // Packing costs as much as some five rows.
+  const bool repeatable = rows >= 64 * num_threads();
+  const auto pack_range = [&](int64_t begin, int64_t end, T* to) {
+    for (int64_t panel = begin; panel < end; ++panel) pack(panel, to + layout.offset(panel));
+  };
+  const int64_t grain = 1 + 32768 / (layout.depth * Tile<T>::columns + 1);
+  const Ingredient<T> packed(0, layout.size(), panels, grain, repeatable, pack_range);
+  parallel_tasks(down * across, packed, [&](int64_t index, const T* b) {
     const int64_t i = index / across, j = index % across;
     multiply_part<T>(a, layout, b,
                      Part{rows * i / down, rows * (i + 1) / down, panels * j / across,
@@ -268,10 +277,10 @@ void turn_tile(const T* tile, int rows, int columns, T* turned) {
 // The product with its roles exchanged, for few columns of the result and many rows of what is
 // usually packed (weights): Cᵀ = A · B is computed, and its tiles reach the epilogue turned, as
 // those of C.
-template <class T, class Source, class Epilogue>
-void multiply_turned(const Source& a, const PanelLayout<T>& layout, const T* b, int64_t rows,
+template <class T, class Source, class Pack, class Epilogue>
+void multiply_turned(const Source& a, const PanelLayout<T>& layout, Pack&& pack, int64_t rows,
                      Epilogue&& epilogue) {
-  multiply_parallel<T>(a, layout, b, rows,
+  multiply_parallel<T>(a, layout, pack, rows,
                        [&](const T* tile, int64_t row, int count, int64_t column, int columns) {
                          // A tile may be taller than wide: it turns in squares.
                          constexpr int side = Tile<T>::columns;
@@ -282,18 +291,6 @@ void multiply_turned(const Source& a, const PanelLayout<T>& layout, const T* b, 
                            epilogue(turned, column, columns, row + first, height);
                          }
                        });
-}
-
-// Packs B with the whole pool: pack(panel, to) fills one panel. The memory is the calling thread's
-// slot 0.
-template <class T, class Pack>
-const T* pack_panels(const PanelLayout<T>& layout, Pack&& pack) {
-  T* const to = scratch<T>(0, layout.size());
-  const int64_t work = layout.depth * Tile<T>::columns;
-  parallel_for(layout.count(), 1 + 32768 / (work + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) pack(panel, to + layout.offset(panel));
-  });
-  return to;
 }
 
 // C = alpha · A · B (+ C), the plain product on the calling thread, for kernels that are parallel

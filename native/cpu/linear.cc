@@ -75,17 +75,17 @@ void forward(const View& x, const View& weight, const View& bias, const View& re
   }
   if (rows <= few_rows && 2 * rows <= K && __is_same(Stored, T)) {
     const PanelLayout<T> layout{C, rows};
-    const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
+    const auto pack = [&](int64_t panel, T* packed) {
       pack_panel(x.as<Stored>(), C, true, layout, panel, packed);
-    });
-    multiply_turned<T>(weights, layout, panels, K, finish);
+    };
+    multiply_turned<T>(weights, layout, pack, K, finish);
     return;
   }
   const PanelLayout<T> layout{C, K};
-  const T* const panels = pack_panels(layout, [&](int64_t panel, T* packed) {
+  const auto pack = [&](int64_t panel, T* packed) {
     pack_panel(weight.as<Stored>(), C, true, layout, panel, packed);
-  });
-  multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, panels, rows,
+  };
+  multiply_parallel<T>(MatrixRows<T, Stored>(x.as<Stored>(), C, false, C), layout, pack, rows,
                        Placed{finish, place});
 }
 

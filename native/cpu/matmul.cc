@@ -85,9 +85,9 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
     return;
   }
   const PanelLayout<T> layout{p.depth, p.columns};
-  const T* const panels = pack_panels(layout, [&](int64_t panel, T* to) {
+  const auto pack = [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
-  });
+  };
   const auto finish = [&](const T* tile, int64_t row, int rows, int64_t column, int columns) {
     for (int i = 0; i < rows; ++i)
       for (int j = 0; j < columns; j += Vec<T>::size)
@@ -98,7 +98,7 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
     if constexpr (__is_same(Stored, T)) return {y + row * p.columns + column, p.columns};
     return {};
   };
-  multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, panels,
+  multiply_parallel<T>(MatrixRows<T, Stored>(a, p.lda, p.transpose_a, p.depth), layout, pack,
                        p.rows, Placed{finish, place});
 }
 

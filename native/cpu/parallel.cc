@@ -217,10 +217,12 @@ void run_ranges(int64_t count, int64_t grain, RangeFunction function, void* cont
   pool().run(static_cast<int>(ranges), job);
 }
 
-void run_tasks(int64_t count, RangeFunction function, void* context) {
+void run_tasks(int64_t count, RangeFunction function, void* context,
+               void (*prepare)(void* context)) {
   if (count <= 0) return;
   const int participants = static_cast<int>(std::min<int64_t>(num_threads(), count));
   if (participants == 1 || inside_region) {
+    if (prepare) prepare(context);
     function(context, 0, count);
     return settle_stores();
   }
@@ -230,10 +232,14 @@ void run_tasks(int64_t count, RangeFunction function, void* context) {
     shares[index].end = count * (index + 1) / participants;
   }
   auto job = [&](int index) {
+    bool prepared = prepare == nullptr;
     for (int visited = 0; visited < participants; ++visited) {
       Share& share = shares[(index + visited) % participants];
-      for (int64_t i; (i = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+      for (int64_t i; (i = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+        if (!prepared) prepare(context);
+        prepared = true;
         function(context, i, i + 1);
+      }
     }
   };
   pool().run(participants, job);

@@ -41,29 +41,24 @@ EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int6
   }
 }
 
-template <class F, class T, class Source>
-const T* pack_filters(const PanelLayout<T>& layout, const Source& filters, int64_t plane) {
-  constexpr int64_t block = 64;
-  const int64_t blocks = (layout.depth + block - 1) / block;
-  T* const to = scratch<T>(0, F::points * plane);
-  parallel_for(layout.count() * blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t panel = i / blocks, first = i % blocks * block, rest = layout.depth - first;
-      filters.template transform<F>(
-          layout, panel, first, rest < block ? rest : block,
-          to + layout.offset(panel) + first * layout.vectors(panel) * Vec<T>::size, plane);
-    }
-  });
-  return to;
-}
-
 template <class F, class T, class Stored, class Source, class Finish>
 void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
                    const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
   constexpr int points = F::points;
   // One packed B of gemm.h per point.
-  const int64_t filter_plane = layout.size();
-  const T* const filters = pack_filters<F>(layout, source, filter_plane);
+  const int64_t filter_plane = layout.size(), blocks = (layout.depth + 63) / 64;
+  const auto transform_blocks = [&](int64_t begin, int64_t end, T* to) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t panel = i / blocks, first = layout.depth * (i % blocks) / blocks;
+      const int64_t next = layout.depth * (i % blocks + 1) / blocks;
+      source.template transform<F>(
+          layout, panel, first, next - first,
+          to + layout.offset(panel) + first * layout.vectors(panel) * Vec<T>::size, filter_plane);
+    }
+  };
+  // A filter's transform costs as much as some four tiles.
+  const Ingredient<T> transformed(0, points * filter_plane, layout.count() * blocks, 1,
+                                  tiles.count() >= 64 * num_threads(), transform_blocks);
   constexpr int64_t chunk_bytes = 1 << 20;
   const int64_t panels = layout.count(), threads = num_threads(), total = tiles.count();
   const int64_t tile_bytes =
@@ -80,7 +75,7 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
   // Blocks of whole chains, so that what a register tile reads of the image stays in L1.
   const int64_t chain = chain_length<F>(layout.depth), block = 384 / chain * chain;
 
-  parallel_tasks(chunks * shares, [&](int64_t task) {
+  parallel_tasks(chunks * shares, transformed, [&](int64_t task, const T* filters) {
     const int64_t chunk = task / shares, share = task % shares;
     const int64_t begin = total * chunk / chunks, end = total * (chunk + 1) / chunks;
     const int64_t panel_begin = panels * share / shares, panel_end = panels * (share + 1) / shares;
@@ -102,7 +97,8 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
                             table,
                             filters + point * filter_plane + layout.offset(panel) +
                                 offset * layout.vectors(panel) * Vec<T>::size,
-                            {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel, offset > 0);
+                            {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel,
+                            offset > 0);
         }
       }
     transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
@@ -125,25 +121,28 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
     return rest < block ? rest : block;
   };
   const int64_t block_size = Planes<F, T>(total, block).size();
-  T* const transformed = scratch<T>(0, blocks * block_size);
-  const auto inputs = [&](int64_t index) {
+  const auto inputs = [&](int64_t index, T* transformed) {
     Planes<F, T> planes(total, block_length(index));
     planes.data = transformed + index * block_size;
     return planes;
   };
-  parallel_for(blocks * total, 16, [&](int64_t begin, int64_t end) {
+  const auto transform_blocks = [&](int64_t begin, int64_t end, T* to) {
     while (begin < end) {
       const int64_t index = begin / total,
                     next = (index + 1) * total < end ? (index + 1) * total : end;
       transform_inputs(tiles, image + index * block, stride, block_length(index),
                        start + begin - index * total, start + next - index * total, start,
-                       inputs(index));
+                       inputs(index, to));
       begin = next;
     }
-  });
+  };
+  // A tile's transform costs as much as its products with some three filters.
+  const Ingredient<T> transformed(0, blocks * block_size, blocks * total, 16,
+                                  layout.columns >= 64 * num_threads(), transform_blocks);
 
   const int64_t heights = (total + Tile<T>::rows - 1) / Tile<T>::rows;
-  parallel_whole_tasks(panels, heights, [&](int64_t panel, int64_t height, int64_t height_end) {
+  const auto convolve_panel = [&](int64_t panel, int64_t height, int64_t height_end,
+                                  T* image_values) {
     const int64_t begin = total * height / heights, end = total * height_end / heights;
     const int64_t count = end - begin, parts = height_end - height;
     const int64_t filter_plane = block * columns + 16;
@@ -152,10 +151,10 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
     sums.data = scratch<T>(5, sums.size());
     for (int64_t index = 0; index < blocks; ++index) {
       const int64_t length = block_length(index);
-      const Planes<F, T> from = inputs(index);
+      const Planes<F, T> from = inputs(index, image_values);
       source.template transform<F>(layout, panel, index * block, length, filters, filter_plane);
-      // The filters of the next block or panel. Inlined by force: GCC takes a function that only
-      // prefetches for one without effect, and leaves its calls out.
+      // The filters of the next block or panel. Inlined by force: GCC takes a function that
+      // only prefetches for one without effect, and leaves its calls out.
       const auto prefetch = [&](int point, int64_t part) __attribute__((always_inline)) {
         const int64_t step = point * parts + part, steps = points * parts;
         if (index + 1 < blocks)
@@ -178,7 +177,8 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
         }
     }
     transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish);
-  });
+  };
+  parallel_whole_tasks(panels, heights, transformed, convolve_panel);
 }
 
 template <class F, class T, class Stored, class Source, class Finish>

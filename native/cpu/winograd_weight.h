@@ -239,35 +239,34 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
   const int64_t K = g.group_K, C = g.group_C;
   const Tiles<F> tiles(extent_of(g));
   const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
-  Planes<F, T> inputs(total, C), gradients(total, K);
-  inputs.data = scratch<T>(3, inputs.size());
-  gradients.data = scratch<T>(4, gradients.size());
-  parallel_for(total, 1 + 4096 / (K + C), [&](int64_t begin, int64_t end) {
-    transform_inputs(tiles, x, g.C, C, begin, end, 0, inputs);
-    transform_output_gradients(tiles, dy, g.K, K, begin, end, 0, gradients);
-  });
-
   const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
-  // [height][point] slices
+  // The gradients as [height][point] slices.
   const int64_t slice = total * Tile<T>::rows + Tile<T>::columns;
-  T* const slices = scratch<T>(0, heights * points * slice);
-  parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
+  const auto slice_heights = [&](int64_t begin, int64_t end, T* to) {
+    const int64_t first = height_row(begin), count = height_row(end) - first;
+    Planes<F, T> gradients(total, count);
+    gradients.data = scratch<T>(4, gradients.size());
+    transform_output_gradients(tiles, dy + first, g.K, count, 0, total, 0, gradients);
     for (int64_t t = begin; t < end; ++t)
       for (int point = 0; point < points; ++point) {
         const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
-        pack_straight(gradients.at(point, 0) + height_row(t), gradients.row, rows, total,
-                      slices + (t * points + point) * slice, rows);
+        pack_straight(gradients.at(point, 0) + height_row(t) - first, gradients.row, rows, total,
+                      to + (t * points + point) * slice, rows);
       }
-  });
+  };
+  // A gradient's transform costs as much as its products with some two channels.
+  const Ingredient<T> slices(0, heights * points * slice, heights, 1, C >= 64 * num_threads(),
+                             slice_heights);
 
   const PanelLayout<T> layout{total, C};
-  const int64_t panels = layout.count();
-  parallel_whole_tasks(panels, heights, [&](int64_t panel, int64_t height, int64_t height_end) {
-    const int64_t plane = total * columns + 16;
-    T* const packed = scratch<T>(1, points * plane + Vec<T>::size);
-    for (int point = 0; point < points; ++point)
-      pack_panel(inputs.at(point, 0), inputs.row, false, layout, panel, packed + point * plane);
+  const auto multiply_panel = [&](int64_t panel, int64_t height, int64_t height_end,
+                                  const T* gradients) {
+    // One panel's channels: rows of the planes are rows of a packed panel.
+    Planes<F, T> inputs = Planes<F, T>::panels(total, 1);
+    inputs.row = layout.vectors(panel) * Vec<T>::size;
+    inputs.data = scratch<T>(3, inputs.size());
+    transform_inputs(tiles, x + panel * columns, g.C, layout.valid(panel), 0, total, 0, inputs);
     T* const sums = scratch<T>(2, points * Tile<T>::size);
     for (int64_t t = height; t < height_end; ++t) {
       const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
@@ -279,14 +278,14 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
         const PackedKernel<T> kernel = packed_kernel<T>(rows, layout.vectors(panel));
         for (int64_t start = 0; start < total; start += chain)
           kernel(total - start < chain ? total - start : chain,
-                 slices + (t * points + point) * slice + start * rows,
-                 packed + point * plane + start * layout.vectors(panel) * Vec<T>::size,
+                 gradients + (t * points + point) * slice + start * rows, inputs.at(point, start),
                  in_tile(sums + point * Tile<T>::size, start > 0));
       }
       finish_sums<F>(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
                      dweight);
     }
-  });
+  };
+  parallel_whole_tasks(layout.count(), heights, slices, multiply_panel);
 }
 
 template <class F, class T, class Stored>
