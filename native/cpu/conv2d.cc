@@ -70,6 +70,15 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
   }
 }
 
+// Asks for the lines that results go to, which mostly are not in the caches. Inlined by force: GCC
+// takes a function that only prefetches for one without effect, and leaves its calls out.
+template <class Destination>
+auto expecting(const Destination& destination, bool past) {
+  return [&destination, past ](int64_t pixel, int64_t column) __attribute__((always_inline)) {
+    if (!past) __builtin_prefetch(destination(pixel, column), 1, 2);
+  };
+}
+
 // Few pixels would pay more for packing the weights than for multiplying. There the roles change:
 // the weights are read where they lie, and what the pixels read is packed.
 bool few_pixels(int64_t pixels, int64_t channels) { return pixels <= 128 && 2 * pixels < channels; }
@@ -111,11 +120,14 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
       finish_tile(with, tile, pixel, count, group * g.group_K + column, columns, g.P * g.Q, g.K,
                   y.as<Stored>(), preactivation ? preactivation.as<Stored>() : nullptr, past);
     };
+    const auto destination = [&](int64_t pixel, int64_t column) {
+      return y.as<Stored>() + pixel * g.K + group * g.group_K + column;
+    };
     // What is added to sums needs no pass of its own.
     const auto place = [&](int64_t pixel, int64_t column) -> Place<T> {
       if constexpr (__is_same(Stored, T)) {
         const int64_t channel = group * g.group_K + column, at = pixel * g.K + channel;
-        T* const to = y.as<T>() + at;
+        T* const to = destination(pixel, column);
         if (preactivation || with.silu || with.channel_add || !may_go(to, past)) return {};
         return {to,
                 g.K,
@@ -128,7 +140,8 @@ void forward(const ConvGeometry& g, const View& x, const View& weight, const Fin
     if (winograd::fits<T>(g, winograd::weights_to_convolve)) {
       const PanelLayout<T> layout{g.group_C, g.group_K};
       winograd::convolve(winograd::extent_of(g), image, g.C, layout,
-                         winograd::Filters<T, Stored>{filters}, finish);
+                         winograd::Filters<T, Stored>{filters}, finish,
+                         expecting(destination, past));
     } else if (thin::to_few<T>(g.group_K, g.group_C)) {
       TapList taps(g.taps());
       const auto rows = forward_rows<T>(g, image, taps);
@@ -168,15 +181,18 @@ void backward_turned(const ConvGeometry& g, const Stored* dy, const Stored* weig
   const PanelLayout<T> layout{g.group_K, g.group_C};
   const winograd::TurnedFilters<T, Stored> filters{weight +
                                                    group * g.group_K * g.taps() * g.group_C};
-  winograd::convolve(
-      winograd::Extent{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left}, dy + group * g.group_K, g.K,
-      layout, filters, [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
-        for (int i = 0; i < count; ++i) {
-          Stored* const to = dx + (pixel + i) * g.C + group * g.group_C + column;
-          for (int j = 0; j < columns; j += Vec<T>::size)
-            put(Vec<T>::load(tile + i * Tile<T>::columns + j), to + j, columns - j, past);
-        }
-      });
+  const auto destination = [&](int64_t pixel, int64_t column) {
+    return dx + pixel * g.C + group * g.group_C + column;
+  };
+  const auto finish = [&](const T* tile, int64_t pixel, int count, int64_t column, int columns) {
+    for (int i = 0; i < count; ++i)
+      for (int j = 0; j < columns; j += Vec<T>::size)
+        put(Vec<T>::load(tile + i * Tile<T>::columns + j), destination(pixel + i, column) + j,
+            columns - j, past);
+  };
+  winograd::convolve(winograd::Extent{g.N, g.P, g.Q, g.H, g.W, 2 - g.top, 2 - g.left},
+                     dy + group * g.group_K, g.K, layout, filters, finish,
+                     expecting(destination, past));
 }
 
 // The convolution of dy, its filters turned around, that is the input's gradient at stride 1.

@@ -202,6 +202,10 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
           place = final_place<T>(epilogue, row, column, index > 0 ? tile : nullptr);
         const bool finished = place.to;
         if (!finished) place = in_tile(tile, index > 0);
+        // Results mostly go to lines that are not in the caches; the products hide how they come.
+        for (int i = 0; finished && !place.past && i < count; ++i)
+          for (int j = 0; j < vectors; ++j)
+            __builtin_prefetch(place.to + i * place.pitch + j * Vec<T>::size, 1, 2);
         if constexpr (__is_same(Stored, T)) {
           if (in_place && blocks > 0)
             rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, {tile, 0},

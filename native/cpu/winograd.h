@@ -206,11 +206,11 @@ void transform_output_gradients(const Tiles<F>& tiles, const Stored* dy, int64_t
 
 // Aᵀ m A of tiles [begin, end): as many neighbours at a time as a register tile has rows for, as
 // rows of neighbouring pixels for finish(tile, pixel, rows, column, columns), the epilogue of
-// gemm.h.
-template <class F, class T, class Finish>
+// gemm.h. Some time before that it calls expect(pixel, column) for every vector.
+template <class F, class T, class Finish, class Expect>
 void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int64_t panel_begin,
                        int64_t panel_end, int64_t begin, int64_t end, const Planes<F, T>& from,
-                       Finish&& finish) {
+                       Finish&& finish, Expect&& expect) {
   using V = Vec<T>;
   constexpr int points = F::points, columns = F::Columns::points;
   constexpr int tall = F::Rows::outputs, wide = F::Columns::outputs;
@@ -228,6 +228,11 @@ void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int6
       const T* const sums = from.at(0, tile - begin) + (panel - panel_begin) * from.panel;
       for (int64_t t = 0; t < count; ++t)
         for (int v = 0; v < layout.vectors(panel) * V::size; v += V::size) {
+#pragma GCC unroll 4
+          for (int r = 0; r < tall; ++r)
+#pragma GCC unroll 4
+            for (int s = 0; s < wide; ++s)
+              expect(pixel + r * tiles.Q + wide * t + s, panel * panel_columns + v);
           const T* const m = sums + t * from.row + v;
           V square[points];
 #pragma GCC unroll 36

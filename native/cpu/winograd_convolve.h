@@ -41,9 +41,10 @@ EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int6
   }
 }
 
-template <class F, class T, class Stored, class Source, class Finish>
+template <class F, class T, class Stored, class Source, class Finish, class Expect>
 void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
-                   const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+                   const PanelLayout<T>& layout, const Source& source, Finish&& finish,
+                   Expect&& expect) {
   constexpr int points = F::points;
   // One packed B of gemm.h per point.
   const int64_t filter_plane = layout.size(), blocks = (layout.depth + 63) / 64;
@@ -101,7 +102,7 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
                             offset > 0);
         }
       }
-    transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish);
+    transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish, expect);
   });
 }
 
@@ -176,18 +177,20 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
                           sums.at(point, row), index > 0);
         }
     }
-    transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish);
+    transform_outputs(tiles, layout, panel, panel + 1, start + begin, start + end, sums, finish,
+                      [](int64_t, int64_t) {});
   };
   parallel_whole_tasks(panels, heights, transformed, convolve_panel);
 }
 
-template <class F, class T, class Stored, class Source, class Finish>
+template <class F, class T, class Stored, class Source, class Finish, class Expect>
 void convolve_as(const Extent& extent, const Stored* image, int64_t stride,
-                 const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+                 const PanelLayout<T>& layout, const Source& source, Finish&& finish,
+                 Expect&& expect) {
   const Tiles<F> tiles(extent);
   const int64_t total = tiles.count();
   if (!few_tiles(total, layout.depth, layout.columns))
-    return convolve_many(tiles, image, stride, layout, source, finish);
+    return convolve_many(tiles, image, stride, layout, source, finish, expect);
   constexpr int64_t most = 256;  // a panel's sums stay close
   const int64_t chunks = (total + most - 1) / most;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -198,14 +201,18 @@ void convolve_as(const Extent& extent, const Stored* image, int64_t stride,
 }
 
 // The convolution of an image [N, H, W, stride] with the filters of a source. The longer its sums,
-// the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md.
-template <class T, class Stored, class Source, class Finish>
+// the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md. Of
+// large images, expect(pixel, column) is called some time before results reach finish, the epilogue
+// of gemm.h.
+template <class T, class Stored, class Source, class Finish, class Expect>
 void convolve(const Extent& extent, const Stored* image, int64_t stride,
-              const PanelLayout<T>& layout, const Source& source, Finish&& finish) {
+              const PanelLayout<T>& layout, const Source& source, Finish&& finish,
+              Expect&& expect) {
   constexpr int64_t least_large = 16;  // tiles; fewer leave rows of a register tile idle
   const int64_t depth = layout.depth;
-  with_form(extent, depth >= 32, depth >= 128 && Tiles<Form<4, 4>>(extent).count() >= least_large,
-            [&]<class F>() { convolve_as<F>(extent, image, stride, layout, source, finish); });
+  with_form(
+      extent, depth >= 32, depth >= 128 && Tiles<Form<4, 4>>(extent).count() >= least_large,
+      [&]<class F>() { convolve_as<F>(extent, image, stride, layout, source, finish, expect); });
 }
 
 }  // namespace winograd
