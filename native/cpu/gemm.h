@@ -245,7 +245,7 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, Pack&& pac
   int64_t down = (tiles + height - 1) / height;
   while (down * across % num_threads() != 0 && down < tiles) ++down;  // all threads end together
 
-  // Packing costs as much as some five rows.
+  // Packing costs as much as the products of some six rows.
   const bool repeatable = rows >= 64 * num_threads();
   const auto pack_range = [&](int64_t begin, int64_t end, T* to) {
     for (int64_t panel = begin; panel < end; ++panel) pack(panel, to + layout.offset(panel));

@@ -57,7 +57,7 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
           to + layout.offset(panel) + first * layout.vectors(panel) * Vec<T>::size, filter_plane);
     }
   };
-  // A filter's transform costs as much as some four tiles.
+  // A filter's transform costs as much as its products with some twenty tiles.
   const Ingredient<T> transformed(0, points * filter_plane, layout.count() * blocks, 1,
                                   tiles.count() >= 64 * num_threads(), transform_blocks);
   constexpr int64_t chunk_bytes = 1 << 20;
@@ -137,7 +137,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
       begin = next;
     }
   };
-  // A tile's transform costs as much as its products with some three filters.
+  // A tile's transform costs as much as its products with some seven filters.
   const Ingredient<T> transformed(0, blocks * block_size, blocks * total, 16,
                                   layout.columns >= 64 * num_threads(), transform_blocks);
 

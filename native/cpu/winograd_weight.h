@@ -255,7 +255,7 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
                       to + (t * points + point) * slice, rows);
       }
   };
-  // A gradient's transform costs as much as its products with some two channels.
+  // A gradient's transform costs as much as its products with some six channels.
   const Ingredient<T> slices(0, heights * points * slice, heights, 1, C >= 64 * num_threads(),
                              slice_heights);
 
