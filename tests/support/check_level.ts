@@ -1,0 +1,49 @@
+// Run as a program at an instruction-set level: prints the cases of the ops it is told whose float32
+// results are not those of float64, forward or backward.
+import { device } from '../../lib/index.js';
+import { loadOpCases } from './load_cases.js';
+import { size, type NdArray } from './oracle.js';
+import { caseInputs, differentiableInputs, inputSpec, runCase } from './run_case.js';
+
+const largest = { flops: 5e8, elements: 2 ** 20 };
+const tolerance = 1e-5;
+const wanted = new Set(process.argv.slice(2));
+
+/** The norm of the difference over the norm of what is expected. */
+function distance(got: NdArray, expected: NdArray): number {
+  let difference = 0;
+  let whole = 0;
+  for (let i = 0; i < got.data.length; i++) {
+    const [a, b] = [Number(got.data[i]), Number(expected.data[i])];
+    if (!Number.isFinite(b) && Object.is(a, b)) continue;
+    difference += (a - b) ** 2;
+    whole += b ** 2;
+  }
+  return Math.sqrt(difference / (whole || 1));
+}
+
+let count = 0;
+const failures: string[] = [];
+for (const { op, cases, dtypes } of (await loadOpCases()).filter(({ op }) => wanted.has(op)))
+  for (const opCase of cases) {
+    const elements = Object.values(opCase.inputs).map((x) => size(inputSpec(x).shape));
+    if ((opCase.flops ?? 0) > largest.flops || Math.max(0, ...elements) > largest.elements)
+      continue;
+    if (!(opCase.dtypes ?? dtypes ?? ['float32']).includes('float32')) continue;
+    const grad = differentiableInputs(opCase).length > 0;
+    const on = { dtype: 'float32', device: device('cpu') } as const;
+    const run = await runCase(opCase, caseInputs(op, opCase, on.dtype), on, grad);
+    const oracle = await runCase(
+      opCase,
+      run.inputs,
+      { ...on, dtype: 'float64' },
+      grad && run.upstream,
+    );
+    count++;
+    const pairs: [NdArray, NdArray][] = run.outputs.map((y, i) => [y, oracle.outputs[i]]);
+    for (const [name, gradient] of Object.entries(run.gradients))
+      pairs.push([gradient, oracle.gradients[name]]);
+    const worst = Math.max(...pairs.map(([got, expected]) => distance(got, expected)));
+    if (!(worst <= tolerance)) failures.push(`${op}: ${opCase.name}: ${worst}`);
+  }
+console.log(JSON.stringify({ count, failures }));
