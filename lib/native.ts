@@ -63,7 +63,7 @@ export interface MemoryStats {
 /** What the addon was built with and what it uses here. */
 export interface EngineInfo {
   devices: string[];
-  /** Instruction-set levels compiled in. */
+  /** Instruction-set levels compiled in, in ascending order. */
   levels: string[];
   /** The level in use; `EMULSION_CPU_LEVEL` forces one. */
   level: string;

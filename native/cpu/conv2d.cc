@@ -70,8 +70,8 @@ void finish_tile(const Finish& with, const T* tile, int64_t pixel, int rows, int
   }
 }
 
-// Asks for the lines that results go to, which mostly are not in the caches. Inlined by force: GCC
-// takes a function that only prefetches for one without effect, and leaves its calls out.
+// Asks for the lines that results go to, which mostly are not in the caches. Inlined by force, as
+// all that only prefetches (winograd_convolve.h).
 template <class Destination>
 auto expecting(const Destination& destination, bool past) {
   return [&destination, past ](int64_t pixel, int64_t column) __attribute__((always_inline)) {

@@ -17,11 +17,12 @@ namespace winograd {
 // How many steps are added one after the other. The products of the larger forms amplify their
 // roundings, and get shorter chains for it.
 template <class F>
+constexpr int64_t longest_chain = F::points > 16 ? 64 : 128;
+template <class F>
 EMULSION_INLINE int64_t chain_length(int64_t depth) {
-  constexpr int64_t most = F::points > 16 ? 64 : 128;
   constexpr int64_t least_chains = F::points > 24 ? 6 : F::points > 16 ? 2 : 1;
   const int64_t length = (depth + least_chains - 1) / least_chains;
-  return length < most ? length : most;
+  return length < longest_chain<F> ? length : longest_chain<F>;
 }
 
 // Adds up `length` steps of a register tile, one chain after the other, and asks for a line of
@@ -114,8 +115,7 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
   constexpr int columns = Tile<T>::columns;
   constexpr int points = F::points;
   // Of the reduction, whole chains: a panel's filters, at most 288 KiB, stay in L2.
-  const int64_t chain = chain_length<F>(layout.depth);
-  const int64_t block = (F::points > 16 ? 64 : 128) / chain * chain;
+  const int64_t chain = chain_length<F>(layout.depth), block = longest_chain<F> / chain * chain;
   const int64_t panels = layout.count(), blocks = (layout.depth + block - 1) / block;
   const auto block_length = [&](int64_t index) {
     const int64_t rest = layout.depth - index * block;
@@ -154,8 +154,8 @@ void convolve_few(const Tiles<F>& tiles, int64_t start, int64_t total, const Sto
       const int64_t length = block_length(index);
       const Planes<F, T> from = inputs(index, image_values);
       source.template transform<F>(layout, panel, index * block, length, filters, filter_plane);
-      // The filters of the next block or panel. Inlined by force: GCC takes a function that
-      // only prefetches for one without effect, and leaves its calls out.
+      // The filters of the next block or panel. Inlined by force: GCC takes a function that only
+      // prefetches for one without effect, and leaves its calls out.
       const auto prefetch = [&](int point, int64_t part) __attribute__((always_inline)) {
         const int64_t step = point * parts + part, steps = points * parts;
         if (index + 1 < blocks)

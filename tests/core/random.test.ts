@@ -124,7 +124,8 @@ test('every instruction-set level and thread count gives the same bits', () => {
     console.log(createHash('sha256').update(new Uint8Array(data.buffer)).digest('hex'));`;
   const own = noise([3, 10007], { seed: 77 }).dataSync();
   const expected = createHash('sha256').update(new Uint8Array(own.buffer)).digest('hex');
-  for (const level of engineInfo().levels)
+  const { level: highest, levels } = engineInfo();
+  for (const level of levels.slice(0, levels.indexOf(highest) + 1))
     for (const threads of ['1', '3']) {
       const env = { ...process.env, EMULSION_CPU_LEVEL: level, EMULSION_NUM_THREADS: threads };
       const args = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', program];
