@@ -45,6 +45,7 @@ import {
   type DType,
   type Tensor,
 } from '../../lib/index.js';
+import { collectGarbage } from '../support/collect_garbage.js';
 
 const numbers = (x: Tensor): number[] => Array.from(x.dataSync(), Number);
 const leaf = (shape: number[]): Tensor => {
@@ -330,6 +331,7 @@ describe('regions', () => {
 
   test('work that outlives its region still computes, and leaks nothing', async () => {
     const [x, weight] = [randn([2, 3]), randn([4, 3])];
+    await collectGarbage();
     const before = defaultDevice().memoryStats().tensors;
     let late!: Promise<DType>;
     autocast('bfloat16', () => {

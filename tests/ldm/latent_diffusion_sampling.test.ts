@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from '../../lib/index.js';
 import { int64, plainSpec, shaken, tinySpec, values, withModel } from './tiny_diffusion.js';
+import { collectGarbage } from '../support/collect_garbage.js';
 
 describe('sampling', () => {
   it('projects the context once a run, and gives what projecting it in every step gives', () =>
@@ -171,6 +172,7 @@ describe('sampling', () => {
       images!.dispose();
     };
     await warm();
+    await collectGarbage();
     const { tensors } = model.betas.device.memoryStats();
     await warm();
     expect(model.betas.device.memoryStats().tensors).toBe(tensors);

@@ -27,6 +27,7 @@ import {
   type DType,
   type Tensor,
 } from '../../lib/index.js';
+import { collectGarbage } from '../support/collect_garbage.js';
 
 const numbers = (x: Tensor): number[] => Array.from(x.dataSync(), Number);
 const leaf = (values: number[], dtype: DType = 'float32'): Tensor =>
@@ -169,6 +170,7 @@ describe('GradScaler', () => {
   test('leaves nothing behind', async () => {
     const weight = leaf([1]);
     const optimizer = new SGD([weight], { lr: 1 });
+    await collectGarbage();
     const before = defaultDevice().memoryStats().tensors;
     const scaler = new GradScaler();
     for (let i = 0; i < 3; i++)

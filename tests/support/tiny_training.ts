@@ -1,7 +1,6 @@
 // A training loop small enough to run tens of thousands of steps: what leaks, shows.
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { AdamW, linear, mseLoss, randn, silu, tidy, type Tensor } from '../../lib/index.js';
+import { collectGarbage } from './collect_garbage.js';
 
 export interface MemorySample {
   step: number;
@@ -10,10 +9,6 @@ export interface MemorySample {
   tensors: number;
   loss: number;
 }
-
-// What V8 has not collected yet is no leak: samples are taken behind a collection.
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 /** Trains a two-layer network on a fixed batch and samples memory after equal numbers of steps. */
 export async function trainTiny(steps: number, samples: number): Promise<MemorySample[]> {
@@ -38,7 +33,7 @@ export async function trainTiny(steps: number, samples: number): Promise<MemoryS
       return error.item();
     });
     if (step % Math.floor(steps / samples) !== 0) continue;
-    collectGarbage();
+    await collectGarbage(); // what V8 has not collected yet is no leak
     const { liveBytes, tensors } = x.device.memoryStats();
     found.push({ step, residentBytes: process.memoryUsage.rss(), liveBytes, tensors, loss });
   }

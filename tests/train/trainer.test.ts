@@ -17,6 +17,7 @@ import {
 } from '../../lib/index.js';
 import { openRunFolder, Trainer, type TrainingTask } from '../../lib/train/index.js';
 import type { DataSource } from '../../lib/data/source.js';
+import { collectGarbage } from '../support/collect_garbage.js';
 import { normals } from '../support/random.js';
 import { newest, Notes, states, train } from './run.js';
 import { TinyData, tinyTask, type TinyTask } from './tiny_task.js';
@@ -304,6 +305,7 @@ describe('a run', () => {
       picturesEvery: 5,
       saveEvery: 5,
     };
+    await collectGarbage();
     await train(folder(), { steps: 30, ...options, loggers: [notes] });
     expect(counts[29]).toBe(counts[9]);
   });

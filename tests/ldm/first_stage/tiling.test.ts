@@ -20,6 +20,7 @@ import {
   type NoiseOptions,
   type TilingOptions,
 } from '../../../lib/index.js';
+import { collectGarbage } from '../../support/collect_garbage.js';
 import { expectClose } from '../../support/expect_close.js';
 
 /** Convolutions alone, f = 4: what a value depends on ends within two latents. */
@@ -244,6 +245,7 @@ describe('memory does not grow with the number of tiles, and nothing is left beh
         const onProgress = () => (peak = device.memoryStats().peakBytes - liveBytes);
         const [whole, run] = ways[name](side, { tile: 16, overlap: 4, onProgress });
         await device.synchronize();
+        await collectGarbage();
         device.resetPeak();
         const { tensors, liveBytes } = device.memoryStats();
         await run(whole);

@@ -20,6 +20,7 @@ import {
 } from '../../../lib/index.js';
 import { int64, plainSpec, shaken, tinySpec } from '../tiny_diffusion.js';
 import { semanticSpec } from './semantic_spec.js';
+import { collectGarbage } from '../../support/collect_garbage.js';
 
 const device = defaultDevice();
 const tokenizer = TextTokenizer.fromTexts(['a red fox'], { length: 8 });
@@ -84,6 +85,7 @@ test.each<[string, LatentDiffusionSpec, Run]>([
       });
     });
     await device.synchronize();
+    await collectGarbage();
     return device.memoryStats().liveBytes;
   };
   const settled = await live({});

@@ -15,6 +15,7 @@ import {
   type UpscaleOptions,
 } from '../../../lib/index.js';
 import { plainSpec, shaken, tinySpec, values, withModel } from '../tiny_diffusion.js';
+import { collectGarbage } from '../../support/collect_garbage.js';
 
 /** Times 2: latents of half the picture's sides, joined to the small picture. */
 function pairSpec(changed: Partial<LatentDiffusionSpec> = {}): LatentDiffusionSpec {
@@ -219,6 +220,7 @@ describe('what it cannot do', () => {
     const image = small([1, 7, 5, 3]);
     (await upscale(model, { image, ...quick })).dispose();
     await device.synchronize();
+    await collectGarbage();
     const before = device.memoryStats().liveBytes;
     (await upscale(model, { image, ...quick })).dispose();
     await device.synchronize();
