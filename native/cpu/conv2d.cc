@@ -27,25 +27,24 @@ struct Finish {
   bool silu;
 };
 
-// Whether a result [pixels, channels] is stored past the caches: one so large has left them before
-// anybody reads it, and its lines would be read from memory only to be written over.
-bool past_caches(const View& result) {
-  constexpr int64_t large = 16 << 20, line = 64;
-  return result.bytes() >= large && result.dim(3) * dtype_size(result.dtype) % line == 0;
+// Whether a result [pixels, channels] is stored past the caches.
+bool goes_past(const View& result) {
+  constexpr int64_t line = 64;
+  return result.bytes() >= past_caches && result.dim(3) * dtype_size(result.dtype) % line == 0;
 }
 
 template <class T, class Stored>
 EMULSION_INLINE void put(Vec<T> value, Stored* to, int64_t count, bool past) {
   if constexpr (__is_same(T, Stored))
-    if (past && count >= Vec<T>::size && reinterpret_cast<uintptr_t>(to) % vector_bytes == 0)
-      return value.store_past(to);
+    if (past && count >= Vec<T>::size && is_aligned(to)) return value.store_past(to);
   store_up_to(value, to, count);
 }
 
 // Whether a kernel may store a tile there, past the caches if so wished. Rows of such results are
 // whole lines.
-EMULSION_INLINE bool may_go(const void* to, bool past) {
-  return !past || reinterpret_cast<uintptr_t>(to) % vector_bytes == 0;
+template <class T>
+EMULSION_INLINE bool may_go(const T* to, bool past) {
+  return !past || is_aligned(to);
 }
 
 // bias, channel_add, activation and residual on a finished tile.
@@ -112,7 +111,7 @@ template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
   using T = Accumulator<Stored>;
-  const bool past = past_caches(y);
+  const bool past = goes_past(y);
   for (int64_t group = 0; group < g.groups; ++group) {
     const Stored* const image = x.as<Stored>() + group * g.group_C;
     const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps() * g.group_C;
@@ -304,7 +303,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
       conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
-    const bool past = past_caches(dx);
+    const bool past = goes_past(dx);
     for (int64_t group = 0; group < g.groups; ++group) {
       if (winograd::fits<Accumulator<Stored>>(g, winograd::weights_to_convolve)) {
         backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, past, dx.as<Stored>());

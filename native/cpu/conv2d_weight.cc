@@ -9,6 +9,17 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
 
+// How many pixels are added one after the other. The root of their number is the most exact. Of
+// many pixels PyTorch's sums are little better than whole blocks where filters have one tap, else
+// worse, and those of strided filters are from few pixels on.
+int64_t gradient_chain(const ConvGeometry& g) {
+  const int64_t pixels = g.N * g.P * g.Q, few = g.stride_h * g.stride_w > 1 ? 256 : 4096;
+  if (pixels >= few) return g.taps() == 1 ? deep_block * 3 / 4 : deep_block;
+  int64_t chain = 4;
+  while (4 * chain * chain <= pixels) chain *= 2;
+  return chain;
+}
+
 template <class Stored>
 void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, int64_t group,
                      Stored* dweight) {
@@ -16,13 +27,13 @@ void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, i
   const Stored* const image = x + group * g.group_C;
   const Stored* const gradient = dy + group * g.group_K;
   Stored* const result = dweight + group * g.group_K * g.taps() * g.group_C;
-  if (winograd::fits<T>(g, winograd::weights_for_gradient))
+  if (winograd::fits_gradient<T>(g))
     return winograd::weight_gradient<T>(g, gradient, image, result);
   TapList taps(g.taps());
   const PixelRows<T, Stored> source =
       thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps) : forward_rows<T>(g, image, taps);
   multiply_deep<T>(g.group_K, g.N * g.P * g.Q, gradient, g.K, source,
-                   ColumnPanels<T>{source.segments, source.length}, result);
+                   ColumnPanels<T>{source.segments, source.length}, result, gradient_chain(g));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 // neighbours. (16-bit floats are widened to slices of 14 columns first.) A panel of whole vectors
 // is read where it lies, as runs of equally distant rows (in a convolution the pixels of an image
 // row, padding left out); others (few or odd columns, 16-bit floats) are gathered first (16 KiB,
-// L1). Sums stay in tiles, 1.8 KiB each, between blocks.
+// L1). Sums stay in tiles, 1.8 KiB each, between blocks; whole ones leave the last block for C.
 //
 // Tasks are groups of panels; where these are few the reduction is split as well, into a number of
 // parts that depends on the shapes alone, and the parts are added in order: the result does not
@@ -92,18 +92,59 @@ void gather_panel(const Source& b, int64_t length, int64_t first, int64_t steps,
 // Writes one panel's column of tiles to c, summed over `splits` copies `apart` values apart.
 template <class T, class Stored, class TileRow>
 void store_panel(const ColumnPanels<T>& columns, int64_t panel, int64_t tiles, TileRow&& tile_row,
-                 const T* sums, int64_t splits, int64_t apart, Stored* c) {
+                 int64_t tile_size, const T* sums, int64_t splits, int64_t apart, Stored* c) {
   const int64_t row_length = columns.lines * columns.length;
   const auto [column, count] = columns.range(panel);
   for (int64_t t = 0; t < tiles; ++t)
     for (int64_t k = tile_row(t); k < tile_row(t + 1); ++k)
       for (int64_t i = 0; i < count; i += Vec<T>::size) {
-        const T* const from = sums + t * Tile<T>::size + (k - tile_row(t)) * Tile<T>::columns + i;
+        const T* const from = sums + t * tile_size + (k - tile_row(t)) * Tile<T>::columns + i;
         Vec<T> total = Vec<T>::load(from);
         for (int64_t split = 1; split < splits; ++split)
           total += Vec<T>::load(from + split * apart);
         store_up_to(total, c + k * row_length + column + i, count - i);
       }
+}
+
+// The runs of a block of steps, cut into chains.
+template <class T>
+struct Chains {
+  int64_t count = 0, length = 0;
+  int64_t begin[deep_block + 1] = {};
+  Run<T> runs[deep_block];
+
+  // find(first, count, to) names the runs of steps first, first + 1, ...
+  template <class Find>
+  EMULSION_INLINE void cut(int64_t steps, int64_t chain, Find&& find) {
+    count = (steps + chain - 1) / chain, length = chain;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t start = i * chain, rest = steps - start;
+      Run<T>* const to = runs + begin[i];
+      begin[i + 1] = begin[i] + find(start, rest < chain ? rest : chain, to);
+      for (Run<T>* run = to; run < runs + begin[i + 1]; ++run) run->start += start;
+    }
+  }
+  EMULSION_INLINE const Run<T>* last() const {
+    return begin[count] > 0 ? runs + begin[count] - 1 : nullptr;
+  }
+};
+
+// The products of a tile. Four chains are added up before they meet the others' sum, in `tile`,
+// to which total.first may add what is there; the last four go on to `total`.
+template <class T>
+EMULSION_INLINE void multiply_chained(const Chains<T>& chains, int rows, int vectors, int64_t ldb,
+                                      int64_t offset, const T* a, int64_t lda,
+                                      const Ahead<T>& ahead, T* tile, const Place<T>& total) {
+  constexpr int64_t together = 4;
+  const ChainsKernel<T> kernel = chains_kernel<T>(rows, vectors);
+  for (int64_t i = 0; i < chains.count; i += together) {
+    const int64_t rest = chains.count - i;
+    Place<T> place = rest > together ? Place<T>{tile, Tile<T>::columns, total.first} : total;
+    if (i > 0) place.first = {tile, Tile<T>::columns};
+    const int64_t done = chains.length * i * ahead.apart;
+    kernel(chains.runs, chains.begin + i, rest < together ? rest : together, ldb, offset, a, lda,
+           {ahead.from + done, ahead.apart}, place);
+  }
 }
 
 // Of B's columns so few are gathered, while A is read where it lies.
@@ -165,10 +206,12 @@ void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, 
                });
 }
 
-// c [rows][columns of B], dense. Runs on the whole pool; uses scratch slots 0 to 2 and 4.
+// c [rows][columns of B], dense. No more than `chain` products are added one after the other: at
+// most a block of them. Runs on the whole pool; uses scratch slots 0 to 2 and 4.
 template <class T, class Source>
 void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* a, int64_t lda,
-                   const Source& b, const ColumnPanels<T>& columns, typename Source::Element* c) {
+                   const Source& b, const ColumnPanels<T>& columns, typename Source::Element* c,
+                   int64_t chain = deep_block) {
   using Stored = typename Source::Element;
   if constexpr (__is_same(Stored, T)) {
     if (columns.lines * columns.length <= few_columns && rows >= 2 * few_columns &&
@@ -176,7 +219,11 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
       return multiply_deep_turned<T>(rows, depth, a, lda, b, columns, c);
   }
   const int64_t panels = columns.count();
-  const int64_t tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
+  const bool chained = chain < deep_block / 2;
+  const int64_t block = chained ? deep_block : chain;
+  const int64_t tile_rows = chained ? ChainTile<T>::rows : Tile<T>::rows;
+  const int64_t tile_size = tile_rows * Tile<T>::columns;
+  const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
   const auto tile_row = [&](int64_t tile) { return rows * tile / tiles; };
   constexpr bool a_in_place = __is_same(Stored, T);
   const bool b_in_place =
@@ -191,7 +238,10 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
   while (splits * groups % num_threads() != 0 && groups < panels) ++groups;  // all end together
   // [split][panel][tile]; a reduction in one piece needs no copy of its own.
-  T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * Tile<T>::size) : nullptr;
+  T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * tile_size) : nullptr;
+  const int64_t row_length = columns.lines * columns.length;
+  const bool past = row_length % Vec<T>::size == 0 &&
+                    rows * row_length * static_cast<int64_t>(sizeof(T)) >= past_caches;
 
   parallel_tasks(splits * groups, [&](int64_t task) {
     const int64_t split = task / groups, part = task % groups;
@@ -199,17 +249,17 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
     const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
     T* const panel = scratch<T>(1, deep_block * Tile<T>::columns);
     T* const slices = a_in_place ? nullptr : scratch<T>(2, rows * deep_block + Tile<T>::columns);
-    T* const own = sums ? sums + (split * panels + panel_begin) * tiles * Tile<T>::size
-                        : scratch<T>(4, (panel_end - panel_begin) * tiles * Tile<T>::size);
-    for (int64_t at = begin; at < end; at += deep_block) {
-      const int64_t steps = end - at < deep_block ? end - at : deep_block;
+    T* const own = sums ? sums + (split * panels + panel_begin) * tiles * tile_size
+                        : scratch<T>(4, (panel_end - panel_begin) * tiles * tile_size);
+    for (int64_t at = begin; at < end; at += block) {
+      const int64_t steps = end - at < block ? end - at : block;
       for (int64_t t = 0; !a_in_place && t < tiles; ++t) {
         const int height = static_cast<int>(tile_row(t + 1) - tile_row(t));
         pack_straight(a + at * lda + tile_row(t), lda, height, steps, slices + tile_row(t) * steps,
                       height);
       }
-      Run<T> runs[deep_block];
-      int64_t run_count = 0, runs_line = -1;
+      Chains<T> chains;
+      int64_t runs_line = -1;
       // While the first panel passes, the next columns of A; then, by as many of the last lines and
       // tiles as a panel has cache lines, the rows of B that the next block begins with.
       const auto wanted_next = [&](int64_t j, int64_t t, const T* from, int64_t ldb,
@@ -217,11 +267,9 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         if (a_in_place && j == panel_begin && t + 1 < tiles)
           return {from + tile_row(t + 1) - tile_row(t), lda};
         const int64_t turn = (columns.lines - 1 - runs_line) * tiles + t;
-        if (b_in_place && run_count > 0 && at + steps < end &&
-            turn * cache_line<T> < Tile<T>::columns) {
-          const Run<T>& last = runs[run_count - 1];
-          return {last.b + last.length * ldb + offset + turn * cache_line<T>, ldb};
-        }
+        const Run<T>* const last = chains.last();
+        if (b_in_place && last && at + steps < end && turn * cache_line<T> < Tile<T>::columns)
+          return {last->b + last->length * ldb + offset + turn * cache_line<T>, ldb};
         return {from, 0};
       };
       for (int64_t j = panel_begin; j < panel_end; ++j) {
@@ -231,7 +279,10 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         if constexpr (__is_same(Stored, T)) {
           if (b_in_place) {
             const int64_t line = column / columns.length;
-            if (line != runs_line) run_count = b.runs(at, steps, line, runs);
+            if (line != runs_line)
+              chains.cut(steps, chain, [&](int64_t first, int64_t length, Run<T>* to) {
+                return b.runs(at + first, length, line, to);
+              });
             runs_line = line;
             ldb = b.pitch();
             offset = column % columns.length;
@@ -239,32 +290,50 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         }
         if (!b_in_place) {
           gather_panel(b, columns.length, at, steps, column, count, static_cast<int>(ldb), panel);
-          runs[0] = {0, steps, panel};
-          run_count = 1;
+          chains.cut(steps, chain, [&](int64_t first, int64_t length, Run<T>* to) {
+            *to = {0, length, panel + first * ldb};
+            return 1;
+          });
         }
         for (int64_t t = 0; t < tiles; ++t) {
           const int64_t height = tile_row(t + 1) - tile_row(t);
           const T* from = slices + tile_row(t) * steps;
           if constexpr (a_in_place) from = a + at * lda + tile_row(t);
           const Ahead<T> ahead = wanted_next(j, t, from, ldb, offset);
-          runs_kernel<T>(static_cast<int>(height), vectors)(
-              runs, run_count, ldb, offset, from, a_in_place ? lda : height, ahead,
-              in_tile(own + ((j - panel_begin) * tiles + t) * Tile<T>::size, at > begin));
+          const int64_t apart = a_in_place ? lda : height;
+          T* const tile = own + ((j - panel_begin) * tiles + t) * tile_size;
+          Place<T> total = in_tile(tile, at > begin);
+          if constexpr (__is_same(Stored, T))
+            if (!sums && at + steps == end && count == vectors * Vec<T>::size) {
+              total.to = c + tile_row(t) * row_length + column;
+              total.pitch = row_length;
+              total.past = past && is_aligned(total.to);
+              for (int64_t i = 0; !total.past && i < height; ++i)
+                prefetch_run<for_writing>(total.to + i * row_length, count);
+            }
+          if (chained)
+            multiply_chained(chains, static_cast<int>(height), vectors, ldb, offset, from, apart,
+                             ahead, tile, total);
+          else
+            runs_kernel<T>(static_cast<int>(height), vectors)(chains.runs, chains.begin[1], ldb,
+                                                              offset, from, apart, ahead, total);
         }
       }
     }
     if (!sums)
-      for (int64_t j = panel_begin; j < panel_end; ++j)
-        store_panel(columns, j, tiles, tile_row, own + (j - panel_begin) * tiles * Tile<T>::size, 1,
-                    0, c);
+      for (int64_t j = panel_begin; j < panel_end; ++j) {
+        if (__is_same(Stored, T) && columns.range(j).count % Vec<T>::size == 0) continue;
+        store_panel(columns, j, tiles, tile_row, tile_size,
+                    own + (j - panel_begin) * tiles * tile_size, 1, 0, c);
+      }
   });
 
   if (!sums) return;
   parallel_for(panels, 1 + 16384 / (rows * Tile<T>::columns * splits),
                [&](int64_t first, int64_t last) {
                  for (int64_t j = first; j < last; ++j)
-                   store_panel(columns, j, tiles, tile_row, sums + j * tiles * Tile<T>::size,
-                               splits, panels * tiles * Tile<T>::size, c);
+                   store_panel(columns, j, tiles, tile_row, tile_size, sums + j * tiles * tile_size,
+                               splits, panels * tiles * tile_size, c);
                });
 }
 

@@ -42,6 +42,13 @@ struct Accumulators {
       for (int j = 0; j < vectors; ++j) sums[i][j] += Vec<T>::load(from + j * Vec<T>::size);
   }
 
+  EMULSION_INLINE void add(const Accumulators& others) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sums[i][j] += others.sums[i][j];
+  }
+
   EMULSION_INLINE void finish(const Place<T>& place) {
     add(place.first);
     add(place.second);
@@ -114,12 +121,10 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
 }
 
 template <class T, int rows, int vectors>
-void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
-                   int64_t lda, const Ahead<T>& ahead, const Place<T>& place) {
-  const T* next = ahead.from;
-  Accumulators<T, rows, vectors> c;
-  c.clear();
-  for (const Run<T>* run = runs; run < runs + count; ++run) {
+EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* begin,
+                              const Run<T>* end, int64_t ldb, int64_t offset, const T* panel,
+                              int64_t lda, const T*& next, int64_t apart) {
+  for (const Run<T>* run = begin; run < end; ++run) {
     const T* a = panel + run->start * lda;
     const T* b = run->b + offset;
 #pragma GCC unroll 4
@@ -129,10 +134,49 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
       a += lda;
       b += ldb;
       __builtin_prefetch(next, 0, 2);
-      next += ahead.apart;
+      next += apart;
     }
   }
+}
+
+template <class T, int rows, int vectors>
+void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
+                   int64_t lda, const Ahead<T>& ahead, const Place<T>& place) {
+  const T* next = ahead.from;
+  Accumulators<T, rows, vectors> c;
+  c.clear();
+  add_runs(c, runs, runs + count, ldb, offset, panel, lda, next, ahead.apart);
   c.finish(place);
+}
+
+template <class T, int rows, int vectors>
+void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, int64_t ldb,
+                     int64_t offset, const T* panel, int64_t lda, const Ahead<T>& ahead,
+                     const Place<T>& place) {
+  const T* next = ahead.from;
+  Accumulators<T, rows, vectors> c;
+  const auto add_chain = [&](int64_t i) __attribute__((always_inline)) {
+    c.clear();
+    add_runs(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead.apart);
+  };
+  if constexpr (ChainTile<T>::in_registers) {
+    Accumulators<T, rows, vectors> total;
+    total.clear();
+    for (int64_t i = 0; i < count; ++i) {
+      add_chain(i);
+      total.add(c);
+    }
+    total.finish(place);
+  } else {
+    alignas(64) T total[Tile<T>::size];
+    for (int64_t i = 0; i + 1 < count; ++i) {
+      add_chain(i);
+      c.finish(in_tile(total, i > 0));
+    }
+    add_chain(count - 1);
+    if (count > 1) c.add({total, Tile<T>::columns});
+    c.finish(place);
+  }
 }
 
 template <class T, int... heights>
@@ -156,6 +200,13 @@ RunsKernel<T> pick_runs(int rows, int vectors, std::integer_sequence<int, height
   return table[rows - 1][vectors - 1];
 }
 
+template <class T, int... heights>
+ChainsKernel<T> pick_chains(int rows, int vectors, std::integer_sequence<int, heights...>) {
+  static constexpr ChainsKernel<T> table[][2] = {
+      {multiply_chains<T, heights + 1, 1>, multiply_chains<T, heights + 1, 2>}...};
+  return table[rows - 1][vectors - 1];
+}
+
 }  // namespace
 
 template <class T>
@@ -173,11 +224,18 @@ RunsKernel<T> runs_kernel(int rows, int vectors) {
   return pick_runs<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
 }
 
+template <class T>
+ChainsKernel<T> chains_kernel(int rows, int vectors) {
+  return pick_chains<T>(rows, vectors, std::make_integer_sequence<int, ChainTile<T>::rows>());
+}
+
 template PackedKernel<float> packed_kernel<float>(int, int);
 template PackedKernel<double> packed_kernel<double>(int, int);
 template RowsKernel<float> rows_kernel<float>(int, int);
 template RowsKernel<double> rows_kernel<double>(int, int);
 template RunsKernel<float> runs_kernel<float>(int, int);
 template RunsKernel<double> runs_kernel<double>(int, int);
+template ChainsKernel<float> chains_kernel<float>(int, int);
+template ChainsKernel<double> chains_kernel<double>(int, int);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

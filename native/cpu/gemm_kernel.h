@@ -2,14 +2,15 @@
 // per step of the reduction. The tile is as large as the register file allows: 14 x 2 vectors of 32
 // registers, 6 x 2 of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
 //
-// Three forms:
+// Four forms:
 //   packed  A is a panel [depth][rows], gathered, transposed or widened by its packer; B a panel
 //           [depth][vectors·Vec::size];
 //   rows    A is pointers to rows that are contiguous along the reduction, read in place: one per
 //           tap and pixel of a convolution, one per row of a matrix; B as in packed;
 //   runs    A as in packed; B is read in place, in runs of rows that lie equally far apart, as the
-//           channels of an image's neighbouring pixels do.
-// All sum in the same order, so results do not depend on which of them ran.
+//           channels of an image's neighbouring pixels do;
+//   chains  the same, added up in chains, since a long sum is as exact as they are short.
+// The first three sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
 #include "cpu/simd.h"
@@ -34,6 +35,14 @@ struct Addend {
   const T* from = nullptr;
   int64_t pitch = 0;
 };
+
+// From so many bytes on a result is stored past the caches: it has left them before anybody reads
+// it, and its lines would be read from memory only to be written over.
+constexpr int64_t past_caches = 16 << 20;
+template <class T>
+EMULSION_INLINE bool is_aligned(const T* to) {
+  return reinterpret_cast<uintptr_t>(to) % vector_bytes == 0;
+}
 
 // Where sums go, to rows `pitch` apart, and what is added to them on their way, in this order.
 template <class T>
@@ -68,6 +77,13 @@ struct Ahead {
   int64_t apart;
 };
 
+// Asks for what a later step reads or writes, into L2: L1 holds what the products read now.
+enum PrefetchPurpose { for_reading, for_writing };
+template <PrefetchPurpose purpose = for_reading, class Stored>
+EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
+}
+
 // a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments ·
 // length.
 template <class T>
@@ -89,5 +105,22 @@ using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int6
                             const T* a, int64_t lda, const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors);
+
+// The same in chains of additions that all begin at zero, of which runs [chains[i], chains[i + 1])
+// are one. Where there are 32 registers, half of them hold the sum of the chains, and all together
+// takes little longer than one chain; 16 are too few. rows in [1, ChainTile::rows].
+template <class T>
+struct ChainTile {
+  static constexpr bool in_registers = Tile<T>::rows > 6;
+  static constexpr int rows = in_registers ? Tile<T>::rows / 2 : Tile<T>::rows;
+  static constexpr int columns = Tile<T>::columns;
+  static constexpr int size = rows * columns;
+};
+template <class T>
+using ChainsKernel = void (*)(const Run<T>* runs, const int64_t* chains, int64_t count, int64_t ldb,
+                              int64_t offset, const T* a, int64_t lda, const Ahead<T>& ahead,
+                              const Place<T>& place);
+template <class T>
+ChainsKernel<T> chains_kernel(int rows, int vectors);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

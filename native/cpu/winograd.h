@@ -119,13 +119,6 @@ struct Planes {
   EMULSION_INLINE T* at(int point, int64_t tile) const { return data + point * plane + tile * row; }
 };
 
-// Asks for what a later step reads or writes, into L2: L1 holds what the products read now.
-enum PrefetchPurpose { for_reading, for_writing };
-template <PrefetchPurpose purpose = for_reading, class Stored>
-EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
-}
-
 // Bᵀ d B of tiles [begin, end), whatever lies outside of the image being zero.
 template <class F, class T, class Stored>
 void transform_inputs(const Tiles<F>& tiles, const Stored* image, int64_t stride, int64_t depth,

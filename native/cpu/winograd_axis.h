@@ -15,6 +15,21 @@ namespace winograd {
 template <int m>
 struct Axis;
 
+// The definition: no transforms, a product for each tap.
+template <>
+struct Axis<1> {
+  static constexpr int outputs = 1, points = 3;
+
+  template <class V>
+  EMULSION_INLINE static void input(V*, int) {}
+  template <class V>
+  EMULSION_INLINE static void output_transposed(V* y, int step) {
+    y[step] = y[2 * step] = y[0];
+  }
+  template <class V>
+  EMULSION_INLINE static void filter_transposed(V*, int) {}
+};
+
 template <>
 struct Axis<2> {
   static constexpr int outputs = 2, points = 4;

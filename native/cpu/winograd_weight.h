@@ -52,29 +52,33 @@ EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t splits, i
 // Register tiles of one point's sums: [height][panel].
 template <class T>
 EMULSION_INLINE int64_t sums_of_a_point(int64_t K, int64_t C) {
-  return (K + Tile<T>::rows - 1) / Tile<T>::rows * PanelLayout<T>{0, C}.count() * Tile<T>::size;
+  return (K + ChainTile<T>::rows - 1) / ChainTile<T>::rows * PanelLayout<T>{0, C}.count() *
+         ChainTile<T>::size;
 }
 
 // The filters' gradients from [split][point][height][panel] register tiles, `plane` values a point.
 template <class F, class T, class Stored>
 void finish_filters(const T* sums, int64_t plane, int64_t splits, int64_t K, int64_t C,
                     Stored* dweight) {
-  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t heights = (K + ChainTile<T>::rows - 1) / ChainTile<T>::rows;
   const int64_t panels = PanelLayout<T>{0, C}.count();
   parallel_for(heights, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t panel = 0; panel < panels; ++panel)
-        finish_sums<F>(sums + (t * panels + panel) * Tile<T>::size, plane, splits,
+        finish_sums<F>(sums + (t * panels + panel) * ChainTile<T>::size, plane, splits,
                        F::points * plane, K * t / heights, K * (t + 1) / heights, panel, C,
                        dweight);
   });
 }
 
-// How many tiles are added one after the other: as many as leave the errors at or below those of
-// PyTorch's direct sums, where the roundings of the transforms alone do not exceed them.
-template <class F>
-EMULSION_INLINE int64_t gradient_chain(int64_t tiles) {
-  return F::points == 16 && tiles >= 2048 ? deep_block / 2 : (deep_block + 2) / 3;
+// What PyTorch's errors grow with, who adds up row after row: 5.5e-8 · √this.
+EMULSION_INLINE int64_t roughness(const Extent& extent) {
+  return extent.images * extent.P + 2 * extent.Q;
+}
+
+// How many tiles are added one after the other: as many as leave the errors below PyTorch's.
+EMULSION_INLINE int64_t gradient_chain(const Extent& extent) {
+  return roughness(extent) < 192 ? 16 : 32;
 }
 
 // Adds the products of a block at one point to the sums of filters' heights and all panels, in
@@ -85,10 +89,15 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
                                     const PanelLayout<T>& columns, int64_t height_begin,
                                     int64_t height_end, HeightRow&& height_row, T* sums,
                                     bool accumulate) {
-  constexpr int64_t apart = 1 + Tile<T>::size / deep_block;
+  constexpr int64_t apart = 1 + ChainTile<T>::size / deep_block;
+  Chains<T> chains;
+  chains.cut(steps, chain, [&](int64_t first, int64_t length, Run<T>* to) {
+    *to = {0, length, inputs + first * inputs_row};
+    return 1;
+  });
   const int64_t panels = columns.count(), count = height_end - height_begin;
   const auto sum = [&](int64_t height, int64_t panel) {
-    return sums + (height * panels + panel) * Tile<T>::size;
+    return sums + (height * panels + panel) * ChainTile<T>::size;
   };
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t t = height_begin; t < height_end; ++t) {
@@ -103,23 +112,10 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
                        columns.valid(panel + 1));
       const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
       const int vectors = columns.vectors(panel);
-      const RunsKernel<T> kernel = runs_kernel<T>(rows, vectors);
-      // A block's chains are added up among themselves: there can be hundreds of blocks.
-      alignas(64) T block[Tile<T>::size];
-      for (int64_t start = 0; start < steps; start += chain) {
-        const int64_t rest = steps - start;
-        const Run<T> run{0, rest < chain ? rest : chain, inputs + start * inputs_row};
-        kernel(&run, 1, inputs_row, panel * Tile<T>::columns,
-               gradients + start * gradients_row + height_row(t), gradients_row,
-               {ahead + start * apart, apart},
-               in_tile(accumulate ? block : sum(t, panel), start > 0));
-      }
-      for (int i = 0; accumulate && i < rows; ++i)
-        for (int j = 0; j < vectors; ++j) {
-          const int at = i * Tile<T>::columns + j * Vec<T>::size;
-          T* const to = sum(t, panel) + at;
-          (Vec<T>::load(to) + Vec<T>::load(block + at)).store(to);
-        }
+      T* const tile = sum(t, panel);
+      multiply_chained(chains, rows, vectors, inputs_row, panel * Tile<T>::columns,
+                       gradients + height_row(t), gradients_row, {ahead, apart}, tile,
+                       in_tile(tile, accumulate));
     }
 }
 
@@ -130,7 +126,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   constexpr int64_t chunk_bytes = 4 << 20;
   const int64_t K = g.group_K, C = g.group_C;
   const Tiles<F> tiles(extent_of(g));
-  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
+  const int64_t total = tiles.count(), chain = gradient_chain(tiles);
   // Chunks are whole blocks, and blocks alike: each walks over all sums, however short it is.
   const int64_t blocks = (total + deep_block - 1) / deep_block;
   const auto block_tile = [&](int64_t block) { return total * block / blocks; };
@@ -144,7 +140,7 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   gradients.data = scratch<T>(4, gradients.size());
 
   const PanelLayout<T> columns{0, C};
-  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t heights = (K + ChainTile<T>::rows - 1) / ChainTile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   const int64_t plane = sums_of_a_point<T>(K, C);
   T* const sums = scratch<T>(5, points * plane);
@@ -194,12 +190,12 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
   constexpr int points = F::points;
   const int64_t K = g.group_K, C = g.group_C;
   const Tiles<F> tiles(extent_of(g));
-  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
+  const int64_t total = tiles.count(), chain = gradient_chain(tiles);
   const int64_t blocks = (total + deep_block - 1) / deep_block;
   const int64_t longest = (total + blocks - 1) / blocks;
   const auto block_tile = [&](int64_t block) { return total * block / blocks; };
   const PanelLayout<T> columns{0, C};
-  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t heights = (K + ChainTile<T>::rows - 1) / ChainTile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   const int64_t plane = sums_of_a_point<T>(K, C), apart = points * plane;
   const int64_t splits = splits_of<F, T>(total, K, C);
@@ -238,11 +234,11 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
   constexpr int points = F::points, columns = Tile<T>::columns;
   const int64_t K = g.group_K, C = g.group_C;
   const Tiles<F> tiles(extent_of(g));
-  const int64_t total = tiles.count(), chain = gradient_chain<F>(total);
-  const int64_t heights = (K + Tile<T>::rows - 1) / Tile<T>::rows;
+  const int64_t total = tiles.count(), chain = gradient_chain(tiles);
+  const int64_t heights = (K + ChainTile<T>::rows - 1) / ChainTile<T>::rows;
   const auto height_row = [&](int64_t height) { return K * height / heights; };
   // The gradients as [height][point] slices.
-  const int64_t slice = total * Tile<T>::rows + Tile<T>::columns;
+  const int64_t slice = total * ChainTile<T>::rows + Tile<T>::columns;
   const auto slice_heights = [&](int64_t begin, int64_t end, T* to) {
     const int64_t first = height_row(begin), count = height_row(end) - first;
     Planes<F, T> gradients(total, count);
@@ -267,7 +263,8 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
     inputs.row = layout.vectors(panel) * Vec<T>::size;
     inputs.data = scratch<T>(3, inputs.size());
     transform_inputs(tiles, x + panel * columns, g.C, layout.valid(panel), 0, total, 0, inputs);
-    T* const sums = scratch<T>(2, points * Tile<T>::size);
+    T* const sums = scratch<T>(2, points * ChainTile<T>::size);
+    Chains<T> chains;
     for (int64_t t = height; t < height_end; ++t) {
       const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
       for (int point = 0; point < points; ++point) {
@@ -275,13 +272,16 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
         for (int64_t i = 9 * rows * point / points; i < 9 * rows * (point + 1) / points; ++i)
           prefetch_run<for_writing>(dweight + (height_row(t) * 9 + i) * C + panel * columns,
                                     layout.valid(panel));
-        const PackedKernel<T> kernel = packed_kernel<T>(rows, layout.vectors(panel));
-        for (int64_t start = 0; start < total; start += chain)
-          kernel(total - start < chain ? total - start : chain,
-                 gradients + (t * points + point) * slice + start * rows, inputs.at(point, start),
-                 in_tile(sums + point * Tile<T>::size, start > 0));
+        chains.cut(total, chain, [&](int64_t first, int64_t length, Run<T>* to) {
+          *to = {0, length, inputs.at(point, first)};
+          return 1;
+        });
+        T* const tile = sums + point * ChainTile<T>::size;
+        const T* const from = gradients + (t * points + point) * slice;
+        multiply_chained(chains, rows, layout.vectors(panel), inputs.row, 0, from, rows, {from, 0},
+                         tile, in_tile(tile, false));
       }
-      finish_sums<F>(sums, Tile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
+      finish_sums<F>(sums, ChainTile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
                      dweight);
     }
   };
@@ -299,10 +299,17 @@ void weight_gradient_as(const ConvGeometry& g, const Stored* dy, const Stored* x
   weight_gradient_many<F, T>(g, dy, x, dweight);
 }
 
+// Whether a form is no less exact than PyTorch's direct sums; of few pixels none is.
+template <class T>
+EMULSION_INLINE bool fits_gradient(const ConvGeometry& g) {
+  return fits<T>(g, weights_for_gradient) && roughness(extent_of(g)) >= 80;
+}
+
 // dweight [K][3][3][C] of images [N, H, W, g.C] and their gradients [N, P, Q, g.K]. The more
 // pixels, the larger the form that is no less exact than PyTorch's direct sums: docs/cpu-engine.md.
 template <class T, class Stored>
 void weight_gradient(const ConvGeometry& g, const Stored* dy, const Stored* x, Stored* dweight) {
+  if (roughness(extent_of(g)) < 128) return weight_gradient_as<Form<1, 2>, T>(g, dy, x, dweight);
   const int64_t pixels = g.N * g.P * g.Q;
   with_form(extent_of(g), pixels >= 1 << 15, pixels >= 1 << 16,
             [&]<class F>() { weight_gradient_as<F, T>(g, dy, x, dweight); });

@@ -270,7 +270,7 @@ export default {
       padding: same,
     }),
     // Where filters outweigh the image, each is transformed where it is used, from 16 tiles of 2x2
-    // on: in chunks of 256 tiles, and the gradient of the filters up to 128.
+    // on, in chunks of 256 tiles.
     ...[
       plain('heavy filters, whole vectors', [1, 8, 8, 272], [256, 3, 3, 272], { padding: same }),
       plain('heavy filters, odd in everything', [3, 7, 5, 263], [251, 3, 3, 263], {
@@ -294,6 +294,16 @@ export default {
         padding: same,
       }),
       fused('heavy filters: bias, channelAdd, SiLU and residual', [2, 8, 6, 264], 253),
+      // Gradients of filters by tiles of 2x2 and, of fewer rows, of 1x2. In the others they are direct
+      // or take few channels.
+      plain('heavy filters, many small pictures', [31, 4, 4, 240], [224, 3, 3, 240], {
+        padding: same,
+      }),
+      plain('heavy filters, small pictures of odd width', [19, 4, 3, 250], [245, 3, 3, 250], {
+        padding: same,
+      }),
+      plain('light filters, one picture', [1, 33, 27, 20], [18, 3, 3, 20], { padding: same }),
+      plain('heavy filters, one picture', [1, 36, 31, 216], [216, 3, 3, 216], { padding: same }),
     ].map((heavy) => ({ ...heavy, dtypes: ['float32', 'bfloat16'] as const, large: true })),
     // Whole 16 bytes of channels: on a GPU 3x3 filters of stride 1 go by tiles with a border, whose
     // size depends on the number of pixels and filters.
