@@ -1,16 +1,8 @@
 // Convolutions are no less exact than PyTorch's direct sums: the choice of a form of Winograd's minimal
 // filtering, or of none, and of the length of the chains of additions hangs on these figures.
 import { describe, expect, it } from 'vitest';
-import {
-  conv2d,
-  device,
-  grad,
-  matmul,
-  noise,
-  tensor,
-  type DType,
-  type Tensor,
-} from '../lib/index.js';
+import { conv2d, device, grad, noise, type DType, type Tensor } from '../lib/index.js';
+import { relativeError, slack } from './support/relative_error.js';
 
 /**
  * What PyTorch 2.13's errors are on two AVX-512 cores: norm of the difference from float64 over its
@@ -53,17 +45,6 @@ const pytorch: [shape: number[], forward: number, input: number, weight: number]
   [[1, 8, 896, 896, 1], 5.34e-7, 5.35e-7, 1.44e-7],
 ];
 
-/** Whether products reach their sums unrounded: not without multiply-add instructions, nor under a sanitizer. */
-async function fused(): Promise<boolean> {
-  const x = 1 + 2 ** -12;
-  const rounded = Math.fround(x * x);
-  // More steps than products have that only wait for memory, which add in another order.
-  const a = tensor([rounded, x, 0, 0, 0, 0, 0, 0]).expand([20, 8]);
-  const b = tensor([-1, x, 0, 0, 0, 0, 0, 0], { shape: [8, 1] }).expand([8, 40]);
-  return Number(await matmul(a, b).abs().max().item()) > 0;
-}
-const slack = (await fused()) ? 1 : 1.1;
-
 function results(dtype: DType, [n, side, c, k, r]: number[]): Tensor[] {
   const cpu = device('cpu');
   const make = (seed: number, scale: number, ...shape: number[]): Tensor =>
@@ -75,15 +56,12 @@ function results(dtype: DType, [n, side, c, k, r]: number[]): Tensor[] {
   return [y, ...grad(y, [x, weight], { gradOutput: make(3, 1, ...y.shape) })];
 }
 
-const norm = async (x: Tensor): Promise<number> => Math.sqrt(Number(await x.square().sum().item()));
-
 describe('convolution in float32', () => {
   it.each(pytorch)('is as exact as PyTorch: %j', async (shape, ...theirs) => {
     const rounded = results('float32', shape);
     const exact = results('float64', shape);
     for (const [i, limit] of theirs.entries()) {
-      const error = await norm(rounded[i].detach().to('float64').sub(exact[i].detach()));
-      expect(error / (await norm(exact[i].detach()))).toBeLessThanOrEqual(limit * slack);
+      expect(await relativeError(rounded[i], exact[i])).toBeLessThanOrEqual(limit * slack);
     }
   });
 });

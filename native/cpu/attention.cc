@@ -106,7 +106,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
       NextRows<const Stored> next_keys(keys, kept, s + tile, block_rows, D, calls);
       NextRows<const Stored> next_values(values, kept, s + tile, block_rows, D, calls);
       for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, key_rows, D, query + p * area, weights, lanes);
+        dot_rows(tile, key_rows, D, longest_chain, query + p * area, weights, lanes);
         online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
         add_weighted_rows(tile, value_rows, D, weights, output + p * area, lanes,
                           [&] { next_keys(), next_values(), next_panels(), next_outputs(); });
@@ -115,7 +115,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
 
     T* logs = lse.as<T>() + (n * sizes.K + head) * sizes.T + begin;
     for (int64_t i = 0; i < count; ++i)
-      logs[i] = static_cast<T>(ln_2) * maximum[i] + std::log(total[i]);
+      logs[i] = std::fma(static_cast<T>(ln_2), maximum[i], std::log(total[i]));
     for (int64_t p = 0; p < panels; ++p) {
       const T* sums = total + p * lanes;
       scale_lanes(output + p * area, D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
@@ -199,6 +199,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   const int64_t D = sizes.D, area = D * lanes, blocks = (sizes.T + block_rows - 1) / block_rows;
+  const int64_t chain = at_most((D + 1) / 2, longest_chain);
   parallel_tasks(sizes.N * sizes.K * cut.keys * cut.queries, [&](int64_t task) {
     const int64_t key_part = task % cut.keys, query_part = task / cut.keys % cut.queries;
     const int64_t group = task / cut.keys / cut.queries, head = group % sizes.K,
@@ -259,13 +260,16 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t used = at_most(count - p * lanes, lanes);
           const int64_t filled = used > V::size ? lanes : V::size;  // whole vectors
-          dot_rows(tile, query_tile, D, key + p * area, weights, filled);
-          dot_rows(tile, grad_tile, D, value + p * area, score_grads, filled);
+          dot_rows(tile, query_tile, D, chain, key + p * area, weights, filled);
+          dot_rows(tile, grad_tile, D, chain, value + p * area, score_grads, filled);
           for (int64_t row = 0; row < tile; ++row) {
-            const V log(static_cast<T>(log2_e) * lse[first + t + row]);
+            // In two parts, since its rounding would be in all weights of a query.
+            constexpr T high = static_cast<T>(log2_e), low = static_cast<T>(log2_e - high);
+            const T natural = lse[first + t + row], rounded = high * natural;
+            const V log(rounded), rest(std::fma(low, natural, std::fma(high, natural, -rounded)));
             const V mean(delta[first + t + row]);
             for (int64_t at = row * lanes; at < row * lanes + filled; at += V::size) {
-              const V weight = exp2(V::load(weights + at) - log);
+              const V weight = exp2(V::load(weights + at) - log - rest);
               weight.store(weights + at);
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }

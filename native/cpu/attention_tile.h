@@ -94,15 +94,14 @@ class Workspace {
 };
 
 // c[i·ldc + lane] (+)= Σk A(i,k)·b[k·ldb + lane], with A(i,k) = a[i·lda + k] or, transposed,
-// a[k·lda + i]. What is added to c is summed from zero first, in blocks: rounding errors grow with
-// the length of a chain of additions.
+// a[k·lda + i]. Each `chain` of a sum begins at zero: rounding errors grow with the length of a
+// chain of additions.
 template <int rows, int vectors, bool transposed, bool accumulate, class T>
 EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
-                                   T* c, int64_t ldc) {
+                                   int64_t chain, T* c, int64_t ldc) {
   using V = Vec<T>;
-  constexpr int64_t block = 128;
-  for (int64_t first = 0; first < depth || first == 0; first += block) {
-    const int64_t last = first + block < depth ? first + block : depth;
+  for (int64_t first = 0; first < depth || first == 0; first += chain) {
+    const int64_t last = first + chain < depth ? first + chain : depth;
     V sum[rows][vectors];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i)
@@ -132,13 +131,13 @@ EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t 
 
 template <int rows, int vectors, bool transposed, bool accumulate, class T>
 void multiply_rest(int64_t count, const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
-                   T* c, int64_t ldc) {
+                   int64_t chain, T* c, int64_t ldc) {
   if constexpr (rows > 0) {
     if (count == rows)
-      multiply_tile<rows, vectors, transposed, accumulate>(a, lda, b, ldb, depth, c, ldc);
+      multiply_tile<rows, vectors, transposed, accumulate>(a, lda, b, ldb, depth, chain, c, ldc);
     else
-      multiply_rest<rows - 1, vectors, transposed, accumulate>(count, a, lda, b, ldb, depth, c,
-                                                               ldc);
+      multiply_rest<rows - 1, vectors, transposed, accumulate>(count, a, lda, b, ldb, depth, chain,
+                                                               c, ldc);
   }
 }
 
@@ -149,14 +148,15 @@ struct Nothing {
 
 template <int vectors, bool transposed, bool accumulate, class T, class Beside = Nothing>
 EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b, int64_t ldb,
-                              int64_t depth, T* c, int64_t ldc, Beside&& beside = {}) {
+                              int64_t depth, int64_t chain, T* c, int64_t ldc,
+                              Beside&& beside = {}) {
   const int64_t step = transposed ? 1 : lda;
   int64_t i = 0;
   for (; i + tile_rows <= rows; i += tile_rows, beside())
     multiply_tile<tile_rows, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
-                                                              c + i * ldc, ldc);
+                                                              chain, c + i * ldc, ldc);
   multiply_rest<tile_rows - 1, vectors, transposed, accumulate>(rows - i, a + i * step, lda, b, ldb,
-                                                                depth, c + i * ldc, ldc);
+                                                                depth, chain, c + i * ldc, ldc);
 }
 
 // Rows that lie equally far apart.
@@ -169,13 +169,16 @@ struct RowTile {
 // c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes], of which `filled`, one vector or two,
 // are wanted.
 template <class T>
-void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled) {
+void dot_rows(int64_t rows, RowTile<T> a, int64_t D, int64_t chain, const T* b, T* c,
+              int64_t filled) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, false, false>(rows, a.data, a.stride, b, lanes, D, c, lanes);
+    multiply<2, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
   else
-    multiply<1, false, false>(rows, a.data, a.stride, b, lanes, D, c, lanes);
+    multiply<1, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
 }
+
+constexpr int64_t longest_chain = 128, weighted_chain = 32;
 
 // c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
 // wanted.
@@ -184,9 +187,9 @@ void add_weighted_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, 
                        Beside&& beside) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, true, true>(D, a.data, a.stride, b, lanes, rows, c, lanes, beside);
+    multiply<2, true, true>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
   else
-    multiply<1, true, true>(D, a.data, a.stride, b, lanes, rows, c, lanes, beside);
+    multiply<1, true, true>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
 }
 
 // c[row][..width] += Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows, lanes]
@@ -196,8 +199,8 @@ void add_weighted_lanes(int64_t rows, int64_t used, const T* a, const T* b, int6
   constexpr int64_t lanes = panel_lanes<T>;
   int64_t d = 0;
   for (; d + lanes <= width; d += lanes)
-    multiply<2, false, true>(rows, a, lanes, b + d, width, used, c + d, width);
-  if (d < width) multiply<1, false, true>(rows, a, lanes, b + d, width, used, c + d, width);
+    multiply<2, false, true>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
+  if (d < width) multiply<1, false, true>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
 }
 
 // Copies rows to [count][stride] in the arithmetic type, zeros after the first D.
