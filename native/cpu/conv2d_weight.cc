@@ -29,6 +29,9 @@ void backward_weight(const ConvGeometry& g, const Stored* dy, const Stored* x, i
   Stored* const result = dweight + group * g.group_K * g.taps() * g.group_C;
   if (winograd::fits_gradient<T>(g))
     return winograd::weight_gradient<T>(g, gradient, image, result);
+  if constexpr (__is_same(Stored, T))
+    if (thin::gradient_to_few<T>(g))
+      return thin::weight_gradient_to_few(g, gradient, image, result);
   TapList taps(g.taps());
   const PixelRows<T, Stored> source =
       thin::from_few<T>(g) ? thin::padded_rows<T>(g, image, taps) : forward_rows<T>(g, image, taps);

@@ -66,6 +66,35 @@ void multiply_shallow(const Product& p, const Stored* a, const Stored* b, Stored
   });
 }
 
+// Few rows and a large B, as in the input's gradient of a linear layer: packing B would cost as
+// much as the products of some six rows, and more beyond the caches. A is turned instead, and B
+// read where it lies.
+constexpr int64_t most_few_rows = 256;
+bool few_rows(const Product& p) {
+  constexpr int64_t least_values = 1 << 15;
+  return !p.transpose_a && !p.transpose_b && p.rows <= most_few_rows && 4 * p.rows <= p.columns &&
+         p.depth * p.columns >= least_values;
+}
+template <class T>
+void multiply_few(const Product& p, const T* a, const T* b, T* y) {
+  constexpr int64_t block = 64;                                      // steps
+  T* const turned = scratch<T>(3, p.depth * p.rows + Vec<T>::size);  // [depth][rows]
+  const int64_t blocks = (p.depth + block - 1) / block;
+  parallel_for(blocks, 1 + 16384 / (block * p.rows), [&](int64_t begin, int64_t end) {
+    T* const own = scratch<T>(1, block * p.rows + Vec<T>::size);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t steps = p.depth - i * block < block ? p.depth - i * block : block;
+      const T* rows[most_few_rows];
+      for (int64_t row = 0; row < p.rows; ++row) rows[row] = a + row * p.lda + i * block;
+      pack_transposed(rows, static_cast<int>(p.rows), steps, own, static_cast<int>(p.rows));
+      std::memcpy(turned + i * block * p.rows, own,
+                  static_cast<size_t>(steps * p.rows) * sizeof(T));
+    }
+  });
+  multiply_deep<T>(p.rows, p.depth, turned, p.rows, MatrixColumns<T, T>{b, p.ldb},
+                   ColumnPanels<T>{1, p.columns}, y);
+}
+
 template <class Stored>
 void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   using T = Accumulator<Stored>;
@@ -84,6 +113,8 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
                      ColumnPanels<T>{1, p.columns}, y);
     return;
   }
+  if constexpr (__is_same(Stored, T))
+    if (few_rows(p)) return multiply_few(p, a, b, y);
   const PanelLayout<T> layout{p.depth, p.columns};
   const auto pack = [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);

@@ -261,6 +261,14 @@ export default {
         padding: { top: 2, bottom: 0, left: 0, right: 3 },
       }),
     ].map((many) => ({ ...many, dtypes: ['float32'] as const, large: true })),
+    // The gradient of filters to few channels meets windows of the outputs' gradients.
+    plain('to a picture, more than 128 columns', [1, 7, 131, 48], [3, 3, 3, 48], { padding: same }),
+    plain('to a picture, padding on two sides', [2, 5, 50, 32], [2, 3, 4, 32], {
+      padding: { top: 0, bottom: 2, left: 3, right: 0 },
+    }),
+    plain('to four channels each of two groups, without padding', [2, 6, 49, 32], [8, 3, 2, 16], {
+      groups: 2,
+    }),
     // From 256 tiles on the gradient of small filters is summed in splits.
     plain('several splits of tiles, odd in everything', [2, 25, 27, 21], [19, 3, 3, 21], {
       padding: same,

@@ -52,6 +52,8 @@ export default {
     ...transposes(1, 300, 37), // one row: B read in place
     ...transposes(20, 530, 48),
     ...transposes(37, 3, 53), // shallow: rows written at once
+    ...transposes(7, 190, 261), // few rows and a large B, which is read in place
+    ...transposes(67, 150, 301, { brief: true }),
     ...transposes(290, 1100, 530, { brief: true }), // a CPU's tall parts, for long reductions
     // A GPU's tiles: wide ones with a rest, more bands than one, the depth split, few rows or columns.
     ...transposes(504, 136, 120, { batch: [2], brief: true }),
