@@ -23,28 +23,45 @@ namespace {
 
 using namespace attention_tile;
 
-// Scores are logarithms to base 2, whose powers cost less: queries (backward: keys) are scaled by
-// log2(e) beside the scale of attention. What callers see, lse, is to base e.
+// Scores are logarithms to base 2, whose powers cost less: they are scaled by log2(e) beside the
+// scale of attention. What callers see, lse, is to base e.
 constexpr double log2_e = 1.44269504088896341, ln_2 = 0.69314718055994531;
 
 template <class T>
 constexpr T lowest =
     __is_same(T, double) ? static_cast<T>(-__DBL_MAX__) : static_cast<T>(-__FLT_MAX__);
 
-// Scores of further keys become weights relative to the running maximum; what was summed before is
-// scaled down where the maximum rose.
+// How scores come of products of queries and keys: times `factor`, which is positive, where they
+// are used, since the largest of them is sought before; a sign goes with what lies in the lanes.
+// What backward computes again has the roundings of forward, which weights of large scores hang on.
 template <class T>
-void online_softmax(T* scores, int64_t rows, T* maximum, T* total, T* output, int64_t D) {
+struct Scale {
+  T sign, factor;
+
+  Scale(double scale, bool uniform)
+      : sign(uniform     ? T(0)
+             : scale < 0 ? T(-1)
+                         : T(1)),
+        factor(static_cast<T>(std::abs(scale) * log2_e)) {}
+};
+
+// Products of queries and further keys become weights relative to the running maximum; what was
+// summed before is scaled down where the maximum rose.
+template <class T>
+void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total, T* output,
+                    int64_t D) {
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   V top[2], shrink[2], added[2] = {V::zero(), V::zero()};
   T rise = 0;
-  for (int half = 0; half < 2; ++half) top[half] = V::load(maximum + half * V::size);
+  for (int half = 0; half < 2; ++half) top[half] = V(lowest<T>);
   for (int64_t row = 0; row < rows; ++row)
     for (int half = 0; half < 2; ++half)
       top[half] = max(top[half], V::load(scores + row * lanes + half * V::size));
   for (int half = 0; half < 2; ++half) {
-    const V difference = V::load(maximum + half * V::size) - top[half];
+    const V before = V::load(maximum + half * V::size);
+    top[half] = max(before, top[half] * factor);
+    const V difference = before - top[half];
     shrink[half] = exp2(difference);
     rise = __builtin_fmax(rise, max_lane(-difference));
     top[half].store(maximum + half * V::size);
@@ -52,7 +69,7 @@ void online_softmax(T* scores, int64_t rows, T* maximum, T* total, T* output, in
   for (int64_t row = 0; row < rows; ++row)
     for (int half = 0; half < 2; ++half) {
       T* at = scores + row * lanes + half * V::size;
-      const V weight = exp2(V::load(at) - top[half]);
+      const V weight = exp2(fma(V::load(at), factor, -top[half]));
       weight.store(at);
       added[half] += weight;
     }
@@ -84,9 +101,9 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     T* key_copy = memory.take(block_rows * D);
     T* value_copy = memory.take(block_rows * D);
 
-    const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
+    const Scale<T> scaled(scale, rows.uniform(n));
     for (int64_t p = 0; p < panels; ++p)
-      pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, factor,
+      pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, scaled.sign,
                  query + p * area);
     clear(output, panels * area);
     clear(total, panels * lanes);
@@ -106,8 +123,9 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
       NextRows<const Stored> next_keys(keys, kept, s + tile, block_rows, D, calls);
       NextRows<const Stored> next_values(values, kept, s + tile, block_rows, D, calls);
       for (int64_t p = 0; p < panels; ++p) {
-        dot_rows(tile, key_rows, D, longest_chain, query + p * area, weights, lanes);
-        online_softmax(weights, tile, maximum + p * lanes, total + p * lanes, output + p * area, D);
+        dot_rows(tile, key_rows, D, query + p * area, weights, lanes);
+        online_softmax(weights, tile, V(scaled.factor), maximum + p * lanes, total + p * lanes,
+                       output + p * area, D);
         add_weighted_rows(tile, value_rows, D, weights, output + p * area, lanes,
                           [&] { next_keys(), next_values(), next_panels(), next_outputs(); });
       }
@@ -199,7 +217,6 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   const int64_t D = sizes.D, area = D * lanes, blocks = (sizes.T + block_rows - 1) / block_rows;
-  const int64_t chain = at_most((D + 1) / 2, longest_chain);
   parallel_tasks(sizes.N * sizes.K * cut.keys * cut.queries, [&](int64_t task) {
     const int64_t key_part = task % cut.keys, query_part = task / cut.keys % cut.queries;
     const int64_t group = task / cut.keys / cut.queries, head = group % sizes.K,
@@ -233,7 +250,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
       value_grad = key_grad + cut.panels * area;
     }
     const T factor = rows.uniform(n) ? T(0) : static_cast<T>(scale);
-    const T score_factor = rows.uniform(n) ? T(0) : static_cast<T>(scale * log2_e);
+    const Scale<T> scaled(scale, rows.uniform(n));
     const int64_t first = (n * sizes.K + head) * sizes.T;
 
     for (int64_t begin = panel_begin; begin < panel_end; begin += cut.panels) {
@@ -242,7 +259,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
       const int32_t* const index = kept.index + begin * lanes;
       for (int64_t p = 0; p < panels; ++p) {
         const int64_t used = at_most(count - p * lanes, lanes);
-        pack_lanes(keys, index + p * lanes, used, D, score_factor, key + p * area);
+        pack_lanes(keys, index + p * lanes, used, D, scaled.sign, key + p * area);
         pack_lanes(values, index + p * lanes, used, D, T(1), value + p * area);
       }
       if (dq) gather_rows(keys, index, count, D, key_rows, width);
@@ -260,8 +277,8 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
         for (int64_t p = 0; p < panels; ++p) {
           const int64_t used = at_most(count - p * lanes, lanes);
           const int64_t filled = used > V::size ? lanes : V::size;  // whole vectors
-          dot_rows(tile, query_tile, D, chain, key + p * area, weights, filled);
-          dot_rows(tile, grad_tile, D, chain, value + p * area, score_grads, filled);
+          dot_rows(tile, query_tile, D, key + p * area, weights, filled);
+          dot_rows(tile, grad_tile, D, value + p * area, score_grads, filled);
           for (int64_t row = 0; row < tile; ++row) {
             // In two parts, since its rounding would be in all weights of a query.
             constexpr T high = static_cast<T>(log2_e), low = static_cast<T>(log2_e - high);
@@ -269,7 +286,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
             const V log(rounded), rest(std::fma(low, natural, std::fma(high, natural, -rounded)));
             const V mean(delta[first + t + row]);
             for (int64_t at = row * lanes; at < row * lanes + filled; at += V::size) {
-              const V weight = exp2(V::load(weights + at) - log - rest);
+              const V weight = exp2(fma(V::load(weights + at), V(scaled.factor), -log) - rest);
               weight.store(weights + at);
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }

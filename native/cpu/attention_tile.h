@@ -169,16 +169,16 @@ struct RowTile {
 // c[row][lane] = a[row]·b[:][lane]: [rows, D] x [D, lanes], of which `filled`, one vector or two,
 // are wanted.
 template <class T>
-void dot_rows(int64_t rows, RowTile<T> a, int64_t D, int64_t chain, const T* b, T* c,
-              int64_t filled) {
-  constexpr int64_t lanes = panel_lanes<T>;
+void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled) {
+  constexpr int64_t lanes = panel_lanes<T>, longest = 128;
+  const int64_t half = (D + 1) / 2, chain = half < longest ? half : longest;
   if (filled == lanes)
     multiply<2, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
   else
     multiply<1, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
 }
 
-constexpr int64_t longest_chain = 128, weighted_chain = 32;
+constexpr int64_t weighted_chain = 32;
 
 // c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
 // wanted.
