@@ -171,7 +171,7 @@ struct RowTile {
 template <class T>
 void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled) {
   constexpr int64_t lanes = panel_lanes<T>, longest = 128;
-  const int64_t half = (D + 1) / 2, chain = half < longest ? half : longest;
+  const int64_t half = D > 0 ? (D + 1) / 2 : 1, chain = half < longest ? half : longest;
   if (filled == lanes)
     multiply<2, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
   else

@@ -32,3 +32,13 @@ test('attention keeps no matrix of all pairs, forward or backward', () =>
     const pairs = 4 * length ** 2;
     expect(cpu.memoryStats().peakBytes - before).toBeLessThan(pairs / 4);
   }));
+
+test('attention of heads without channels comes to an end', () =>
+  tidy(async () => {
+    const [q, k] = [5, 7].map((length) => noise([2, length, 3, 0], { seed: 1, device: 'cpu' }));
+    q.requiresGrad = true;
+    const y = attention(q, k, k);
+    y.sum().backward();
+    await device('cpu').synchronize();
+    expect([y.shape, q.grad!.shape]).toEqual([q.shape, q.shape]);
+  }));
