@@ -39,9 +39,7 @@ struct Scale {
   T sign, factor;
 
   Scale(double scale, bool uniform)
-      : sign(uniform     ? T(0)
-             : scale < 0 ? T(-1)
-                         : T(1)),
+      : sign(static_cast<T>(uniform ? 0 : std::copysign(1, scale))),
         factor(static_cast<T>(std::abs(scale) * log2_e)) {}
 };
 
