@@ -178,7 +178,7 @@ void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t f
     multiply<1, false, false>(rows, a.data, a.stride, b, lanes, D, chain, c, lanes);
 }
 
-constexpr int64_t weighted_chain = 32;
+constexpr int64_t weighted_chain = block_rows / 2;
 
 // c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
 // wanted.

@@ -81,6 +81,7 @@ void multiply_few(const Product& p, const T* a, const T* b, T* y) {
   T* const turned = scratch<T>(3, p.depth * p.rows + Vec<T>::size);  // [depth][rows]
   const int64_t blocks = (p.depth + block - 1) / block;
   parallel_for(blocks, 1 + 16384 / (block * p.rows), [&](int64_t begin, int64_t end) {
+    // A packer writes past its end, which in `turned` may be another thread's beginning.
     T* const own = scratch<T>(1, block * p.rows + Vec<T>::size);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t steps = p.depth - i * block < block ? p.depth - i * block : block;

@@ -15,7 +15,7 @@ namespace winograd {
 template <int m>
 struct Axis;
 
-// The definition: no transforms, a product for each tap.
+// The definition, for gradients of filters: no transforms, a product for each tap.
 template <>
 struct Axis<1> {
   static constexpr int outputs = 1, points = 3;
