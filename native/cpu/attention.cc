@@ -61,7 +61,8 @@ void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total
     top[half] = max(before, top[half] * factor);
     const V difference = before - top[half];
     shrink[half] = exp2(difference);
-    rise = __builtin_fmax(rise, max_lane(-difference));
+    const T most = max_lane(-difference);
+    rise = most > rise ? most : rise;
     top[half].store(maximum + half * V::size);
   }
   for (int64_t row = 0; row < rows; ++row)
@@ -83,7 +84,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   const int64_t D = sizes.D, area = D * lanes;
-  for_each_block(sizes, sizes.T, lanes, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
+  for_each_block<T>(sizes, sizes.T, [&](int64_t n, int64_t head, int64_t begin, int64_t end) {
     const Head<const Stored> queries(q, n, head), keys(k, n, head), values(v, n, head);
     const Head<Stored> outputs(y, n, head);
     const RowList kept = rows.keys(n);
@@ -163,24 +164,6 @@ void row_products(const View& dy, const View& y, const Sizes& sizes, Accumulator
                });
 }
 
-// How a head is cut for the backward pass: into parts of its keys, each with its own share of dq,
-// or of its queries, each with its own share of dk and dv. So the cut depends on shapes alone.
-struct Cut {
-  int64_t keys, queries;
-  int64_t panels;  // of keys at a time; all of them where the queries are cut
-
-  Cut(const Sizes& sizes, int64_t lanes) {
-    constexpr int64_t tasks_wanted = 64, most = 8, few_keys = 128, least_queries = 128;
-    const int64_t all = (sizes.S + lanes - 1) / lanes;
-    const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
-    const int64_t parts = at_most((tasks_wanted + heads - 1) / heads, most);
-    const bool few = sizes.S <= few_keys;
-    keys = few ? 1 : at_most(parts, all);
-    queries = few ? at_most(parts, 1 + sizes.T / least_queries) : 1;
-    panels = few ? all : max_panels;
-  }
-};
-
 // Gradients of a panel list of keys, [D][lanes] each, to where the keys are.
 template <class Stored>
 void write_key_gradients(const Sizes& sizes, int64_t n, int64_t head, const RowList& keys,
@@ -229,7 +212,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
     const int64_t query_end =
         at_most(blocks * (query_part + 1) / cut.queries * block_rows, sizes.T);
     T* const share = shares.queries ? shares.queries + task * sizes.T * width : nullptr;
-    if (share) clear(share, sizes.T * width);
+    if (share && panel_begin == panel_end) clear(share, sizes.T * width);
 
     Workspace<T> memory(cut.panels * (4 * area + lanes * width) +
                         block_rows * (2 * (D + lanes) + width));
@@ -268,7 +251,7 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
         const int64_t tile = at_most(query_end - t, block_rows);
         const RowTile<T> query_tile = rows_of(queries, all, t, tile, D, query_copy);
         const RowTile<T> grad_tile = rows_of(grads, all, t, tile, D, grad_copy);
-        if (dq && !share) clear(query_grad, tile * width);
+        T* const query_sums = share ? share + t * width : query_grad;
         const int64_t calls = 1 + panels * (D / tile_rows) / 2;
         NextRows<const Stored> next_queries(queries, all, t + tile, block_rows, D, calls);
         NextRows<const Stored> next_grads(grads, all, t + tile, block_rows, D, calls);
@@ -292,9 +275,12 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
           add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area, filled, next_grads);
           add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area, filled,
                             next_queries);
-          if (dq)
-            add_weighted_lanes(tile, used, score_grads, key_rows + p * lanes * width, width,
-                               share ? share + t * width : query_grad);
+          if (!dq) continue;
+          const T* const rows_of_keys = key_rows + p * lanes * width;
+          if (p > 0 || (share && begin > panel_begin))
+            multiply_lanes<true>(tile, used, score_grads, rows_of_keys, width, query_sums);
+          else
+            multiply_lanes<false>(tile, used, score_grads, rows_of_keys, width, query_sums);
         }
         if (dq && !share)
           for (int64_t row = 0; row < tile; ++row)
@@ -382,7 +368,7 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     T* delta = scratch<T>(6, sizes.N * sizes.K * sizes.T);
     const T* logs = lse.as<const T>();
     row_products<Stored>(dy, y, sizes, delta);
-    const Cut cut(sizes, panel_lanes<T>);
+    const Cut cut(sizes, panel_lanes<T>, most_panels<T>(sizes.D));
     const int64_t width = (sizes.D + Vec<T>::size - 1) / Vec<T>::size * Vec<T>::size;
     const int64_t heads = sizes.N * sizes.K;
     const Shares<T> shares{

@@ -16,12 +16,25 @@ constexpr int tile_rows = 8;
 constexpr int tile_rows = 6;
 #endif
 constexpr int64_t block_rows = 64;
-constexpr int64_t max_panels = 4;
+// From so many values on a head's rows are read where they lie.
+constexpr int64_t wide = 128;
 
 template <class T>
 constexpr int64_t panel_lanes = 2 * Vec<T>::size;
 
+// Panels that one walk over the other side's rows serves: the more, the fewer times rows are
+// copied; all of them stay in L2.
+template <class T>
+EMULSION_INLINE int64_t most_panels(int64_t D) {
+  constexpr int64_t rows = 128, few = 4;
+  return D < wide && rows > few * panel_lanes<T> ? rows / panel_lanes<T> : few;
+}
+
 using Sizes = AttentionSizes;
+
+EMULSION_INLINE int64_t at_most(int64_t value, int64_t limit) {
+  return value < limit ? value : limit;
+}
 
 // Which rows of a sequence take part, in order.
 struct RowList {
@@ -126,6 +139,8 @@ EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t 
         T* const to = c + i * ldc + j * V::size;
         (add ? sum[i][j] + V::load(to) : sum[i][j]).store(to);
       }
+    // Else GCC keeps c from chain to chain, in registers that it has to save for that.
+    asm volatile("" ::: "memory");
   }
 }
 
@@ -151,12 +166,21 @@ EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b,
                               int64_t depth, int64_t chain, T* c, int64_t ldc,
                               Beside&& beside = {}) {
   const int64_t step = transposed ? 1 : lda;
+  // The last tiles are a row lower where that leaves none of a few rows, which would not fill the
+  // multipliers.
+  const int64_t tiles = (rows + tile_rows - 1) / tile_rows, missing = tiles * tile_rows - rows;
+  const int64_t high = missing <= tiles ? tiles - missing : tiles - 1;
   int64_t i = 0;
-  for (; i + tile_rows <= rows; i += tile_rows, beside())
+  for (int64_t tile = 0; tile < high; ++tile, i += tile_rows, beside())
     multiply_tile<tile_rows, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
                                                               chain, c + i * ldc, ldc);
-  multiply_rest<tile_rows - 1, vectors, transposed, accumulate>(rows - i, a + i * step, lda, b, ldb,
-                                                                depth, chain, c + i * ldc, ldc);
+  if (missing <= tiles)
+    for (; i < rows; i += tile_rows - 1, beside())
+      multiply_tile<tile_rows - 1, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
+                                                                    chain, c + i * ldc, ldc);
+  else
+    multiply_rest<tile_rows - 2, vectors, transposed, accumulate>(
+        rows - i, a + i * step, lda, b, ldb, depth, chain, c + i * ldc, ldc);
 }
 
 // Rows that lie equally far apart.
@@ -192,15 +216,16 @@ void add_weighted_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, 
     multiply<1, true, true>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
 }
 
-// c[row][..width] += Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows, lanes]
-// x [lanes, width], with rows of whole vectors.
-template <class T>
-void add_weighted_lanes(int64_t rows, int64_t used, const T* a, const T* b, int64_t width, T* c) {
+// c[row][..width] (+)= Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows,
+// lanes] x [lanes, width], with rows of whole vectors.
+template <bool accumulate, class T>
+void multiply_lanes(int64_t rows, int64_t used, const T* a, const T* b, int64_t width, T* c) {
   constexpr int64_t lanes = panel_lanes<T>;
   int64_t d = 0;
   for (; d + lanes <= width; d += lanes)
-    multiply<2, false, true>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
-  if (d < width) multiply<1, false, true>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
+    multiply<2, false, accumulate>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
+  if (d < width)
+    multiply<1, false, accumulate>(rows, a, lanes, b + d, width, used, lanes, c + d, width);
 }
 
 // Copies rows to [count][stride] in the arithmetic type, zeros after the first D.
@@ -253,7 +278,6 @@ class NextRows {
 template <class T, class Stored>
 RowTile<T> rows_of(const Head<const Stored>& from, const RowList& list, int64_t first,
                    int64_t count, int64_t D, T* copy) {
-  constexpr int64_t wide = 128;
   if constexpr (__is_same(T, Stored))
     if (list.all && D >= wide) return {from.row(first), from.stride};
   gather_rows(from, list.index + first, count, D, copy, D);
@@ -312,8 +336,7 @@ void clear(T* data, int64_t count) {
 struct Tasks {
   int64_t rows, blocks, count;
 
-  Tasks(const Sizes& sizes, int64_t length, int64_t lanes) {
-    int64_t panels = max_panels;
+  Tasks(const Sizes& sizes, int64_t length, int64_t lanes, int64_t panels) {
     do {
       rows = panels * lanes;
       blocks = (length + rows - 1) / rows;
@@ -323,21 +346,35 @@ struct Tasks {
   }
 };
 
+// How a head is cut for the backward pass: into parts of its keys, each with its own share of dq,
+// or of its queries, each with its own share of dk and dv. So the cut depends on shapes alone.
+struct Cut {
+  int64_t keys, queries;
+  int64_t panels;  // of keys at a time; all of them where the queries are cut
+
+  Cut(const Sizes& sizes, int64_t lanes, int64_t most) {
+    constexpr int64_t tasks_wanted = 64, most_parts = 8, few_keys = 128, least_queries = 128;
+    const int64_t all = (sizes.S + lanes - 1) / lanes;
+    const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
+    const int64_t parts = at_most((tasks_wanted + heads - 1) / heads, most_parts);
+    const bool few = sizes.S <= few_keys;
+    keys = few ? 1 : at_most(parts, all);
+    queries = few ? at_most(parts, 1 + sizes.T / least_queries) : 1;
+    panels = few ? all : most;
+  }
+};
+
 // Calls body(n, head, begin, end) for every block of every head's rows. Heads take turns: their
 // rows share cache lines.
-template <class Body>
-void for_each_block(const Sizes& sizes, int64_t length, int64_t lanes, Body&& body) {
-  const Tasks tasks(sizes, length, lanes);
+template <class T, class Body>
+void for_each_block(const Sizes& sizes, int64_t length, Body&& body) {
+  const Tasks tasks(sizes, length, panel_lanes<T>, most_panels<T>(sizes.D));
   parallel_tasks(tasks.count, [&](int64_t task) {
     const int64_t head = task % sizes.K, n = task / sizes.K / tasks.blocks;
     const int64_t begin = task / sizes.K % tasks.blocks * tasks.rows;
     const int64_t end = begin + tasks.rows < length ? begin + tasks.rows : length;
     body(n, head, begin, end);
   });
-}
-
-EMULSION_INLINE int64_t at_most(int64_t value, int64_t limit) {
-  return value < limit ? value : limit;
 }
 
 }  // namespace attention_tile

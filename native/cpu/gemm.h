@@ -174,7 +174,9 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   const bool in_place = __is_same(Stored, T) && a.in_place(layout.count());
   const auto tile_row = [&](int64_t tile) { return part.row + rows * tile / tiles; };
-  const int64_t together = !in_place && a.side_by_side() ? 8 : 1;  // tiles packed at once
+  // Tiles packed at once: so many columns of a transposed A are seven lines of each row.
+  constexpr int64_t columns_together = 112;
+  const int64_t together = !in_place && a.side_by_side() ? columns_together / Tile<T>::rows : 1;
   const int64_t apart = plan.longest() * Tile<T>::rows + Tile<T>::columns;
   T* const slices = in_place ? nullptr : scratch<T>(1, together * apart);
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);

@@ -123,6 +123,24 @@ template <class T>
 EMULSION_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
   return select(a < b, a, b);
 }
+#if defined(__AVX512F__)
+inline constexpr __mmask16 all_lanes = static_cast<__mmask16>(-1);
+// The masked forms of intrinsics: the plain ones warn of uninitialised values in GCC 12.
+EMULSION_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return (Vec<float>::Native)_mm512_maskz_max_ps(all_lanes, (__m512)a.lanes, (__m512)b.lanes);
+}
+EMULSION_INLINE Vec<float> min(Vec<float> a, Vec<float> b) {
+  return (Vec<float>::Native)_mm512_maskz_min_ps(all_lanes, (__m512)a.lanes, (__m512)b.lanes);
+}
+#elif defined(__AVX2__)
+// By name: beside a constant GCC makes a comparison and a blend of them, three instructions.
+EMULSION_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return (Vec<float>::Native)_mm256_max_ps((__m256)a.lanes, (__m256)b.lanes);
+}
+EMULSION_INLINE Vec<float> min(Vec<float> a, Vec<float> b) {
+  return (Vec<float>::Native)_mm256_min_ps((__m256)a.lanes, (__m256)b.lanes);
+}
+#endif
 
 template <class T>
 EMULSION_INLINE Vec<T> abs(Vec<T> a) {
@@ -130,11 +148,6 @@ EMULSION_INLINE Vec<T> abs(Vec<T> a) {
   const typename V::Mask magnitude = ~((typename V::Mask)(V(T(-0.0)).lanes));
   return V((typename V::Native)((typename V::Mask)a.lanes & magnitude));
 }
-
-#if defined(__AVX512F__)
-// The masked forms of intrinsics: the plain ones warn of uninitialised values in GCC 12.
-inline constexpr __mmask16 all_lanes = static_cast<__mmask16>(-1);
-#endif
 
 template <class T>
 EMULSION_INLINE Vec<T> sqrt(Vec<T> a) {
@@ -185,9 +198,8 @@ EMULSION_INLINE T max_lane(Vec<T> a) {
   return result;
 }
 
-// p·2^n for whole n; x, of which both were made, where that is not a number.
-EMULSION_INLINE Vec<float> scale_by_power(Vec<float> p, Vec<float> n,
-                                          [[maybe_unused]] Vec<float> x) {
+// p·2^n for whole n from -252 to 254.
+EMULSION_INLINE Vec<float> scale_by_power(Vec<float> p, Vec<float> n) {
   using V = Vec<float>;
 #if defined(__AVX512F__)
   return V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, (__m512)n.lanes));
@@ -197,7 +209,7 @@ EMULSION_INLINE Vec<float> scale_by_power(Vec<float> p, Vec<float> n,
   const V::Mask half = whole >> 1;
   const V low((V::Native)((half + 127) << 23));
   const V high((V::Native)((whole - half + 127) << 23));
-  return select(x == x, p * low * high, x);
+  return p * low * high;
 #endif
 }
 
@@ -206,14 +218,7 @@ EMULSION_INLINE Vec<float> scale_by_power(Vec<float> p, Vec<float> n,
 // infinity above.
 EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   using V = Vec<float>;
-#if defined(__AVX512F__)
-  // These instructions give their second operand where one is not a number: so does the result.
-  const V clamped((V::Native)_mm512_maskz_min_ps(
-      all_lanes, (__m512)V(89.0f).lanes,
-      _mm512_maskz_max_ps(all_lanes, (__m512)V(-104.0f).lanes, (__m512)x.lanes)));
-#else
-  const V clamped = max(min(x, V(89.0f)), V(-104.0f));
-#endif
+  const V clamped = min(V(89.0f), max(V(-104.0f), x));  // NaN stays
   const V magic(12582912.0f);  // 1.5·2^23: adding it rounds to the nearest integer
   const V n = fma(clamped, V(1.44269504088896341f), magic) - magic;
   V r = fma(n, V(-0.693359375f), clamped);
@@ -225,7 +230,7 @@ EMULSION_INLINE Vec<float> exp(Vec<float> x) {
   p = fma(p, r, V(1.6666665459e-1f));
   p = fma(p, r, V(5.0000001201e-1f));
   p = fma(p, r * r, r) + V(1.0f);
-  return scale_by_power(p, n, x);
+  return scale_by_power(p, n);
 }
 
 // 2^r for |r| <= 1/2: a polynomial of degree 6, at most 1.2e-8 off before rounding.
@@ -240,19 +245,23 @@ EMULSION_INLINE Vec<float> exp2_fraction(Vec<float> r) {
   return fma(p, r, V(1.0f));
 }
 
-// 2^x, for sums of weights of which the largest is 1: half the work of exp, since splitting x takes
-// no rounding. At most 0.7 units in the last place from the true value below 127, 0 below -149.
+// 2^x for weights of which the largest is 1: half the work of exp, since splitting x takes no
+// rounding, and what is less than 2^-126 of the largest may be 0. At most 0.7 units in the last
+// place from the true value; x is at most 127.
 EMULSION_INLINE Vec<float> exp2(Vec<float> x) {
   using V = Vec<float>;
-#if defined(__AVX512F__)
-  const V clamped(
-      (V::Native)_mm512_maskz_max_ps(all_lanes, (__m512)V(-152.0f).lanes, (__m512)x.lanes));
-#else
-  const V clamped = max(min(x, V(129.0f)), V(-152.0f));
-#endif
   const V magic(12582912.0f);
+#if defined(__AVX512F__)
+  const V clamped = max(V(-152.0f), x);
   const V n = clamped + magic - magic;
-  return scale_by_power(exp2_fraction(clamped - n), n, x);
+  return scale_by_power(exp2_fraction(clamped - n), n);
+#else
+  const V clamped = max(V(-126.0f), x);
+  const V shifted = clamped + magic;  // its last bits are the whole number
+  const V p = exp2_fraction(clamped - (shifted - magic));
+  const V power((V::Native)(((V::Mask)shifted.lanes << 23) + (127 << 23)));
+  return select(x < V(-126.0f), V::zero(), p * power);
+#endif
 }
 
 EMULSION_INLINE Vec<double> exp(Vec<double> x) {
@@ -301,6 +310,22 @@ EMULSION_INLINE Vec<T> Vec<T>::load(const Stored* from) {
   }
 }
 
+// The first `count` of `size` elements, by halves: a call of memcpy takes longer than all of them.
+template <int size, class Stored>
+EMULSION_INLINE void copy_first(int64_t count, const Stored* from, Stored* to) {
+  if (count >= size) {
+    std::memcpy(to, from, size * sizeof(Stored));
+    return;
+  }
+#pragma GCC unroll 8
+  for (int part = size / 2; part > 0; part /= 2)
+    if (count > 0 && count & part) {
+      std::memcpy(to, from, static_cast<size_t>(part) * sizeof(Stored));
+      from += part;
+      to += part;
+    }
+}
+
 template <class T>
 template <class Stored>
 EMULSION_INLINE Vec<T> Vec<T>::load_partial(const Stored* from, int64_t count) {
@@ -309,10 +334,15 @@ EMULSION_INLINE Vec<T> Vec<T>::load_partial(const Stored* from, int64_t count) {
     return Vec((Native)_mm512_maskz_loadu_ps(first_lanes(count, size), from));
   if constexpr (__is_same(Stored, double) && __is_same(T, double))
     return Vec((Native)_mm512_maskz_loadu_pd(first_lanes(count, size), from));
+#elif defined(__AVX2__)
+  if constexpr (__is_same(Stored, float) && __is_same(T, float)) {
+    const int most = static_cast<int>(count < size ? count : size);
+    const Mask lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return Vec((Native)_mm256_maskload_ps(from, (__m256i)(lane < most)));
+  }
 #endif
   Stored padded[size] = {};
-  if (count > 0)
-    std::memcpy(padded, from, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
+  copy_first<size>(count, from, padded);
   return load(padded);
 }
 
@@ -359,8 +389,7 @@ EMULSION_INLINE void Vec<T>::store_partial(Stored* to, int64_t count) const {
 #endif
   Stored padded[size];
   store(padded);
-  if (count > 0)
-    std::memcpy(to, padded, static_cast<size_t>(count < size ? count : size) * sizeof(Stored));
+  copy_first<size>(count, padded, to);
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL
