@@ -176,8 +176,8 @@ EMULSION_INLINE void multiply(int64_t rows, const T* a, int64_t lda, const T* b,
                                                               chain, c + i * ldc, ldc);
   if (missing <= tiles)
     for (; i < rows; i += tile_rows - 1, beside())
-      multiply_tile<tile_rows - 1, vectors, transposed, accumulate>(a + i * step, lda, b, ldb, depth,
-                                                                    chain, c + i * ldc, ldc);
+      multiply_tile<tile_rows - 1, vectors, transposed, accumulate>(a + i * step, lda, b, ldb,
+                                                                    depth, chain, c + i * ldc, ldc);
   else
     multiply_rest<tile_rows - 2, vectors, transposed, accumulate>(
         rows - i, a + i * step, lda, b, ldb, depth, chain, c + i * ldc, ldc);
