@@ -34,7 +34,7 @@ export const defaultSettings: Settings = {
   pictures: Infinity,
   autoencoder: {
     batch: 8,
-    steps: 1000,
+    steps: 1200,
     learningRate: 2e-3,
     hiddenLearningRate: 3e-3,
     warmup: 50,
@@ -45,7 +45,7 @@ export const defaultSettings: Settings = {
   },
   diffusion: {
     batch: 32,
-    steps: 4300,
+    steps: 6000,
     learningRate: 1e-3,
     hiddenLearningRate: 3e-3,
     warmup: 100,
