@@ -41,7 +41,7 @@ EMULSION_INLINE Vec<float> one_plus_exp_minus(Vec<float> x) {
   const V p = exp2_fraction(f);
   return V(1.0f) + V((V::Native)_mm512_maskz_scalef_ps(all_lanes, (__m512)p.lanes, n));
 #else
-  return V(1.0f) + exp(-x);
+  return V(1.0f) + exp2(min(V(127.0f), x * V(-1.44269504088896341f)));  // NaN stays
 #endif
 }
 
