@@ -1,5 +1,5 @@
 // A processor runs its best instruction-set level, and so do all other tests. Here the kernels whose
-// tiles differ from level to level run at those below too.
+// tiles or elementary functions differ from level to level run at those below too.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
@@ -13,9 +13,11 @@ const ops = [
   'linear',
   'matmul',
   'attention',
-  'group_norm',
-  'layer_norm',
-  'nearest_codes',
+  'groupNorm',
+  'layerNorm',
+  'softmax',
+  'nearestCodes',
+  ...['exp', 'log', 'log1p', 'erf', 'tanh', 'sigmoid', 'silu', 'gelu', 'geglu'],
 ];
 
 describe.skipIf(below.length === 0)('lower instruction-set levels', () => {

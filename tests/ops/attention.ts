@@ -125,6 +125,20 @@ export default {
       },
       grad: false,
     },
+    {
+      name: 'a query that is not a number, one of infinite scores, and one beside them',
+      inputs: {
+        q: { shape: [1, 3, 1, 2], values: [NaN, 1, Infinity, 1, 1, 2] },
+        k: [1, 70, 1, 2],
+        v: [1, 70, 1, 2],
+      },
+      run: ({ q, k, v }) => attention(q, k, v),
+      reference: (inputs) => reference(inputs),
+      dtypes: ['float64', 'float32'],
+      tolerance: 'matmul',
+      reduction: 70,
+      grad: false,
+    },
     // Every head size that has a kernel of its own on a GPU, with tails on both sides.
     ...[24, 40, 48, 64, 80, 96, 128, 160].map((D): OpCase => ({
       name: `70 queries, 77 keys, heads of ${D}`,

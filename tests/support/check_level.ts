@@ -22,9 +22,13 @@ function distance(got: NdArray, expected: NdArray): number {
   return Math.sqrt(difference / (whole || 1));
 }
 
+const all = await loadOpCases();
+for (const op of wanted)
+  if (!all.some((known) => known.op === op)) throw new Error(`there are no cases of ${op}`);
+
 let count = 0;
 const failures: string[] = [];
-for (const { op, cases, dtypes } of (await loadOpCases()).filter(({ op }) => wanted.has(op)))
+for (const { op, cases, dtypes } of all.filter(({ op }) => wanted.has(op)))
   for (const opCase of cases) {
     const elements = Object.values(opCase.inputs).map((x) => size(inputSpec(x).shape));
     if ((opCase.flops ?? 0) > largest.flops || Math.max(0, ...elements) > largest.elements)
