@@ -245,9 +245,9 @@ EMULSION_INLINE Vec<float> exp2_fraction(Vec<float> r) {
   return fma(p, r, V(1.0f));
 }
 
-// 2^x for weights of which the largest is 1: half the work of exp, since splitting x takes no
-// rounding, and what is less than 2^-126 of the largest may be 0. At most 0.7 units in the last
-// place from the true value; x is at most 127.
+// 2^x for what is added to 1 or more, as weights of which the largest is 1: half the work of exp,
+// since splitting x takes no rounding, and what is less than 2^-126 may be 0. At most 0.7 units in
+// the last place from the true value; x is at most 127.
 EMULSION_INLINE Vec<float> exp2(Vec<float> x) {
   using V = Vec<float>;
   const V magic(12582912.0f);
