@@ -329,7 +329,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   });
 
   if (!sums) return;
-  parallel_for(panels, 1 + 16384 / (rows * Tile<T>::columns * splits),
+  parallel_for(panels, 1 + 4096 / (rows * Tile<T>::columns * splits),
                [&](int64_t first, int64_t last) {
                  for (int64_t j = first; j < last; ++j)
                    store_panel(columns, j, tiles, tile_row, tile_size, sums + j * tiles * tile_size,

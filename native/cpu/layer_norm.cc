@@ -80,8 +80,8 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
     for (int64_t i = 0; i < 2 * width; ++i) parameters[i] = 0;
     read_values(weight, 0, e.channels, A(1), parameters);
     read_values(bias, 0, e.channels, A(0), parameters + width);
-    for_chunks(e.rows, e.channels, false, [&](int64_t, int64_t first, int64_t rows) {
-      for (int64_t row = first; row < first + rows; ++row) {
+    parallel_for(e.rows, 1 + 8192 / e.channels, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
         const T* from = x.as<T>() + row * e.channels;
         const auto statistics = row_statistics(from, e.channels, eps);
         mean.as<A>()[row] =

@@ -100,16 +100,13 @@ EMULSION_INLINE int64_t rows_per_chunk(int64_t channels) {
   return rows < 16 ? 16 : rows > 256 ? 256 : rows;
 }
 
-// A chunk is worth a few microseconds.
-inline constexpr int64_t chunk_grain = 2;
-
 // Calls body(chunk, first_row, rows) for the chunks of a tensor, spread over the threads.
 // `backwards` makes each thread start with the rows that it saw last in the walk before: they are
 // still in its cache.
 template <class Body>
 void for_chunks(int64_t rows, int64_t channels, bool backwards, Body&& body) {
   const int64_t step = rows_per_chunk(channels);
-  parallel_for((rows + step - 1) / step, chunk_grain, [&](int64_t begin, int64_t end) {
+  parallel_for((rows + step - 1) / step, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t chunk = backwards ? begin + end - 1 - i : i;
       const int64_t first = chunk * step;

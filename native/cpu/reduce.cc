@@ -156,6 +156,7 @@ struct Reduction {
 
   static constexpr A identity = R::template identity<A>;
   static constexpr int64_t column_block = 512;  // accumulators of a task: on its stack
+  static constexpr int64_t narrow_block = 64;   // a walk's registers full
   static constexpr int64_t row_tile = 32;  // rows that add to a register before it returns there
   static constexpr int64_t chunk = 65536;  // elements of a partial result, whatever the threads
 
@@ -251,9 +252,11 @@ struct Reduction {
     const int last = plan.kept.rank() - 1;
     // Tasks are [kept indices before the last run, blocks of it, chunks of the reduced indices].
     const int64_t run = plan.kept[last];
-    const int64_t block = plan.columns ? std::min(run, column_block) : 1;
+    const int64_t widest = plan.columns ? std::min(run, column_block) : 1;
+    const int64_t rows = plan.columns ? std::max<int64_t>(1024, chunk / widest) : chunk;
+    // What is not cut into chunks is shared by columns, whose results do not depend on each other.
+    const int64_t block = plan.count > rows ? widest : std::min(widest, narrow_block);
     const int64_t blocks = (run + block - 1) / block;
-    const int64_t rows = plan.columns ? std::max<int64_t>(1024, chunk / block) : chunk;
     const int64_t chunks = std::max<int64_t>(1, (plan.count + rows - 1) / rows);
     const int64_t outers = plan.outputs / run;
     A* partials = chunks > 1 ? scratch<A>(0, chunks * plan.outputs) : nullptr;  // [chunks, outputs]
