@@ -2,7 +2,7 @@
 # compiled with the same flags; scripts/build_native.mjs picks the tool.
 {
   "variables": {
-    "list": "node -p \"require('fs').readdirSync(process.argv[1]).filter(f=>f.endsWith('.cc')&&f!=='parallel.cc').map(f=>process.argv[1]+'/'+f).join(' ')\"",
+    "list": "node -p \"require('fs').readdirSync(process.argv[1]).filter(f=>f.endsWith('.cc')&&!/^(caches|parallel)\\.cc$/.test(f)).map(f=>process.argv[1]+'/'+f).join(' ')\"",
     "kernel_sources": ["<!@(<(list) native/cpu)"],
     "levels%": "<!(node -p \"process.arch==='x64'?'x64':process.arch==='arm64'?'arm64':'other'\")",
   },
@@ -34,6 +34,7 @@
       "sources": [
         "<!@(<(list) native/core)",
         "<!@(<(list) native/binding)",
+        "native/cpu/caches.cc",
         "native/cpu/parallel.cc",
       ],
       "libraries": ["-lpthread"],

@@ -68,6 +68,11 @@ export interface EngineInfo {
   /** The level in use; `EMULSION_CPU_LEVEL` forces one. */
   level: string;
   threads: number;
+  /**
+   * Bytes of data caches that the CPU engine plans by: what a thread has for itself, and the last before memory, as
+   * far as kernels make use of them (at most 4 and 64 MiB). `EMULSION_CPU_CACHES` says otherwise.
+   */
+  caches: { core: number; last: number };
   kernels: string[];
   /** Missing where the CUDA engine was not compiled in. */
   cuda?: CudaInfo;

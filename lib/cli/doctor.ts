@@ -38,6 +38,7 @@ It ends with 1 when the engine cannot be loaded, and says why.`,
 }
 
 const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+const kibibytes = (bytes: number): string => `${bytes / 2 ** 10} KiB`;
 const cudaVersion = (version: number): string =>
   `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`;
 const capability = (value: number): string => `${Math.floor(value / 10)}.${value % 10}`;
@@ -60,6 +61,7 @@ function describeEngine(info: EngineInfo, defaultDevice: string): [string, strin
   const threads = `${info.threads} ${info.threads === 1 ? 'thread' : 'threads'}`;
   return [
     ['CPU', `${info.level}, ${threads}; compiled in: ${info.levels.join(', ')}`],
+    ['caches', `${kibibytes(info.caches.core)} a thread, ${kibibytes(info.caches.last)} the last`],
     ...describeCuda(info.cuda, info.devices.slice(1)),
     ['default', defaultDevice],
   ];

@@ -6,6 +6,7 @@
 #include "binding/instance.h"
 #include "binding/ops.h"
 #include "core/precision.h"
+#include "cpu/caches.h"
 #include "cpu/parallel.h"
 
 namespace emulsion::binding {
@@ -318,6 +319,7 @@ void define(Napi::Env env, Napi::Object exports, const char* name) {
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   const Level level = active_level();
+  cpu::caches();  // a setting that is malformed is found here, and not by the first product
   env.SetInstanceData<Instance>(new Instance(env));
   define<empty>(env, exports, "empty");
   define<view>(env, exports, "view");

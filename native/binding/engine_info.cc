@@ -2,6 +2,7 @@
 
 #include "binding/instance.h"
 #include "binding/ops.h"
+#include "cpu/caches.h"
 #include "cpu/parallel.h"
 
 namespace emulsion::binding {
@@ -44,6 +45,10 @@ Napi::Object engine_info(Napi::Env env) {
   result.Set("levels", levels);
   result.Set("level", Napi::String::New(env, level_name(active_level())));
   result.Set("threads", Napi::Number::New(env, cpu::num_threads()));
+  Napi::Object caches = Napi::Object::New(env);
+  caches.Set("core", Napi::Number::New(env, static_cast<double>(cpu::caches().core)));
+  caches.Set("last", Napi::Number::New(env, static_cast<double>(cpu::caches().last)));
+  result.Set("caches", caches);
   result.Set("kernels", names);
 #if defined(EMULSION_HAS_cuda)
   result.Set("cuda", describe(env, cuda_info()));

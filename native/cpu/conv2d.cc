@@ -30,7 +30,7 @@ struct Finish {
 // Whether a result [pixels, channels] is stored past the caches.
 bool goes_past(const View& result) {
   constexpr int64_t line = 64;
-  return result.bytes() >= past_caches && result.dim(3) * dtype_size(result.dtype) % line == 0;
+  return exceeds_caches(result.bytes()) && result.dim(3) * dtype_size(result.dtype) % line == 0;
 }
 
 template <class T, class Stored>

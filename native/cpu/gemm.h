@@ -7,11 +7,11 @@
 //   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
 //      conversion to 16-bit floats cost no pass of their own.
 //
-// Blocking (figures for the 1 MiB L2 of a Zen 4 core, f32): the reduction runs in blocks of some
-// 200, so that a 14-row slice of A (11 KiB) stays in L1 while 512 columns of B (400 KiB) pass from
-// L2, and no chain of additions, whose rounding error grows with its length, is longer; the sums of
-// a block wait in L2 as whole tiles (229 KiB, or 400). The order of each sum depends on `depth`
-// alone, never on threads or on the position of the element.
+// Blocking, by the size of the caches (figures for the 1 MiB L2 of a Zen 4 core, f32): the
+// reduction runs in blocks of some 200, so that a 14-row slice of A (11 KiB) stays in L1 while 512
+// columns of B (400 KiB) pass from L2, and no chain of additions, whose rounding error grows with
+// its length, is longer; the sums of a block wait in L2 as whole tiles (229 KiB, or 400). The order
+// of each sum depends on `depth` alone, never on threads or on the position of the element.
 //
 // Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
 // 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
@@ -125,12 +125,20 @@ void pack_slices(const Source& a, const DepthPlan::Block& block, int64_t tile, i
     }
 }
 
+// Panels of a part: those of a block of the reduction stay in the core's cache.
+template <class T>
+EMULSION_INLINE int64_t panels_together() {
+  constexpr int64_t panel_bytes = DepthPlan::target * Tile<T>::columns * sizeof(T);
+  return caches().core * 3 / 8 / panel_bytes;
+}
+
 // Register tiles of a part. What passes of B for each of them comes from far away where the
 // reduction is long: there more rows share it.
 template <class T>
 EMULSION_INLINE int64_t most_sums(int64_t depth) {
-  constexpr int64_t few = 128, many = (400 << 10) / (Tile<T>::size * sizeof(T));
-  return depth > 1024 * 4 / static_cast<int64_t>(sizeof(T)) && many > few ? many : few;
+  constexpr int64_t few = 128, value_bytes = sizeof(T);
+  const int64_t many = caches().core * 25 / 64 / (Tile<T>::size * value_bytes);
+  return many < few || depth > 1024 * 4 / value_bytes ? many : few;
 }
 
 // Part of C: rows [row, row_end) and panels [panel, panel_end).
@@ -229,7 +237,7 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, Pack&& pac
                        Epilogue&& epilogue) {
   const int64_t panels = layout.count(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
   if (panels == 0 || tiles == 0) return;
-  int64_t width = 512 * 4 / static_cast<int64_t>(sizeof(T)) / Tile<T>::columns;  // panels per part
+  int64_t width = panels_together<T>();  // per part
   width = panels < width ? panels : width;
   int64_t height = most_sums<T>(layout.depth) / width;  // tiles per part
   // Parts shrink until each thread has four, but not below some ten microseconds of work.

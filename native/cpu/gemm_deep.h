@@ -241,7 +241,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * tile_size) : nullptr;
   const int64_t row_length = columns.lines * columns.length;
   const bool past = row_length % Vec<T>::size == 0 &&
-                    rows * row_length * static_cast<int64_t>(sizeof(T)) >= past_caches;
+                    exceeds_caches(rows * row_length * static_cast<int64_t>(sizeof(T)));
 
   parallel_tasks(splits * groups, [&](int64_t task) {
     const int64_t split = task / groups, part = task % groups;

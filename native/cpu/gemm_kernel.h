@@ -13,6 +13,7 @@
 // The first three sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
+#include "cpu/caches.h"
 #include "cpu/simd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -36,9 +37,9 @@ struct Addend {
   int64_t pitch = 0;
 };
 
-// From so many bytes on a result is stored past the caches: it has left them before anybody reads
-// it, and its lines would be read from memory only to be written over.
-constexpr int64_t past_caches = 16 << 20;
+// Whether a result of so many bytes is stored past the caches: it has left them before anybody
+// reads it, and its lines would be read from memory only to be written over.
+EMULSION_INLINE bool exceeds_caches(int64_t bytes) { return bytes >= caches().last / 2; }
 template <class T>
 EMULSION_INLINE bool is_aligned(const T* to) {
   return reinterpret_cast<uintptr_t>(to) % vector_bytes == 0;

@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "cpu/caches.h"
 #include "cpu/norm_rows.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -15,8 +16,7 @@ namespace {
 // after the other, so that all threads share the work and the cache on one image.
 template <class Body>
 void for_images(const GroupExtents& e, int64_t value_bytes, Body&& body) {
-  constexpr int64_t core_cache = 1 << 20;
-  if (e.pixels * e.channels * value_bytes <= core_cache) {
+  if (e.pixels * e.channels * value_bytes <= caches().core) {
     parallel_for(e.images, 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) body(n);
     });

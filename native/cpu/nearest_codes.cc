@@ -9,6 +9,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "cpu/caches.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 // Accumulators of a tile: two thirds of the registers.
 constexpr int tile_rows = vector_bytes == 64 ? 10 : 5;
-constexpr int64_t chunk_bytes = 256 * 1024;
 
 template <class A>
 constexpr int panel_codes = 2 * Vec<A>::size;
@@ -112,7 +112,7 @@ void search(const View& vectors, const View& codes, View& indices) {
 
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
   const int64_t chunk =
-      std::max<int64_t>(1, chunk_bytes / (panel_size * static_cast<int64_t>(sizeof(A))));
+      std::max<int64_t>(1, caches().core / 4 / (panel_size * static_cast<int64_t>(sizeof(A))));
   const int64_t tile_values = dim * tile_rows;
   // Rows whose vectors and best codes stay in cache while a chunk of codes passes by.
   constexpr int64_t group = 16;

@@ -61,11 +61,10 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
   // A filter's transform costs as much as its products with some twenty tiles.
   const Ingredient<T> transformed(0, points * filter_plane, layout.count() * blocks, 1,
                                   tiles.count() >= 64 * num_threads(), transform_blocks);
-  constexpr int64_t chunk_bytes = 1 << 20;
   const int64_t panels = layout.count(), threads = num_threads(), total = tiles.count();
   const int64_t tile_bytes =
       points * (layout.depth + layout.columns) * static_cast<int64_t>(sizeof(T));
-  int64_t length = chunk_bytes / tile_bytes;
+  int64_t length = caches().core / tile_bytes;
   const int64_t least = Tile<T>::rows, most = 16 * Tile<T>::rows;
   length = length < least ? least : length > most ? most : length / least * least;
   // All threads end together; where there are few tiles they share their columns.

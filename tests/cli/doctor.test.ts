@@ -9,6 +9,7 @@ const info: EngineInfo = {
   levels: ['baseline', 'avx2', 'avx512'],
   level: 'avx2',
   threads: 8,
+  caches: { core: 2 ** 20, last: 2 ** 25 },
   kernels: [],
 };
 const facts = (engine: Facts['engine'], settings = {}): Facts => ({
@@ -34,6 +35,7 @@ test('a machine without the CUDA engine', () => {
     'processor  Some CPU, 8 cores, 16.0 GiB',
     'setting    EMULSION_SYNC=1',
     'CPU        avx2, 8 threads; compiled in: baseline, avx2, avx512',
+    'caches     1024 KiB a thread, 32768 KiB the last',
     'CUDA       not compiled in: `EMULSION_CUDA=ON npm run build` needs the CUDA toolkit 12.8 or newer',
     'default    cpu',
   ]);
@@ -53,7 +55,7 @@ test('GPUs, used and not', () => {
     },
     'cuda:1',
   );
-  expect(report.split('\n').slice(4)).toEqual([
+  expect(report.split('\n').slice(5)).toEqual([
     'CUDA       compiled in for 80,90a, CUDA 13.0; driver for CUDA 13.1',
     'GPU 0      Tesla T4, capability 7.5, 15.0 GiB; not used: too old',
     'GPU 1      NVIDIA H200, capability 9.0, 141.0 GiB; used as cuda:1',

@@ -1,11 +1,10 @@
 // Run as a program at an instruction-set level: prints the cases of the ops it is told whose float32
 // results are not those of float64, forward or backward.
 import { device } from '../../lib/index.js';
-import { loadOpCases } from './load_cases.js';
-import { size, type NdArray } from './oracle.js';
-import { caseInputs, differentiableInputs, inputSpec, runCase } from './run_case.js';
+import { loadOpCases, moderateCases } from './load_cases.js';
+import type { NdArray } from './oracle.js';
+import { caseInputs, differentiableInputs, runCase } from './run_case.js';
 
-const largest = { flops: 5e8, elements: 2 ** 20 };
 const tolerance = 1e-5;
 const wanted = new Set(process.argv.slice(2));
 
@@ -28,12 +27,9 @@ for (const op of wanted)
 
 let count = 0;
 const failures: string[] = [];
-for (const { op, cases, dtypes } of all.filter(({ op }) => wanted.has(op)))
-  for (const opCase of cases) {
-    const elements = Object.values(opCase.inputs).map((x) => size(inputSpec(x).shape));
-    if ((opCase.flops ?? 0) > largest.flops || Math.max(0, ...elements) > largest.elements)
-      continue;
-    if (!(opCase.dtypes ?? dtypes ?? ['float32']).includes('float32')) continue;
+for (const opCases of all.filter(({ op }) => wanted.has(op)))
+  for (const opCase of moderateCases(opCases, 2 ** 20)) {
+    const { op } = opCases;
     const grad = differentiableInputs(opCase).length > 0;
     const on = { dtype: 'float32', device: device('cpu') } as const;
     const run = await runCase(opCase, caseInputs(op, opCase, on.dtype), on, grad);
