@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "cpu/attention_tile.h"
+#include "cpu/math.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace {
@@ -44,10 +45,10 @@ struct Scale {
 };
 
 // Products of queries and further keys become weights relative to the running maximum; what was
-// summed before is scaled down where the maximum rose.
+// summed before, if anything, is scaled down where the maximum rose.
 template <class T>
 void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total, T* output,
-                    int64_t D) {
+                    int64_t D, bool first) {
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   V top[2], shrink[2], added[2] = {V::zero(), V::zero()};
@@ -74,7 +75,7 @@ void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total
     }
   for (int half = 0; half < 2; ++half)
     fma(V::load(total + half * V::size), shrink[half], added[half]).store(total + half * V::size);
-  if (rise != 0) scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
+  if (rise != 0 && !first) scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
 }
 
 template <class Stored>
@@ -104,7 +105,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     for (int64_t p = 0; p < panels; ++p)
       pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, scaled.sign,
                  query + p * area);
-    clear(output, panels * area);
+    if (kept.count == 0) clear(output, panels * area);
     clear(total, panels * lanes);
     for (int64_t i = 0; i < panels * lanes; ++i) maximum[i] = lowest<T>;
 
@@ -124,15 +125,19 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
       for (int64_t p = 0; p < panels; ++p) {
         dot_rows(tile, key_rows, D, query + p * area, weights, lanes);
         online_softmax(weights, tile, V(scaled.factor), maximum + p * lanes, total + p * lanes,
-                       output + p * area, D);
-        add_weighted_rows(tile, value_rows, D, weights, output + p * area, lanes,
-                          [&] { next_keys(), next_values(), next_panels(), next_outputs(); });
+                       output + p * area, D, s == 0);
+        const auto beside = [&] { next_keys(), next_values(), next_panels(), next_outputs(); };
+        if (s == 0)
+          add_weighted_rows<false>(tile, value_rows, D, weights, output + p * area, lanes, beside);
+        else
+          add_weighted_rows<true>(tile, value_rows, D, weights, output + p * area, lanes, beside);
       }
     }
 
     T* logs = lse.as<T>() + (n * sizes.K + head) * sizes.T + begin;
-    for (int64_t i = 0; i < count; ++i)
-      logs[i] = std::fma(static_cast<T>(ln_2), maximum[i], std::log(total[i]));
+    for (int64_t i = 0; i < count; i += V::size)
+      store_up_to(fma(V(static_cast<T>(ln_2)), V::load(maximum + i), log(V::load(total + i))),
+                  logs + i, count - i);
     for (int64_t p = 0; p < panels; ++p) {
       const T* sums = total + p * lanes;
       scale_lanes(output + p * area, D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
@@ -272,8 +277,8 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }
           }
-          add_weighted_rows(tile, grad_tile, D, weights, value_grad + p * area, filled, next_grads);
-          add_weighted_rows(tile, query_tile, D, score_grads, key_grad + p * area, filled,
+          add_weighted_rows<true>(tile, grad_tile, D, weights, value_grad + p * area, filled, next_grads);
+          add_weighted_rows<true>(tile, query_tile, D, score_grads, key_grad + p * area, filled,
                             next_queries);
           if (!dq) continue;
           const T* const rows_of_keys = key_rows + p * lanes * width;

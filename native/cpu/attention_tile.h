@@ -204,16 +204,16 @@ void dot_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t f
 
 constexpr int64_t weighted_chain = block_rows / 2;
 
-// c[d][lane] += Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
+// c[d][lane] (+)= Σrow a[row][d]·b[row][lane]: [rows, D]ᵀ x [rows, lanes], of which `filled` are
 // wanted.
-template <class T, class Beside>
+template <bool accumulate, class T, class Beside>
 void add_weighted_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, int64_t filled,
                        Beside&& beside) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, true, true>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
+    multiply<2, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
   else
-    multiply<1, true, true>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
+    multiply<1, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
 }
 
 // c[row][..width] (+)= Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows,
