@@ -14,11 +14,15 @@ export interface Comparison {
   peakMib?: { ours: number; theirs: number };
 }
 
-/** A sample repeats the work until it is long against the cost of asking for it. */
-const sampleSeconds = 0.03;
+/**
+ * A sample repeats the work until it is long against the cost of asking for it. Those of networks are longer: a
+ * training's steps follow each other, and the first after a turn of the other side finds cold caches.
+ */
+const sampleSeconds = ({ fresh }: VersusCase): number => (fresh ? 0.3 : 0.03);
 /** Both sides have compiled and cached what they will by then: a network's first steps take twice as long. */
 const warmUpSeconds = 1;
-const rounds = { least: 3, most: 9, seconds: 2 };
+const rounds = { least: 3, most: 9 };
+const roundsSeconds = ({ fresh }: VersusCase): number => (fresh ? 6 : 2);
 
 /**
  * @param settleMilliseconds before each turn: threads of the side that had its turn may still be waiting for
@@ -34,7 +38,7 @@ export async function compare(
   const start = performance.now();
   const enough = (): boolean =>
     samples.length >= rounds.most ||
-    (samples.length >= rounds.least && performance.now() - start > 1000 * rounds.seconds);
+    (samples.length >= rounds.least && performance.now() - start > 1000 * roundsSeconds(work));
   while (!enough())
     samples.push({
       ours: await turn(ours, counts.ours, settleMilliseconds),
@@ -66,15 +70,15 @@ async function turn(side: Side, count: number, settleMilliseconds: number): Prom
 }
 
 // Builds the work, runs it at least twice (the first touches memory), and tells how often it fits in a sample.
-async function warmUp(side: Side, { kind, args }: VersusCase): Promise<number> {
-  await side.prepare({ kind, args });
+async function warmUp(side: Side, work: VersusCase): Promise<number> {
+  await side.prepare({ kind: work.kind, args: work.args });
   const start = performance.now();
   const first = await side.run(1);
-  const count = Math.max(1, Math.round(sampleSeconds / first));
+  const count = Math.max(1, Math.round(sampleSeconds(work) / first));
   let seconds: number;
   do seconds = await side.run(count);
   while (performance.now() - start < 1000 * warmUpSeconds);
-  return Math.max(1, Math.round(sampleSeconds / seconds));
+  return Math.max(1, Math.round(sampleSeconds(work) / seconds));
 }
 
 function median(values: readonly number[]): number {
