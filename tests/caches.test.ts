@@ -1,5 +1,6 @@
 // Kernels plan by the sizes of the caches, and nothing that they compute depends on them.
 import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { engineInfo } from '../lib/index.js';
@@ -20,11 +21,38 @@ const caches = (setting: string): Promise<string> =>
        ({ message }) => console.log(message));`,
   );
 
-test('the system says how large they are', () => {
-  const { core, last } = engineInfo().caches;
-  expect(core).toBeGreaterThanOrEqual(128 * 1024);
-  expect(last).toBeGreaterThanOrEqual(core);
-});
+// What Linux says of the first core: bytes of a level, and how many threads share them.
+const folder = '/sys/devices/system/cpu/cpu0/cache';
+function described(): { level: number; bytes: number; sharing: number }[] {
+  if (!existsSync(folder)) return [];
+  const indices = readdirSync(folder).filter((name) => name.startsWith('index'));
+  return indices.flatMap((index) => {
+    const read = (name: string): string =>
+      readFileSync(`${folder}/${index}/${name}`, 'utf8').trim();
+    if (read('type') === 'Instruction') return [];
+    const ranges = read('shared_cpu_list').split(',');
+    const sharing = ranges.map((range) => range.split('-').map(Number));
+    return {
+      level: Number(read('level')),
+      bytes: parseInt(read('size')) * 1024,
+      sharing: sharing.reduce((sum, [first, end = first]) => sum + end - first + 1, 0),
+    };
+  });
+}
+
+test.skipIf(!described().some(({ level }) => level === 2))(
+  'the system says how large they are',
+  () => {
+    const second = described().find(({ level }) => level === 2)!;
+    const last = described().reduce((a, b) => (b.level >= a.level ? b : a));
+    const clamp = (bytes: number, least: number, most: number): number =>
+      Math.max(least * 1024, Math.min(bytes, most * 1024));
+    expect(engineInfo().caches).toEqual({
+      core: clamp(Math.floor(second.bytes / second.sharing), 128, 4096),
+      last: clamp(last.bytes, 512, 65536),
+    });
+  },
+);
 
 test('a setting says otherwise, as far as plans go', async () => {
   expect(JSON.parse(await caches('512,8192'))).toEqual({ core: 512 * 1024, last: 8192 * 1024 });

@@ -75,7 +75,8 @@ void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total
     }
   for (int half = 0; half < 2; ++half)
     fma(V::load(total + half * V::size), shrink[half], added[half]).store(total + half * V::size);
-  if (rise != 0 && !first) scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
+  if (rise != 0 && !first)
+    scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
 }
 
 template <class Stored>
@@ -277,9 +278,10 @@ void backward(const View& dy, const View& q, const View& k, const View& v, const
               (weight * (V::load(score_grads + at) - mean)).store(score_grads + at);
             }
           }
-          add_weighted_rows<true>(tile, grad_tile, D, weights, value_grad + p * area, filled, next_grads);
+          add_weighted_rows<true>(tile, grad_tile, D, weights, value_grad + p * area, filled,
+                                  next_grads);
           add_weighted_rows<true>(tile, query_tile, D, score_grads, key_grad + p * area, filled,
-                            next_queries);
+                                  next_queries);
           if (!dq) continue;
           const T* const rows_of_keys = key_rows + p * lanes * width;
           if (p > 0 || (share && begin > panel_begin))

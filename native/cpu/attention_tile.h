@@ -211,9 +211,11 @@ void add_weighted_rows(int64_t rows, RowTile<T> a, int64_t D, const T* b, T* c, 
                        Beside&& beside) {
   constexpr int64_t lanes = panel_lanes<T>;
   if (filled == lanes)
-    multiply<2, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
+    multiply<2, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes,
+                                  beside);
   else
-    multiply<1, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes, beside);
+    multiply<1, true, accumulate>(D, a.data, a.stride, b, lanes, rows, weighted_chain, c, lanes,
+                                  beside);
 }
 
 // c[row][..width] (+)= Σlane a[row][lane]·b[lane][..width] over the first `used` lanes: [rows,
