@@ -95,7 +95,7 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
 
     Workspace<T> memory(2 * panels * (area + lanes) + block_rows * (2 * D + lanes));
     T* query = memory.take(panels * area);   // [panels, D, lanes]
-    T* output = memory.take(panels * area);  // [panels, D, lanes]
+    T* output = memory.take(panels * area);  // likewise; the first tile of keys sets it
     T* maximum = memory.take(panels * lanes);
     T* total = memory.take(panels * lanes);
     T* weights = memory.take(block_rows * lanes);
@@ -106,7 +106,6 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     for (int64_t p = 0; p < panels; ++p)
       pack_lanes(queries, index + p * lanes, at_most(count - p * lanes, lanes), D, scaled.sign,
                  query + p * area);
-    if (kept.count == 0) clear(output, panels * area);
     clear(total, panels * lanes);
     for (int64_t i = 0; i < panels * lanes; ++i) maximum[i] = lowest<T>;
 
