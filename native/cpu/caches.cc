@@ -17,7 +17,8 @@ namespace {
 
 // What nothing is known of counts as the machine that kernels were tuned on.
 constexpr Caches assumed = {int64_t{1} << 20, int64_t{32} << 20};
-// Of more than so much nothing was measured, and virtual machines are told of more than they have.
+// Plans go no further: larger caches were not at hand, and virtual machines are told of more than
+// they have.
 constexpr Caches least = {int64_t{128} << 10, int64_t{512} << 10};
 constexpr Caches most = {int64_t{4} << 20, int64_t{64} << 20};
 
