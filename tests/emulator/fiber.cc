@@ -75,18 +75,21 @@ constexpr size_t page = 4096;
 // Stack tops are spread over cache sets: equal addresses modulo 4 KiB would evict each other.
 constexpr int colours = 15;
 constexpr size_t colour_bytes = 256;
+// One more than there are, of which a part comes before the first multiple.
+constexpr size_t reserved_bytes = StackPool::stack_bytes * (StackPool::most + 1);
 
 }  // namespace
 
 StackPool::StackPool() {
-  void* block = mmap(nullptr, stack_bytes * most, PROT_READ | PROT_WRITE,
+  void* block = mmap(nullptr, reserved_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (block == MAP_FAILED) throw std::bad_alloc();
-  base_ = static_cast<char*>(block);
+  block_ = static_cast<char*>(block);
+  base_ = block_ + (stack_bytes - reinterpret_cast<uintptr_t>(block) % stack_bytes) % stack_bytes;
   for (int i = 0; i < most; ++i) mprotect(base_ + i * stack_bytes, page, PROT_NONE);
 }
 
-StackPool::~StackPool() { munmap(base_, stack_bytes * most); }
+StackPool::~StackPool() { munmap(block_, reserved_bytes); }
 
 void* StackPool::prepare(int number, void (*entry)()) const {
   char* top = base_ + (number + 1) * stack_bytes - (number % colours) * colour_bytes;

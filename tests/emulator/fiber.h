@@ -11,7 +11,8 @@ extern "C" void emulsion_switch_fiber(void** from, void* to);
 
 namespace emulsion::emulator {
 
-// Stacks that no memory backs before they are used, each with a guard page below.
+// Stacks that no memory backs before they are used, each at a multiple of its size and with a guard
+// page below.
 class StackPool {
  public:
   static constexpr size_t stack_bytes = size_t{128} << 10;
@@ -22,13 +23,12 @@ class StackPool {
 
   // A fiber that runs entry() from the start and never returns from it.
   void* prepare(int number, void (*entry)()) const;
-  const char* begin(int number) const { return base_ + number * stack_bytes; }
   bool contains(const void* pointer) const {
     return static_cast<size_t>(static_cast<const char*>(pointer) - base_) < stack_bytes * most;
   }
 
  private:
-  char* base_;
+  char *block_, *base_;
 };
 
 }  // namespace emulsion::emulator

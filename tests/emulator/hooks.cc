@@ -10,10 +10,18 @@ using emulsion::emulator::Kind;
 
 namespace {
 
-// Most accesses are to local arrays of the thread itself.
+// Most accesses are to local arrays of the thread itself, whose stack begins at a multiple of its
+// size. (So may the host's: its code is compiled with the same hooks, and no kernel runs there.)
 inline bool is_local(const void* pointer) {
-  return static_cast<size_t>(static_cast<const char*>(pointer) - current->stack_begin) <
+  const char here = 0;
+  return (reinterpret_cast<uintptr_t>(pointer) ^ reinterpret_cast<uintptr_t>(&here)) <
          emulsion::emulator::StackPool::stack_bytes;
+}
+
+// A function of its own, so that hooks that return at once save no registers for it.
+template <size_t bytes, Kind kind>
+[[gnu::noinline]] void check(const void* pointer, const void* site) {
+  access<bytes>(pointer, kind, site);
 }
 
 // Copies of structs come as ranges; their elements are what alignment is about.
@@ -25,11 +33,10 @@ void access_range(const void* pointer, size_t bytes, Kind kind, const void* site
 
 }  // namespace
 
-// Host code of the same files is compiled with the same hooks, and no kernel runs there.
 #define EMULSION_HOOK(name, bytes, kind)                                               \
   extern "C" __attribute__((visibility("hidden"))) void __tsan_##name(void* pointer) { \
-    if (!current || is_local(pointer)) return;                                         \
-    access<bytes>(pointer, kind, __builtin_return_address(0));                         \
+    if (is_local(pointer) || !current) return;                                         \
+    check<bytes, kind>(pointer, __builtin_return_address(0));                          \
   }
 #define EMULSION_HOOKS(bytes)                               \
   EMULSION_HOOK(read##bytes, bytes, Kind::read)             \
@@ -46,11 +53,11 @@ EMULSION_HOOKS(16)
 
 #define HOOK extern "C" __attribute__((visibility("hidden"))) void
 HOOK __tsan_read_range(void* pointer, size_t bytes) {
-  if (!current || is_local(pointer)) return;
+  if (is_local(pointer) || !current) return;
   access_range(pointer, bytes, Kind::read, __builtin_return_address(0));
 }
 HOOK __tsan_write_range(void* pointer, size_t bytes) {
-  if (!current || is_local(pointer)) return;
+  if (is_local(pointer) || !current) return;
   access_range(pointer, bytes, Kind::write, __builtin_return_address(0));
 }
 HOOK __tsan_init() {}

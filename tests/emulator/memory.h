@@ -39,8 +39,8 @@ class Launch {
   uint64_t number_;
   // Marks of words that the running block alone, or every block, has touched in this launch.
   uint64_t self_ = 0, reads_ = 0, writes_ = 0, does_both_ = 0, all_read_ = 0;
-  size_t latest_ = 0;  // in given_
   std::vector<Range> given_;
+  Range latest_{};  // of those
 };
 
 class GlobalMemory {
@@ -63,18 +63,17 @@ class GlobalMemory {
   template <size_t bytes>
   bool is_right(Launch& launch, const void* pointer, Kind kind) {
     const char* at = static_cast<const char*>(pointer);
-    if (bytes < 4 || reinterpret_cast<uintptr_t>(pointer) % bytes || launch.given_.empty() ||
-        kind == Kind::atomic)
+    if (bytes < 4 || reinterpret_cast<uintptr_t>(pointer) % bytes || kind == Kind::atomic)
       return false;
     const auto holds = [&](const Launch::Range& range) {
       const auto offset = static_cast<size_t>(at - range.begin);
       return offset < range.bytes && range.bytes - offset >= bytes;
     };
-    if (!holds(launch.given_[launch.latest_])) {
+    if (!holds(launch.latest_)) {
       size_t i = 0;
       while (i < launch.given_.size() && !holds(launch.given_[i])) ++i;
       if (i == launch.given_.size()) return false;
-      launch.latest_ = i;
+      launch.latest_ = launch.given_[i];
     }
     const auto offset = static_cast<size_t>(at - base_);
     State* states = states_ + offset;

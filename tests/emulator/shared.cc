@@ -63,51 +63,6 @@ Wrong SharedMemory::judge(const State* states, size_t bytes, Kind kind) const {
   return {};
 }
 
-namespace {
-
-// Whether this moment knows of all reads that a slot of a cell remembers.
-inline bool knows_of_readers(const Moment& now, uint64_t readers, uint32_t lanes) {
-  const uint64_t when = readers >> 6;
-  if (when <= now.floor) return true;
-  const auto reader = static_cast<uint32_t>(readers & 63);
-  const uint32_t warp = now.id / 32u;
-  if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.id % 32)) return true;
-  if (reader != warp && !now.knows) return false;
-  for (uint32_t rest = lanes; rest; rest &= rest - 1)
-    if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest)))) return false;
-  return true;
-}
-
-}  // namespace
-
-// Notes an access in a cell, unless it is a race.
-inline bool SharedMemory::touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) {
-  if (!now.knows_of(cell.writer) || (kind != Kind::atomic && !now.knows_of(cell.atomic)))
-    return false;
-  const auto known = [&](int slot) {
-    return knows_of_readers(now, cell.readers[slot], cell.lanes[slot]);
-  };
-  if (kind != Kind::read) {
-    if (!known(0) || !known(1)) return false;
-    (kind == Kind::atomic ? cell.atomic : cell.writer) = now.stamp();
-    (kind == Kind::atomic ? cell.atomic_site : cell.writer_site) = site;
-    return true;
-  }
-  const uint32_t lane = 1u << now.id % 32;
-  const uint64_t reader = now.clock << 6 | now.id / 32u;
-  int slot = cell.readers[1] == reader;
-  if (cell.readers[slot] == reader) {
-    cell.lanes[slot] |= lane;
-    return true;
-  }
-  // The older of two that are both unknown gives way: a race with it alone goes unseen.
-  slot = known(0) || (!known(1) && cell.readers[0] < cell.readers[1]) ? 0 : 1;
-  cell.readers[slot] = reader;
-  cell.lanes[slot] = lane;
-  cell.reader_sites[slot] = site;
-  return true;
-}
-
 // Why touch refused.
 Wrong SharedMemory::explain(const Cell& cell, Kind kind, const Moment& now) {
   const bool by_write = !now.knows_of(cell.writer);
@@ -116,7 +71,7 @@ Wrong SharedMemory::explain(const Cell& cell, Kind kind, const Moment& now) {
                                : "race: another thread writes the same bytes",
             thread_of(by_write ? cell.writer : cell.atomic),
             expand_site(by_write ? cell.writer_site : cell.atomic_site)};
-  const int slot = knows_of_readers(now, cell.readers[0], cell.lanes[0]) ? 1 : 0;
+  const int slot = knows_of_readers(now, cell, 0) ? 1 : 0;
   const auto warp = static_cast<uint32_t>(cell.readers[slot] & 63);
   uint32_t lanes = cell.lanes[slot];
   if (warp == now.id / 32u) lanes &= ~(1u << now.id % 32);

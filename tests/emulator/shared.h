@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "order.h"
+#include "report.h"
 #include "states.h"
 
 namespace emulsion::emulator {
@@ -48,8 +49,21 @@ class SharedMemory {
   }
   char* at(uint32_t offset) const { return base_ + offset; }
 
-  // `bytes`: 1, 2, 4, 8 or 16.
+  // What is wrong with an access. `bytes`: 1, 2, 4, 8 or 16.
   Wrong access(const void* pointer, size_t bytes, Kind kind, const Moment& now, const void* site);
+  // Whether nothing is, found fast: for whole words that have been written.
+  template <size_t bytes>
+  bool is_right(const void* pointer, Kind kind, const Moment& now, const void* site) {
+    if (bytes < 4 || reinterpret_cast<uintptr_t>(pointer) % bytes) return false;
+    const size_t at = offset(pointer);
+    if (!all_written(states_.data() + at, bytes)) return false;
+    const uint32_t short_site = compact_site(site);
+    for (size_t i = 0; i < bytes / 4; ++i) {
+      Cell& cell = words_[at / 4 + i];
+      if (cell.split || !touch(cell, kind, now, short_site)) return false;
+    }
+    return true;
+  }
   // An asynchronous copy has been asked for: its bytes are nobody's until it is delivered.
   void begin_copy(void* pointer, size_t bytes);
   void end_copy(void* pointer, size_t bytes);
@@ -67,7 +81,7 @@ class SharedMemory {
   std::string describe(const void* pointer) const;
 
  private:
-  struct Cell {  // of a word, or of a byte
+  struct alignas(64) Cell {  // of a word, or of a byte
     Stamp writer = 0, atomic = 0;
     uint64_t readers[2] = {};  // clock << 6 | warp, agents' included
     uint32_t lanes[2] = {};    // of that warp
@@ -86,8 +100,49 @@ class SharedMemory {
     size_t bytes;
   };
 
+  // Whether this moment knows of all reads that a slot of a cell remembers.
+  static bool knows_of_readers(const Moment& now, const Cell& cell, int slot) {
+    const uint64_t when = cell.readers[slot] >> 6;
+    if (when <= now.floor) return true;
+    const auto reader = static_cast<uint32_t>(cell.readers[slot] & 63);
+    const uint32_t lanes = cell.lanes[slot], warp = now.id / 32u;
+    if (reader == warp && (when <= now.warp_floor || lanes == 1u << now.id % 32)) return true;
+    if (reader != warp && !now.knows) return false;
+    for (uint32_t rest = lanes; rest; rest &= rest - 1)
+      if (!now.knows_of(when, 32 * reader + static_cast<uint32_t>(__builtin_ctz(rest))))
+        return false;
+    return true;
+  }
+
+  // Notes an access in a cell, unless it is a race.
+  static bool touch(Cell& cell, Kind kind, const Moment& now, uint32_t site) {
+    if (!now.knows_of(cell.writer) || (kind != Kind::atomic && !now.knows_of(cell.atomic)))
+      return false;
+    if (kind != Kind::read) {
+      if (!knows_of_readers(now, cell, 0) || !knows_of_readers(now, cell, 1)) return false;
+      (kind == Kind::atomic ? cell.atomic : cell.writer) = now.stamp();
+      (kind == Kind::atomic ? cell.atomic_site : cell.writer_site) = site;
+      return true;
+    }
+    const uint32_t lane = 1u << now.id % 32;
+    const uint64_t reader = now.clock << 6 | now.id / 32u;
+    int slot = cell.readers[1] == reader;
+    if (cell.readers[slot] == reader) {
+      cell.lanes[slot] |= lane;
+      return true;
+    }
+    // The older of two that are both unknown gives way: a race with it alone goes unseen.
+    slot = knows_of_readers(now, cell, 0) ||
+                   (!knows_of_readers(now, cell, 1) && cell.readers[0] < cell.readers[1])
+               ? 0
+               : 1;
+    cell.readers[slot] = reader;
+    cell.lanes[slot] = lane;
+    cell.reader_sites[slot] = site;
+    return true;
+  }
+
   Wrong judge(const State* states, size_t bytes, Kind kind) const;
-  static bool touch(Cell& cell, Kind kind, const Moment& now, uint32_t site);
   static Wrong explain(const Cell& cell, Kind kind, const Moment& now);
   void split(size_t word);
 

@@ -27,6 +27,7 @@ function reference(inputs: InputArrays, geometry: Geometry, silu = false): NdArr
   const { stride = [1, 1], padding = {}, dilation = [1, 1], groups = 1 } = geometry;
   const [, H, W, C] = x.shape;
   const [K, R, S, groupC] = weight.shape;
+  const [pixels, filters] = [x.data, weight.data];
   let flat = 0;
   return generate(sizes(x.shape, weight.shape, geometry), (n, p, q, k) => {
     let sum = (bias?.data[k] ?? 0) + (channelAdd?.data[n * K + k] ?? 0);
@@ -38,8 +39,8 @@ function reference(inputs: InputArrays, geometry: Geometry, silu = false): NdArr
         if (h < 0 || h >= H || w < 0 || w >= W) continue;
         for (let c = 0; c < groupC; c++)
           sum +=
-            x.data[((n * H + h) * W + w) * C + first + c] *
-            weight.data[((k * R + r) * S + s) * groupC + c];
+            pixels[((n * H + h) * W + w) * C + first + c] *
+            filters[((k * R + r) * S + s) * groupC + c];
       }
     const value = silu ? sum / (1 + Math.exp(-sum)) : sum;
     return value + (residual ? residual.data[flat++] : 0);

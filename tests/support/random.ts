@@ -22,7 +22,7 @@ export function normalFrom(seed: string): () => number {
 
 export function normals(count: number, seed: string): Float64Array {
   const normal = normalFrom(seed);
-  return Float64Array.from({ length: count }, () => normal());
+  return new Float64Array(count).map(() => normal());
 }
 
 /** The values that an input's description asks for, before rounding to its dtype. */
@@ -39,8 +39,9 @@ export function inputValues(spec: InputSpec, dtype: DType, seed: string): NdArra
   const uniform = uniformFrom(seed);
   const { low = 0, high = dtype === 'bool' ? 2 : isInteger(dtype) ? 10 : 1 } = spec;
   const draw = () => low + (high - low) * uniform();
+  const whole = isInteger(dtype);
   return nd(
-    Float64Array.from({ length: count }, () => (isInteger(dtype) ? Math.floor(draw()) : draw())),
+    new Float64Array(count).map(() => (whole ? Math.floor(draw()) : draw())),
     spec.shape,
   );
 }

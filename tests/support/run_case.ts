@@ -108,7 +108,8 @@ export function project(outputs: readonly Output[], caseName: string): number {
 
 export async function read(t: Tensor): Promise<Output> {
   const data = await t.data();
-  return { ...nd(Float64Array.from(data as ArrayLike<number>, Number), t.shape), dtype: t.dtype };
+  const numbers = t.dtype === 'int64' ? Array.from(data as ArrayLike<bigint>, Number) : data;
+  return { ...nd(numbers as ArrayLike<number>, t.shape), dtype: t.dtype };
 }
 
 export const asList = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
