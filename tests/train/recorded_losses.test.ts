@@ -40,7 +40,7 @@ const file = temporaryFolder();
 
 const { ddconfig } = tinySpec().firstStage as { ddconfig: FirstStageConfig };
 // The discriminator begins while the steps run.
-const adversarial = { discStart: 4, discNdf: 4, discNumLayers: 2, perceptualWeight: 0 };
+const adversarial = { discStart: 3, discNdf: 4, discNumLayers: 2, perceptualWeight: 0 };
 
 const spatial = (changed: Partial<LatentDiffusionSpec>): LatentDiffusionSpec => {
   const spec = plainSpec(changed);
@@ -111,7 +111,8 @@ const cycleOptions: TrainingCycleOptions = {
   precision: 'float32',
   clipNorm: 1,
 };
-const steps = 7;
+/** Each kind of step, without and with a discriminator, is computed, recorded and replayed. */
+const steps = 6;
 
 interface Trained {
   reports: PhaseReport[][];
@@ -211,7 +212,7 @@ for (const device of availableDevices)
       class Uneven extends Pictures {
         protected override batch(number: number): ImageBatch {
           const whole = super.batch(number);
-          if (number !== 3) return whole;
+          if (number !== 2) return whole;
           const first = (list: readonly unknown[]) => list.slice(0, 1);
           const { image, index, path, label } = whole;
           const smaller = { index: first(index), path: first(path), label: first(label!) };
@@ -231,16 +232,16 @@ for (const device of availableDevices)
       class Bad extends Pictures {
         protected override batch(number: number): ImageBatch {
           const batch = super.batch(number);
-          return number === 4 ? { ...batch, image: batch.image.mul(NaN) } : batch;
+          return number === 3 ? { ...batch, image: batch.image.mul(NaN) } : batch;
         }
       }
       const make = tasks['an autoencoder and its discriminator'];
       const expected = await train(make, plain, new Bad());
       const recorded = await train(make, {}, new Bad());
-      expect(recorded.reports[4].map(({ skipped }) => skipped)).toEqual(
-        expected.reports[4].map(({ skipped }) => skipped),
+      expect(recorded.reports[3].map(({ skipped }) => skipped)).toEqual(
+        expected.reports[3].map(({ skipped }) => skipped),
       );
-      expect(recorded.reports[4].every(({ skipped }) => skipped?.includes('NaN'))).toBe(true);
+      expect(recorded.reports[3].every(({ skipped }) => skipped?.includes('NaN'))).toBe(true);
       expect(recorded.weights).toEqual(expected.weights);
     });
 
