@@ -12,10 +12,10 @@ import {
   type DType,
 } from '../lib/index.js';
 import type { OpCase, OpCases } from './ops/cases.js';
+import { checkCase } from './support/check_case.js';
 import { availableDevices } from './support/devices.js';
-import { expectClose, type Closeness } from './support/expect_close.js';
 import { loadOpCases } from './support/load_cases.js';
-import { nd, type NdArray } from './support/oracle.js';
+import { nd } from './support/oracle.js';
 import { normals } from './support/random.js';
 import {
   asList,
@@ -26,7 +26,6 @@ import {
   project,
   read,
   runCase,
-  type CaseRun,
 } from './support/run_case.js';
 
 const allCases = await loadOpCases();
@@ -41,7 +40,7 @@ for (const opCases of allCases) {
         for (const dtype of opCase.dtypes ?? opCases.dtypes ?? floatingDTypes) {
           if (dtype === 'float64' && device.name !== 'cpu') continue; // the oracle lives on the CPU
           test(`${opCase.name} (${dtype}, ${device})`, () =>
-            checkCase(opCases.op, opCase, dtype, device));
+            checkCase(opCases.op, opCase, { dtype, device }));
         }
       }
       if (differentiableInputs(opCase).length > 0)
@@ -53,46 +52,6 @@ for (const opCases of allCases) {
         expectError(error.run, error.error ?? EmulsionError, error.message));
     describeMisuse(opCases);
   });
-}
-
-/** Forward against the reference or the float64 engine, gradients against the float64 engine. */
-async function checkCase(name: string, opCase: OpCase, dtype: DType, device: Device) {
-  const grad = differentiableInputs(opCase).length > 0;
-  const run = await runCase(opCase, caseInputs(name, opCase, dtype), { dtype, device }, grad);
-  // The oracle sees the inputs as this dtype rounded them.
-  const oracle =
-    opCase.verify || (opCase.reference && !grad)
-      ? null
-      : await runCase(
-          opCase,
-          run.inputs,
-          { dtype: 'float64', device: cpu() },
-          grad && run.upstream,
-        );
-
-  if (opCase.verify) opCase.verify(run.outputs, run.inputs);
-  else {
-    const expected = opCase.reference ? references(opCase, run) : oracle!.outputs;
-    expect(run.outputs.length, 'number of outputs').toBe(expected.length);
-    run.outputs.forEach((output, i) => {
-      const what = `output ${i}`;
-      expect(output.shape, `${what}: shape`).toEqual(expected[i].shape);
-      expectClose(output.data, expected[i].data, { ...closeness(opCase, output), what });
-    });
-  }
-  if (!grad || !oracle) return;
-  for (const input of differentiableInputs(opCase)) {
-    const gradient = gradientOf(run, input);
-    expect(gradient.shape, `gradient of ${input}: shape`).toEqual(run.inputs[input].shape);
-    expect(gradient.dtype, `gradient of ${input}: dtype`).toBe(
-      (run.inputs[input] as { dtype?: DType }).dtype,
-    );
-    expectClose(gradient.data, gradientOf(oracle, input).data, {
-      ...closeness(opCase, gradient),
-      slack: 4,
-      what: `gradient of ${input}`,
-    });
-  }
 }
 
 /** The float64 backward against central differences of the float64 forward. */
@@ -131,24 +90,6 @@ async function checkFiniteDifferences(name: string, opCase: OpCase) {
       ).toBeLessThan(1e-6);
     }
   }
-}
-
-function references(opCase: OpCase, run: CaseRun): NdArray[] {
-  const result = opCase.reference!(run.inputs);
-  if ('shape' in result) return [result];
-  const isList = (list: typeof result): list is NdArray[] => typeof list[0] === 'object';
-  return isList(result) ? result : [nd(result, run.outputs[0].shape)];
-}
-
-function closeness(opCase: OpCase, output: { shape: readonly number[]; dtype: DType }): Closeness {
-  const { tolerance, reduction } = opCase;
-  return { dtype: output.dtype, shape: output.shape, tolerance, reduction };
-}
-
-function gradientOf(run: CaseRun, input: string) {
-  const gradient = run.gradients[input];
-  if (!gradient) throw new Error(`${input} requires a gradient and got none`);
-  return gradient;
 }
 
 function cpu(): Device {
