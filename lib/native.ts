@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EmulsionError, nativeError } from './errors.js';
 import type { TypedArray } from './dtype.js';
@@ -118,7 +118,7 @@ function load(): Addon & Record<string, unknown> {
   const root = packageRoot();
   const override = process.env.EMULSION_ADDON;
   try {
-    if (override) return require(override);
+    if (override) return require(resolve(override));
     const bindings = require('bindings') as (options: object) => Addon & Record<string, unknown>;
     return bindings({ bindings: 'emulsion', module_root: root });
   } catch (error) {

@@ -70,7 +70,7 @@ export async function measuring<T>(
     } catch (error) {
       if (!signal.aborted || error !== signal.reason) throw error;
       progress.stop();
-      console.log(interrupted);
+      console.error(interrupted); // a result alone goes to standard output
       process.exitCode = 130;
       return undefined;
     } finally {

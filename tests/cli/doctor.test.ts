@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { relative } from 'node:path';
 import { expect, test } from 'vitest';
 import { formatReport, type Facts } from '../../lib/cli/doctor.js';
 import { defaultDevice, engineInfo, type CudaInfo, type EngineInfo } from '../../lib/index.js';
@@ -107,6 +108,13 @@ test('the command explains an addon that is not there, and fails', () => {
   expect(status).toBe(1);
   expect(stdout).toMatch(/engine {5}emulsion: the native engine could not be loaded/);
   expect(stdout).toContain('EMULSION_ADDON names /nowhere/emulsion.node');
+});
+
+test('EMULSION_ADDON may be relative to the folder that a command is called in', () => {
+  const addon = relative(root, process.env.EMULSION_ADDON ?? 'build/Release/emulsion.node');
+  const { status, stdout } = run('doctor', { EMULSION_ADDON: addon });
+  expect(stdout).toContain(`CPU        ${engineInfo().level}, `);
+  expect(status).toBe(0);
 });
 
 test('an unknown command is refused', () => {
