@@ -3,17 +3,21 @@
 #pragma once
 
 #include "cpu/gemm_pack.h"
+#include "cpu/loops.h"
 #include "cpu/parallel.h"
 #include "ops/attention.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 namespace attention_tile {
 
-// Rows of the register tile, two vectors wide: 16 accumulators of 32 registers, or 12 of 16.
+// Rows of the register tile, two vectors wide: 14 sums and as many of the chains before in 32
+// registers, or 12 in 16, where earlier chains wait in memory.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int tile_rows = 8;
+constexpr int tile_rows = 7;
+constexpr bool chains_in_registers = true;
 #else
 constexpr int tile_rows = 6;
+constexpr bool chains_in_registers = false;
 #endif
 constexpr int64_t block_rows = 64;
 // From so many values on a head's rows are read where they lie.
@@ -106,6 +110,15 @@ class Workspace {
   T* next_;
 };
 
+// Calls body(row, vector) for all of a register tile.
+template <int rows, int vectors, class Body>
+EMULSION_INLINE void for_tile(Body&& body) {
+#pragma GCC unroll 8
+  for (int i = 0; i < rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) body(i, j);
+}
+
 // c[i·ldc + lane] (+)= Σk A(i,k)·b[k·ldb + lane], with A(i,k) = a[i·lda + k] or, transposed,
 // a[k·lda + i]. Each `chain` of a sum begins at zero: rounding errors grow with the length of a
 // chain of additions.
@@ -113,13 +126,17 @@ template <int rows, int vectors, bool transposed, bool accumulate, class T>
 EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
                                    int64_t chain, T* c, int64_t ldc) {
   using V = Vec<T>;
+  V sum[rows][vectors], total[rows][vectors];
+  const auto write = [&](const V(&values)[rows][vectors], bool add) EMULSION_STEP {
+    for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP {
+      T* const to = c + i * ldc + j * V::size;
+      (add ? values[i][j] + V::load(to) : values[i][j]).store(to);
+    });
+  };
+  for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { total[i][j] = V::zero(); });
   for (int64_t first = 0; first < depth || first == 0; first += chain) {
     const int64_t last = first + chain < depth ? first + chain : depth;
-    V sum[rows][vectors];
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) sum[i][j] = V::zero();
+    for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { sum[i][j] = V::zero(); });
     for (int64_t k = first; k < last; ++k) {
       V columns[vectors];
 #pragma GCC unroll 2
@@ -131,17 +148,15 @@ EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t 
         for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
       }
     }
-    const bool add = accumulate || first > 0;
-#pragma GCC unroll 8
-    for (int i = 0; i < rows; ++i)
-#pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) {
-        T* const to = c + i * ldc + j * V::size;
-        (add ? sum[i][j] + V::load(to) : sum[i][j]).store(to);
-      }
-    // Else GCC keeps c from chain to chain, in registers that it has to save for that.
-    asm volatile("" ::: "memory");
+    if constexpr (chains_in_registers) {
+      for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { total[i][j] += sum[i][j]; });
+    } else {
+      write(sum, accumulate || first > 0);
+      // Else GCC keeps c from chain to chain, in registers that it has to save for that.
+      asm volatile("" ::: "memory");
+    }
   }
+  if constexpr (chains_in_registers) write(total, accumulate);
 }
 
 template <int rows, int vectors, bool transposed, bool accumulate, class T>
