@@ -335,7 +335,7 @@ void* static_shared_memory(const void* tag, const char* file, int line, size_t b
   return array;
 }
 
-void judge(const void* pointer, size_t bytes, Kind kind, const void* site) {
+void access(const void* pointer, size_t bytes, Kind kind, const void* site) {
   Wrong wrong;
   if (machine->shared.contains(pointer)) {
     wrong = machine->shared.access(pointer, bytes, kind, current->now, site);
@@ -369,7 +369,6 @@ void access_as_lane(int lane, const void* pointer, size_t bytes, const void* sit
     current = &thread;
     stop({"not in shared memory"}, pointer, bytes, site);
   }
-  if (bytes == 16 && machine->shared.is_right<16>(pointer, Kind::read, thread.now, site)) return;
   if (const Wrong wrong = machine->shared.access(pointer, bytes, Kind::read, thread.now, site)) {
     current = &thread;
     stop(wrong, pointer, bytes, site);

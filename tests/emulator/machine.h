@@ -195,8 +195,8 @@ inline Warp& warp_of(const Thread& thread) {
   return machine->block.warps[static_cast<size_t>(thread.number / warp_size)];
 }
 
-// A load or store of the running thread: stops it if anything is wrong.
-void judge(const void* pointer, size_t bytes, Kind kind, const void* site);
+// A load or store of the running thread.
+void access(const void* pointer, size_t bytes, Kind kind, const void* site);
 template <size_t bytes>
 inline void access(const void* pointer, Kind kind, const void* site) {
   if (machine->shared.contains(pointer)
@@ -204,15 +204,7 @@ inline void access(const void* pointer, Kind kind, const void* site) {
           : machine->global.contains(pointer) &&
                 machine->global.is_right<bytes>(*machine->block.launch, pointer, kind))
     return;
-  judge(pointer, bytes, kind, site);
-}
-inline void access(const void* pointer, size_t bytes, Kind kind, const void* site) {
-  switch (bytes) {
-    case 4: return access<4>(pointer, kind, site);
-    case 8: return access<8>(pointer, kind, site);
-    case 16: return access<16>(pointer, kind, site);
-    default: judge(pointer, bytes, kind, site);
-  }
+  access(pointer, bytes, kind, site);
 }
 // A read of shared memory by another lane of the running warp.
 void access_as_lane(int lane, const void* pointer, size_t bytes, const void* site);
