@@ -261,7 +261,10 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
   if constexpr (__is_same(Stored, T)) {
     if (plain && few_pixels(pixels, g.C)) return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
-  const PanelLayout<T> layout{taps.size() * g.group_K, g.group_C};
+  // The filters of one tap are a matrix.
+  const auto layout =
+      panel_layout<T>(taps.size() * g.group_K, g.group_C, taps.size() == 1 ? filter(0) : nullptr,
+                      g.taps() * g.group_C, false);
   const auto pack = [&](int64_t panel, T* to) {
     const int width = layout.vectors(panel) * Vec<T>::size;
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {

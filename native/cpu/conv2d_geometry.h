@@ -26,11 +26,11 @@ struct PixelRows {
   // A block of the reduction is at most so many channels of one tap.
   static constexpr int64_t most_channels = 2 * DepthPlan::target, whole = most_channels;
 
-  EMULSION_INLINE bool in_place(int64_t panels) const {
-    return read_in_place(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
+  EMULSION_INLINE Reading reading(int64_t panels) const {
+    return reading_rows(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
   }
 
-  EMULSION_INLINE bool side_by_side() const { return false; }
+  EMULSION_INLINE const Stored* columns(int64_t, int64_t) const { return nullptr; }
 
   // Pointers to channel `offset` of what pixels row, row + 1, ... read at one tap.
   EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t at, int64_t offset,

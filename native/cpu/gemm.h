@@ -1,9 +1,11 @@
 // Matrix products on the CPU: the loops around the micro-kernels, written once for plain matrices,
 // linear layers and convolutions. C [rows, columns] = A [rows, depth] · B [depth, columns] where
 //   A  is a source: it names the memory that holds a row's segment of the reduction. A matrix has
-//      one segment; a convolution one per tap, so that no im2col buffer ever exists.
-//   B  is packed whole into panels beforehand: it is the weights, or the smaller operand. Of a few
-//      threads each packs a small one for itself (Ingredient in parallel.h).
+//      one segment; a convolution one per tap, so that no im2col buffer ever exists. It is read
+//      where it lies, or packed by slices where that costs more than it saves (Reading).
+//   B  is the weights, or the smaller operand: panels that are packed beforehand, of a few threads
+//      by each for itself if they are small (Ingredient in parallel.h), or read where it lies
+//      (PanelLayout).
 //   C  reaches memory through an epilogue that gets finished tiles: bias, activation and the
 //      conversion to 16-bit floats cost no pass of their own.
 //
@@ -14,116 +16,12 @@
 // of each sum depends on `depth` alone, never on threads or on the position of the element.
 //
 // Share of the FMA peak, f32, of a 2-core Zen 4 VM (236 GFLOP/s): the kernels alone reach 98 %;
-// 1024^3 89 %, with A transposed 84 %; 256^3 90 % on one thread, 83 % on two.
+// 1024^3 91 %, with A transposed 89 %; 256^3 92 % on one thread, 88 % on two.
 #pragma once
 
-#include "cpu/gemm_pack.h"
-#include "cpu/parallel.h"
+#include "cpu/gemm_rows.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
-
-// How the reduction is cut: blocks of several whole segments, or pieces of one long segment.
-struct DepthPlan {
-  int64_t segments, length;  // depth = segments · length
-  int64_t group, pieces;     // segments per block; blocks per segment. One of the two is 1.
-
-  static constexpr int64_t target = 192, group_target = 256, max_group = 32;
-
-  // `whole`: the longest segment that is not cut.
-  EMULSION_INLINE DepthPlan(int64_t segments, int64_t length, int64_t whole)
-      : segments(segments), length(length) {
-    pieces = length > whole ? (length + target - 1) / target : 1;
-    group = 1;
-    if (pieces == 1 && length > 0) group = (group_target + length / 2) / length;
-    group = group < 1 ? 1 : group > max_group ? max_group : group;
-  }
-  EMULSION_INLINE int64_t blocks() const {
-    return length == 0 ? 0 : pieces > 1 ? segments * pieces : (segments + group - 1) / group;
-  }
-
-  struct Block {
-    int64_t segment, segments, offset, length;
-    int64_t start;  // position in the packed reduction
-  };
-  EMULSION_INLINE Block block(int64_t index) const {
-    if (pieces > 1) {
-      const int64_t segment = index / pieces, piece = index % pieces;
-      const int64_t offset = length * piece / pieces, end = length * (piece + 1) / pieces;
-      return {segment, 1, offset, end - offset, segment * length + offset};
-    }
-    const int64_t segment = index * group;
-    const int64_t rest = segments - segment;
-    return {segment, rest < group ? rest : group, 0, length, segment * length};
-  }
-  // The longest block, for the size of a packed slice of A.
-  EMULSION_INLINE int64_t longest() const {
-    return pieces > 1 ? (length + pieces - 1) / pieces
-                      : (group < segments ? group : segments) * length;
-  }
-};
-
-// Whether rows `stride` bytes apart are better read where they are than packed. A multiple of 4 KiB
-// puts all rows of a tile into one set of an 8-way L1, of 2 KiB into two, which only pays if few
-// panels share the cost of packing.
-EMULSION_INLINE bool read_in_place(int64_t stride, int64_t panels) {
-  return stride % 4096 != 0 && (stride % 2048 != 0 || panels <= 4);
-}
-
-// A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
-// `MatrixRows` is a plain matrix; a convolution has its own (conv2d_geometry.h).
-template <class T, class Stored>
-struct MatrixRows {
-  using Element = Stored;
-  const Stored* data;
-  int64_t ld;
-  bool transposed;  // stored as [depth][ld]
-  int64_t segments, length;
-
-  static constexpr int64_t whole = DepthPlan::target;  // the longest segment that is not cut
-
-  EMULSION_INLINE MatrixRows(const Stored* data, int64_t ld, bool transposed, int64_t depth)
-      : data(data), ld(ld), transposed(transposed), segments(1), length(depth) {}
-
-  EMULSION_INLINE bool in_place(int64_t panels) const {
-    return !transposed && read_in_place(ld * static_cast<int64_t>(sizeof(T)), panels);
-  }
-  EMULSION_INLINE int64_t pitch() const { return ld; }  // from row to row
-  // Whether the rows of neighbouring tiles share cache lines.
-  EMULSION_INLINE bool side_by_side() const { return transposed; }
-  EMULSION_INLINE void walk(int64_t row, int64_t count, int64_t, int64_t offset,
-                            const Stored** to) const {
-    for (int64_t i = 0; i < count; ++i) to[i] = data + (row + i) * ld + offset;
-  }
-  EMULSION_INLINE void pointers(int64_t row, int count, const DepthPlan::Block& block,
-                                const Stored** table) const {
-    walk(row, count, 0, block.offset, table);
-  }
-  EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
-    if (transposed)
-      return pack_straight(data + block.start * ld + row, ld, count, block.length, panel, count);
-    const Stored* rows[Tile<T>::rows];
-    pointers(row, count, block, rows);
-    pack_transposed(rows, count, block.length, panel, count);
-  }
-};
-
-// Packs the slices of `tiles` tiles, `apart` values from each other. Where rows lie side by side, a
-// few steps of all tiles at a time: a line that two tiles share is fetched once.
-template <class T, class Source, class TileRow>
-void pack_slices(const Source& a, const DepthPlan::Block& block, int64_t tile, int64_t tiles,
-                 TileRow&& tile_row, T* slices, int64_t apart) {
-  constexpr int64_t steps_together = 4;
-  const int64_t stretch = a.side_by_side() ? steps_together : block.length;
-  for (int64_t at = 0; at < block.length; at += stretch)
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = tile_row(tile + t), count = tile_row(tile + t + 1) - row;
-      const int64_t rest = block.length - at;
-      a.pack(row, static_cast<int>(count),
-             {block.segment, block.segments, block.offset + at, rest < stretch ? rest : stretch,
-              block.start + at},
-             slices + t * apart + at * count);
-    }
-}
 
 // Panels of a part: those of a block of the reduction stay in the core's cache.
 template <class T>
@@ -175,38 +73,24 @@ EMULSION_INLINE Place<T> final_place(Epilogue& epilogue, int64_t row, int64_t co
 template <class T, class Source, class Epilogue>
 void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part,
                    Epilogue&& epilogue) {
-  using Stored = typename Source::Element;
   const DepthPlan plan(a.segments, a.length, a.whole);
   const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
   if (rows <= 0 || panels <= 0) return;
-  const int64_t blocks = plan.blocks(), tiles = (rows + Tile<T>::rows - 1) / Tile<T>::rows;
-  const bool in_place = __is_same(Stored, T) && a.in_place(layout.count());
-  const auto tile_row = [&](int64_t tile) { return part.row + rows * tile / tiles; };
-  // Tiles packed at once: so many columns of a transposed A are seven lines of each row.
-  constexpr int64_t columns_together = 112;
-  const int64_t together = !in_place && a.side_by_side() ? columns_together / Tile<T>::rows : 1;
-  const int64_t apart = plan.longest() * Tile<T>::rows + Tile<T>::columns;
-  T* const slices = in_place ? nullptr : scratch<T>(1, together * apart);
-  T* const sums = scratch<T>(2, (blocks > 1 ? tiles * panels : 1) * Tile<T>::size);
-  const Stored* table[DepthPlan::max_group * Tile<T>::rows];
+  const int64_t blocks = plan.blocks();
+  RowTiles<T, Source> tiles(a, part.row, rows, plan, layout.count());
+  T* const sums = scratch<T>(2, (blocks > 1 ? tiles.count() * panels : 1) * Tile<T>::size);
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
 
   for (int64_t index = 0; index < (blocks > 0 ? blocks : 1); ++index) {
     const DepthPlan::Block block = blocks > 0 ? plan.block(index) : DepthPlan::Block{};
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t row = tile_row(t);
-      const int count = static_cast<int>(tile_row(t + 1) - row);
-      const T* const slice = slices + t % together * apart;
-      if (in_place)
-        a.pointers(row, count, block, table);
-      else if (blocks > 0 && t % together == 0)
-        pack_slices(a, block, t, tiles - t < together ? tiles - t : together, tile_row, slices,
-                    apart);
+    for (int64_t t = 0; t < tiles.count(); ++t) {
+      tiles.take(t, block);
+      const int64_t row = tiles.row();
+      const int count = tiles.height();
       for (int64_t panel = part.panel; panel < part.panel_end; ++panel) {
         T* const tile = sums + (blocks > 1 ? t * panels + panel - part.panel : 0) * Tile<T>::size;
         const int vectors = layout.vectors(panel);
         const int64_t column = panel * Tile<T>::columns;
-        const T* const from = b + layout.offset(panel) + block.start * vectors * Vec<T>::size;
         Place<T> place{};
         if (index + 1 == blocks && layout.valid(panel) == vectors * Vec<T>::size)
           place = final_place<T>(epilogue, row, column, index > 0 ? tile : nullptr);
@@ -216,13 +100,7 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
         for (int i = 0; finished && !place.past && i < count; ++i)
           for (int j = 0; j < vectors; ++j)
             __builtin_prefetch(place.to + i * place.pitch + j * Vec<T>::size, 1, 2);
-        if constexpr (__is_same(Stored, T)) {
-          if (in_place && blocks > 0)
-            rows_kernel<T>(count, vectors)(block.segments, block.length, table, from, {tile, 0},
-                                           place);
-        }
-        if (!in_place && blocks > 0)
-          packed_kernel<T>(count, vectors)(block.segments * block.length, slice, from, place);
+        if (blocks > 0) tiles.multiply(vectors, layout.steps(panel, block.start, b), place);
         if (index + 1 >= blocks && !finished)
           epilogue(tile, row, count, column, layout.valid(panel));
       }
@@ -257,11 +135,13 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, Pack&& pac
 
   // Packing costs as much as the products of some six rows.
   const bool repeatable = rows >= 64 * num_threads();
+  const int64_t first = layout.first_packed();
   const auto pack_range = [&](int64_t begin, int64_t end, T* to) {
-    for (int64_t panel = begin; panel < end; ++panel) pack(panel, to + layout.offset(panel));
+    for (int64_t panel = first + begin; panel < first + end; ++panel)
+      pack(panel, to + layout.offset(panel));
   };
   const int64_t grain = 1 + 32768 / (layout.depth * Tile<T>::columns + 1);
-  const Ingredient<T> packed(0, layout.size(), panels, grain, repeatable, pack_range);
+  const Ingredient<T> packed(0, layout.size(), panels - first, grain, repeatable, pack_range);
   parallel_tasks(down * across, packed, [&](int64_t index, const T* b) {
     const int64_t i = index / across, j = index % across;
     multiply_part<T>(a, layout, b,
@@ -316,9 +196,9 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
           const In* b, int64_t ldb, bool transpose_b, Out* c, int64_t ldc,
           Accumulator<In> alpha = 1, bool accumulate = false) {
   using T = Accumulator<In>;
-  const PanelLayout<T> layout{depth, columns};
+  const auto layout = panel_layout<T>(depth, columns, b, ldb, transpose_b);
   T* const panels = scratch<T>(0, layout.size());
-  for (int64_t panel = 0; panel < layout.count(); ++panel)
+  for (int64_t panel = layout.first_packed(); panel < layout.count(); ++panel)
     pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
   const int64_t height = Tile<T>::rows * (1 + most_sums<T>(depth) / (layout.count() + 1));
   const MatrixRows<T, In> source(a, lda, transpose_a, depth);

@@ -67,8 +67,14 @@ struct Accumulators {
   }
 };
 
+// How far apart steps of B lie; low tiles find all of B packed.
+template <class T, int vectors>
+EMULSION_INLINE int64_t pitch_of(int64_t ldb) {
+  return Tile<T>::in_place ? ldb : vectors * Vec<T>::size;
+}
+
 template <class T, int rows, int vectors>
-void multiply_packed(int64_t depth, const T* a, const T* b, const Place<T>& place) {
+void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const Place<T>& place) {
   Accumulators<T, rows, vectors> c;
   c.clear();
 #pragma GCC unroll 4
@@ -76,7 +82,7 @@ void multiply_packed(int64_t depth, const T* a, const T* b, const Place<T>& plac
     c.update(
         [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
     a += rows;
-    b += vectors * Vec<T>::size;
+    b += pitch_of<T, vectors>(ldb);
   }
   c.finish(place);
 }
@@ -89,14 +95,14 @@ constexpr int pointers_held = 7;
 #endif
 
 template <class T, int rows, int vectors>
-void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b,
+void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, int64_t ldb,
                    const Ahead<T>& ahead, const Place<T>& place) {
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
   const auto step = [&](auto&& element) __attribute__((always_inline)) {
     c.update(element, b);
-    b += vectors * Vec<T>::size;
+    b += pitch_of<T, vectors>(ldb);
     __builtin_prefetch(next, 0, 2);
     next += ahead.apart;
   };

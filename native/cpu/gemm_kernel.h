@@ -3,12 +3,13 @@
 // registers, 6 x 2 of 16; two loads of B and one broadcast per row feed two multiply-adds per row.
 //
 // Four forms:
-//   packed  A is a panel [depth][rows], gathered, transposed or widened by its packer; B a panel
-//           [depth][vectors·Vec::size];
+//   packed  A is a panel [depth][rows], gathered, transposed or widened by its packer; steps of B
+//           lie equally far apart, in a panel [depth][vectors·Vec::size] or, where there are 32
+//           registers, in the rows of a matrix;
 //   rows    A is pointers to rows that are contiguous along the reduction, read in place: one per
 //           tap and pixel of a convolution, one per row of a matrix; B as in packed;
-//   runs    A as in packed; B is read in place, in runs of rows that lie equally far apart, as the
-//           channels of an image's neighbouring pixels do;
+//   runs    A is steps that lie equally far apart, packed or the columns of a matrix; B is read in
+//           place, in runs of rows, as the channels of an image's neighbouring pixels are;
 //   chains  the same, added up in chains, since a long sum is as exact as they are short.
 // The first three sum in the same order, so results do not depend on which of them ran.
 #pragma once
@@ -28,6 +29,9 @@ struct Tile {
 #endif
   static constexpr int columns = 2 * vector;
   static constexpr int size = rows * columns;
+  // Whether a step takes long enough for the lines of a matrix to come from L2 meanwhile. Those of
+  // a low tile are packed.
+  static constexpr bool in_place = rows > 6;
 };
 
 // What is added to sums, if anything: rows `pitch` apart; 0: one row to all of them.
@@ -59,9 +63,11 @@ EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
   return {tile, Tile<T>::columns, {accumulate ? tile : nullptr, Tile<T>::columns}};
 }
 
-// rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors` are left alone.
+// Steps of B lie ldb apart. rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors`
+// are left alone.
 template <class T>
-using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, const Place<T>& place);
+using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, int64_t ldb,
+                              const Place<T>& place);
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors);
 
@@ -89,7 +95,7 @@ EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
 // length.
 template <class T>
 using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b,
-                            const Ahead<T>& ahead, const Place<T>& place);
+                            int64_t ldb, const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors);
 

@@ -97,26 +97,56 @@ void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth,
     }
 }
 
-// The packed form of B [depth, columns]: panels of Tile::columns columns, each
-// [depth][Tile::columns]; the last has one vector's width if that holds its columns.
+// Consecutive steps of a panel: rows of B, `apart` values from each other.
+template <class T>
+struct Steps {
+  const T* from;
+  int64_t apart;
+};
+
+// B [depth, columns] in panels of Tile::columns columns; the last has one vector's width if that
+// holds its columns. They are packed, each [depth][Tile::columns]; but where `matrix` names B in
+// its rows, `pitch` apart, those that whole vectors hold are read there.
 template <class T>
 struct PanelLayout {
   int64_t depth, columns;
+  const T* matrix = nullptr;
+  int64_t pitch = 0;
 
   EMULSION_INLINE int64_t count() const {
     return (columns + Tile<T>::columns - 1) / Tile<T>::columns;
   }
-  EMULSION_INLINE int64_t offset(int64_t panel) const { return panel * depth * Tile<T>::columns; }
+  // Panels from this one on are packed.
+  EMULSION_INLINE int64_t first_packed() const {
+    if (!Tile<T>::in_place || !matrix) return 0;
+    return columns % Vec<T>::size == 0 ? count() : columns / Tile<T>::columns;
+  }
+  EMULSION_INLINE int64_t offset(int64_t panel) const {
+    return (panel - first_packed()) * depth * Tile<T>::columns;
+  }
   EMULSION_INLINE int valid(int64_t panel) const {
     const int64_t rest = columns - panel * Tile<T>::columns;
     return static_cast<int>(rest < Tile<T>::columns ? rest : Tile<T>::columns);
   }
   EMULSION_INLINE int vectors(int64_t panel) const { return valid(panel) > Vec<T>::size ? 2 : 1; }
   // Elements to allocate, with room for what the packers write past the end.
-  EMULSION_INLINE int64_t size() const {
-    return count() * depth * Tile<T>::columns + Tile<T>::columns;
+  EMULSION_INLINE int64_t size() const { return offset(count()) + Tile<T>::columns; }
+  // A panel from step `start` on.
+  EMULSION_INLINE Steps<T> steps(int64_t panel, int64_t start, const T* packed) const {
+    if (panel < first_packed()) return {matrix + start * pitch + panel * Tile<T>::columns, pitch};
+    const int64_t width = vectors(panel) * Vec<T>::size;
+    return {packed + offset(panel) + start * width, width};
   }
 };
+
+// How B, row-major or transposed, is laid out.
+template <class T, class Stored>
+EMULSION_INLINE PanelLayout<T> panel_layout(int64_t depth, int64_t columns, const Stored* b,
+                                            int64_t ldb, bool transposed) {
+  if constexpr (Tile<T>::in_place && __is_same(Stored, T))
+    if (!transposed) return {depth, columns, b, ldb};
+  return {depth, columns};
+}
 
 // One panel of B: b is [depth][ld] or, transposed, [columns][ld].
 template <class T, class Stored>

@@ -99,8 +99,9 @@ void multiply_few(const Product& p, const T* a, const T* b, T* y) {
 template <class Stored>
 void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   using T = Accumulator<Stored>;
-  // From some 300 x 400 outputs on (1024 x 1280: 304 against 242 GFLOP/s) gemm.h's blocking wins.
-  constexpr int64_t deep = 512, small = int64_t{1} << 17;
+  // From some 300 x 400 outputs on (1024 x 1280: 304 against 242 GFLOP/s) gemm.h's blocking wins,
+  // where it packs nothing of either from 180 x 180.
+  constexpr int64_t deep = 512, small = int64_t{1} << (Tile<T>::in_place ? 15 : 17);
   if (p.depth > 0 && p.depth <= shallow && (!p.transpose_b || p.depth == 1))
     return multiply_shallow(p, a, b, y);
   if (p.transpose_a && !p.transpose_b && p.depth >= deep && p.rows * p.columns <= small) {
@@ -116,7 +117,7 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   }
   if constexpr (__is_same(Stored, T))
     if (few_rows(p)) return multiply_few(p, a, b, y);
-  const PanelLayout<T> layout{p.depth, p.columns};
+  const auto layout = panel_layout<T>(p.depth, p.columns, b, p.ldb, p.transpose_b);
   const auto pack = [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
   };

@@ -69,11 +69,12 @@ void symmetric_product(int64_t n, int64_t depth, const A* a, int64_t lda, bool t
                        const A* b, int64_t ldb, bool transpose_b, A* c, A alpha = 1) {
   using V = Vec<A>;
   constexpr int64_t width = Tile<A>::columns;
-  const PanelLayout<A> layout{depth, n};
+  const auto layout = panel_layout<A>(depth, n, b, ldb, transpose_b);
   A* const panels = scratch<A>(0, layout.size());
   const MatrixRows<A, A> source(a, lda, transpose_a, depth);
   for (int64_t panel = 0; panel < layout.count(); ++panel) {
-    pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
+    if (panel >= layout.first_packed())
+      pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));
     const int64_t first = panel * width, end = first + layout.valid(panel);
     multiply_part<A>(source, layout, panels, Part{0, end, panel, panel + 1},
                      [&](const A* tile, int64_t row, int count, int64_t column, int columns) {

@@ -32,12 +32,13 @@ EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int6
                                      const T* const* a, const T* b, const Ahead<T>& ahead, T* tile,
                                      bool accumulate) {
   const RowsKernel<T> kernel = rows_kernel<T>(rows, vectors);
-  if (length <= chain) return kernel(1, length, a, b, ahead, in_tile(tile, accumulate));
+  const int64_t width = vectors * Vec<T>::size;
+  if (length <= chain) return kernel(1, length, a, b, width, ahead, in_tile(tile, accumulate));
   for (int64_t start = 0; start < length; start += chain) {
     const T* from[Tile<T>::rows];
     for (int i = 0; i < rows; ++i) from[i] = a[i] + start;
     const int64_t rest = length - start;
-    kernel(1, rest < chain ? rest : chain, from, b + start * vectors * Vec<T>::size,
+    kernel(1, rest < chain ? rest : chain, from, b + start * width, width,
            {ahead.from + start * ahead.apart, ahead.apart}, in_tile(tile, accumulate || start > 0));
   }
 }

@@ -55,6 +55,9 @@ export default {
     ...transposes(7, 190, 261), // few rows and a large B, which is read in place
     ...transposes(67, 150, 301, { brief: true }),
     ...transposes(290, 1100, 530, { brief: true }), // a CPU's tall parts, for long reductions
+    // Rows that lie so far apart that a cache keeps them in one of its sets.
+    ...transposes(1024, 30, 40, { brief: true }),
+    ...transposes(30, 1024, 170, { brief: true }),
     // A GPU's tiles: wide ones with a rest, more bands than one, the depth split, few rows or columns.
     ...transposes(504, 136, 120, { batch: [2], brief: true }),
     ...transposes(504, 104, 104, { brief: true }),
