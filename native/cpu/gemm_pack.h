@@ -84,17 +84,30 @@ void pack_transposed(const Stored* const* rows, int count, int64_t depth, T* pan
 }
 
 // panel[p][i] = from[p·stride + i] for i < count, p < depth; what it holds at i in [count, width)
-// is undefined. Writes up to Vec::size elements past the panel's end.
+// is undefined. Writes up to Vec::size elements past the panel's end. `more`: further steps follow
+// in memory.
 template <class T, class Stored>
 void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth, T* panel,
-                   int width) {
+                   int width, bool more = false) {
   constexpr int size = Vec<T>::size;
-  for (int64_t p = 0; p < depth; ++p, from += stride, panel += width)
-    for (int i = 0; i < width; i += size) {
-      // A whole load may run into the next row, which is there except at the end.
-      const bool whole = count - i >= size || (p + 1 < depth && i + size <= stride + count);
-      (whole ? Vec<T>::load(from + i) : Vec<T>::load_partial(from + i, count - i)).store(panel + i);
-    }
+  // Whole vectors may run into the next step, which is there except at the end.
+  const int vectors = (width + size - 1) / size, past = vectors * size - count;
+  const int64_t whole = past <= 0 || (more && past <= stride) ? depth
+                        : past <= stride                      ? depth - 1
+                                                              : 0;
+  const auto copy = [&](int vectors) __attribute__((always_inline)) {
+    for (int64_t p = 0; p < whole; ++p, from += stride, panel += width)
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) Vec<T>::load(from + j * size).store(panel + j * size);
+  };
+  if (vectors == 1)
+    copy(1);
+  else if (vectors == 2)
+    copy(2);
+  else
+    copy(vectors);
+  for (int64_t p = whole; p < depth; ++p, from += stride, panel += width)
+    for (int i = 0; i < width; i += size) load_up_to<T>(from + i, count - i).store(panel + i);
 }
 
 // Consecutive steps of a panel: rows of B, `apart` values from each other.

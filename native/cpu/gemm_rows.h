@@ -98,7 +98,8 @@ struct MatrixRows {
   }
   EMULSION_INLINE void pack(int64_t row, int count, const DepthPlan::Block& block, T* panel) const {
     if (transposed)
-      return pack_straight(columns(row, block.start), ld, count, block.length, panel, count);
+      return pack_straight(columns(row, block.start), ld, count, block.length, panel, count,
+                           block.start + block.length < length);
     const Stored* rows[Tile<T>::rows];
     pointers(row, count, block, rows);
     pack_transposed(rows, count, block.length, panel, count);
