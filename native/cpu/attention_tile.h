@@ -20,7 +20,7 @@ constexpr int tile_rows = 6;
 constexpr bool chains_in_registers = false;
 #endif
 constexpr int64_t block_rows = 64;
-// From so many values on a head's rows are read where they lie.
+// From so many values on a head's rows are read where they lie at every level.
 constexpr int64_t wide = 128;
 
 template <class T>
@@ -290,13 +290,13 @@ class NextRows {
   int64_t D_, rows_, share_, at_ = 0;
 };
 
-// Rows [first, first + count) of a list, as they lie, or copied to `copy`: what does not fit in L1
-// is read once for every panel anyway, and the copy would only wait for it.
+// Rows [first, first + count) of a list, as they lie, or copied to `copy`, which low tiles gain by:
+// what does not fit in L1 is read once for every panel anyway, and the copy would only wait for it.
 template <class T, class Stored>
 RowTile<T> rows_of(const Head<const Stored>& from, const RowList& list, int64_t first,
                    int64_t count, int64_t D, T* copy) {
   if constexpr (__is_same(T, Stored))
-    if (list.all && D >= wide) return {from.row(first), from.stride};
+    if (list.all && (Tile<T>::in_place || D >= wide)) return {from.row(first), from.stride};
   gather_rows(from, list.index + first, count, D, copy, D);
   return {copy, D};
 }
