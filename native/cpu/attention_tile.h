@@ -26,8 +26,8 @@ constexpr int64_t wide = 128;
 template <class T>
 constexpr int64_t panel_lanes = 2 * Vec<T>::size;
 
-// Panels that one walk over the other side's rows serves: the more, the fewer times rows are
-// copied; all of them stay in L2.
+// Panels that one walk over the other side's rows serves: the more, the fewer times rows come from
+// far away or are copied; all of them stay in L2.
 template <class T>
 EMULSION_INLINE int64_t most_panels(int64_t D) {
   constexpr int64_t rows = 128, few = 4;
