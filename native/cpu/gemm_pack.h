@@ -92,9 +92,8 @@ void pack_straight(const Stored* from, int64_t stride, int count, int64_t depth,
   constexpr int size = Vec<T>::size;
   // Whole vectors may run into the next step, which is there except at the end.
   const int vectors = (width + size - 1) / size, past = vectors * size - count;
-  const int64_t whole = past <= 0 || (more && past <= stride) ? depth
-                        : past <= stride                      ? depth - 1
-                                                              : 0;
+  int64_t whole = past <= stride ? depth : 0;
+  if (past > 0 && !more && whole > 0) --whole;
   const auto copy = [&](int vectors) __attribute__((always_inline)) {
     for (int64_t p = 0; p < whole; ++p, from += stride, panel += width)
 #pragma GCC unroll 2
