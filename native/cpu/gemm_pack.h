@@ -118,7 +118,7 @@ struct Steps {
 
 // B [depth, columns] in panels of Tile::columns columns; the last has one vector's width if that
 // holds its columns. They are packed, each [depth][Tile::columns]; but where `matrix` names B in
-// its rows, `pitch` apart, those that whole vectors hold are read there.
+// its rows, `pitch` apart, those that whole vectors hold are read there, if tiles are tall.
 template <class T>
 struct PanelLayout {
   int64_t depth, columns;
@@ -155,7 +155,7 @@ struct PanelLayout {
 template <class T, class Stored>
 EMULSION_INLINE PanelLayout<T> panel_layout(int64_t depth, int64_t columns, const Stored* b,
                                             int64_t ldb, bool transposed) {
-  if constexpr (Tile<T>::in_place && __is_same(Stored, T))
+  if constexpr (__is_same(Stored, T))
     if (!transposed) return {depth, columns, b, ldb};
   return {depth, columns};
 }

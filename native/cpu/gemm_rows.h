@@ -132,11 +132,13 @@ class RowTiles {
     first_ = row(tile);
     height_ = static_cast<int>(row(tile + 1) - first_);
     block_ = block;
-    if (reading_ == Reading::rows)
+    if (reading_ == Reading::rows) {
       a_.pointers(first_, height_, block, table_);
-    else if (reading_ == Reading::packed && tile % together_ == 0)
-      pack(tile, count_ - tile < together_ ? count_ - tile : together_);
-    slice_ = slices_ + tile % together_ * apart_;
+    } else if (reading_ == Reading::packed) {
+      const int64_t slice = tile % together_, rest = count_ - tile;
+      if (slice == 0) pack(tile, rest < together_ ? rest : together_);
+      slice_ = slices_ + slice * apart_;
+    }
   }
   // The tile that was taken.
   EMULSION_INLINE int64_t row() const { return first_; }
