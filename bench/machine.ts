@@ -22,17 +22,19 @@ export interface Machine {
   bandwidth: number;
 }
 
+/** Operations per second, the best of rounds of a third of a millisecond. */
+export const measurePeakFlops = (seconds: number): Promise<number> =>
+  measured((y) => kernels.measure_flops(seconds, y.id));
+
+/** Bytes per second, the best of `repeats` copies of 256 MiB. */
+export const measureBandwidth = (repeats: number): Promise<number> =>
+  measured((y) => kernels.measure_bandwidth(256 * 2 ** 20, repeats, y.id));
+
 export async function measureMachine(): Promise<Machine> {
-  const measured = (run: (y: Tensor) => void): Promise<number> =>
-    tidy(() => {
-      const y = empty([1], { dtype: 'float64', device: 'cpu' });
-      run(y);
-      return y.item();
-    });
   // A roof is what was reached at best: a moment's work of somebody else must not lower it.
-  const most = async (run: (y: Tensor) => void): Promise<number> => {
+  const most = async (measure: () => Promise<number>): Promise<number> => {
     let best = 0;
-    for (let i = 0; i < 5; ++i) best = Math.max(best, await measured(run));
+    for (let i = 0; i < 5; ++i) best = Math.max(best, await measure());
     return best;
   };
   const { threads, level } = engineInfo();
@@ -43,9 +45,17 @@ export async function measureMachine(): Promise<Machine> {
     node: process.version,
     commit: commit(),
     date: new Date().toISOString().slice(0, 10),
-    peakFlops: await most((y) => kernels.measure_flops(0.5, y.id)),
-    bandwidth: await most((y) => kernels.measure_bandwidth(256 * 2 ** 20, 4, y.id)),
+    peakFlops: await most(() => measurePeakFlops(0.5)),
+    bandwidth: await most(() => measureBandwidth(4)),
   };
+}
+
+function measured(run: (y: Tensor) => void): Promise<number> {
+  return tidy(() => {
+    const y = empty([1], { dtype: 'float64', device: 'cpu' });
+    run(y);
+    return y.item();
+  });
 }
 
 function commit(): string {

@@ -9,6 +9,8 @@ export interface Comparison {
   seconds: { ours: number; theirs: number };
   /** Median of the rounds' ratios, ours over theirs. */
   ratio: number;
+  /** Our share of the machine's limit, which is measured in every round: the median of the rounds. */
+  share?: number;
   /** Relative errors in float32. */
   error?: { ours: number; theirs: number };
   peakMib?: { ours: number; theirs: number };
@@ -24,17 +26,28 @@ const warmUpSeconds = 1;
 const rounds = { least: 3, most: 9 };
 const roundsSeconds = ({ fresh }: VersusCase): number => (fresh ? 6 : 2);
 
-/**
- * @param settleMilliseconds before each turn: threads of the side that had its turn may still be waiting for
- *   more work, busily. Default 50.
- */
+/** What bounds a piece of work: how much of it there is in one run, and what the machine can do in a second. */
+export interface Limit {
+  amount: number;
+  perSecond: () => Promise<number>;
+}
+
+export interface CompareOptions {
+  limit?: Limit;
+  /**
+   * Before each turn: threads of the side that had its turn may still be waiting for more work, busily.
+   * Default 50.
+   */
+  settleMilliseconds?: number;
+}
+
 export async function compare(
   work: VersusCase,
   { ours, theirs }: { ours: Side; theirs: Side },
-  settleMilliseconds = 50,
+  { limit, settleMilliseconds = 50 }: CompareOptions = {},
 ): Promise<Comparison> {
   const counts = { ours: await warmUp(ours, work), theirs: await warmUp(theirs, work) };
-  const samples: { ours: number; theirs: number }[] = [];
+  const samples: { ours: number; theirs: number; limit?: number }[] = [];
   const start = performance.now();
   const enough = (): boolean =>
     samples.length >= rounds.most ||
@@ -43,6 +56,7 @@ export async function compare(
     samples.push({
       ours: await turn(ours, counts.ours, settleMilliseconds),
       theirs: await turn(theirs, counts.theirs, settleMilliseconds),
+      limit: limit && (await limitNow(limit, settleMilliseconds)),
     });
 
   const each = operationsOf(work);
@@ -53,6 +67,7 @@ export async function compare(
       theirs: median(samples.map((sample) => sample.theirs)) / each,
     },
     ratio: median(samples.map((sample) => sample.ours / sample.theirs)),
+    share: limit && median(samples.map((sample) => limit.amount / sample.ours / sample.limit!)),
   };
   if (work.error) {
     const { kind, args } = work;
@@ -62,6 +77,11 @@ export async function compare(
     };
   }
   return comparison;
+}
+
+async function limitNow(limit: Limit, settleMilliseconds: number): Promise<number> {
+  await setTimeout(settleMilliseconds);
+  return limit.perSecond();
 }
 
 async function turn(side: Side, count: number, settleMilliseconds: number): Promise<number> {

@@ -2,11 +2,11 @@
 //   npm run bench:versus [-- --filter TEXT...] [--json FILE] [--python PYTHON] [--threads N]
 //   npm run bench:cuda   the same on a GPU: its layers and networks in bfloat16
 import { Command } from 'commander';
-import { engineInfo } from '../../lib/index.js';
-import { measureMachine, type Machine } from '../machine.js';
+import { engineInfo, setNumThreads } from '../../lib/index.js';
+import { measureBandwidth, measureMachine, measurePeakFlops, type Machine } from '../machine.js';
 import { printMachine } from '../table.js';
 import { cases, goals, type VersusCase } from './cases.js';
-import { compare, type Comparison } from './compare.js';
+import { compare, type Comparison, type CompareOptions, type Limit } from './compare.js';
 import { gpuCases, gpuCeilings, gpuGoals } from './gpu_cases.js';
 import type { Setting } from './protocol.js';
 import { findPytorch } from './pytorch.js';
@@ -32,8 +32,7 @@ const options = new Command('bench:versus')
 const python = findPytorch(options.python);
 const { device, dtype } = options;
 const onGpu = device !== 'cpu';
-/** A GPU has no threads that wait. */
-const settleMilliseconds = onGpu ? 0 : undefined;
+setNumThreads(Number(options.threads)); // of what measures the machine
 const startOurs = (threads = options.threads): Promise<Side> =>
   Side.start(process.execPath, [
     ...process.execArgv,
@@ -57,7 +56,7 @@ const about = { machine, pytorch: shared.theirs.version, goals: wanted };
 const rows: Comparison[] = [];
 const add = async (row: Comparison): Promise<void> => {
   rows.push(row);
-  printRow(row, machine);
+  printRow(row);
   // A run takes a quarter of an hour: what it has measured is kept as it goes.
   if (options.json) await writeRows(options.json, rows, about);
 };
@@ -65,7 +64,7 @@ for (const work of onGpu ? gpuCases(dtype) : cases) {
   const name = `${work.group}: ${work.name}`;
   if (!options.filter.some((text) => name.includes(text))) continue;
   await add(
-    work.fresh ? await inOwnProcesses(work) : await compare(work, shared, settleMilliseconds),
+    work.fresh ? await inOwnProcesses(work) : await compare(work, shared, settingsOf(work)),
   );
   if (!onGpu && work.args.pass === 'step' && Number(options.threads) > 1)
     await add(await besideOneThread(work));
@@ -73,8 +72,29 @@ for (const work of onGpu ? gpuCases(dtype) : cases) {
 await shared.ours.stop();
 await shared.theirs.stop();
 
-printSummary(rows, machine, wanted);
+printSummary(rows, wanted);
 if (options.json) console.log(`\nwritten to ${options.json}`);
+
+function settingsOf(work: VersusCase): CompareOptions {
+  const limit = limitOf(work);
+  // A GPU has no threads that wait.
+  return onGpu ? { limit, settleMilliseconds: 0 } : { limit };
+}
+
+// A virtual machine's clock and caches change with its neighbours' work: on a CPU the limit is that of the moment.
+function limitOf({ flops, bytes }: VersusCase): Limit | undefined {
+  if (flops !== undefined)
+    return {
+      amount: flops,
+      perSecond: async () => (onGpu ? machine.peakFlops : measurePeakFlops(0.03)),
+    };
+  if (bytes !== undefined)
+    return {
+      amount: bytes,
+      perSecond: async () => (onGpu ? machine.bandwidth : measureBandwidth(2)),
+    };
+  return undefined;
+}
 
 // What the GPU does at most, by PyTorch's largest matrix product and copy in this very run.
 async function measureGpu(theirs: Side): Promise<Machine> {
@@ -95,7 +115,7 @@ async function measureGpu(theirs: Side): Promise<Machine> {
 
 async function inOwnProcesses(work: VersusCase): Promise<Comparison> {
   const sides = { ours: await startOurs(), theirs: await startTheirs() };
-  const row = await compare(work, sides, settleMilliseconds);
+  const row = await compare(work, sides, settingsOf(work));
   row.peakMib = { ours: await sides.ours.peakMib(), theirs: await sides.theirs.peakMib() };
   await sides.ours.stop();
   await sides.theirs.stop();
@@ -112,6 +132,7 @@ async function besideOneThread(work: VersusCase): Promise<Comparison> {
       name: `${work.name}, ${options.threads} threads (theirs: ours on one)`,
     },
     sides,
+    settingsOf(work),
   );
   await sides.ours.stop();
   await sides.theirs.stop();

@@ -4,28 +4,25 @@ import type { Machine } from '../machine.js';
 import type { Goals, VersusCase } from './cases.js';
 import type { Comparison } from './compare.js';
 
-const share = (of: number | undefined, seconds: number, limit: number): number | undefined =>
-  of === undefined ? undefined : of / seconds / limit;
-const peakShare = ({ work, seconds }: Comparison, { peakFlops }: Machine): number | undefined =>
-  share(work.flops, seconds.ours, peakFlops);
 // Products live off the peak; their bytes say nothing.
-const bandwidthShare = ({ work, seconds }: Comparison, machine: Machine): number | undefined =>
-  work.flops === undefined ? share(work.bytes, seconds.ours, machine.bandwidth) : undefined;
+const peakShare = ({ work, share }: Comparison): number | undefined =>
+  work.flops === undefined ? undefined : share;
+const bandwidthShare = ({ work, share }: Comparison): number | undefined =>
+  work.flops === undefined ? share : undefined;
 
 const percent = (value: number | undefined): string =>
   value === undefined ? '' : `${(100 * value).toFixed(0)} %`;
 const milliseconds = (seconds: number): string => (1000 * seconds).toPrecision(3);
 
-export function printRow(row: Comparison, machine: Machine): void {
+export function printRow(row: Comparison): void {
   const { work, seconds, ratio, error, peakMib } = row;
   const parts = [
     work.name.padEnd(46),
     `${milliseconds(seconds.ours).padStart(9)} ms`,
     `theirs ${milliseconds(seconds.theirs).padStart(9)} ms`,
     `ratio ${ratio.toFixed(2)}`,
-    percent(peakShare(row, machine)) && `${percent(peakShare(row, machine))} of peak`,
-    percent(bandwidthShare(row, machine)) &&
-      `${percent(bandwidthShare(row, machine))} of bandwidth`,
+    percent(peakShare(row)) && `${percent(peakShare(row))} of peak`,
+    percent(bandwidthShare(row)) && `${percent(bandwidthShare(row))} of bandwidth`,
     error && `error ${error.ours.toExponential(1)} theirs ${error.theirs.toExponential(1)}`,
     peakMib && `peak ${peakMib.ours.toFixed(0)} MiB theirs ${peakMib.theirs.toFixed(0)}`,
   ];
@@ -33,7 +30,7 @@ export function printRow(row: Comparison, machine: Machine): void {
 }
 
 /** Geometric means per group, beside the goals. */
-export function printSummary(rows: readonly Comparison[], machine: Machine, goals: Goals): void {
+export function printSummary(rows: readonly Comparison[], goals: Goals): void {
   console.log(
     '\ngeometric means by group (goal): ratio of times, share of peak, share of bandwidth',
   );
@@ -44,8 +41,8 @@ export function printSummary(rows: readonly Comparison[], machine: Machine, goal
       geometricMean(members.map(of).filter((value) => value !== undefined));
     const ratio = mean((row) => row.ratio)!;
     const worst = members.reduce((a, b) => (a.ratio > b.ratio ? a : b));
-    const peak = mean((row) => peakShare(row, machine));
-    const bandwidth = mean((row) => bandwidthShare(row, machine));
+    const peak = mean(peakShare);
+    const bandwidth = mean(bandwidthShare);
     const wanted = (text: string, value: number | undefined): string =>
       value === undefined
         ? text
@@ -89,8 +86,8 @@ export async function writeRows(
     theirs_ms: 1000 * row.seconds.theirs,
     ratio: row.ratio,
     goal: goalOf(row.work),
-    peak_share: peakShare(row, machine) ?? null,
-    bandwidth_share: bandwidthShare(row, machine) ?? null,
+    peak_share: peakShare(row) ?? null,
+    bandwidth_share: bandwidthShare(row) ?? null,
     peak_mib: row.peakMib?.ours ?? null,
     theirs_peak_mib: row.peakMib?.theirs ?? null,
     error: row.error?.ours ?? null,
