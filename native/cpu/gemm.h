@@ -81,6 +81,16 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles.count() * panels : 1) * Tile<T>::size);
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
 
+  // The first tile of a block finds its panels far away: each is asked for while the one before is
+  // used, the first by the block before. The other tiles find them in L2.
+  const auto ahead = [&](int64_t index, int64_t t, int64_t panel, const T* at_hand) -> Ahead<T> {
+    const bool last = panel + 1 == part.panel_end;
+    if (last ? t + 1 < tiles.count() || index + 1 == blocks : t > 0) return {at_hand, 0};
+    const int64_t start = plan.block(last ? index + 1 : index).start;
+    const Steps<T> next = layout.steps(last ? part.panel : panel + 1, start, b);
+    return {next.from, next.apart, cache_line<T>};
+  };
+
   for (int64_t index = 0; index < (blocks > 0 ? blocks : 1); ++index) {
     const DepthPlan::Block block = blocks > 0 ? plan.block(index) : DepthPlan::Block{};
     for (int64_t t = 0; t < tiles.count(); ++t) {
@@ -100,7 +110,9 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
         for (int i = 0; finished && !place.past && i < count; ++i)
           for (int j = 0; j < vectors; ++j)
             __builtin_prefetch(place.to + i * place.pitch + j * Vec<T>::size, 1, 2);
-        if (blocks > 0) tiles.multiply(vectors, layout.steps(panel, block.start, b), place);
+        if (blocks > 0)
+          tiles.multiply(vectors, layout.steps(panel, block.start, b), ahead(index, t, panel, tile),
+                         place);
         if (index + 1 >= blocks && !finished)
           epilogue(tile, row, count, column, layout.valid(panel));
       }

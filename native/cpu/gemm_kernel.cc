@@ -73,8 +73,18 @@ EMULSION_INLINE int64_t pitch_of(int64_t ldb) {
   return Tile<T>::in_place ? ldb : vectors * Vec<T>::size;
 }
 
+template <class T, int vectors>
+EMULSION_INLINE void ask(const T*& next, const Ahead<T>& ahead) {
+  __builtin_prefetch(next, 0, 2);
+  if constexpr (vectors * Vec<T>::size > cache_line<T>)
+    __builtin_prefetch(next + ahead.beside, 0, 2);
+  next += ahead.apart;
+}
+
 template <class T, int rows, int vectors>
-void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const Place<T>& place) {
+void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const Ahead<T>& ahead,
+                     const Place<T>& place) {
+  const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
 #pragma GCC unroll 4
@@ -83,6 +93,7 @@ void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const P
         [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
     a += rows;
     b += pitch_of<T, vectors>(ldb);
+    if constexpr (Tile<T>::in_place) ask<T, vectors>(next, ahead);
   }
   c.finish(place);
 }
@@ -103,8 +114,7 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
   const auto step = [&](auto&& element) __attribute__((always_inline)) {
     c.update(element, b);
     b += pitch_of<T, vectors>(ldb);
-    __builtin_prefetch(next, 0, 2);
-    next += ahead.apart;
+    ask<T, vectors>(next, ahead);
   };
   for (int64_t segment = 0; segment < segments; ++segment, a += Tile<T>::rows) {
     if constexpr (rows <= pointers_held) {
@@ -129,7 +139,7 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
 template <class T, int rows, int vectors>
 EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* begin,
                               const Run<T>* end, int64_t ldb, int64_t offset, const T* panel,
-                              int64_t lda, const T*& next, int64_t apart) {
+                              int64_t lda, const T*& next, const Ahead<T>& ahead) {
   for (const Run<T>* run = begin; run < end; ++run) {
     const T* a = panel + run->start * lda;
     const T* b = run->b + offset;
@@ -139,8 +149,7 @@ EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* b
           [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
       a += lda;
       b += ldb;
-      __builtin_prefetch(next, 0, 2);
-      next += apart;
+      ask<T, vectors>(next, ahead);
     }
   }
 }
@@ -151,7 +160,7 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
-  add_runs(c, runs, runs + count, ldb, offset, panel, lda, next, ahead.apart);
+  add_runs(c, runs, runs + count, ldb, offset, panel, lda, next, ahead);
   c.finish(place);
 }
 
@@ -163,7 +172,7 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
   Accumulators<T, rows, vectors> c;
   const auto add_chain = [&](int64_t i) __attribute__((always_inline)) {
     c.clear();
-    add_runs(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead.apart);
+    add_runs(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead);
   };
   if constexpr (ChainTile<T>::in_registers) {
     Accumulators<T, rows, vectors> total;

@@ -151,12 +151,17 @@ struct PanelLayout {
   }
 };
 
-// How B, row-major or transposed, is laid out.
+// How B, row-major or transposed, is laid out. Where rows begin within lines, a panel shares lines
+// with its neighbours, which are fetched for each of them: of a matrix that leaves L2 meanwhile
+// that costs more than to pack it.
 template <class T, class Stored>
 EMULSION_INLINE PanelLayout<T> panel_layout(int64_t depth, int64_t columns, const Stored* b,
                                             int64_t ldb, bool transposed) {
-  if constexpr (__is_same(Stored, T))
-    if (!transposed) return {depth, columns, b, ldb};
+  if constexpr (__is_same(Stored, T)) {
+    const bool lines_apart = ldb % cache_line<T> == 0 && is_aligned(b);
+    const int64_t bytes = depth * columns * static_cast<int64_t>(sizeof(T));
+    if (!transposed && (lines_apart || bytes <= 2 * caches().core)) return {depth, columns, b, ldb};
+  }
   return {depth, columns};
 }
 

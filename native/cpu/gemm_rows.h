@@ -144,20 +144,20 @@ class RowTiles {
   EMULSION_INLINE int64_t row() const { return first_; }
   EMULSION_INLINE int height() const { return height_; }
 
-  EMULSION_INLINE void multiply(int vectors, const Steps<T>& b, const Place<T>& place) const {
+  EMULSION_INLINE void multiply(int vectors, const Steps<T>& b, const Ahead<T>& ahead,
+                                const Place<T>& place) const {
     if constexpr (same_type) {
-      const Ahead<T> nothing{place.to, 0};
       if (reading_ == Reading::rows)
         return rows_kernel<T>(height_, vectors)(block_.segments, block_.length, table_, b.from,
-                                                b.apart, nothing, place);
+                                                b.apart, ahead, place);
       if (reading_ == Reading::columns) {
         const Run<T> run{0, block_.length, b.from};
         return runs_kernel<T>(height_, vectors)(
-            &run, 1, b.apart, 0, a_.columns(first_, block_.start), a_.pitch(), nothing, place);
+            &run, 1, b.apart, 0, a_.columns(first_, block_.start), a_.pitch(), ahead, place);
       }
     }
     packed_kernel<T>(height_, vectors)(block_.segments * block_.length, slice_, b.from, b.apart,
-                                       place);
+                                       ahead, place);
   }
 
  private:
