@@ -68,16 +68,16 @@ EMULSION_INLINE Place<T> final_place(Epilogue& epilogue, int64_t row, int64_t co
   return {};
 }
 
-// Computes a part on the calling thread. Uses scratch slots 1 and 2.
+// Computes a part on the calling thread. Uses scratch slots 1 and 2. `product`: see RowTiles.
 // epilogue(tile, row, rows, column, columns): tile is [rows][Tile::columns].
 template <class T, class Source, class Epilogue>
 void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, const Part& part,
-                   Epilogue&& epilogue) {
+                   Epilogue&& epilogue, uint64_t product = 0) {
   const DepthPlan plan(a.segments, a.length, a.whole);
   const int64_t rows = part.row_end - part.row, panels = part.panel_end - part.panel;
   if (rows <= 0 || panels <= 0) return;
   const int64_t blocks = plan.blocks();
-  RowTiles<T, Source> tiles(a, part.row, rows, plan, layout.count());
+  RowTiles<T, Source> tiles(a, part.row, rows, plan, layout.count(), product);
   T* const sums = scratch<T>(2, (blocks > 1 ? tiles.count() * panels : 1) * Tile<T>::size);
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
 
@@ -154,12 +154,13 @@ void multiply_parallel(const Source& a, const PanelLayout<T>& layout, Pack&& pac
   };
   const int64_t grain = 1 + 32768 / (layout.depth * Tile<T>::columns + 1);
   const Ingredient<T> packed(0, layout.size(), panels - first, grain, repeatable, pack_range);
+  const uint64_t product = across > 1 ? number_of_product() : 0;
   parallel_tasks(down * across, packed, [&](int64_t index, const T* b) {
     const int64_t i = index / across, j = index % across;
     multiply_part<T>(a, layout, b,
                      Part{rows * i / down, rows * (i + 1) / down, panels * j / across,
                           panels * (j + 1) / across},
-                     epilogue);
+                     epilogue, product);
   });
 }
 

@@ -2,6 +2,8 @@
 // and the tiles of rows that the kernels of gemm_kernel.h take, in place or packed by slices.
 #pragma once
 
+#include <atomic>
+
 #include "cpu/gemm_pack.h"
 #include "cpu/parallel.h"
 
@@ -29,16 +31,17 @@ struct DepthPlan {
   struct Block {
     int64_t segment, segments, offset, length;
     int64_t start;  // position in the packed reduction
+    int64_t index;  // of the block
   };
   EMULSION_INLINE Block block(int64_t index) const {
     if (pieces > 1) {
       const int64_t segment = index / pieces, piece = index % pieces;
       const int64_t offset = length * piece / pieces, end = length * (piece + 1) / pieces;
-      return {segment, 1, offset, end - offset, segment * length + offset};
+      return {segment, 1, offset, end - offset, segment * length + offset, index};
     }
     const int64_t segment = index * group;
     const int64_t rest = segments - segment;
-    return {segment, rest < group ? rest : group, 0, length, segment * length};
+    return {segment, rest < group ? rest : group, 0, length, segment * length, index};
   }
   // The longest block, for the size of a packed slice of A.
   EMULSION_INLINE int64_t longest() const {
@@ -106,8 +109,23 @@ struct MatrixRows {
   }
 };
 
+// Where the parts of a product share rows of A, a thread that packed them has them for the next
+// part too: which they are, of which product. Scratch slot 1 holds them.
+struct PackedRows {
+  uint64_t product;
+  int64_t row, row_end;
+  friend bool operator==(const PackedRows&, const PackedRows&) = default;
+};
+inline thread_local PackedRows packed_rows{};
+// Never 0.
+inline uint64_t number_of_product() {
+  static std::atomic<uint64_t> last{0};
+  return ++last;
+}
+
 // The rows of a part, tile by tile, as the kernels read them: `take` a tile, then multiply it by
-// panels of B. Uses scratch slot 1.
+// panels of B. `product`: its number if rows are kept for its other parts, else 0. Uses scratch
+// slot 1.
 template <class T, class Source>
 class RowTiles {
   using Stored = typename Source::Element;
@@ -115,15 +133,23 @@ class RowTiles {
 
  public:
   EMULSION_INLINE RowTiles(const Source& a, int64_t row, int64_t rows, const DepthPlan& plan,
-                           int64_t panels)
+                           int64_t panels, uint64_t product)
       : a_(a),
         row_(row),
         rows_(rows),
         count_((rows + Tile<T>::rows - 1) / Tile<T>::rows),
         reading_(same_type ? a.reading(panels) : Reading::packed),
         together_(a.columns(row, 0) ? most_together : 1),
-        apart_(plan.longest() * Tile<T>::rows + Tile<T>::columns),
-        slices_(reading_ == Reading::packed ? scratch<T>(1, together_ * apart_) : nullptr) {}
+        apart_(plan.longest() * Tile<T>::rows + Tile<T>::columns) {
+    if (reading_ != Reading::packed) return;
+    const int64_t all = plan.blocks() * count_ * apart_;
+    keeps_ = product != 0 && all * static_cast<int64_t>(sizeof(T)) <= most_kept;
+    slices_ = scratch<T>(1, keeps_ ? all : together_ * apart_);
+    if (!keeps_) return;
+    const PackedRows wanted{product, row, row + rows};
+    has_ = packed_rows == wanted;
+    packed_rows = wanted;  // by the end of this part
+  }
 
   EMULSION_INLINE int64_t count() const { return count_; }
 
@@ -136,8 +162,9 @@ class RowTiles {
       a_.pointers(first_, height_, block, table_);
     } else if (reading_ == Reading::packed) {
       const int64_t slice = tile % together_, rest = count_ - tile;
-      if (slice == 0) pack(tile, rest < together_ ? rest : together_);
-      slice_ = slices_ + slice * apart_;
+      T* const slices = slices_ + (keeps_ ? block.index * count_ + tile - slice : 0) * apart_;
+      if (slice == 0 && !has_) pack(tile, rest < together_ ? rest : together_, slices);
+      slice_ = slices + slice * apart_;
     }
   }
   // The tile that was taken.
@@ -161,6 +188,7 @@ class RowTiles {
   }
 
  private:
+  static constexpr int64_t most_kept = 4 << 20;  // bytes
   // Tiles packed at once: so many columns of a transposed A are seven lines of each row.
   static constexpr int64_t columns_together = 112, most_together = columns_together / Tile<T>::rows;
 
@@ -168,7 +196,7 @@ class RowTiles {
 
   // Packs the slices of `tiles` tiles. Where rows lie side by side, a few steps of all tiles at a
   // time: a line that two tiles share is fetched once.
-  void pack(int64_t tile, int64_t tiles) {
+  void pack(int64_t tile, int64_t tiles, T* slices) {
     constexpr int64_t steps_together = 4;
     const int64_t stretch = together_ > 1 ? steps_together : block_.length;
     int64_t rows[most_together + 1];
@@ -181,8 +209,8 @@ class RowTiles {
         const int64_t count = rows[t + 1] - rows[t], rest = block_.length - at;
         a_.pack(rows[t], static_cast<int>(count),
                 {block_.segment, block_.segments, block_.offset + at,
-                 rest < stretch ? rest : stretch, block_.start + at},
-                slices_ + t * apart_ + at * count);
+                 rest < stretch ? rest : stretch, block_.start + at, block_.index},
+                slices + t * apart_ + at * count);
       }
     }
   }
@@ -192,7 +220,8 @@ class RowTiles {
   const Reading reading_;
   const int64_t together_;  // slices packed at once
   const int64_t apart_;     // values from slice to slice
-  T* const slices_;
+  T* slices_ = nullptr;
+  bool keeps_ = false, has_ = false;  // the slices of all tiles and blocks; from the part before
   const T* slice_ = nullptr;
   const Stored* table_[DepthPlan::max_group * Tile<T>::rows];
   DepthPlan::Block block_{};
