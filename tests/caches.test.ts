@@ -70,7 +70,9 @@ test.for(['abc', '512', '512,', '0,5', '512,256', '512,8192x'])(
 
 describe('the same bits', () => {
   const program = ['tests/support/digest_cases.ts'];
-  const ops = ['conv2d', 'linear', 'matmul', 'groupNorm', 'nearestCodes'];
+  const products = ['conv2d', 'linear', 'matmul', 'nearestCodes'];
+  const norms = ['groupNorm', 'batchNorm', 'layerNorm', 'softmax', 'logSoftmax'];
+  const ops = [...products, ...norms, 'add', 'silu', 'geglu', 'cast'];
   const digests = async (setting: string): Promise<Record<string, string>> =>
     JSON.parse(await node(setting, ...program, ...ops)) as Record<string, string>;
   const expected = digests('1024,32768');

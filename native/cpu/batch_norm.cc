@@ -71,9 +71,10 @@ void batch_norm_forward(const View& x, const View& weight, const View& bias, boo
       k.offset[c] =
           static_cast<A>(offset[c] - (center[c] - static_cast<double>(k.center[c])) * r * gain[c]);
     }
+    const bool past = runs_go_past(y, channels);
     for_chunks(rows, channels, true, [&](int64_t, int64_t first, int64_t count) {
       const int64_t at = first * channels;
-      normalize_rows<false>(x.as<T>() + at, count, channels, k, y.as<T>() + at);
+      normalize_rows<false>(x.as<T>() + at, count, channels, k, y.as<T>() + at, past);
     });
   });
 }

@@ -27,12 +27,16 @@ void combine(const char* op, const View& a, const View& b, View& y) {
   using V = Number<T>;
   const Broadcast<2> plan(op, y.shape, {&a, &b});
   T* to = y.as<T>();
+  // What is added to in place is in the caches already.
+  const bool past = exceeds_caches(y.bytes()) && to != a.as<T>();
   const auto piece = [&](int64_t first, int64_t length, Piece<T> from_a, Piece<T> from_b) {
     const V fixed_a = repeat<V>(from_a), fixed_b = repeat<V>(from_b);
-    for_vectors<V>(0, length, [&](int64_t i, auto extent) EMULSION_STEP {
-      const V left = fetch(from_a, i, fixed_a, extent), right = fetch(from_b, i, fixed_b, extent);
-      store(Functor::value(left, right), to + first + i, extent);
-    });
+    for_vectors<V>(0, length, past && is_aligned(to + first),
+                   [&](int64_t i, auto extent) EMULSION_STEP {
+                     const V left = fetch(from_a, i, fixed_a, extent),
+                             right = fetch(from_b, i, fixed_b, extent);
+                     store(Functor::value(left, right), to + first + i, extent);
+                   });
   };
   plan.for_pieces(stream_grain, piece, a.as<const T>(), b.as<const T>());
 }

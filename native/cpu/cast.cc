@@ -11,12 +11,12 @@ constexpr bool is_short_float =
     __is_same(T, float) || __is_same(T, bfloat16) || __is_same(T, float16);
 
 template <class To, class From>
-void cast_range(const From* x, To* y, int64_t begin, int64_t end) {
+void cast_range(const From* x, To* y, int64_t begin, int64_t end, bool past) {
   if constexpr (is_short_float<From> && is_short_float<To>) {
     using V = Vec<float>;
-    for_vectors<V>(begin, end, [&](int64_t i, auto extent) EMULSION_STEP {
-      store(load<V>(x + i, extent), y + i, extent);
-    });
+    for_vectors<V>(begin, end, past && is_aligned(y + begin),
+                   [&](int64_t i, auto extent)
+                       EMULSION_STEP { store(load<V>(x + i, extent), y + i, extent); });
   } else {
     for (int64_t i = begin; i < end; ++i) y[i] = cast_value<To>(x[i]);
   }
@@ -51,8 +51,9 @@ void cast(const View& x, View& y) {
     dispatch_all(y.dtype, [&]<class To>() {
       const From* from = x.as<From>();
       To* to = y.as<To>();
+      const bool past = exceeds_caches(y.bytes());
       parallel_for(x.numel(), stream_grain,
-                   [&](int64_t begin, int64_t end) { cast_range(from, to, begin, end); });
+                   [&](int64_t begin, int64_t end) { cast_range(from, to, begin, end, past); });
     });
   });
 }

@@ -27,12 +27,6 @@ struct Finish {
   bool silu;
 };
 
-// Whether a result [pixels, channels] is stored past the caches.
-bool goes_past(const View& result) {
-  constexpr int64_t line = 64;
-  return exceeds_caches(result.bytes()) && result.dim(3) * dtype_size(result.dtype) % line == 0;
-}
-
 template <class T, class Stored>
 EMULSION_INLINE void put(Vec<T> value, Stored* to, int64_t count, bool past) {
   if constexpr (__is_same(T, Stored))
@@ -111,7 +105,7 @@ template <class Stored>
 void forward(const ConvGeometry& g, const View& x, const View& weight, const Finish& with, View& y,
              View& preactivation) {
   using T = Accumulator<Stored>;
-  const bool past = goes_past(y);
+  const bool past = runs_go_past(y, y.dim(3));
   for (int64_t group = 0; group < g.groups; ++group) {
     const Stored* const image = x.as<Stored>() + group * g.group_C;
     const Stored* const filters = weight.as<Stored>() + group * g.group_K * g.taps() * g.group_C;
@@ -306,7 +300,7 @@ void conv2d_backward_input(const View& dy, const View& weight, const Shape& stri
       conv_geometry("conv2d_backward_input", dx, weight, dy, stride, padding, dilation, groups);
   if (dx.numel() == 0) return;
   dispatch_floating(dx.dtype, "conv2d_backward_input", [&]<class Stored>() {
-    const bool past = goes_past(dx);
+    const bool past = runs_go_past(dx, dx.dim(3));
     for (int64_t group = 0; group < g.groups; ++group) {
       if (winograd::fits<Accumulator<Stored>>(g, winograd::weights_to_convolve)) {
         backward_turned(g, dy.as<Stored>(), weight.as<Stored>(), group, past, dx.as<Stored>());

@@ -14,8 +14,7 @@
 // The first three sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
-#include "cpu/caches.h"
-#include "cpu/simd.h"
+#include "cpu/past.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 
@@ -40,14 +39,6 @@ struct Addend {
   const T* from = nullptr;
   int64_t pitch = 0;
 };
-
-// Whether a result of so many bytes is stored past the caches: it has left them before anybody
-// reads it, and its lines would be read from memory only to be written over.
-EMULSION_INLINE bool exceeds_caches(int64_t bytes) { return bytes >= caches().last / 2; }
-template <class T>
-EMULSION_INLINE bool is_aligned(const T* to) {
-  return reinterpret_cast<uintptr_t>(to) % vector_bytes == 0;
-}
 
 // Where sums go, to rows `pitch` apart, and what is added to them on their way, in this order.
 template <class T>

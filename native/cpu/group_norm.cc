@@ -6,7 +6,6 @@
 
 #include <type_traits>
 
-#include "cpu/caches.h"
 #include "cpu/norm_rows.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -101,7 +100,7 @@ void set_coefficients(const GroupExtents& e, const Affine& affine, const double*
 
 template <bool silu, class T>
 void forward_image(int64_t n, const GroupExtents& e, const T* x, const Affine& affine, double eps,
-                   T* y, Accumulator<T>* mean, Accumulator<T>* rstd) {
+                   T* y, bool past, Accumulator<T>* mean, Accumulator<T>* rstd) {
   using A = Accumulator<T>;
   double* moments = scratch<double>(3, 2 * e.groups);
   group_moments(x, e, moments);
@@ -116,7 +115,7 @@ void forward_image(int64_t n, const GroupExtents& e, const T* x, const Affine& a
   Coefficients<A> k(2, e.channels);
   set_coefficients(e, affine, moments, spread, k);
   for_chunks(e.pixels, e.channels, true, [&](int64_t, int64_t first, int64_t rows) {
-    normalize_rows<silu>(x + first * e.channels, rows, e.channels, k, y + first * e.channels);
+    normalize_rows<silu>(x + first * e.channels, rows, e.channels, k, y + first * e.channels, past);
   });
 }
 
@@ -184,11 +183,12 @@ void group_norm_forward(const View& x, const View& weight, const View& bias, con
   const GroupExtents e = checked_group_norm_forward(x, weight, bias, scale, shift, y, mean, rstd);
   dispatch_floating(x.dtype, "group_norm_forward", [&]<class T>() {
     using A = Accumulator<T>;
+    const bool past = runs_go_past(y, e.channels);
     for_images(e, sizeof(T), [&](int64_t n) {
       const Affine affine(5, n, e.channels, weight, bias, scale, shift);
       const int64_t at = n * e.pixels * e.channels;
       const auto image = silu ? forward_image<true, T> : forward_image<false, T>;
-      image(n, e, x.as<T>() + at, affine, eps, y.as<T>() + at, mean.as<A>(), rstd.as<A>());
+      image(n, e, x.as<T>() + at, affine, eps, y.as<T>() + at, past, mean.as<A>(), rstd.as<A>());
     });
   });
 }

@@ -35,10 +35,10 @@ RowStatistics<A> row_statistics(const T* x, int64_t channels, double eps) {
 
 template <class T, class A = Accumulator<T>>
 void forward_row(const T* x, int64_t channels, const A* weight, const A* bias,
-                 const RowStatistics<A>& s, T* y) {
+                 const RowStatistics<A>& s, T* y, bool past) {
   using V = Vec<A>;
   const V center(s.center), rstd(static_cast<A>(s.rstd)), shift(static_cast<A>(-s.rest * s.rstd));
-  for_columns<A>(channels, [&](int64_t c, auto column) {
+  for_columns<A>(channels, past, [&](int64_t c, auto column) {
     const V normal = fma(column.load(x + c) - center, rstd, shift);
     column.store(fma(normal, V::load(weight + c), V::load(bias + c)), y + c);
   });
@@ -47,7 +47,7 @@ void forward_row(const T* x, int64_t channels, const A* weight, const A* bias,
 // dweight, dbias: accumulators of this chunk; dx: null if not wanted.
 template <class T, class A = Accumulator<T>>
 void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A mean, A rstd,
-                  A* dweight, A* dbias, T* dx) {
+                  A* dweight, A* dbias, T* dx, bool past) {
   using V = Vec<A>;
   const V center(mean), r(rstd);
   V s1 = V::zero(), s2 = V::zero();  // Σ g, Σ g·x̂ with g = dy·weight
@@ -61,7 +61,7 @@ void backward_row(const T* dy, const T* x, int64_t channels, const A* weight, A 
   });
   if (!dx) return;
   const V mean1(sum(s1) / static_cast<A>(channels)), mean2(sum(s2) / static_cast<A>(channels));
-  for_columns<A>(channels, [&](int64_t c, auto column) {
+  for_columns<A>(channels, past, [&](int64_t c, auto column) {
     const V normal = (column.load(x + c) - center) * r;
     const V g = column.load(dy + c) * V::load(weight + c);
     column.store((g - fma(normal, mean2, mean1)) * r, dx + c);
@@ -80,6 +80,7 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
     for (int64_t i = 0; i < 2 * width; ++i) parameters[i] = 0;
     read_values(weight, 0, e.channels, A(1), parameters);
     read_values(bias, 0, e.channels, A(0), parameters + width);
+    const bool past = runs_go_past(y, e.channels);
     parallel_for(e.rows, 1 + 8192 / e.channels, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const T* from = x.as<T>() + row * e.channels;
@@ -88,7 +89,7 @@ void layer_norm_forward(const View& x, const View& weight, const View& bias, dou
             static_cast<A>(static_cast<double>(statistics.center) + statistics.rest);
         rstd.as<A>()[row] = static_cast<A>(statistics.rstd);
         forward_row(from, e.channels, parameters, parameters + width, statistics,
-                    y.as<T>() + row * e.channels);
+                    y.as<T>() + row * e.channels, past);
       }
     });
   });
@@ -104,13 +105,14 @@ void layer_norm_backward(const View& dy, const View& x, const View& weight, cons
     for (int64_t i = 0; i < width; ++i) gain[i] = 0;
     read_values(weight, 0, e.channels, A(1), gain);
     A* partial = scratch<A>(1, chunks * 2 * width);  // [chunk][dweight, dbias][C]
+    const bool past = dx && runs_go_past(dx, e.channels);
     for_chunks(e.rows, e.channels, false, [&](int64_t chunk, int64_t first, int64_t rows) {
       A* sums = partial + chunk * 2 * width;
       for (int64_t i = 0; i < 2 * width; ++i) sums[i] = 0;
       for (int64_t row = first; row < first + rows; ++row) {
         const int64_t at = row * e.channels;
         backward_row(dy.as<T>() + at, x.as<T>() + at, e.channels, gain, mean.as<A>()[row],
-                     rstd.as<A>()[row], sums, sums + width, dx ? dx.as<T>() + at : nullptr);
+                     rstd.as<A>()[row], sums, sums + width, dx ? dx.as<T>() + at : nullptr, past);
       }
     });
     if (!dweight && !dbias) return;

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "cpu/parallel.h"
-#include "cpu/simd.h"
+#include "cpu/past.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 
@@ -108,8 +108,10 @@ struct NumberOf<double> {
 template <class T>
 using Number = typename NumberOf<T>::type;
 
-// How much of a vector a step of a loop touches.
-struct Whole {};
+// How much of a vector a step of a loop touches, and whether its result goes past the caches.
+struct Whole {
+  bool past = false;
+};
 struct Part {
   int64_t count;
 };
@@ -123,7 +125,9 @@ EMULSION_INLINE V load(const T* from, Part part) {
   return V::load_partial(from, part.count);
 }
 template <class V, class T>
-EMULSION_INLINE void store(V value, T* to, Whole) {
+EMULSION_INLINE void store(V value, T* to, Whole whole) {
+  if constexpr (std::is_same_v<V, Vec<T>>)
+    if (whole.past) return value.store_past(to);
   value.store(to);
 }
 template <class V, class T>
@@ -131,11 +135,11 @@ EMULSION_INLINE void store(V value, T* to, Part part) {
   value.store_partial(to, part.count);
 }
 
-// Calls step(i, Whole{}) for every whole vector in [begin, end), then step(i, Part{rest}).
+// Calls step(i, Whole{past}) for every whole vector in [begin, end), then step(i, Part{rest}).
 template <class V, class Step>
-EMULSION_INLINE void for_vectors(int64_t begin, int64_t end, Step&& step) {
+EMULSION_INLINE void for_vectors(int64_t begin, int64_t end, bool past, Step&& step) {
   int64_t i = begin;
-  for (; i + V::size <= end; i += V::size) step(i, Whole{});
+  for (; i + V::size <= end; i += V::size) step(i, Whole{past});
   if (i < end) step(i, Part{end - i});
 }
 

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "cpu/parallel.h"
-#include "cpu/simd.h"
+#include "cpu/past.h"
 #include "ops/checks.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -39,9 +39,10 @@ void write_values(const A* from, int64_t offset, int64_t count, View& view) {
 }
 
 // A vector column of a row: whole, or the last one with fewer channels than lanes. `only` replaces
-// what is beyond the row, which loads as zero.
+// what is beyond the row, which loads as zero. Whole columns may go past the caches.
 template <class A>
 struct WholeColumn {
+  bool past = false;
   EMULSION_INLINE Vec<A> only(Vec<A> value, Vec<A>) const { return value; }
   template <class T>
   EMULSION_INLINE Vec<A> load(const T* from) const {
@@ -49,6 +50,8 @@ struct WholeColumn {
   }
   template <class T>
   EMULSION_INLINE void store(Vec<A> value, T* to) const {
+    if constexpr (__is_same(T, A))
+      if (past) return value.store_past(to);
     value.store(to);
   }
 };
@@ -72,10 +75,14 @@ struct PartColumn {
 
 // Calls body(c, column) for every vector column of a row.
 template <class A, class Body>
-EMULSION_INLINE void for_columns(int64_t channels, Body&& body) {
+EMULSION_INLINE void for_columns(int64_t channels, bool past, Body&& body) {
   int64_t c = 0;
-  for (; c + Vec<A>::size <= channels; c += Vec<A>::size) body(c, WholeColumn<A>{});
+  for (; c + Vec<A>::size <= channels; c += Vec<A>::size) body(c, WholeColumn<A>{past});
   if (c < channels) body(c, PartColumn<A>{channels - c});
+}
+template <class A, class Body>
+EMULSION_INLINE void for_columns(int64_t channels, Body&& body) {
+  for_columns<A>(channels, false, body);
 }
 
 // Calls body(row, count) for blocks of rows, where count is a constant. Rows are walked one by one,

@@ -64,11 +64,12 @@ EMULSION_INLINE Vec<A> activation_gradient(Vec<A> dy, Vec<A> v) {
 }
 
 template <bool silu, class T, class A>
-void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* y) {
+void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficients<A>& k, T* y,
+                    bool past) {
   using V = Vec<A>;
   for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
-    for_columns<A>(channels, [&](int64_t c, auto column) {
+    for_columns<A>(channels, past, [&](int64_t c, auto column) {
       const V center = V::load(k.center + c), scale = V::load(k.scale + c),
               offset = V::load(k.offset + c);
       for (int i = 0; i < count.value; ++i) {

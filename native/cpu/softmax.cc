@@ -16,12 +16,15 @@ namespace {
 template <class A>
 struct Along {
   int64_t n;
+  bool past;  // the result goes past the caches
 
   // Calls body(offset in the tensor, offset in a buffer, column) for every vector.
   template <class Body>
   EMULSION_INLINE void each(Body&& body) const {
-    for_columns<A>(n, [&](int64_t c, auto column) { body(c, c, column); });
+    for_columns<A>(n, past, [&](int64_t c, auto column) { body(c, c, column); });
   }
+  EMULSION_INLINE int64_t next() const { return n; }  // from series to series
+  EMULSION_INLINE int64_t buffer() const { return n + Vec<A>::size; }
   EMULSION_INLINE Vec<A> all_sum(Vec<A> v) const { return Vec<A>(sum(v)); }
   EMULSION_INLINE Vec<A> all_max(Vec<A> v) const { return Vec<A>(max_lane(v)); }
 };
@@ -31,18 +34,22 @@ template <class A, class Column>
 struct Across {
   int64_t n, stride;
   Column column;
+  bool past;
 
   template <class Body>
   EMULSION_INLINE void each(Body&& body) const {
     for (int64_t i = 0; i < n; ++i) body(i * stride, i * Vec<A>::size, column);
   }
+  EMULSION_INLINE int64_t next() const { return Vec<A>::size; }
+  EMULSION_INLINE int64_t buffer() const { return n * Vec<A>::size; }
   EMULSION_INLINE Vec<A> all_sum(Vec<A> v) const { return v; }
   EMULSION_INLINE Vec<A> all_max(Vec<A> v) const { return v; }
 };
 
-// Calls body(offset, series) for every series of a tensor, spread over the threads.
+// Calls body(offset, series) for every series of a result, spread over the threads.
 template <class A, class Body>
-void for_series(const Shape& shape, int64_t axis, Body&& body) {
+void for_series(const View& result, int64_t axis, Body&& body) {
+  const Shape& shape = result.shape;
   const int axis_index = static_cast<int>(axis);
   const int64_t outer = shape.product(0, axis_index), n = shape[axis_index];
   const int64_t inner = shape.product(axis_index + 1, shape.rank());
@@ -50,16 +57,17 @@ void for_series(const Shape& shape, int64_t axis, Body&& body) {
   constexpr int64_t lanes = Vec<A>::size, grain_values = 16384;
   const int64_t columns = inner == 1 ? 1 : (inner + lanes - 1) / lanes;
   const int64_t per_item = n * inner / columns;
+  const bool past = runs_go_past(result, inner == 1 ? n : inner);
   parallel_for(outer * columns, grain_values / per_item + 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t at = item / columns * n * inner + item % columns * lanes;
       const int64_t left = inner - item % columns * lanes;
       if (inner == 1)
-        body(at, Along<A>{n});
+        body(at, Along<A>{n, past});
       else if (left >= lanes)
-        body(at, Across<A, WholeColumn<A>>{n, inner, {}});
+        body(at, Across<A, WholeColumn<A>>{n, inner, {past}, past});
       else
-        body(at, Across<A, PartColumn<A>>{n, inner, {left}});
+        body(at, Across<A, PartColumn<A>>{n, inner, {left}, false});
     }
   });
 }
@@ -81,26 +89,28 @@ void softmax_forward(const View& x, int64_t axis, View& y) {
   dispatch_floating(x.dtype, "softmax_forward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
-    for_series<A>(x.shape, axis, [&](int64_t at, const auto& series) {
+    for_series<A>(y, axis, [&](int64_t at, const auto& series) {
       const T* from = x.as<T>() + at;
       T* to = y.as<T>() + at;
       // The exponentials wait for their sum in the result, or beside it where they would lose
-      // digits.
-      constexpr bool fits = std::is_same_v<T, A>;
-      A* exponentials = fits ? nullptr : scratch<A>(0, (series.n + 1) * V::size);
+      // digits or the result does not stay in the caches.
+      const bool beside = !std::is_same_v<T, A> || series.past;
+      A* exponentials = beside ? scratch<A>(0, series.buffer()) : nullptr;
       const V m = maximum<A>(from, series), zero = V::zero();
       V total = zero;
       series.each([&](int64_t i, int64_t b, auto column) {
         const V e = exp(column.load(from + i) - m);
-        if constexpr (fits)
-          column.store(e, to + i);
-        else
+        if (beside)
           e.store(exponentials + b);
+        else
+          column.store(e, to + i);
+        // The next series comes while exponentials are computed.
+        if (series.past) __builtin_prefetch(from + series.next() + i, 0, 2);
         total += column.only(e, zero);
       });
       const V inverse = V(A(1)) / series.all_sum(total);
       series.each([&](int64_t i, int64_t b, auto column) {
-        const V e = fits ? column.load(to + i) : V::load(exponentials + b);
+        const V e = beside ? V::load(exponentials + b) : column.load(to + i);
         column.store(e * inverse, to + i);
       });
     });
@@ -113,7 +123,7 @@ void softmax_backward(const View& dy, const View& y, int64_t axis, View& dx) {
   dispatch_floating(y.dtype, "softmax_backward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
-    for_series<A>(y.shape, axis, [&](int64_t at, const auto& series) {
+    for_series<A>(dx, axis, [&](int64_t at, const auto& series) {
       const T *gradient = dy.as<T>() + at, *result = y.as<T>() + at;
       T* to = dx.as<T>() + at;
       V total = V::zero();
@@ -133,7 +143,7 @@ void log_softmax_forward(const View& x, int64_t axis, View& y) {
   dispatch_floating(x.dtype, "log_softmax_forward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
-    for_series<A>(x.shape, axis, [&](int64_t at, const auto& series) {
+    for_series<A>(y, axis, [&](int64_t at, const auto& series) {
       const T* from = x.as<T>() + at;
       T* to = y.as<T>() + at;
       const V m = maximum<A>(from, series), zero = V::zero();
@@ -155,7 +165,7 @@ void log_softmax_backward(const View& dy, const View& y, int64_t axis, View& dx)
   dispatch_floating(y.dtype, "log_softmax_backward", [&]<class T>() {
     using A = Accumulator<T>;
     using V = Vec<A>;
-    for_series<A>(y.shape, axis, [&](int64_t at, const auto& series) {
+    for_series<A>(dx, axis, [&](int64_t at, const auto& series) {
       const T *gradient = dy.as<T>() + at, *result = y.as<T>() + at;
       T* to = dx.as<T>() + at;
       V total = V::zero();

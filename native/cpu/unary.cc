@@ -28,10 +28,12 @@ void forward(const View& x, double p, double q, View& y) {
   const T* from = x.as<T>();
   T* to = y.as<T>();
   const Lane first = convert<Lane>(p), second = convert<Lane>(q);
+  const bool past = exceeds_caches(y.bytes());
   parallel_for(x.numel(), stream_grain, [&](int64_t begin, int64_t end) {
-    for_vectors<V>(begin, end, [&](int64_t i, auto extent) EMULSION_STEP {
-      store(Functor::value(load<V>(from + i, extent), first, second), to + i, extent);
-    });
+    for_vectors<V>(
+        begin, end, past && is_aligned(to + begin), [&](int64_t i, auto extent) EMULSION_STEP {
+          store(Functor::value(load<V>(from + i, extent), first, second), to + i, extent);
+        });
   });
 }
 
@@ -43,11 +45,13 @@ void backward(const View& x, const View& dy, double p, double q, View& dx) {
   const T* upstream = dy.as<T>();
   T* to = dx.as<T>();
   const Lane first = convert<Lane>(p), second = convert<Lane>(q);
+  const bool past = exceeds_caches(dx.bytes());
   parallel_for(x.numel(), stream_grain, [&](int64_t begin, int64_t end) {
-    for_vectors<V>(begin, end, [&](int64_t i, auto extent) EMULSION_STEP {
-      const V slope = Functor::slope(load<V>(from + i, extent), first, second);
-      store(load<V>(upstream + i, extent) * slope, to + i, extent);
-    });
+    for_vectors<V>(begin, end, past && is_aligned(to + begin),
+                   [&](int64_t i, auto extent) EMULSION_STEP {
+                     const V slope = Functor::slope(load<V>(from + i, extent), first, second);
+                     store(load<V>(upstream + i, extent) * slope, to + i, extent);
+                   });
   });
 }
 

@@ -35,6 +35,14 @@ const castCases: OpCases = {
       dtypes: ['float32', 'float64'],
     },
     {
+      name: 'to bfloat16 and back, past small caches',
+      inputs: { x: [5, 13400] },
+      run: ({ x }) => cast(cast(x, 'bfloat16'), x.dtype),
+      dtypes: ['float32'],
+      grad: false,
+      large: true,
+    },
+    {
       name: 'nothing',
       inputs: { x: [0, 2] },
       run: ({ x }) => cast(x, 'int32'),

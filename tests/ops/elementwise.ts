@@ -197,6 +197,14 @@ export default [
           generate([3, 2, 37], (i, j, c) => at(x, i, j, c) * gelu(at(x, i, j, 37 + c))),
       },
       {
+        name: 'past small caches',
+        inputs: { x: [90, 1504] },
+        run: ({ x }) => lib.geglu(x),
+        reference: ({ x }) => generate([90, 752], (i, c) => at(x, i, c) * gelu(at(x, i, 752 + c))),
+        dtypes: ['float32'],
+        large: true,
+      },
+      {
         name: 'nothing',
         inputs: { x: [0, 4] },
         run: ({ x }) => lib.geglu(x),

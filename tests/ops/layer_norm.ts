@@ -130,6 +130,15 @@ export default {
       reduction: 4101,
     },
     {
+      name: 'past small caches',
+      inputs: { x: [70, 960], weight: [960], bias: [960] },
+      run: ({ x, weight, bias }) => layerNorm(x, weight, bias),
+      reference: (inputs) => definition(inputs),
+      tolerance: 'norm',
+      reduction: 960,
+      large: true,
+    },
+    {
       name: 'no rows',
       inputs: { x: [0, 7], weight: [7], bias: [7] },
       run: ({ x, weight, bias }) => layerNorm(x, weight, bias),

@@ -215,6 +215,22 @@ export default [
         reference: ({ x }) => x,
       },
       {
+        name: 'last axis, past small caches',
+        inputs: { x: [66, 1008] },
+        run: ({ x }) => softmax(x),
+        reference: ({ x }) => definition(x, 1),
+        reduction: 1008,
+        large: true,
+      },
+      {
+        name: 'middle axis, past small caches',
+        inputs: { x: [5, 130, 112] },
+        run: ({ x }) => softmax(x, 1),
+        reference: ({ x }) => definition(x, 1),
+        reduction: 130,
+        large: true,
+      },
+      {
         name: 'attention, 4096 keys',
         inputs: { x: [2048, 4096] },
         run: ({ x }) => softmax(x),
@@ -279,6 +295,14 @@ export default [
         run: ({ x }) => logSoftmax(x, -1),
         reference: ({ x }) => logDefinition(x, 1),
         reduction: 4999,
+      },
+      {
+        name: 'last axis, past small caches',
+        inputs: { x: [66, 1008] },
+        run: ({ x }) => logSoftmax(x),
+        reference: ({ x }) => logDefinition(x, 1),
+        reduction: 1008,
+        large: true,
       },
       {
         name: 'inner axis, vectors across series',
