@@ -1,7 +1,7 @@
 // Attention by tiles with online softmax (FlashAttention-2, Dao 2023), rearranged for a CPU.
 //
 // Queries live in the vector lanes. A task owns up to four panels of 2 vectors of queries, stored
-// [D][lanes], and walks the keys in tiles of 64 rows. Then
+// [D][lanes], and walks the keys in tiles of some 64 rows. Then
 //   - the scores of a tile are S[key][lane] = k[key]·Q[:][lane], and the output is
 //     O[d][lane] += Σkey v[key][d]·P[key][lane]: two products with the same register tile, which
 //     read keys and values as they lie in memory (broadcasts), so nothing is packed per tile;
@@ -93,14 +93,18 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     const int32_t* index = rows.queries().index + begin;
     const int64_t count = end - begin, panels = (count + lanes - 1) / lanes;
 
-    Workspace<T> memory(2 * panels * (area + lanes) + block_rows * (2 * D + lanes));
+    // Tiles of keys are about as high as each other: one of a few keys takes as long as of many.
+    const int64_t tiles = kept.count < block_rows ? 1 : (kept.count + block_rows / 2) / block_rows;
+    const int64_t height = (kept.count + tiles - 1) / tiles;  // less than 1.5 block_rows
+
+    Workspace<T> memory(2 * panels * (area + lanes) + height * (2 * D + lanes));
     T* query = memory.take(panels * area);   // [panels, D, lanes]
     T* output = memory.take(panels * area);  // likewise; the first tile of keys sets it
     T* maximum = memory.take(panels * lanes);
     T* total = memory.take(panels * lanes);
-    T* weights = memory.take(block_rows * lanes);
-    T* key_copy = memory.take(block_rows * D);
-    T* value_copy = memory.take(block_rows * D);
+    T* weights = memory.take(height * lanes);
+    T* key_copy = memory.take(height * D);
+    T* value_copy = memory.take(height * D);
 
     const Scale<T> scaled(scale, rows.uniform(n));
     for (int64_t p = 0; p < panels; ++p)
@@ -110,18 +114,17 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
     for (int64_t i = 0; i < panels * lanes; ++i) maximum[i] = lowest<T>;
 
     // The queries of the task that most likely follows, and where the results of this one go.
-    const int64_t tiles = (kept.count + block_rows - 1) / block_rows;
     const int64_t all_calls = 1 + tiles * panels * (D / tile_rows);
     const Head<const Stored> after(q, n, head + 1 < sizes.K ? head + 1 : head);
     NextRows<const Stored> next_panels(after, rows.queries(), begin, count, D, all_calls);
     NextRows<Stored, true> next_outputs(outputs, rows.queries(), begin, count, D, all_calls);
-    for (int64_t s = 0; s < kept.count; s += block_rows) {
-      const int64_t tile = at_most(kept.count - s, block_rows);
+    for (int64_t s = 0; s < kept.count; s += height) {
+      const int64_t tile = at_most(kept.count - s, height);
       const RowTile<T> key_rows = rows_of(keys, kept, s, tile, D, key_copy);
       const RowTile<T> value_rows = rows_of(values, kept, s, tile, D, value_copy);
       const int64_t calls = 1 + panels * (D / tile_rows) / 2;
-      NextRows<const Stored> next_keys(keys, kept, s + tile, block_rows, D, calls);
-      NextRows<const Stored> next_values(values, kept, s + tile, block_rows, D, calls);
+      NextRows<const Stored> next_keys(keys, kept, s + tile, height, D, calls);
+      NextRows<const Stored> next_values(values, kept, s + tile, height, D, calls);
       for (int64_t p = 0; p < panels; ++p) {
         dot_rows(tile, key_rows, D, query + p * area, weights, lanes);
         online_softmax(weights, tile, V(scaled.factor), maximum + p * lanes, total + p * lanes,
@@ -140,9 +143,8 @@ void forward(const View& q, const View& k, const View& v, const Sizes& sizes, co
                   logs + i, count - i);
     for (int64_t p = 0; p < panels; ++p) {
       const T* sums = total + p * lanes;
-      scale_lanes(output + p * area, D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
       unpack_lanes(output + p * area, outputs, index + p * lanes, at_most(count - p * lanes, lanes),
-                   D);
+                   D, V(1) / V::load(sums), V(1) / V::load(sums + V::size));
     }
   });
 }
@@ -172,16 +174,19 @@ void row_products(const View& dy, const View& y, const Sizes& sizes, Accumulator
 // Gradients of a panel list of keys, [D][lanes] each, to where the keys are.
 template <class Stored>
 void write_key_gradients(const Sizes& sizes, int64_t n, int64_t head, const RowList& keys,
-                         Accumulator<Stored> factor, Accumulator<Stored>* key_grad,
+                         Accumulator<Stored> factor, const Accumulator<Stored>* key_grad,
                          const Accumulator<Stored>* value_grad, View& dk, View& dv) {
   using T = Accumulator<Stored>;
   constexpr int64_t lanes = panel_lanes<T>;
   const int64_t area = sizes.D * lanes;
   for (int64_t at = 0; at < keys.count; at += lanes, key_grad += area, value_grad += area) {
     const int64_t used = at_most(keys.count - at, lanes);
-    scale_lanes(key_grad, sizes.D, Vec<T>(factor), Vec<T>(factor));
-    if (dk) unpack_lanes(key_grad, Head<Stored>(dk, n, head), keys.index + at, used, sizes.D);
-    if (dv) unpack_lanes(value_grad, Head<Stored>(dv, n, head), keys.index + at, used, sizes.D);
+    const Vec<T> scale(factor), one(T(1));
+    if (dk)
+      unpack_lanes(key_grad, Head<Stored>(dk, n, head), keys.index + at, used, sizes.D, scale,
+                   scale);
+    if (dv)
+      unpack_lanes(value_grad, Head<Stored>(dv, n, head), keys.index + at, used, sizes.D, one, one);
   }
 }
 

@@ -301,8 +301,7 @@ RowTile<T> rows_of(const Head<const Stored>& from, const RowList& list, int64_t 
   return {copy, D};
 }
 
-// Turns up to panel_lanes rows into lanes, [D][lanes], times factor. Lanes without a row become
-// zero.
+// Turns up to panel_lanes rows into lanes, [D][lanes], times factor; the other lanes become zero.
 template <class T, class Stored>
 void pack_lanes(const Head<const Stored>& from, const int32_t* index, int64_t count, int64_t D,
                 T factor, T* to) {
@@ -315,22 +314,25 @@ void pack_lanes(const Head<const Stored>& from, const int32_t* index, int64_t co
   for (int64_t i = 0; i < D * lanes; i += V::size) (V::load(to + i) * V(factor)).store(to + i);
 }
 
+// Turns lanes back into rows, times a factor per lane.
 template <class T, class Stored>
 void unpack_lanes(const T* from, const Head<Stored>& to, const int32_t* index, int64_t count,
-                  int64_t D) {
+                  int64_t D, Vec<T> left, Vec<T> right) {
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
-  for (int64_t first = 0; first < count; first += V::size)
+  for (int64_t first = 0; first < count; first += V::size) {
+    const V factor = first == 0 ? left : right;
     for (int64_t d = 0; d < D; d += V::size) {
       V square[V::size];
 #pragma GCC unroll 16
       for (int i = 0; i < V::size; ++i)
-        square[i] = d + i < D ? V::load(from + (d + i) * lanes + first) : V::zero();
+        square[i] = d + i < D ? V::load(from + (d + i) * lanes + first) * factor : V::zero();
       transpose<T>(square);
       const int64_t used = count - first < V::size ? count - first : V::size;
       for (int64_t lane = 0; lane < used; ++lane)
         store_up_to(square[lane], to.row(index[first + lane]) + d, D - d);
     }
+  }
 }
 
 // Multiplies every row of a panel by one factor per lane.
