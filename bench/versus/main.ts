@@ -91,7 +91,7 @@ function limitOf({ flops, bytes }: VersusCase): Limit | undefined {
   if (bytes !== undefined)
     return {
       amount: bytes,
-      perSecond: async () => (onGpu ? machine.bandwidth : measureBandwidth(2)),
+      perSecond: async () => (onGpu ? machine.bandwidth : measureBandwidth(8)),
     };
   return undefined;
 }
