@@ -197,7 +197,7 @@ class RowTiles {
   // Packs the slices of `tiles` tiles. Where rows lie side by side, a few steps of all tiles at a
   // time: a line that two tiles share is fetched once.
   void pack(int64_t tile, int64_t tiles, T* slices) {
-    constexpr int64_t steps_together = 4;
+    constexpr int64_t steps_together = 8;
     const int64_t stretch = together_ > 1 ? steps_together : block_.length;
     int64_t rows[most_together + 1];
     for (int64_t t = 0; t <= tiles; ++t) rows[t] = row(tile + t);
