@@ -252,10 +252,12 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
         });
     return thin::multiply(rows, weights, g.group_C, pixels, finish);
   }
+  // The filters of one tap are a matrix, which high tiles read where it lies.
+  const bool packed = taps.size() > 1 || !Tile<T>::in_place;
   if constexpr (__is_same(Stored, T)) {
-    if (plain && few_pixels(pixels, g.C)) return backward_few(rows, pixels, g.K, g.C, weight, dx);
+    if (plain && packed && few_pixels(pixels, g.C))
+      return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
-  // The filters of one tap are a matrix.
   const auto layout =
       panel_layout<T>(taps.size() * g.group_K, g.group_C, taps.size() == 1 ? filter(0) : nullptr,
                       g.taps() * g.group_C, false);

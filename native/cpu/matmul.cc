@@ -66,14 +66,15 @@ void multiply_shallow(const Product& p, const Stored* a, const Stored* b, Stored
   });
 }
 
-// Few rows and a large B, as in the input's gradient of a linear layer: packing B would cost as
-// much as the products of some six rows, and more beyond the caches. A is turned instead, and B
-// read where it lies.
+// Few rows and a large B, as in the input's gradient of a linear layer: packing B, as low tiles do,
+// would cost as much as the products of some six rows, and more beyond the caches. A is turned
+// instead, and B read where it lies.
 constexpr int64_t most_few_rows = 256;
+template <class T>
 bool few_rows(const Product& p) {
   constexpr int64_t least_values = 1 << 15;
-  return !p.transpose_a && !p.transpose_b && p.rows <= most_few_rows && 4 * p.rows <= p.columns &&
-         p.depth * p.columns >= least_values;
+  return !Tile<T>::in_place && !p.transpose_a && !p.transpose_b && p.rows <= most_few_rows &&
+         4 * p.rows <= p.columns && p.depth * p.columns >= least_values;
 }
 template <class T>
 void multiply_few(const Product& p, const T* a, const T* b, T* y) {
@@ -116,7 +117,7 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
     return;
   }
   if constexpr (__is_same(Stored, T))
-    if (few_rows(p)) return multiply_few(p, a, b, y);
+    if (few_rows<T>(p)) return multiply_few(p, a, b, y);
   const auto layout = panel_layout<T>(p.depth, p.columns, b, p.ldb, p.transpose_b);
   const auto pack = [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
