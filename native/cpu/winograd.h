@@ -18,7 +18,7 @@ namespace winograd {
 
 // Whether filters outweigh the image, so that each of them is best transformed where it is used.
 EMULSION_INLINE bool few_tiles(int64_t tiles, int64_t C, int64_t K) {
-  return C * K >= (1 << 14) && (C * K >= 384 * tiles || C * K >= 3 << 15);
+  return C * K >= (1 << 14) && (C * K >= 256 * tiles || C * K >= 3 << 15);
 }
 
 // Into how many shares each of so many pieces goes, so that all threads have as many; `most` at
@@ -65,6 +65,16 @@ struct Tiles : Extent {
     if (++place.i < down()) return;
     place.i = 0;
     ++place.image;
+  }
+
+  // Asks for a line of each pixel of a tile, whose image is `width` wide. Inlined by force: GCC
+  // takes a function that only prefetches for one without effect, and leaves its calls out.
+  template <class Stored>
+  [[gnu::always_inline]] void prefetch(const Stored* pixel, int64_t width, int64_t stride) const {
+#pragma GCC unroll 4
+    for (int r = 0; r < tall; ++r)
+#pragma GCC unroll 4
+      for (int s = 0; s < wide; ++s) __builtin_prefetch(pixel + (r * width + s) * stride, 0, 2);
   }
 };
 
@@ -119,6 +129,13 @@ struct Planes {
   EMULSION_INLINE T* at(int point, int64_t tile) const { return data + point * plane + tile * row; }
 };
 
+// A tile's pixels lie in rows of several images, which no processor looks ahead for: they are asked
+// for so many tiles before. (Beyond the last tile, what is asked for is nowhere.)
+constexpr int64_t tiles_ahead = 4;
+
+// The same of filters, whose taps are read by a few channels each, and written so.
+constexpr int64_t filters_ahead = 8;
+
 // Bᵀ d B of tiles [begin, end), whatever lies outside of the image being zero.
 template <class F, class T, class Stored>
 void transform_inputs(const Tiles<F>& tiles, const Stored* image, int64_t stride, int64_t depth,
@@ -127,11 +144,16 @@ void transform_inputs(const Tiles<F>& tiles, const Stored* image, int64_t stride
   constexpr int points = F::points, rows = F::Rows::points, columns = F::Columns::points;
   Stored* const zeros = scratch<Stored>(7, depth + V::size);
   for (int64_t c = 0; c < depth + V::size; ++c) zeros[c] = Stored(0);
-  auto place = tiles.place(begin);
-  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place)) {
+  const auto pixel_at = [&](int64_t n, int64_t h, int64_t w) {
+    return image + ((n * tiles.H + h) * tiles.W + w) * stride;
+  };
+  auto place = tiles.place(begin), later = tiles.place(begin + tiles_ahead);
+  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place), tiles.advance(later)) {
     T* const row = to.at(0, tile - first);
+    const Stored* const soon = pixel_at(later.image, tiles.tall * later.i, tiles.wide * later.j);
     const auto transform = [&](auto&& pixel) __attribute__((always_inline)) {
       for (int64_t c = 0; c < depth; c += V::size) {
+        tiles.prefetch(soon + c, tiles.W, stride);
         V d[points];
 #pragma GCC unroll 36
         for (int p = 0; p < points; ++p)
@@ -145,9 +167,7 @@ void transform_inputs(const Tiles<F>& tiles, const Stored* image, int64_t stride
       }
     };
     const int64_t top = tiles.tall * place.i - tiles.top, left = tiles.wide * place.j - tiles.left;
-    const auto at = [&](int64_t h, int64_t w) {
-      return image + ((place.image * tiles.H + h) * tiles.W + w) * stride;
-    };
+    const auto at = [&](int64_t h, int64_t w) { return pixel_at(place.image, h, w); };
     if (top >= 0 && left >= 0 && top + rows <= tiles.H && left + columns <= tiles.W) {
       const Stored* from[rows];
       for (int r = 0; r < rows; ++r) from[r] = at(top + r, left);
@@ -172,13 +192,18 @@ void transform_output_gradients(const Tiles<F>& tiles, const Stored* dy, int64_t
   using V = Vec<T>;
   constexpr int points = F::points, rows = F::Rows::points, columns = F::Columns::points;
   constexpr int tall = F::Rows::outputs, wide = F::Columns::outputs;
-  auto place = tiles.place(begin);
-  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place)) {
+  const auto pixel_at = [&](int64_t n, int64_t i, int64_t j) {
+    return dy + ((n * tiles.P + tall * i) * tiles.Q + wide * j) * stride;
+  };
+  auto place = tiles.place(begin), later = tiles.place(begin + tiles_ahead);
+  for (int64_t tile = begin; tile < end; ++tile, tiles.advance(place), tiles.advance(later)) {
     const auto [n, i, j] = place;
-    const Stored* const from = dy + ((n * tiles.P + tall * i) * tiles.Q + wide * j) * stride;
+    const Stored* const from = pixel_at(n, i, j);
+    const Stored* const soon = pixel_at(later.image, later.i, later.j);
     const int64_t below = tiles.P - tall * i, beside = tiles.Q - wide * j;
     T* const row = to.at(0, tile - first);
     for (int64_t k = 0; k < K; k += V::size) {
+      tiles.prefetch(soon + k, tiles.Q, stride);
       V e[points];
 #pragma GCC unroll 4
       for (int r = 0; r < tall; ++r)
@@ -199,7 +224,7 @@ void transform_output_gradients(const Tiles<F>& tiles, const Stored* dy, int64_t
 
 // Aᵀ m A of tiles [begin, end): as many neighbours at a time as a register tile has rows for, as
 // rows of neighbouring pixels for finish(tile, pixel, rows, column, columns), the epilogue of
-// gemm.h. Some time before that it calls expect(pixel, column) for every vector.
+// gemm.h. Two rows before that it calls expect(pixel, column) for every vector.
 template <class F, class T, class Finish, class Expect>
 void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int64_t panel_begin,
                        int64_t panel_end, int64_t begin, int64_t end, const Planes<F, T>& from,
@@ -217,6 +242,8 @@ void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int6
     const int64_t pixel = (n * tiles.P + tall * i) * tiles.Q + wide * j;
     const int64_t rest = tiles.Q - wide * j, below = tiles.P - tall * i;
     const int pixels = static_cast<int>(wide * count < rest ? wide * count : rest);
+    const auto later = tiles.place(tile + 2 * count);
+    const int64_t expected = (later.image * tiles.P + tall * later.i) * tiles.Q + wide * later.j;
     for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
       const T* const sums = from.at(0, tile - begin) + (panel - panel_begin) * from.panel;
       for (int64_t t = 0; t < count; ++t)
@@ -225,7 +252,7 @@ void transform_outputs(const Tiles<F>& tiles, const PanelLayout<T>& layout, int6
           for (int r = 0; r < tall; ++r)
 #pragma GCC unroll 4
             for (int s = 0; s < wide; ++s)
-              expect(pixel + r * tiles.Q + wide * t + s, panel * panel_columns + v);
+              expect(expected + r * tiles.Q + wide * t + s, panel * panel_columns + v);
           const T* const m = sums + t * from.row + v;
           V square[points];
 #pragma GCC unroll 36
@@ -279,7 +306,12 @@ struct Filters {
     T* const values = scratch<T>(3, 9 * block * Tile<T>::columns + V::size);
     for (int64_t at = 0; at < length; at += block) {
       const int64_t steps = length - at < block ? length - at : block;
+      // What is read next: these filters' next channels, or the next filters.
+      const bool more = first + at + block < layout.depth;
+      const Stored* const next =
+          more ? row(layout, panel, 0, 0) + first + at + block : row(layout, panel + 1, 0, 0);
       for (int tap = 0; tap < 9; ++tap) {
+        for (int k = 0; k < count; ++k) prefetch_run(next + (k * 9 + tap) * layout.depth, block);
         const Stored* rows[Tile<T>::columns];
         for (int k = 0; k < count; ++k) rows[k] = row(layout, panel, k, tap) + first + at;
         pack_transposed(rows, count, steps, values + tap * block * width, width);
@@ -325,7 +357,9 @@ struct TurnedFilters {
     const int64_t C = layout.columns;
     const int count = layout.valid(panel), width = layout.vectors(panel) * V::size;
     for (int64_t k = 0; k < length; ++k) {
-      const Stored* const from = weight + (first + k) * 9 * C + panel * Tile<T>::columns;
+      const Stored* const from = row(layout, panel, first + k);
+      const Stored* const next = row(layout, panel, first + k + filters_ahead);
+      for (int tap = 0; tap < 9; ++tap) prefetch_run(next + tap * C, count);
       for (int v = 0; v < width; v += V::size) {
         V u[points];
         transform_filters<F>(
@@ -344,6 +378,13 @@ struct TurnedFilters {
       for (int64_t tap = 0; tap < 9; ++tap)
         prefetch_run(weight + ((first + i) * 9 + tap) * layout.columns + panel * Tile<T>::columns,
                      layout.valid(panel));
+  }
+
+ private:
+  // Step k of a panel; beyond the last one those of the next panel.
+  EMULSION_INLINE const Stored* row(const PanelLayout<T>& layout, int64_t panel, int64_t k) const {
+    if (k >= layout.depth) k -= layout.depth, ++panel;
+    return weight + k * 9 * layout.columns + panel * Tile<T>::columns;
   }
 };
 

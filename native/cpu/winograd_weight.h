@@ -3,12 +3,13 @@
 //
 //   many tiles   chunks that stay in the last cache: all threads transform a chunk, then each takes
 //                points (and parts of K), so that no two add to one sum
-//   small sums   of many tiles: the tiles are split, and each split has sums of its own. Nothing
-//                passes from core to core, which is slow where they share no cache
+//   small sums   the tiles, if they are many, are split, and each split has sums of its own; few
+//                threads share filters or channels. Nothing but sums passes from core to core,
+//                which is slow where they share no cache
 //   few tiles    all products of a register tile follow each other and are transformed back in L1:
 //                memory sees the filters alone, not their points
 //
-// Which of them, and the order of each sum, depend on shapes alone.
+// The order of each sum depends on shapes alone.
 #pragma once
 
 #include "cpu/gemm_deep.h"
@@ -30,6 +31,9 @@ EMULSION_INLINE void finish_sums(const T* sums, int64_t plane, int64_t splits, i
   for (int64_t k = k_begin; k < k_end; ++k)
     for (int64_t c = 0; c < width; c += V::size) {
       const T* const from = sums + (k - k_begin) * Tile<T>::columns + c;
+#pragma GCC unroll 9
+      for (int tap = 0; tap < 9; ++tap)
+        __builtin_prefetch(dweight + ((k + filters_ahead) * 9 + tap) * C + first + c, 1, 2);
       V u[points];
 #pragma GCC unroll 36
       for (int p = 0; p < points; ++p) u[p] = V::load(from + p * plane);
@@ -81,32 +85,36 @@ EMULSION_INLINE int64_t gradient_chain(const Extent& extent) {
   return roughness(extent) < 192 ? 16 : 32;
 }
 
-// Adds the products of a block at one point to the sums of filters' heights and all panels, in
-// chains.
+// Heights of filters and panels of channels.
+struct Range {
+  int64_t height, height_end, panel, panel_end;
+};
+
+// Adds the products of a block at one point to a range of its sums, in chains.
 template <class T, class HeightRow>
 EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T* gradients,
                                     int64_t gradients_row, int64_t steps, int64_t chain,
-                                    const PanelLayout<T>& columns, int64_t height_begin,
-                                    int64_t height_end, HeightRow&& height_row, T* sums,
-                                    bool accumulate) {
+                                    const PanelLayout<T>& columns, const Range& range,
+                                    HeightRow&& height_row, T* sums, bool accumulate) {
   constexpr int64_t apart = 1 + ChainTile<T>::size / deep_block;
   Chains<T> chains;
   chains.cut(steps, chain, [&](int64_t first, int64_t length, Run<T>* to) {
     *to = {0, length, inputs + first * inputs_row};
     return 1;
   });
-  const int64_t panels = columns.count(), count = height_end - height_begin;
+  const int64_t panels = columns.count(), count = range.height_end - range.height;
   const auto sum = [&](int64_t height, int64_t panel) {
     return sums + (height * panels + panel) * ChainTile<T>::size;
   };
-  for (int64_t panel = 0; panel < panels; ++panel)
-    for (int64_t t = height_begin; t < height_end; ++t) {
+  for (int64_t panel = range.panel; panel < range.panel_end; ++panel)
+    for (int64_t t = range.height; t < range.height_end; ++t) {
       // What the next products read and add to comes from the last cache or the other cores'.
-      const T* const ahead = t + 1 < height_end   ? sum(t + 1, panel)
-                             : panel + 1 < panels ? sum(height_begin, panel + 1)
-                                                  : sum(t, panel);
-      const int64_t index = t - height_begin;
-      if (panel + 1 < panels)
+      const bool more = panel + 1 < range.panel_end;
+      const T* const ahead = t + 1 < range.height_end ? sum(t + 1, panel)
+                             : more                   ? sum(range.height, panel + 1)
+                                                      : sum(t, panel);
+      const int64_t index = t - range.height;
+      if (more)
         for (int64_t i = steps * index / count; i < steps * (index + 1) / count; ++i)
           prefetch_run(inputs + i * inputs_row + (panel + 1) * Tile<T>::columns,
                        columns.valid(panel + 1));
@@ -164,8 +172,8 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
         const int64_t at = block_tile(block) - first;
         const int64_t steps = block_tile(block + 1) - block_tile(block);
         multiply_block(inputs.at(point, at), inputs.row, gradients.at(point, at), gradients.row,
-                       steps, chain, columns, height_begin, height_end, height_row,
-                       sums + point * plane, block > 0);
+                       steps, chain, columns, {height_begin, height_end, 0, columns.count()},
+                       height_row, sums + point * plane, block > 0);
       }
     });
   }
@@ -173,17 +181,19 @@ void weight_gradient_many(const ConvGeometry& g, const Stored* dy, const Stored*
   finish_filters<F>(sums, plane, 1, K, C, dweight);
 }
 
-// Into how many splits tiles go, each of at least a block; 1 where their sums would be large.
+// Into how many splits tiles go, each of at least a block; 0 where their sums would be large.
 template <class F, class T>
 EMULSION_INLINE int64_t splits_of(int64_t tiles, int64_t K, int64_t C) {
   constexpr int64_t most = 8, most_sums = 1 << 20;
+  const int64_t fit = most_sums / (F::points * sums_of_a_point<T>(K, C)),
+                blocks = tiles / deep_block;
   int64_t splits = most;
-  while (splits > 1 &&
-         (splits * deep_block > tiles || splits * F::points * sums_of_a_point<T>(K, C) > most_sums))
-    splits /= 2;
-  return splits;
+  while (splits > 1 && (splits > blocks || splits > fit)) splits /= 2;
+  return splits <= fit ? splits : 0;
 }
 
+// Where splits are too few for the threads, these share the larger of filters and channels, and
+// each transforms all of the smaller for itself.
 template <class F, class T, class Stored>
 void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored* x,
                            Stored* dweight) {
@@ -200,27 +210,32 @@ void weight_gradient_split(const ConvGeometry& g, const Stored* dy, const Stored
   const int64_t plane = sums_of_a_point<T>(K, C), apart = points * plane;
   const int64_t splits = splits_of<F, T>(total, K, C);
   T* const sums = scratch<T>(5, splits * apart);
-  // Where splits are too few for the threads, they share their filters.
+  const int64_t panels = columns.count(), most_shares = C > K ? panels : heights;
   int64_t shares = 1;
   while (splits * shares % num_threads() != 0 && splits * shares < 4 * num_threads()) ++shares;
-  if (shares > heights) shares = heights;
+  if (shares > most_shares) shares = most_shares;
 
   parallel_tasks(splits * shares, [&](int64_t task) {
     const int64_t split = task / shares, share = task % shares;
-    const int64_t height_begin = heights * share / shares;
-    const int64_t height_end = heights * (share + 1) / shares;
-    const int64_t k = height_row(height_begin), outputs = height_row(height_end) - k;
-    Planes<F, T> inputs(longest, C), gradients(longest, outputs);
+    Range range{0, heights, 0, panels};
+    if (C > K)
+      range.panel = panels * share / shares, range.panel_end = panels * (share + 1) / shares;
+    else
+      range.height = heights * share / shares, range.height_end = heights * (share + 1) / shares;
+    const int64_t k = height_row(range.height), outputs = height_row(range.height_end) - k;
+    const int64_t c = range.panel * Tile<T>::columns, c_end = range.panel_end * Tile<T>::columns;
+    const int64_t channels = (c_end < C ? c_end : C) - c;
+    Planes<F, T> inputs(longest, channels), gradients(longest, outputs);
     inputs.data = scratch<T>(3, inputs.size());
     gradients.data = scratch<T>(4, gradients.size());
     const int64_t block_begin = blocks * split / splits;
     for (int64_t block = block_begin; block < blocks * (split + 1) / splits; ++block) {
       const int64_t first = block_tile(block), end = block_tile(block + 1);
-      transform_inputs(tiles, x, g.C, C, first, end, first, inputs);
+      transform_inputs(tiles, x + c, g.C, channels, first, end, first, inputs);
       transform_output_gradients(tiles, dy + k, g.K, outputs, first, end, first, gradients);
       for (int point = 0; point < points; ++point)
-        multiply_block(inputs.at(point, 0), inputs.row, gradients.at(point, 0) - k, gradients.row,
-                       end - first, chain, columns, height_begin, height_end, height_row,
+        multiply_block(inputs.at(point, 0) - c, inputs.row, gradients.at(point, 0) - k,
+                       gradients.row, end - first, chain, columns, range, height_row,
                        sums + split * apart + point * plane, block > block_begin);
     }
   });
@@ -294,7 +309,10 @@ void weight_gradient_as(const ConvGeometry& g, const Stored* dy, const Stored* x
   const int64_t tiles = Tiles<F>(extent_of(g)).count();
   if (tiles <= most && few_tiles(tiles, g.group_C, g.group_K))
     return weight_gradient_few<F, T>(g, dy, x, dweight);
-  if (splits_of<F, T>(tiles, g.group_K, g.group_C) > 1)
+  const int64_t splits = splits_of<F, T>(tiles, g.group_K, g.group_C);
+  // What each thread transforms again costs as much as its products with some six channels.
+  const bool repeatable = (g.group_C > g.group_K ? g.group_C : g.group_K) >= 64 * num_threads();
+  if (splits > 1 || (splits == 1 && tiles <= 4 * deep_block && repeatable))
     return weight_gradient_split<F, T>(g, dy, x, dweight);
   weight_gradient_many<F, T>(g, dy, x, dweight);
 }
