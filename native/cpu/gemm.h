@@ -85,7 +85,8 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   // used, the first by the block before. The other tiles find them in L2.
   const auto ahead = [&](int64_t index, int64_t t, int64_t panel, const T* at_hand) -> Ahead<T> {
     const bool last = panel + 1 == part.panel_end;
-    if (last ? t + 1 < tiles.count() || index + 1 == blocks : t > 0) return {at_hand, 0};
+    if (last ? t + 1 < tiles.count() || index + 1 == blocks : t > 0)
+      return tiles.next_rows(panel - part.panel, at_hand);
     const int64_t start = plan.block(last ? index + 1 : index).start;
     const Steps<T> next = layout.steps(last ? part.panel : panel + 1, start, b);
     return {next.from, next.apart, cache_line<T>};

@@ -14,6 +14,7 @@
 // The first three sum in the same order, so results do not depend on which of them ran.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/past.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -54,27 +55,16 @@ EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
   return {tile, Tile<T>::columns, {accumulate ? tile : nullptr, Tile<T>::columns}};
 }
 
-template <class T>
-constexpr int64_t cache_line = 64 / static_cast<int64_t>(sizeof(T));
-
-// What a kernel asks for while it works, into L2, so that it is there by the time it is needed: at
-// each step one line, `apart` values from the one before, and where a step of B is two lines also
-// the one `beside` it. Asked for at once, as many lines as a tile needs would fill all of the
-// core's buffers for misses, and it would wait. Where nothing is wanted `from` is a line that is at
-// hand, and `apart` 0.
+// What a kernel asks for while it works (ahead.h): at each step one line, `apart` values from the
+// one before, and where a step of B is two lines also the one `beside` it. Asked for at once, as
+// many lines as a tile needs would fill all of the core's buffers for misses, and it would wait.
+// Where nothing is wanted `from` is a line that is at hand, and `apart` 0.
 template <class T>
 struct Ahead {
   const T* from;
   int64_t apart;
   int64_t beside = 0;
 };
-
-// Asks for what a later step reads or writes, into L2: L1 holds what the products read now.
-enum PrefetchPurpose { for_reading, for_writing };
-template <PrefetchPurpose purpose = for_reading, class Stored>
-EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
-}
 
 // Steps of B lie ldb apart. rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors`
 // are left alone. Low tiles ask for nothing: so many of them read a panel that the first, which

@@ -171,6 +171,22 @@ class RowTiles {
   EMULSION_INLINE int64_t row() const { return first_; }
   EMULSION_INLINE int height() const { return height_; }
 
+  // Of the rows of the tile that follows, those to ask for while the one that was taken meets the
+  // `index`-th panel: two, since a step asks for one place of each. Low tiles pass sooner than
+  // their rows would come.
+  EMULSION_INLINE Ahead<T> next_rows(int64_t index, const T* at_hand) const {
+    if constexpr (same_type && Tile<T>::in_place) {
+      const int64_t next = first_ + height_ + 2 * index;
+      if (reading_ == Reading::rows && block_.segments == 1 && 2 * index < height_ &&
+          next + 1 < row_ + rows_) {
+        const Stored* rows[2];
+        a_.walk(next, 2, block_.segment, block_.offset, rows);
+        return {rows[0], 1, rows[1] - rows[0]};
+      }
+    }
+    return {at_hand, 0};
+  }
+
   EMULSION_INLINE void multiply(int vectors, const Steps<T>& b, const Ahead<T>& ahead,
                                 const Place<T>& place) const {
     if constexpr (same_type) {

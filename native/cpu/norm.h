@@ -6,6 +6,7 @@
 // are merged in double, in order.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/parallel.h"
 #include "cpu/past.h"
 #include "ops/checks.h"
@@ -149,6 +150,7 @@ void channel_moments(const T* x, int64_t rows, int64_t channels, double* mean, d
   for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const T* from = x + row * channels;
     for_columns<A>(channels, [&](int64_t c, auto column) {
+      prefetch_pages_ahead(from + c);
       const V at = V::load(center + c);
       V first = V::load(residual + c), second = V::load(squares + c);
       for (int r = 0; r < count.value; ++r) {

@@ -74,6 +74,7 @@ void normalize_rows(const T* x, int64_t rows, int64_t channels, const Coefficien
               offset = V::load(k.offset + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
+        if (!past) prefetch_pages_ahead<for_writing>(y + here);
         const V v = fma(column.load(x + here) - center, scale, offset);
         column.store(activate<silu>(v), y + here);
       }

@@ -67,10 +67,9 @@ struct Tiles : Extent {
     ++place.image;
   }
 
-  // Asks for a line of each pixel of a tile, whose image is `width` wide. Inlined by force: GCC
-  // takes a function that only prefetches for one without effect, and leaves its calls out.
+  // Asks for a line of each pixel of a tile, whose image is `width` wide.
   template <class Stored>
-  [[gnu::always_inline]] void prefetch(const Stored* pixel, int64_t width, int64_t stride) const {
+  EMULSION_INLINE void prefetch(const Stored* pixel, int64_t width, int64_t stride) const {
 #pragma GCC unroll 4
     for (int r = 0; r < tall; ++r)
 #pragma GCC unroll 4
