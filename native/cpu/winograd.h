@@ -128,11 +128,11 @@ struct Planes {
   EMULSION_INLINE T* at(int point, int64_t tile) const { return data + point * plane + tile * row; }
 };
 
-// A tile's pixels lie in rows of several images, which no processor looks ahead for: they are asked
-// for so many tiles before. (Beyond the last tile, what is asked for is nowhere.)
+// A tile's pixels lie in several rows of an image, which no processor looks ahead for: they are
+// asked for so many tiles before. A prefetch may name what lies beyond the last tile.
 constexpr int64_t tiles_ahead = 4;
 
-// The same of filters, whose taps are read by a few channels each, and written so.
+// The same of filters, of whose taps a few channels are read at a time; gradients are written so.
 constexpr int64_t filters_ahead = 8;
 
 // Bᵀ d B of tiles [begin, end), whatever lies outside of the image being zero.
