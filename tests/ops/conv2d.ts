@@ -278,9 +278,11 @@ export default {
       groups: 2,
       padding: same,
     }),
-    // Of few tiles two threads share the larger of channels and filters.
-    plain('shared channels of small images', [31, 4, 5, 137], [43, 3, 3, 137], { padding: same }),
-    plain('shared filters of small images', [33, 5, 4, 45], [131, 3, 3, 45], { padding: same }),
+    // Of few tiles two threads share the larger of channels and filters, in float32.
+    ...[
+      plain('shared channels of small images', [31, 4, 5, 137], [43, 3, 3, 137], { padding: same }),
+      plain('shared filters of small images', [33, 5, 4, 45], [131, 3, 3, 45], { padding: same }),
+    ].map((shared) => ({ ...shared, dtypes: ['float32'] as const })),
     // Where filters outweigh the image, each is transformed where it is used, from 16 tiles of 2x2
     // on, in chunks of 256 tiles.
     ...[
