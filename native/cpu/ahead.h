@@ -17,7 +17,7 @@ EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
   for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
 }
 
-// Of a walk that computes much for each value: what lies two pages behind `at`. Walks that compute
+// Of a walk that computes much for each value: what lies two pages beyond `at`. Walks that compute
 // little are as fast as memory without, and slower with it.
 template <PrefetchPurpose purpose = for_reading, class Stored>
 EMULSION_INLINE void prefetch_pages_ahead(const Stored* at) {

@@ -82,7 +82,7 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
   if (blocks == 0) std::memset(sums, 0, Tile<T>::size * sizeof(T));
 
   // The first tile of a block finds its panels far away: each is asked for while the one before is
-  // used, the first by the block before. The other tiles find them in L2.
+  // used, the first by the block before. The other tiles find them in L2, and ask for rows instead.
   const auto ahead = [&](int64_t index, int64_t t, int64_t panel, const T* at_hand) -> Ahead<T> {
     const bool last = panel + 1 == part.panel_end;
     if (last ? t + 1 < tiles.count() || index + 1 == blocks : t > 0)

@@ -375,8 +375,7 @@ struct TurnedFilters {
                                 int64_t length, int64_t index, int64_t parts) const {
     for (int64_t i = length * index / parts; i < length * (index + 1) / parts; ++i)
       for (int64_t tap = 0; tap < 9; ++tap)
-        prefetch_run(weight + ((first + i) * 9 + tap) * layout.columns + panel * Tile<T>::columns,
-                     layout.valid(panel));
+        prefetch_run(row(layout, panel, first + i) + tap * layout.columns, layout.valid(panel));
   }
 
  private:
