@@ -52,9 +52,7 @@ void multiply_block(const Stored* const* table, int64_t segments, int64_t length
 #pragma GCC unroll 16
   for (int i = 0; i < groups * V::size; ++i) sums[i] = V::zero();
   for (int64_t segment = 0; segment < segments; ++segment, table += stretch) {
-    if (segment < block && segments > block)
-      for (int64_t c = 0; c < length; c += cache_line<Stored>)
-        __builtin_prefetch(next + segment * length + c, 0, 2);
+    if (segment < block && segments > block) prefetch_run(next + segment * length, length);
     for (int64_t c = 0; c < length; c += V::size, b += columns * V::size) {
 #pragma GCC unroll 4
       for (int i = 0; i < block; ++i) {
