@@ -76,6 +76,7 @@ export function linear(m: number, c: number, k: number, pass: 'forward' | 'backw
     kind: 'linear',
     args: { m, c, k, pass },
     flops,
+    bytes: float * ((pass === 'forward' ? 1 : 2) * (m * c + c * k) + m * k),
     error: flops < flopsWithError,
   };
 }
@@ -108,6 +109,7 @@ export function attention(t: number, s: number, heads: number, d: number, n = 1)
     kind: 'attention',
     args: { n, t, s, heads, d, pass },
     flops: pass === 'forward' ? forward : 2.5 * forward,
+    bytes: float * product(n, pass === 'forward' ? 2 * t + 2 * s : 3 * t + 4 * s, heads, d),
     error: forward < flopsWithError,
   }));
 }

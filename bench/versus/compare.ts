@@ -91,7 +91,8 @@ async function turn(side: Side, count: number, settleMilliseconds: number): Prom
 
 // Builds the work, runs it at least twice (the first touches memory), and tells how often it fits in a sample.
 async function warmUp(side: Side, work: VersusCase): Promise<number> {
-  await side.prepare({ kind: work.kind, args: work.args });
+  const { kind, args, sets } = work;
+  await side.prepare({ kind, args, sets });
   const start = performance.now();
   const first = await side.run(1);
   const count = Math.max(1, Math.round(sampleSeconds(work) / first));

@@ -1,5 +1,5 @@
 // emulsion beside PyTorch: the same work in both, in turns, on the same cores.
-//   npm run bench:versus [-- --filter TEXT...] [--json FILE] [--python PYTHON] [--threads N]
+//   npm run bench:versus [-- --filter TEXT...] [--json FILE] [--python PYTHON] [--threads N] [--cold]
 //   npm run bench:cuda   the same on a GPU: its layers and networks in bfloat16
 import { Command } from 'commander';
 import { engineInfo, setNumThreads } from '../../lib/index.js';
@@ -19,14 +19,18 @@ const options = new Command('bench:versus')
   .option('--json <file>', 'write the rows to a file too')
   .option('--python <python>', 'a Python with PyTorch; default: one of our own, else the system’s')
   .option('--threads <number>', 'threads of both sides', String(engineInfo().threads))
+  .option('--cold', 'single operations on inputs that no cache holds, as in a network')
   .option('--device <name>', "where both compute: 'cpu' or 'cuda:0'", 'cpu')
   .option('--dtype <dtype>', 'float32, bfloat16 or float16', 'float32')
   .parse()
   .opts<
-    { filter: string[]; json?: string; python?: string; threads: string } & Pick<
-      Setting,
-      'device' | 'dtype'
-    >
+    {
+      filter: string[];
+      json?: string;
+      python?: string;
+      threads: string;
+      cold?: boolean;
+    } & Pick<Setting, 'device' | 'dtype'>
   >();
 
 const python = findPytorch(options.python);
@@ -60,7 +64,8 @@ const add = async (row: Comparison): Promise<void> => {
   // A run takes a quarter of an hour: what it has measured is kept as it goes.
   if (options.json) await writeRows(options.json, rows, about);
 };
-for (const work of onGpu ? gpuCases(dtype) : cases) {
+for (const each of onGpu ? gpuCases(dtype) : cases) {
+  const work = options.cold ? cold(each) : each;
   const name = `${work.group}: ${work.name}`;
   if (!options.filter.some((text) => name.includes(text))) continue;
   await add(
@@ -74,6 +79,12 @@ await shared.theirs.stop();
 
 printSummary(rows, wanted);
 if (options.json) console.log(`\nwritten to ${options.json}`);
+
+// So many sets that together they are twice the last cache.
+function cold(work: VersusCase): VersusCase {
+  const sets = work.bytes ? Math.ceil((2 * engineInfo().caches.last) / work.bytes) : 1;
+  return work.fresh || sets === 1 ? work : { ...work, name: `${work.name}, cold`, sets };
+}
 
 function settingsOf(work: VersusCase): CompareOptions {
   const limit = limitOf(work);

@@ -2,7 +2,7 @@
 // settings of one case do not touch the others.
 import { createInterface } from 'node:readline';
 import { engineInfo, setDefaultDevice, setNumThreads, type DType } from '../../lib/index.js';
-import { prepare, relativeError, repeat, type Prepared } from './ours/work.js';
+import { prepareSets, relativeError, repeat, type Prepared } from './ours/work.js';
 import type { Request } from './protocol.js';
 
 const answer = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -16,7 +16,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line) as Request;
   if ('prepare' in request) {
     prepared?.dispose();
-    prepared = prepare(request.prepare, dtype as DType);
+    prepared = prepareSets(request.prepare, dtype as DType);
     await device.synchronize();
     answer({});
   } else if ('error' in request) {

@@ -4,6 +4,11 @@
 export interface Work {
   kind: string;
   args: Record<string, unknown>;
+  /**
+   * Of inputs and results that take turns, as many as no cache holds: what a run finds in none then. A network's
+   * operations mostly do; alone, on the same tensors again and again, they find them in the nearest. Default 1.
+   */
+  sets?: number;
 }
 
 export type Request = { prepare: Work } | { run: number } | { error: Work } | { peak: true };

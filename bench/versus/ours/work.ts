@@ -8,6 +8,7 @@ import {
   device,
   grad,
   groupNorm,
+  keep,
   layerNorm,
   linear,
   matmul,
@@ -135,6 +136,31 @@ export function prepare(
 ): Prepared {
   const run = builders[kind](inputs, args);
   return { run, dispose: () => inputs.made.forEach((x) => x.dispose()) };
+}
+
+/** The sets of a piece of work, which take turns; the result of each lives until its next one. */
+export function prepareSets(work: Work, dtype: DType): Prepared {
+  const { sets = 1 } = work;
+  if (sets === 1) return prepare(work, dtype);
+  const all = Array.from({ length: sets }, () => ({
+    ...prepare(work, dtype),
+    results: [] as Tensor[],
+  }));
+  const forget = ({ results }: (typeof all)[0]) => results.forEach((y) => y.dispose());
+  let turns = 0;
+  return {
+    run() {
+      const set = all[turns++ % sets];
+      forget(set);
+      set.results = ([set.run()].flat() as Tensor[]).map(keep);
+    },
+    dispose() {
+      for (const set of all) {
+        forget(set);
+        set.dispose();
+      }
+    },
+  };
 }
 
 /**
