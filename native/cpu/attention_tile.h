@@ -2,6 +2,8 @@
 // and the register tile that multiplies them. A panel holds 2 vectors of rows as [D][lanes].
 #pragma once
 
+#include <cmath>
+
 #include "cpu/gemm_pack.h"
 #include "cpu/loops.h"
 #include "cpu/parallel.h"
@@ -34,6 +36,22 @@ EMULSION_INLINE int64_t most_panels(int64_t D) {
   return D < wide && rows > few * panel_lanes<T> ? rows / panel_lanes<T> : few;
 }
 
+// Scores are logarithms to base 2, whose powers cost less: they are scaled by log2(e) beside the
+// scale of attention. What callers see, lse, is to base e.
+constexpr double log2_e = 1.44269504088896341;
+
+// How scores come of products of queries and keys: times `factor`, which is positive, where they
+// are used, since the largest of them is sought before; a sign goes with what lies in the lanes.
+// What backward computes again has the roundings of forward, which weights of large scores hang on.
+template <class T>
+struct Scale {
+  T sign, factor;
+
+  Scale(double scale, bool uniform)
+      : sign(static_cast<T>(uniform ? 0 : std::copysign(1, scale))),
+        factor(static_cast<T>(std::abs(scale) * log2_e)) {}
+};
+
 using Sizes = AttentionSizes;
 
 EMULSION_INLINE int64_t at_most(int64_t value, int64_t limit) {
@@ -50,9 +68,10 @@ struct RowList {
 // One head of a [N, length, K, D] tensor.
 template <class Stored>
 struct Head {
-  Stored* data;
-  int64_t stride;
+  Stored* data = nullptr;
+  int64_t stride = 0;
 
+  Head() = default;
   Head(const View& view, int64_t n, int64_t head)
       : data(view.as<Stored>() + (n * view.dim(1) * view.dim(2) + head) * view.dim(3)),
         stride(view.dim(2) * view.dim(3)) {}
@@ -264,6 +283,7 @@ void gather_rows(const Head<const Stored>& from, const int32_t* index, int64_t c
 template <class Stored, bool for_writing = false>
 class NextRows {
  public:
+  NextRows() = default;  // none
   // Up to `count` rows of a list from `first` on, asked for in `calls` parts.
   NextRows(const Head<Stored>& from, const RowList& list, int64_t first, int64_t count, int64_t D,
            int64_t calls)
@@ -274,20 +294,24 @@ class NextRows {
   }
 
   EMULSION_INLINE void operator()() {
-    for (int64_t i = 0; i < share_ && rows_ > 0; ++i) {
-      __builtin_prefetch(from_.row(*index_) + at_, for_writing, 2);
-      at_ += cache_line<Stored>;
-      if (at_ < D_) continue;
-      at_ = 0;
-      ++index_;
-      --rows_;
+    // Prefetching keeps what is not local in memory.
+    const int32_t* index = index_;
+    int64_t rows = rows_, at = at_;
+    for (int64_t i = share_; i > 0 && rows > 0; --i) {
+      __builtin_prefetch(from_.row(*index) + at, for_writing, 2);
+      at += cache_line<Stored>;
+      if (at < D_) continue;
+      at = 0;
+      ++index;
+      --rows;
     }
+    index_ = index, rows_ = rows, at_ = at;
   }
 
  private:
   Head<Stored> from_;
-  const int32_t* index_;
-  int64_t D_, rows_, share_, at_ = 0;
+  const int32_t* index_ = nullptr;
+  int64_t D_ = 0, rows_ = 0, share_ = 0, at_ = 0;
 };
 
 // Rows [first, first + count) of a list, as they lie, or copied to `copy`, which low tiles gain by:
@@ -348,52 +372,6 @@ void scale_lanes(T* data, int64_t rows, Vec<T> left, Vec<T> right) {
 template <class T>
 void clear(T* data, int64_t count) {
   for (int64_t i = 0; i < count; ++i) data[i] = T(0);
-}
-
-// How a sequence is cut into tasks: fewer panels each where there are few heads. The cut does not
-// change any sum, so it may depend on the number of threads.
-struct Tasks {
-  int64_t rows, blocks, count;
-
-  Tasks(const Sizes& sizes, int64_t length, int64_t lanes, int64_t panels) {
-    do {
-      rows = panels * lanes;
-      blocks = (length + rows - 1) / rows;
-      count = sizes.N * sizes.K * blocks;
-      panels /= 2;
-    } while (panels > 0 && count < 4 * num_threads());
-  }
-};
-
-// How a head is cut for the backward pass: into parts of its keys, each with its own share of dq,
-// or of its queries, each with its own share of dk and dv. So the cut depends on shapes alone.
-struct Cut {
-  int64_t keys, queries;
-  int64_t panels;  // of keys at a time; all of them where the queries are cut
-
-  Cut(const Sizes& sizes, int64_t lanes, int64_t most) {
-    constexpr int64_t tasks_wanted = 64, most_parts = 8, few_keys = 128, least_queries = 128;
-    const int64_t all = (sizes.S + lanes - 1) / lanes;
-    const int64_t heads = sizes.N * sizes.K > 0 ? sizes.N * sizes.K : 1;
-    const int64_t parts = at_most((tasks_wanted + heads - 1) / heads, most_parts);
-    const bool few = sizes.S <= few_keys;
-    keys = few ? 1 : at_most(parts, all);
-    queries = few ? at_most(parts, 1 + sizes.T / least_queries) : 1;
-    panels = few ? all : most;
-  }
-};
-
-// Calls body(n, head, begin, end) for every block of every head's rows. Heads take turns: their
-// rows share cache lines.
-template <class T, class Body>
-void for_each_block(const Sizes& sizes, int64_t length, Body&& body) {
-  const Tasks tasks(sizes, length, panel_lanes<T>, most_panels<T>(sizes.D));
-  parallel_tasks(tasks.count, [&](int64_t task) {
-    const int64_t head = task % sizes.K, n = task / sizes.K / tasks.blocks;
-    const int64_t begin = task / sizes.K % tasks.blocks * tasks.rows;
-    const int64_t end = begin + tasks.rows < length ? begin + tasks.rows : length;
-    body(n, head, begin, end);
-  });
 }
 
 }  // namespace attention_tile
