@@ -37,7 +37,7 @@ EMULSION_INLINE int64_t most_panels(int64_t D) {
 }
 
 // Scores are logarithms to base 2, whose powers cost less: they are scaled by log2(e) beside the
-// scale of attention. What callers see, lse, is to base e.
+// scale of attention.
 constexpr double log2_e = 1.44269504088896341;
 
 // How scores come of products of queries and keys: times `factor`, which is positive, where they
