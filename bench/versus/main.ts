@@ -36,6 +36,10 @@ const options = new Command('bench:versus')
 const python = findPytorch(options.python);
 const { device, dtype } = options;
 const onGpu = device !== 'cpu';
+if (onGpu && options.cold) {
+  console.error(`bench:versus: --cold goes by a CPU's caches: leave it out, or --device ${device}`);
+  process.exit(1);
+}
 setNumThreads(Number(options.threads)); // of what measures the machine
 const startOurs = (threads = options.threads): Promise<Side> =>
   Side.start(process.execPath, [
