@@ -111,9 +111,11 @@ void batch_norm_backward(const View& dy, const View& x, const View& weight, cons
     write_values(sums, 0, channels, dbias);
     write_values(sums + channels, 0, channels, dweight);
     if (!dx) return;
+    const bool past = runs_go_past(dx, channels);
     for_chunks(rows, channels, true, [&](int64_t, int64_t first, int64_t count) {
       const int64_t at = first * channels;
-      gradient_rows<false>(dy.as<T>() + at, x.as<T>() + at, count, channels, k, dx.as<T>() + at);
+      gradient_rows<false>(dy.as<T>() + at, x.as<T>() + at, count, channels, k, dx.as<T>() + at,
+                           past);
     });
   });
 }

@@ -118,11 +118,11 @@ void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels,
 
 template <bool silu, class T, class A>
 void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels,
-                   const Coefficients<A>& k, T* dx) {
+                   const Coefficients<A>& k, T* dx, bool past) {
   using V = Vec<A>;
   for_row_blocks(rows, channels, [&](int64_t row, auto count) {
     const int64_t at = row * channels;
-    for_columns<A>(channels, [&](int64_t c, auto column) {
+    for_columns<A>(channels, past, [&](int64_t c, auto column) {
       const V center = V::load(k.center + c), scale = V::load(k.scale + c),
               offset = V::load(k.offset + c);
       const V p = V::load(k.p + c), q = V::load(k.q + c), r = V::load(k.r + c);
