@@ -15,6 +15,16 @@ export interface EmaOptions {
   decay?: number;
   /** Starts with a lower decay, min(decay, (1 + n) / (10 + n)) at update n. Default true. */
   useNumUpdates?: boolean;
+  /** An average to go on from, which is copied. Default: the parameters as they are, after no updates. */
+  from?: AverageStart;
+}
+
+/** A moving average that was made before. */
+export interface AverageStart {
+  /** by the parameters' names; one that is missing begins with the parameter */
+  readonly averages: ReadonlyMap<string, Tensor>;
+  /** how many updates it has seen; -1 for enough of them, after which the decay is no lower */
+  readonly numUpdates: number;
 }
 
 /**
@@ -32,7 +42,7 @@ export class Ema {
 
   /** @param parameters names and trainable parameters, in the model's order. */
   constructor(parameters: Iterable<readonly [string, Tensor]>, options: EmaOptions = {}) {
-    const { decay = 0.9999, useNumUpdates = true } = options;
+    const { decay = 0.9999, useNumUpdates = true, from } = options;
     check(decay >= 0 && decay <= 1, () => `Ema: decay must lie in [0, 1], got ${decay}`);
     const entries = [...parameters];
     this.params = entries.map(([, param]) => param);
@@ -42,11 +52,16 @@ export class Ema {
       new Set(this.keys).size === this.keys.length,
       () => 'Ema: two parameter names are equal without their dots',
     );
-    this.shadows = this.params.map((param) =>
-      copyOf(param, param.dtype === 'float64' ? 'float64' : 'float32'),
+    this.shadows = entries.map(([name, param]) =>
+      copyOf(
+        from?.averages.get(name) ?? param,
+        param.dtype === 'float64' ? 'float64' : 'float32',
+        param.device,
+      ),
     );
-    this.decay = decay;
-    this.numUpdates = useNumUpdates ? 0 : -1;
+    // As precise as it is saved, so that an average goes on from a file as if it had never stopped.
+    this.decay = Math.fround(decay);
+    this.numUpdates = useNumUpdates ? (from?.numUpdates ?? 0) : -1;
   }
 
   /** The decay of the next update. */
@@ -153,8 +168,8 @@ export class Ema {
   }
 }
 
-function copyOf(x: Tensor, dtype: Tensor['dtype']): Tensor {
-  const copy = keep(empty(x.shape, { dtype, device: x.device }));
+function copyOf(x: Tensor, dtype: Tensor['dtype'], device = x.device): Tensor {
+  const copy = keep(empty(x.shape, { dtype, device }));
   copyInto(x, copy);
   return copy;
 }

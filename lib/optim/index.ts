@@ -10,7 +10,7 @@ export { Muon, type MuonOptions } from './muon.js';
 export { SGD, type SGDOptions } from './sgd.js';
 export { clipGradNorm, gradNorm, scaleGradients } from './gradients.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad_scaler.js';
-export { Ema, type EmaOptions } from './ema.js';
+export { Ema, type AverageStart, type EmaOptions } from './ema.js';
 export {
   LambdaLR,
   LambdaLinearScheduler,

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { tensor } from '../creation.js';
 import type { DataSource, ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
+import type { LatentDiffusion } from '../ldm/index.js';
+import type { AverageStart, Ema } from '../optim/index.js';
 import { cacheLatents, LatentCache, type CachedBatch } from './latent_cache.js';
 import {
   needsConditions,
@@ -30,7 +32,13 @@ export interface CachedLatentDiffusionRun {
  * @throws FileError when latents cannot be written or read; the signal's reason when it aborts
  */
 export async function cacheRunLatents(
-  { model, data, options: { validation, ...options } }: LatentDiffusionRun,
+  {
+    model,
+    hasScale,
+    task: uncached,
+    data,
+    options: { validation, ...options },
+  }: LatentDiffusionRun,
   config: LatentDiffusionTrainingConfig,
   folder: string,
   { onProgress, signal }: { onProgress?: (images: number) => void; signal?: AbortSignal } = {},
@@ -53,11 +61,21 @@ export async function cacheRunLatents(
   };
   const train = await cached(data, 'train', true);
   const validated = validation && (await cached(validation, 'validation', false));
-  const task = taskOf<CachedBatch>(model, config, wordsOf(model.spec, data), (batch) => ({
+  const average = uncached.ema && averageIn(uncached.ema.ema, model);
+  const start = { model, hasScale, average };
+  const task = taskOf<CachedBatch>(start, config, wordsOf(model.spec, data), (batch) => ({
     encoded: train.encoded(batch),
     ...(kind !== 'none' && { condition: classIds(batch) }),
   }));
   return { task, data: train, options: { ...options, validation: validated } };
+}
+
+// Nothing was trained yet: it is what came with the weights, if an average did.
+function averageIn(ema: Ema, { model }: LatentDiffusion): AverageStart {
+  const averages = [...model.namedParameters()].map(
+    ([name, parameter]) => [name, ema.averageOf(parameter)!] as const,
+  );
+  return { averages: new Map(averages), numUpdates: ema.numUpdates };
 }
 
 function classIds({ label, moments }: CachedBatch) {

@@ -50,6 +50,7 @@ export function readFirstStageTraining(tree: ConfigNode): FirstStageTrainingConf
  */
 export async function buildFirstStageRun(config: FirstStageTrainingConfig): Promise<FirstStageRun> {
   const { spec, training } = config.model.spec;
+  checkLeftOut(training.ignoreKeys);
   const { data, options } = await runOf(config, { monitor: training.monitor });
   // Weights are drawn from the global generator.
   manualSeed(options.seed);
@@ -74,16 +75,32 @@ export async function buildFirstStageRun(config: FirstStageTrainingConfig): Prom
   return { model, loss, task, data, options };
 }
 
+// Averages of the weights are never read.
+function checkLeftOut(prefixes: readonly string[] = []): void {
+  const odd = prefixes.find(
+    (prefix) => !lossPrefix.startsWith(prefix) && !prefix.startsWith('model_ema'),
+  );
+  check(odd === undefined, () => {
+    return (
+      `ignore_keys names ${odd}: only the loss's networks can be left out, as loss, to begin with new ones. The model's own ` +
+      'weights are taken whole; without ckpt_path they are new.'
+    );
+  });
+}
+
+const lossPrefix = 'loss.';
+
 // A checkpoint has the loss's networks beside the model's; a saved folder has the model alone.
 async function lossOf(
-  { lossconfig, ckptPath }: FirstStageEntry['training'],
+  { lossconfig, ckptPath, ignoreKeys = [] }: FirstStageEntry['training'],
   codes: number | undefined,
 ): Promise<FirstStageLoss | undefined> {
   const isFile = ckptPath !== undefined && (await stat(ckptPath)).isFile();
-  if (!isFile) return lossconfig?.build({ codes });
+  const isLeftOut = ignoreKeys.some((prefix) => lossPrefix.startsWith(prefix));
+  if (!isFile || isLeftOut) return lossconfig?.build({ codes });
   const checkpoint = await openCheckpoint(ckptPath);
   try {
-    return await lossconfig?.build({ codes, weights: withPrefix(checkpoint, 'loss.') });
+    return await lossconfig?.build({ codes, weights: withPrefix(checkpoint, lossPrefix) });
   } finally {
     await checkpoint.close();
   }

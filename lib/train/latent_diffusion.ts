@@ -34,6 +34,8 @@ export interface LatentDiffusionTaskOptions<Batch> {
   schedule?: Schedule;
   /** The moving average of the network's weights; null keeps none. Default: the original's, with a warm-up. */
   ema?: EmaOptions | null;
+  /** Whether a model with `scaleByStd` measures its scale on the first batch. Default true: it was not trained before. */
+  measureScale?: boolean;
   /** The share of samples that lose their condition, so that guidance has something to lead away from. Default 0. */
   unconditionalProbability?: number;
   /**
@@ -66,7 +68,7 @@ const validating = 0x100;
  * Makes the task that trains a diffusion model as the original does: AdamW (betas 0.9 and 0.999, weight decay
  * 0.01) on the network, the conditioner if it is trainable and logvar if it is learned; timesteps drawn
  * uniformly; a moving average of the network alone. A model with `scaleByStd` measures its scale on the
- * first batch.
+ * first batch, unless told that it has one.
  *
  * @throws ArgumentError for options that are impossible
  */
@@ -117,8 +119,8 @@ class LatentDiffusionTask<Batch> implements TrainingTask<Batch> {
   }
 
   async beforeFirstStep(batch: Batch): Promise<void> {
-    const { model } = this.options;
-    if (!model.spec.scaleByStd) return;
+    const { model, measureScale = true } = this.options;
+    if (!model.spec.scaleByStd || !measureScale) return;
     await model.measureScale(this.read(batch), { seed: 0, stream: streams.encoding });
   }
 

@@ -89,6 +89,19 @@ describe('a checkpoint of the original', () => {
     model.dispose();
   });
 
+  it('loads where its first stage kept what it was trained with', async () => {
+    const reader = await openCheckpoint(checkpoint);
+    const more = sources(reader);
+    const one = { shape: [1], dtype: 'float32', read: async () => tensor([1]) } as const;
+    for (const key of ['loss.logvar', 'model_ema.decay', 'model_ema.decoderconv_inweight'])
+      more.set(`first_stage_model.${key}`, one);
+    const path = inFolder('with_loss.safetensors');
+    await writeSafetensors(path, more);
+    await reader.close();
+    const model = await loadLatentDiffusion(path, spec);
+    model.dispose();
+  });
+
   it('lists what is missing, unexpected and mismatched in one error', async () => {
     const path = inFolder('changed.safetensors');
     const held = await openCheckpoint(checkpoint);

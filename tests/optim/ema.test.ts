@@ -81,3 +81,34 @@ test('a saved average loads, and a foreign one is refused with every key', async
   const foreign = { decay: tensor(1), num_updates: tensor(0), c: tensor([1]) };
   await expect(copy.loadStateDict(foreign)).rejects.toThrow(/missing keys: ab; unexpected keys: c/);
 });
+
+test('goes on from a saved average bit for bit, also after its warm-up', async () => {
+  const param = leaf([1, -3, 0.1]);
+  const average = () =>
+    new Ema([['w', param]], { from: { averages: new Map(), numUpdates: 90_000 } });
+  const [whole, first, second] = [average(), average(), average()];
+  await second.loadStateDict(first.stateDict());
+  await assign(param, [2, 5, -0.7]);
+  for (const ema of [whole, second]) for (let i = 0; i < 50; ++i) ema.update();
+  expect(second.nextDecay).toBe(whole.nextDecay);
+  expect(await numbers(second.stateDict().w)).toEqual(await numbers(whole.stateDict().w));
+});
+
+test('begins with an average that is given', async () => {
+  const [a, b] = [leaf([1]), leaf([2])];
+  const from = { averages: new Map([['a', tensor([5])]]), numUpdates: 9 };
+  const ema = new Ema(
+    [
+      ['a', a],
+      ['b', b],
+    ],
+    { from },
+  );
+  expect(await numbers(ema.averageOf(a)!)).toEqual([5]);
+  expect(await numbers(ema.averageOf(b)!)).toEqual([2]);
+  expect(ema.nextDecay).toBe(11 / 20);
+  expect(new Ema([['a', a]], { from: { ...from, numUpdates: -1 } }).nextDecay).toBeCloseTo(
+    0.9999,
+    7,
+  );
+});

@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import {
   buildFirstStage,
   buildLatentDiffusionRun,
+  loadFirstStage,
   loadLatentDiffusion,
   openRunFolder,
   parseYaml,
@@ -13,11 +14,18 @@ import {
   saveFirstStage,
   saveTrainedLatentDiffusion,
   Trainer,
+  type DataLoader,
+  type ImageBatch,
 } from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { tinySpec } from '../ldm/tiny_diffusion.js';
 
 const file = temporaryFolder();
+
+async function firstOf(data: DataLoader): Promise<ImageBatch> {
+  for await (const batch of data.batches({ from: 0 })) return batch;
+  throw new Error('no batch');
+}
 const { firstStage } = tinySpec();
 
 const ddconfig =
@@ -98,7 +106,36 @@ describe('a run', () => {
     const table = (each: typeof model) => each.cond_stage_model!.parameters()[0].data();
     expect(await next.model.model.parameters()[0].data()).toEqual(await was);
     expect(await table(next.model)).not.toEqual(await table(model));
+    // the scale and the average that came with them
+    const scale = async (each: typeof model) => each.scale_factor!.item();
+    expect(await scale(next.model)).toBe(await scale(model));
+    await next.task.beforeFirstStep?.(await firstOf(next.data), {
+      step: 0,
+      micro: 0,
+      accumulate: 1,
+      seed: 0,
+    });
+    expect(await scale(next.model)).toBe(await scale(model));
+    const average = (each: typeof built) => {
+      const { ema } = each.task.ema!;
+      return ema.averageOf(each.model.model.parameters()[0])!.data();
+    };
+    expect(await average(next)).toEqual(await average(built));
+    expect(await average(next)).not.toEqual(await was);
+    expect(next.task.ema!.ema.nextDecay).toBeCloseTo(0.9999, 6);
     await next.data.dispose();
+  });
+
+  it('takes the first stage that is named where the weights to begin with have none', async () => {
+    const without = [`ckpt_path: ${file('model')}`, 'ignore_keys: [first_stage_model]'];
+    const { model, data } = await buildLatentDiffusionRun(config(without));
+    const named = await loadFirstStage(file('first_stage'));
+    const [is, was] = [model.first_stage_model, named].map((each) => each.parameters()[0].data());
+    expect(await is).toEqual(await was);
+    await data.dispose();
+    await expect(buildLatentDiffusionRun(config(without, ''))).rejects.toThrow(
+      /first_stage_config.params.ckpt_path; .* holds none, or they are left out/,
+    );
   });
 
   it('needs the weights of its first stage', async () => {

@@ -31,6 +31,7 @@ export type { SamplingMethod } from './method_options.js';
 export { samplingSteps, type SamplingStepOptions } from './sampling_methods.js';
 export { minSnrWeights } from './min_snr.js';
 export {
+  averageUpdates,
   holdsAverage,
   loadLatentDiffusion,
   saveLatentDiffusion,

@@ -95,8 +95,26 @@ export async function loadLatentDiffusion(
 const networkPrefix = 'model.';
 const averagePrefix = 'model_ema.';
 
+/**
+ * How many updates made the moving average that a folder or a checkpoint holds: -1 where it does not say, null
+ * where it holds none.
+ */
+export async function averageUpdates(path: string): Promise<number | null> {
+  if (await isFolder(path)) return (await openModel(path)).ema ? -1 : null;
+  const checkpoint = await openCheckpoint(path);
+  try {
+    if (!holdsAverage(checkpoint.keys)) return null;
+    if (!checkpoint.has(updatesKey)) return -1;
+    return await tidy(async () => Number(await (await checkpoint.get(updatesKey)).item()));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const updatesKey = `${averagePrefix}num_updates`;
+
 // Pruned checkpoints keep these where the average itself was left out, or put in the network's place.
-const averageCounters = new Set([`${averagePrefix}decay`, `${averagePrefix}num_updates`]);
+const averageCounters = new Set([`${averagePrefix}decay`, updatesKey]);
 
 /** Whether the keys of a checkpoint are those of one with a moving average. */
 export function holdsAverage(keys: readonly string[]): boolean {
@@ -105,6 +123,9 @@ export function holdsAverage(keys: readonly string[]): boolean {
 
 // Encoders of Stable Diffusion kept this row of 0, 1, 2, ... as if it were a weight.
 const positions = 'cond_stage_model.transformer.text_model.embeddings.position_ids';
+
+// What a first stage was trained with stayed in it where a model was trained on top of the whole checkpoint.
+const trainedWith = /^(first_stage_model|cond_stage_model)\.(loss|model_ema)\./;
 
 const noAverage = (path: string) =>
   `loadLatentDiffusion: ${path} holds no moving average. Load it with weights: 'raw'.`;
@@ -140,7 +161,9 @@ function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'r
   );
   const known = new Set([...averages.values(), ...averageCounters, positions]);
   const source = (key: string) => (weights === 'ema' ? (averages.get(key) ?? key) : key);
-  const others = reader.keys.filter((key) => !known.has(key) && !averages.has(key));
+  const others = reader.keys.filter(
+    (key) => !known.has(key) && !averages.has(key) && !trainedWith.test(key),
+  );
   const own = [...averages.keys()].filter((key) => reader.has(source(key)));
   return {
     origin: reader.origin,
