@@ -13,6 +13,7 @@ import {
   linear,
   manualSeed,
   normal_,
+  ones,
   randn,
   tensor,
   tidy,
@@ -166,6 +167,25 @@ describe('UNetModel', () => {
     const config = unetConfig(unetParams);
     const some = { ...config, dropout: undefined, numHeadsUpsample: undefined, legacy: undefined };
     expect(withDefaults(some)).toEqual(withDefaults(config));
+  });
+
+  it('has other heads on the way up in attention blocks of the legacy kind alone', () => {
+    const outputs = (options: object) =>
+      [4, 2].map((numHeadsUpsample) => {
+        manualSeed(7);
+        const config = { ...unetConfig(unetParams), numHeadChannels: -1, numHeads: 4, ...options };
+        const unet = new UNetModel({ ...config, numHeadsUpsample });
+        for (const weight of unet.parameters()) normal_(weight, 0, 0.1);
+        const context = 'contextDim' in options ? ones([1, 3, 8]) : undefined;
+        const t = tensor([7], { dtype: 'int64' });
+        return data(unet.forward(ones([1, 8, 8, 4]), t, { context }));
+      });
+    const [four, two] = outputs({});
+    expect(two).not.toEqual(four);
+    for (const options of [{ legacy: false }, { useSpatialTransformer: true, contextDim: 8 }]) {
+      const [some, others] = outputs(options);
+      expect(others).toEqual(some);
+    }
   });
 
   it('says what is wrong', () => {

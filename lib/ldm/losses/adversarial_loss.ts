@@ -158,11 +158,15 @@ export abstract class AdversarialLoss<
     };
   }
 
+  /** Whether the adversarial term has an adaptive weight, even if its factor leaves it out. */
+  protected isWeighed(): boolean {
+    return true;
+  }
+
   #adaptiveWeight(nll: Tensor, gLoss: Tensor, args: G): Tensor | null {
-    const { discFactor, discWeight } = this.config;
     // Nothing was recorded that a gradient could pass through, or nothing is to be weighed.
-    if (!args.reconstructions.requiresGrad || !gLoss.requiresGrad || discFactor === 0) return null;
-    return adaptiveWeight(nll, gLoss, args.lastLayer).mul(discWeight);
+    if (!args.reconstructions.requiresGrad || !gLoss.requiresGrad || !this.isWeighed()) return null;
+    return adaptiveWeight(nll, gLoss, args.lastLayer).mul(this.config.discWeight);
   }
 
   #judge(images: Tensor, cond: Tensor | undefined): Tensor {

@@ -62,4 +62,9 @@ export class LPIPSWithDiscriminator extends AdversarialLoss<KlLossConfig, KlGene
       },
     };
   }
+
+  // The original's loss of VQ models has no such shortcut.
+  protected override isWeighed(): boolean {
+    return this.config.discFactor !== 0;
+  }
 }

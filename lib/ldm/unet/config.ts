@@ -25,7 +25,7 @@ export interface UNetConfig {
   /** one of numHeads and numHeadChannels is needed */
   numHeads?: number;
   numHeadChannels?: number;
-  /** heads on the way up, default numHeads */
+  /** heads of attention blocks on the way up, default numHeads; without effect unless `legacy` */
   numHeadsUpsample?: number;
   /** the time embedding scales and shifts the norm instead of being added */
   useScaleShiftNorm?: boolean;
@@ -74,8 +74,10 @@ export function withDefaults(config: UNetConfig): FullUNetConfig {
       Object.entries(config).filter(([, value]) => value !== undefined),
     ) as unknown as UNetConfig),
   };
-  // the original writes -1 for "not set"
-  if (full.numHeadsUpsample <= 0) full.numHeadsUpsample = full.numHeads;
+  // The original writes -1 for "not set", and hands what is set to its attention blocks alone, which without
+  // `legacy` go by the width of the heads on the way down.
+  if (full.numHeadsUpsample <= 0 || full.useSpatialTransformer || !full.legacy)
+    full.numHeadsUpsample = full.numHeads;
   const set = { numHeads: full.numHeads, numHeadChannels: full.numHeadChannels };
   check(full.numHeads > 0 || full.numHeadChannels > 0, () => {
     return `UNetModel: give numHeads or numHeadChannels. Got ${JSON.stringify(set)}.`;

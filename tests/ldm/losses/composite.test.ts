@@ -191,6 +191,14 @@ describe('the generator’s loss', () => {
     expect(total_loss).toBeCloseTo(nll_loss + quant_loss, 5);
   });
 
+  test('of VQ models tells the adaptive weight of an adversary that is left out, of KL models none', () => {
+    const args = step();
+    const vq = (discFactor: number) => logged(vqLoss({ discFactor }).generatorLoss(args)).d_weight;
+    expect(vq(1)).toBeGreaterThan(0);
+    expect(vq(0)).toBe(vq(1));
+    expect(logged(klLoss({ discFactor: 0 }).generatorLoss(step())).d_weight).toBe(0);
+  });
+
   test('refuses shapes that would broadcast', () => {
     const wrong = { ...step(), inputs: zeros([1, 16, 16, 3]) };
     expect(() => klLoss().generatorLoss(wrong)).toThrow(ShapeError);
