@@ -215,6 +215,15 @@ describe('image to image', () => {
     });
   });
 
+  it('takes as many steps of those that were asked for, where the table holds more', async () => {
+    const image = { latent, strength: 0.5 };
+    let steps = 0;
+    // 1000 timesteps, every 142nd of them: 8
+    const run = ddim(denoise, schedule, { steps: 7, image, seed: 1 });
+    await lastLatent(run, () => void steps++);
+    expect(steps).toBe(3);
+  });
+
   it.each([ddpm, plms, euler, eulerAncestral, dpmSolverPlusPlus, unipc])(
     'works with $name, nearer to the picture the weaker it is',
     async (sampler) => {

@@ -91,5 +91,5 @@ export function samplingSteps(
   const most = isOnTable ? timesteps : mostSteps(timesteps, spacing);
   const asked = method === 'ddpm' ? timesteps : (steps ?? Math.min(usual, most));
   const planned = isOnTable ? ddimTimesteps(discretize, asked, timesteps).length : asked;
-  return { asked, taken: runningSteps(planned, image) };
+  return { asked, taken: runningSteps(planned, image, asked) };
 }

@@ -30,6 +30,8 @@ export function ddimTimesteps(discretize: Discretize, steps: number, timesteps: 
 /** Coefficients per sampling step, ascending in t. */
 export interface DdimSchedule {
   readonly timesteps: readonly number[];
+  /** how many were asked for; `uniform` may visit more */
+  readonly asked?: number;
   /** ᾱ at each timestep */
   readonly alphas: Float64Array;
   /** ᾱ at the next smaller timestep; the first entry is ᾱ_0, not 1 */
@@ -51,7 +53,7 @@ export function ddimSchedule(
   const timesteps = ddimTimesteps(discretize, steps, schedule.timesteps).map((t) =>
     Math.min(t, schedule.timesteps - 1),
   );
-  return ddimCoefficients(schedule, timesteps, eta);
+  return { ...ddimCoefficients(schedule, timesteps, eta), asked: steps };
 }
 
 /** a, a_prev, σ and √(1-a) for a given list of timesteps. */

@@ -32,7 +32,7 @@ export async function* runSteps(
   release: () => void = () => {},
 ): SamplerRun {
   const noise = new RunNoise(options);
-  const steps = runningSteps(plan.timesteps.length, options.image);
+  const steps = runningSteps(plan.timesteps.length, options.image, plan.asked);
   const initial = keep(tidy(() => noGrad(() => noise.initial(plan, steps))));
   let current: SamplerStep = {
     step: -1,

@@ -39,6 +39,8 @@ export interface StepPlan {
   readonly timesteps: ArrayLike<number>;
   /** ᾱ at each of them */
   readonly alphas: ArrayLike<number>;
+  /** how many were asked for, where the plan holds more */
+  readonly asked?: number;
 }
 
 export interface SamplerOptions {
@@ -113,17 +115,21 @@ export async function lastLatent(
   }
 }
 
-/** How many steps of a plan run: all, or the cleanest of them when a picture is given. */
+/**
+ * How many steps of a plan run: all, or the cleanest of them when a picture is given, which are as many of those that
+ * were asked for as it is changed, ⌊strength · asked⌋.
+ */
 export function runningSteps(
   planned: number,
   image: Pick<ImageStart, 'strength'> | undefined,
+  asked = planned,
 ): number {
   if (!image) return planned;
   const { strength } = image;
   check(strength >= 0 && strength <= 1, () => {
     return `sampler: the strength of image-to-image must lie in [0, 1]. Got ${strength}.`;
   });
-  return Math.floor(strength * planned);
+  return Math.floor(strength * asked);
 }
 
 // streams of the seed; `step` numbers the draws within each
