@@ -23,7 +23,17 @@ import {
 } from '../data/index.js';
 import { check } from '../errors.js';
 import { openTokenizer } from '../ldm/index.js';
-import { boolean, integer, list, mapping, oneOf, optional, text, type FieldsOf } from './fields.js';
+import {
+  boolean,
+  integer,
+  list,
+  mapping,
+  oneOf,
+  optional,
+  text,
+  unsupported,
+  type FieldsOf,
+} from './fields.js';
 import {
   ownFields,
   ownTransform,
@@ -270,12 +280,17 @@ for (const training of [true, false]) {
     ['segmentation_to_float32'],
   );
 
-  register<Rooted & { words?: string; config: { size?: number } }>(
+  register<Rooted & { words?: string; config: { size?: number; subIndices?: undefined } }>(
     [`ldm.data.imagenet.ImageNet${split}`],
     {
       ...rooted,
       words: optional(text),
-      config: mapping<{ size?: number }>({ size: optional(side) }, ['sub_indices']),
+      config: mapping<{ size?: number; subIndices?: undefined }>({
+        size: optional(side),
+        sub_indices: unsupported(
+          'keep the folders of the classes to train on in a folder of their own',
+        ),
+      }),
     },
     // a class is the rank of its folder, as it is of the synset
     ({ config, words, ...params }) =>

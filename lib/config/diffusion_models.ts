@@ -280,7 +280,12 @@ function toInpaintingSpec(params: LatentParams): LatentDiffusionSpec {
   };
 }
 
-function toPixelSpec(params: PixelParams): LatentDiffusionSpec {
+// The original's loss on pixels leaves logvar out, learned or not.
+function toPixelSpec({
+  learnLogvar: _learned,
+  logvarInit: _init,
+  ...params
+}: PixelParams): LatentDiffusionSpec {
   const { unetConfig, conditioningKey, imageSize, clipDenoised = true } = params;
   return {
     unet: unetConfig.spec,

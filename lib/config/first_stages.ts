@@ -42,7 +42,10 @@ interface KlTraining {
   readonly lossconfig?: LossInstance;
   /** weights to begin with */
   readonly ckptPath?: string;
-  readonly imageKey?: 'image';
+  /** what keys of these weights begin with that are left out: those of the loss's networks */
+  readonly ignoreKeys?: readonly string[];
+  /** accepted: batches hold their images under one name */
+  readonly imageKey?: string;
   /** accepted: the trainer keeps the newest states, not those with the best of a number */
   readonly monitor?: string;
 }
@@ -110,7 +113,8 @@ const vqFields: FieldsOf<VqConfig> = {
 const klTraining: FieldsOf<KlTraining> = {
   lossconfig: optional(lossTargets.field),
   ckpt_path: optional(text),
-  image_key: optional(oneOf('image')),
+  ignore_keys: optional(list(text)),
+  image_key: optional(text),
   monitor: optional(text),
 };
 

@@ -286,3 +286,14 @@ describe('diffusion models', () => {
     );
   });
 });
+
+test('the loss on pixels leaves logvar out, as the original does', () => {
+  const unet =
+    '{target: ldm.modules.diffusionmodules.openaimodel.UNetModel, params: {image_size: 8, in_channels: 3, ' +
+    'out_channels: 3, model_channels: 32, num_res_blocks: 1, attention_resolutions: [], num_heads: 1}}';
+  const source = `target: ldm.models.diffusion.ddpm.DDPM
+params: {unet_config: ${unet}, learn_logvar: true, logvar_init: 1.0, timesteps: 10}
+`;
+  const { spec } = diffusionModelTargets.read(node(source), 'model').spec;
+  expect(spec.diffusion).toEqual({ timesteps: 10 });
+});

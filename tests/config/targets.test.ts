@@ -139,6 +139,12 @@ params:
     expect(spec).toMatchObject({ ddconfig: { normGroups: 8, useCheckpoint: true } });
   });
 
+  test('what is left out of the weights to begin with', () => {
+    const source = `{target: ldm.models.autoencoder.AutoencoderKL, params: {embed_dim: 3, ignore_keys: [loss], image_key: jpg, ${ddconfig}}}`;
+    const { spec } = firstStageTargets.read(node(source), 'model');
+    expect(spec.training.ignoreKeys).toEqual(['loss']);
+  });
+
   test('the identity', () => {
     const source = 'target: ldm.models.autoencoder.IdentityFirstStage';
     const identity = firstStageTargets.read(node(source), 'first_stage_config');
@@ -328,6 +334,12 @@ describe('data modules', () => {
     expect(paths).toEqual(
       ['n01440764/b.JPEG', 'n06596364/a.JPEG'].map((path) => join(folder, path)),
     );
+  });
+
+  test('a choice of classes that would be ignored is refused', () => {
+    expect(() =>
+      transformOf('ldm.data.imagenet.ImageNetTrain', "config: {sub_indices: '0-9'}"),
+    ).toThrow(/sub_indices is not supported: keep the folders/);
   });
 
   test('an unknown option of a data set is refused', () => {
