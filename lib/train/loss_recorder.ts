@@ -9,6 +9,9 @@ interface Recording<Output> {
   readonly step: CapturedStep<Tensor[], Output>;
 }
 
+// A recording keeps blocks apart from all others: where memory is short a step in turn may still fit.
+const refusals: ReadonlySet<string> = new Set(['ERR_CAPTURE', 'ERR_OUT_OF_MEMORY']);
+
 /**
  * Holds one recording for each phase, all in one pool: the phases' passes take turns. As soon as one cannot be
  * replayed all are dropped, so that no pass needs memory beside that of recordings.
@@ -39,7 +42,7 @@ export class LossRecorder<Output> {
     try {
       return recording.step(...given.inputs);
     } catch (error) {
-      if (!(error instanceof EmulsionError && error.code === 'ERR_CAPTURE')) throw error;
+      if (!(error instanceof EmulsionError && refusals.has(error.code))) throw error;
       // What cannot be recorded now cannot be later; nothing of it has run.
       this.release();
       this.refused = true;

@@ -289,6 +289,7 @@ napi_value tf32(const Napi::CallbackInfo& info) {
     EMULSION_CHECK(info[0].IsBoolean(), "tf32: expected a boolean");
     const bool allowed = info[0].As<Napi::Boolean>();
     if (allowed != tf32_allowed()) {
+      refuse_while_recording(info, "setFloat32MatmulPrecision");
       Instance& owner = instance(info.Env());
       for (int i = 0; i < owner.device_count(); ++i) owner.device(i).wait();
       allow_tf32(allowed);

@@ -25,7 +25,11 @@ Instance::Instance(Napi::Env env) {
 Instance::~Instance() {
   graphs.clear();
   handles.release_all();
-  for (auto& device : devices_) device->wait();
+  for (auto& device : devices_) try {
+      device->wait();
+    } catch (...) {
+      // A GPU that failed says so to whoever reads; nobody does any more.
+    }
   devices_.clear();
 }
 

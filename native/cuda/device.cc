@@ -7,7 +7,7 @@
 #include <cstring>
 #include <map>
 #include <thread>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "core/faults.h"
@@ -128,9 +128,9 @@ class CudaDevice final : public Device, private MemorySource {
     if (!stream_) return;
     activate();
     Fault* found = static_cast<Fault*>(staging_.take(sizeof(Fault)));
-    cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_);
+    take_slot(found);
     const cudaError_t error = cudaStreamSynchronize(stream_);
-    note(error, *found);
+    if (auto fault = reported(error, *found)) faults_.keep(*fault);
     staging_.give(found, sizeof(Fault));
   }
 
@@ -139,7 +139,10 @@ class CudaDevice final : public Device, private MemorySource {
   void take_fault() override {
     if (auto fault = steal_fault()) std::rethrow_exception(*fault);
   }
-  std::unique_ptr<std::exception_ptr> steal_fault() override { return faults_.steal(); }
+  std::unique_ptr<std::exception_ptr> steal_fault() override {
+    auto fault = faults_.steal();
+    return fault ? std::move(fault) : late_.steal();
+  }
 
   void write(void* to, const void* from, size_t bytes) override {
     if (bytes == 0) return;
@@ -147,7 +150,7 @@ class CudaDevice final : public Device, private MemorySource {
     void* staged = staging_.take(bytes);
     std::memcpy(staged, from, bytes);
     check(cudaMemcpyAsync(to, staged, bytes, cudaMemcpyHostToDevice, stream_), "upload");
-    enqueue({nullptr, staged, nullptr, bytes, nullptr, {}, {}});
+    enqueue({nullptr, staged, nullptr, bytes, nullptr, nullptr, {}, {}});
   }
 
   void write_when(std::shared_future<void> ready, void* to, std::shared_ptr<void> from,
@@ -157,6 +160,7 @@ class CudaDevice final : public Device, private MemorySource {
       std::shared_future<void> ready;
       Faults& faults;
     };
+    // Kept apart from those of operations, which are known when they are enqueued.
     const auto wait_at = [](void* data) {
       const std::unique_ptr<Gate> gate(static_cast<Gate*>(data));
       try {
@@ -165,9 +169,9 @@ class CudaDevice final : public Device, private MemorySource {
         gate->faults.keep(std::current_exception());
       }
     };
-    check(cudaLaunchHostFunc(stream_, wait_at, new Gate{std::move(ready), faults_}), "transfer");
+    check(cudaLaunchHostFunc(stream_, wait_at, new Gate{std::move(ready), late_}), "transfer");
     check(cudaMemcpyAsync(to, from.get(), bytes, cudaMemcpyHostToDevice, stream_), "transfer");
-    enqueue({nullptr, nullptr, nullptr, bytes, nullptr, {}, std::move(from)});
+    enqueue({nullptr, nullptr, nullptr, bytes, nullptr, nullptr, {}, std::move(from)});
   }
 
   std::shared_ptr<void> staging(size_t bytes) override {
@@ -187,9 +191,9 @@ class CudaDevice final : public Device, private MemorySource {
     void* staged = bytes ? staging_.take(bytes) : nullptr;
     if (bytes)
       check(cudaMemcpyAsync(staged, from, bytes, cudaMemcpyDeviceToHost, stream_), "download");
-    check(cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_),
-          "download");
-    enqueue({nullptr, staged, to, bytes, found, std::move(done), {}});
+    check(take_slot(found), "download");
+    // What failed before this read is its own, what fails while it is under way is not.
+    enqueue({nullptr, staged, to, bytes, found, faults_.steal(), std::move(done), {}});
   }
 
   // With EMULSION_SYNC every operation is waited for, which a recording cannot.
@@ -198,6 +202,18 @@ class CudaDevice final : public Device, private MemorySource {
   void replay(Graph& graph) override {
     activate();
     check(cudaGraphLaunch(static_cast<CudaGraph&>(graph).executable, stream_), "replay");
+  }
+
+  // Lets a kernel have all the shared memory that a block may: the attribute is the process's, for
+  // this GPU, and other threads may set it, so it is the same for every launch.
+  void allow_shared(const char* op, const void* kernel) {
+    if (!allowed_.insert(kernel).second) return;
+    cudaFuncAttributes attributes;
+    check(cudaFuncGetAttributes(&attributes, kernel), op);
+    const auto own = static_cast<int64_t>(attributes.sharedSizeBytes);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(limits_.shared_bytes - own)),
+          op);
   }
 
   // For the operation that runs on this thread.
@@ -213,6 +229,7 @@ class CudaDevice final : public Device, private MemorySource {
     void* to;  // nullptr for an upload
     size_t bytes;
     Fault* found;  // nullptr for an upload
+    std::unique_ptr<std::exception_ptr> fault;
     Done done;
     std::shared_ptr<void> kept;  // until the event has come
   };
@@ -223,9 +240,9 @@ class CudaDevice final : public Device, private MemorySource {
   void open() {
     activate();
     if (stream_) return;
-    check(cudaMalloc(&fault_, sizeof(Fault)), name_.c_str());
-    check(cudaMemset(fault_, 0, sizeof(Fault)), name_.c_str());
+    if (!fault_) check(cudaMalloc(&fault_, sizeof(Fault)), name_.c_str());
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), name_.c_str());
+    check(cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_), name_.c_str());
     waiter_ = std::thread([this] { finish_transfers(); });
   }
 
@@ -258,26 +275,35 @@ class CudaDevice final : public Device, private MemorySource {
     const cudaError_t error = cudaEventSynchronize(transfer.event);
     cudaEventDestroy(transfer.event);
     if (transfer.found) {
-      note(error, *transfer.found);
+      auto fault = std::move(transfer.fault);
+      if (!fault) fault = reported(error, *transfer.found);
+      if (!fault) fault = late_.steal();
       staging_.give(transfer.found, sizeof(Fault));
-      auto fault = steal_fault();
       if (!fault && transfer.bytes) std::memcpy(transfer.to, transfer.staged, transfer.bytes);
       transfer.done(std::move(fault));
     }
     if (transfer.staged) staging_.give(transfer.staged, transfer.bytes);
   }
 
-  // Keeps what the driver or a kernel reported.
-  void note(cudaError_t error, const Fault& found) {
-    if (error != cudaSuccess) {
-      faults_.keep(std::make_exception_ptr(
+  // Copies what a kernel reported and empties its slot, in the stream's order: what comes later is
+  // the next reader's.
+  cudaError_t take_slot(Fault* found) {
+    const cudaError_t error =
+        cudaMemcpyAsync(found, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, stream_);
+    if (error != cudaSuccess) return error;
+    return cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_);
+  }
+
+  // What the driver or a kernel reported, or null.
+  std::unique_ptr<std::exception_ptr> reported(cudaError_t error, const Fault& found) const {
+    if (error != cudaSuccess)
+      return std::make_unique<std::exception_ptr>(std::make_exception_ptr(
           Error(code_of(error), name_ + ": " + cudaGetErrorName(error) + ": " +
                                     cudaGetErrorString(error) +
                                     "; EMULSION_SYNC=1 names the operation")));
-    } else if (found.op) {
-      faults_.keep(std::make_exception_ptr(describe(found)));
-      cudaMemsetAsync(fault_, 0, sizeof(Fault), stream_);
-    }
+    if (found.op)
+      return std::make_unique<std::exception_ptr>(std::make_exception_ptr(describe(found)));
+    return nullptr;
   }
 
   std::unique_ptr<Graph> start_recording() override {
@@ -330,13 +356,14 @@ class CudaDevice final : public Device, private MemorySource {
   const bool synchronous_;
   cudaStream_t stream_ = nullptr;
   Fault* fault_ = nullptr;
-  Faults faults_;
+  Faults faults_, late_;
   Staging staging_;
   std::thread waiter_;
   std::mutex mutex_;
   std::condition_variable work_;
   std::vector<Transfer> transfers_;
   bool stopping_ = false;
+  std::unordered_set<const void*> allowed_;
 };
 
 }  // namespace
@@ -358,16 +385,7 @@ Workspace::~Workspace() { running->allocator().free(block_, bytes_); }
 
 void launch_kernel(const char* op, const void* kernel, const Grid& grid, void** arguments) {
   if (grid.blocks.x == 0 || grid.blocks.y == 0 || grid.blocks.z == 0) return;
-  if (grid.shared > default_shared_bytes) {
-    thread_local std::unordered_map<const void*, size_t> allowed;
-    size_t& most = allowed[kernel];
-    if (most < grid.shared) {
-      check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(grid.shared)),
-            op);
-      most = grid.shared;
-    }
-  }
+  if (grid.shared > default_shared_bytes) running->allow_shared(op, kernel);
   check(cudaLaunchKernel(kernel, grid.blocks, grid.threads, arguments, grid.shared,
                          running->stream()),
         op);

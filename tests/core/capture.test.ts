@@ -17,6 +17,7 @@ import {
   randn,
   scope,
   setDefaultDevice,
+  setFloat32MatmulPrecision,
   SGD,
   sum,
   tanh,
@@ -306,6 +307,7 @@ for (const device of availableDevices)
         ema: [() => ema.update(), /an average moves/],
         wait: [() => device.synchronizeSync(), /not while work is recorded/],
         cache: [() => device.emptyCache(), /not while work is recorded/],
+        precision: [() => setFloat32MatmulPrecision('high'), /not while work is recorded/],
       };
       for (const [body, message] of Object.values(forbidden)) {
         let wrong = true;

@@ -3,6 +3,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   AutoencoderKL,
+  device,
+  EmulsionError,
   EncoderUNetModel,
   firstStageTask,
   latentDiffusionTask,
@@ -17,6 +19,7 @@ import {
   RecordableLoss,
   setDefaultDevice,
   SGD,
+  tensor,
   tidy,
   Trainer,
   TrainingCycle,
@@ -31,6 +34,7 @@ import {
   type TrainingTask,
 } from '../../lib/index.js';
 import { addon } from '../../lib/native.js';
+import { LossRecorder } from '../../lib/train/loss_recorder.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { plainSpec, tinySpec } from '../ldm/tiny_diffusion.js';
 import { availableDevices } from '../support/devices.js';
@@ -314,5 +318,22 @@ describe('a recordable loss', () => {
       ),
     ).rejects.toThrow('of the loss');
     model.dispose();
+  });
+
+  it('is computed in turn where memory is too short to record it', () => {
+    const recorder = new LossRecorder<Tensor>();
+    let calls = 0;
+    const step = (value: number): number =>
+      tidy(() => {
+        const given = new RecordableLoss([tensor(value)], ([x]) => {
+          // the second call is the one that is recorded
+          if (++calls === 2) throw new EmulsionError('no memory', 'ERR_OUT_OF_MEMORY');
+          return { loss: x.mul(2), log: {} };
+        });
+        return recorder.run('fit', given, (compute) => compute().loss.alias()).itemSync();
+      });
+    expect([1, 2, 3].map(step)).toEqual([2, 4, 6]);
+    expect(calls).toBe(addon.records(device('cpu').index) ? 4 : 3);
+    recorder.release();
   });
 });
