@@ -1,5 +1,5 @@
 // The original's data module as a target: data sets by split, made into loaders.
-import { DataLoader } from '../data/index.js';
+import { DataLoader, ImageFolder, type Dataset } from '../data/index.js';
 import type { ConditionerSpec } from '../ldm/index.js';
 import { datasetTargets, type DatasetInstance } from './datasets.js';
 import { boolean, integer, mapping, optional } from './fields.js';
@@ -61,16 +61,26 @@ dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'],
     { seed, conditioner },
   ) {
     const onDamaged: 'skip' | 'throw' = skipDamaged ? 'skip' : 'throw';
-    const loader = async (set: DatasetInstance | undefined, dropLast: boolean) => {
+    const loader = async (
+      set: DatasetInstance | undefined,
+      dropLast: boolean,
+      classes?: readonly string[],
+    ) => {
       if (!set) return undefined;
       const { transform } = set.spec;
       const condition = conditioner && (await set.spec.condition?.(conditioner));
       const options = { batchSize, transform, seed, dropLast, onDamaged, condition };
-      return new DataLoader(await set.build(), {
+      return new DataLoader(await set.build(classes), {
         ...options,
         ...(workers !== undefined && { workers }),
       });
     };
-    return { train: await loader(train, true), validation: await loader(validation, false) };
+    const trained = await loader(train, true);
+    // A validation set may lack a class, and a label must mean the same in both.
+    const validated = await loader(validation, false, trained && classesOf(trained.dataset));
+    return { train: trained, validation: validated };
   },
 });
+
+const classesOf = (dataset: Dataset): readonly string[] | undefined =>
+  dataset instanceof ImageFolder && dataset.classes.length > 0 ? dataset.classes : undefined;

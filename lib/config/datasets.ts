@@ -56,7 +56,8 @@ const folder = (
   options: Omit<ImageFolderOptions, 'classes'> = {},
 ): ImageSetSpec => ({
   transform,
-  open: async (name) => ImageFolder.open(rootOf(params, name), options),
+  open: async (name, classes) =>
+    ImageFolder.open(rootOf(params, name), { ...options, ...(options.labels && { classes }) }),
 });
 
 // Our own.

@@ -21,16 +21,22 @@ import { Targets, type Instance } from './targets.js';
 /** Which pictures, and what becomes of them. */
 export interface ImageSetSpec {
   readonly transform: TransformOptions;
-  /** Lists the pictures. @param name what errors call the data set */
-  open(name: string): Promise<Dataset>;
+  /**
+   * Lists the pictures.
+   * @param name what errors call the data set
+   * @param classes those of the training pictures, for folders whose labels must agree with theirs
+   */
+  open(name: string, classes?: readonly string[]): Promise<Dataset>;
   /** What its pictures are conditioned on, for a model with this conditioner, which takes more than classes. */
   condition?(conditioner: ConditionerSpec): Promise<ConditionSource> | ConditionSource;
 }
 
-export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, []>;
+type Context = [classes?: readonly string[]];
+
+export type DatasetInstance = Instance<ImageSetSpec, Promise<Dataset>, Context>;
 
 /** What may stand as `train` or `validation` of a data module. */
-export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>>('a data set');
+export const datasetTargets = new Targets<ImageSetSpec, Promise<Dataset>, Context>('a data set');
 
 /** @internal Registers a data set by its parameters. */
 export function register<P extends object>(
@@ -55,7 +61,10 @@ export function register<P extends object>(
   };
   // Errors call a data set as the configuration does.
   for (const name of names)
-    datasetTargets.register([name], { params, build: (spec) => spec.open(name) });
+    datasetTargets.register([name], {
+      params,
+      build: (spec, classes) => spec.open(name, classes),
+    });
 }
 
 /** @internal */

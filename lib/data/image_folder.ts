@@ -79,7 +79,11 @@ export class ImageFolder implements Dataset {
     const known = new Set(names);
     const unknown = paths.find((path) => !known.has(classOf(path)));
     if (unknown !== undefined)
-      throw new FileError(`its folder is none of the ${names.length} classes given.`, unknown);
+      throw new FileError(
+        `its folder is none of the ${names.length} classes given, those of the training pictures: move it to one ` +
+          `of them, or add a folder ${classOf(unknown)} to those as well.`,
+        join(root, unknown),
+      );
     return new ImageFolder(
       root,
       paths,

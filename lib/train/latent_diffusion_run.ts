@@ -23,7 +23,7 @@ import {
 import type { AverageStart } from '../optim/index.js';
 import { manualSeed } from '../random.js';
 import { keep } from '../scope.js';
-import { classNames } from './class_names.js';
+import { checkClassesOf, classNames } from './class_names.js';
 import type { ConditionWordsOptions } from './condition_pictures.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
 import type { TrainerOptions } from './options.js';
@@ -61,6 +61,7 @@ export async function buildLatentDiffusionRun(
   const conditioner = needsConditions(spec) ? spec.conditioner : undefined;
   const { monitor = 'val/loss' } = training;
   const { data, options } = await runOf(config, { conditioner, monitor });
+  checkClassesOf(spec, [data, options.validation]);
   const words = wordsOf(spec, data);
   // Weights are drawn from the global generator.
   manualSeed(options.seed);

@@ -18,6 +18,7 @@ import {
   type LatentDiffusion,
 } from '../ldm/index.js';
 import { manualSeed } from '../random.js';
+import { checkClasses } from './class_names.js';
 import { noisyClassifierTask } from './noisy_classifier.js';
 import type { TrainerOptions } from './options.js';
 import { learningRateOf, runOf } from './run_config.js';
@@ -54,11 +55,9 @@ export async function buildNoisyClassifierRun(
 ): Promise<NoisyClassifierRun> {
   const { spec } = config.model;
   const { data, options } = await runOf(config, { monitor: spec.monitor });
-  check(data.dataset.item(0).label !== undefined, () => {
-    return (
-      'a classifier learns the classes of pictures, and these have none: put them in a folder for each class and ' +
-      "set `labels: folders` in the data set's params."
-    );
+  checkClasses(spec.numClasses, [data, options.validation], {
+    needs: 'a classifier learns the classes of pictures',
+    settings: 'num_classes',
   });
   const model = await loadLatentDiffusion(await folderOf(spec.diffusionPath));
   // Weights are drawn from the global generator.

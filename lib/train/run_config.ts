@@ -29,7 +29,10 @@ export async function runOf(
   { conditioner, monitor }: Pick<DataOptions, 'conditioner'> & { monitor?: string | null } = {},
 ): Promise<{
   data: DataLoader;
-  options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'> & { seed: number };
+  options: Omit<TrainerOptions<ImageBatch>, 'folder' | 'loggers'> & {
+    seed: number;
+    validation?: DataLoader;
+  };
 }> {
   const { imageLogger, trainer, run } = config;
   const { seed = defaultSeed } = run;

@@ -284,7 +284,7 @@ describe('classes', () => {
       options,
     );
     await expect(crowded).rejects.toThrow(
-      /lie in 3 class folders, and the model's embedder has 2 for them/,
+      /lie in 3 class folders, and the model has 2 classes for them/,
     );
     expect(existsSync(file('logs/refused'))).toBe(false);
   });
