@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { noGrad } from '../autograd/index.js';
 import { tensor } from '../creation.js';
 import { modelHash } from '../eval/hash.js';
+import { cutSquare } from '../eval/picture_set.js';
 import {
   classBalance,
   generateFeatures,
@@ -116,14 +117,14 @@ async function described(
     FolderRecord['sampling'],
     'eta' | 'guidance' | 'spacing'
   >;
-  const { size, filled } = grouped(model, options);
+  const { size: batch, filled } = grouped(model, options);
   const how = { weights, sampler: options.sampler, steps, spacing, eta, guidance, seed };
   return {
     sampling: { model: path, modelHash: hash, ...how, condition: null },
-    // Where the model lies may change; what decides the pictures may not.
+    // Where the model lies may change; what decides the pictures, and how they are seen, may not.
     plan: {
       ...{ model: hash, ...how, classes, device: model.betas.device.name },
-      ...(filled && { batch: size }),
+      ...{ size: options.size, ...(filled && { batch }) },
     },
   };
 }
@@ -138,7 +139,7 @@ function generationOf(
   classes: readonly number[] | null,
   plan: Generation['plan'],
 ): Generation {
-  const { count, seed, output } = options;
+  const { count, seed, size, output } = options;
   const grouping = grouped(model, options);
   const classOf = (picture: number) => BigInt(classes![picture % classes!.length]);
   const run = {
@@ -162,7 +163,8 @@ function generationOf(
           const image = await noGrad(() => decodeInBatches(model, latents.narrow(0, i, 1), 1));
           const name = `${String(picture).padStart(6, '0')}.png`;
           if (options.pictures) await writeImage(join(output, pictureFolder, name), image);
-          made.push(await pixelsOf(image));
+          const pixels = await pixelsOf(image);
+          made.push(size === undefined ? pixels : cutSquare(pixels, size, name));
         }
         return made;
       }),

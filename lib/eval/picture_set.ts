@@ -114,15 +114,16 @@ async function openArray(path: string, options: PictureSetOptions): Promise<Pict
 
 const largestArrayPicture = 4096 * 4096;
 
+/** @internal The square from the middle of a picture, resized to a side as sets are. */
+export const cutSquare = (pixels: Pixels, size: number, path: string): Pixels =>
+  transformPixels(pixels, { size, filter: 'bicubic' }, [0, 0, 0, 1], path).pixels;
+
 // Cuts and resizes where asked for; sees to it that sizes agree where not.
 function fitter(
   set: string,
   { size }: PictureSetOptions,
 ): (pixels: Pixels, path: string) => Pixels {
-  if (size !== undefined) {
-    const transform = { size, filter: 'bicubic' } as const;
-    return (pixels, path) => transformPixels(pixels, transform, [0, 0, 0, 1], path).pixels;
-  }
+  if (size !== undefined) return (pixels, path) => cutSquare(pixels, size, path);
   let first: { path: string; width: number; height: number } | undefined;
   return (pixels, path) => {
     const { width, height } = pixels;

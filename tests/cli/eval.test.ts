@@ -113,6 +113,18 @@ describe('a model', () => {
     expect(bytes('of-model/result.json').equals(result)).toBe(true);
   });
 
+  test('is cut to a size as its reference is', async () => {
+    await ofModel('cut', { size: 12, pictures: true });
+    await ofFolder(inFolder('cut/pictures'), 'cut.json', { size: 12 });
+    const [a, b] = [
+      await loadEvaluation(inFolder('cut/result.json')),
+      await loadEvaluation(inFolder('cut.json')),
+    ];
+    expect(a.scores).toEqual(b.scores);
+    expect(a.protocol.samples.hash).toBe(b.protocol.samples.hash);
+    await expect(ofModel('cut', { pictures: true })).rejects.toThrow(/begun with another size:/);
+  });
+
   test('of classes gives as many of each', async () => {
     await ofModel('all', { model: classes, guidance: 2 });
     const { protocol } = await loadEvaluation(inFolder('all/result.json'));
