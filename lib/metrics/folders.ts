@@ -151,14 +151,28 @@ function refuse(folder: string, files: readonly string[], other: string): void {
   );
 }
 
-/** File names of the pictures in a folder, sorted; folders below and hidden files are left out. */
+/**
+ * @internal The names of a folder's files without those that show others once more: grids and drawn layouts, where
+ * `emulsion sample` or its like wrote them.
+ */
+export function withoutOverviews(names: readonly string[]): readonly string[] {
+  if (!names.includes('sampling_config.json')) return names;
+  return names.filter((name) => !/^(?:grid-\d{6,}|\d{6,}_boxes)\.png$/.test(name));
+}
+
+/**
+ * File names of the pictures in a folder, sorted; folders below, hidden files and, among samples, grids and drawn
+ * layouts are left out.
+ */
 export async function listPictures(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     throw fileError(folder, 'cannot be read', error);
   });
   const files = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'));
   const names = files.map((entry) => entry.name);
-  return names.filter((name) => imageExtensions.has(extname(name).toLowerCase())).sort();
+  return withoutOverviews(names)
+    .filter((name) => imageExtensions.has(extname(name).toLowerCase()))
+    .sort();
 }
 
 // Pictures of a folder by their names without extension.

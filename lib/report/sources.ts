@@ -8,6 +8,7 @@ import { readSmallFile } from '../io/positional.js';
 import { loadEvaluation, type Evaluation } from '../eval/index.js';
 import { evaluationFormat } from '../eval/protocol.js';
 import { readSamplingRuns } from '../eval/sampling_record.js';
+import { withoutOverviews } from '../metrics/folders.js';
 import { readMetrics, type Metrics } from './metrics.js';
 import { readThroughput, throughputKind, type ThroughputFile } from './throughput_file.js';
 
@@ -147,8 +148,7 @@ async function samplesOf(
   path: string,
   names: readonly string[],
 ): Promise<NonNullable<Source['samples']>> {
-  // A grid shows them once more.
-  const pictures = names.filter((name) => name.endsWith('.png') && !name.startsWith('grid-'));
+  const pictures = withoutOverviews(names).filter((name) => name.endsWith('.png'));
   return {
     calls: await readSamplingRuns(join(path, 'sampling_config.json')),
     files: pictures.slice(0, mostFiles).map((name) => join(path, name)),

@@ -10,6 +10,7 @@ import {
   openReference,
   originOf,
   PictureExtractor,
+  readSamplingRecord,
   saveMoments,
   saveReference,
   scoreSets,
@@ -53,6 +54,23 @@ async function npzOf(name: string, numbers: readonly number[]): Promise<string> 
   await writeNpz(inFolder(name), [['arr_0', { shape, dtype: 'uint8', data }]]);
   return inFolder(name);
 }
+
+test('what shows samples once more is none, where samples lie', async () => {
+  const folder = await drawingFolder(inFolder('overviews'), range(0, 4), (n) => `00000${n}.png`);
+  await writeDrawing(join(folder, 'grid-000000.png'), drawing(5, 40, 20));
+  await writeDrawing(join(folder, '000002_boxes.png'), drawing(6, 20, 20));
+  expect((await openPictureSet(folder)).count).toBe(6);
+  writeFileSync(join(folder, 'sampling_config.json'), '[{"first": 0, "count": 4}]');
+  const set = await openPictureSet(folder);
+  expect(set.count).toBe(4);
+  const seen: string[] = [];
+  await set.visit(3, (pictures) => {
+    seen.push(...pictures.map(({ name }) => name));
+    return Promise.resolve();
+  });
+  expect(seen).toEqual(range(0, 4).map((n) => `00000${n}.png`));
+  expect((await readSamplingRecord(folder, set.count))?.notes).toEqual([]);
+});
 
 describe('scores are the same to the bit', () => {
   let expected: Awaited<ReturnType<typeof scored>>;

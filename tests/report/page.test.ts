@@ -1,9 +1,10 @@
 // Reports as pages: what is in them, what bounds them, and what a browser makes of them.
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { chromium as browsers, type Browser, type Page } from 'playwright-core';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeReport, saveEvaluation } from '../../lib/index.js';
+import { openSources } from '../../lib/report/sources.js';
 import { emulsion } from '../cli/emulsion.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { chromium, howToInstall, mustHaveChromium } from './chromium.js';
@@ -47,6 +48,14 @@ describe('a report', () => {
     expect(page).toContain('train/&lt;script&gt;');
     expect(page).toContain('what differs');
     expect(page.match(/(src|href)="(?!data:|#)/g)).toBeNull();
+  });
+
+  test('shows samples once, without grids and drawn layouts', async () => {
+    await writeSamples(file('layouts'));
+    for (const name of ['grid-000000.png', '000001_boxes.png'])
+      copyFileSync(file('layouts/000000.png'), file(`layouts/${name}`));
+    const [{ samples }] = await openSources([file('layouts')]);
+    expect(samples!.files).toEqual([0, 1, 2].map((n) => file(`layouts/00000${n}.png`)));
   });
 
   test('of one run, of measurements alone, and of nothing', async () => {
