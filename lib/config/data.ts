@@ -32,6 +32,8 @@ export interface DataOptions {
 
 export type DataInstance = Instance<DataSpec, Promise<TrainingData>, [options: DataOptions]>;
 
+const remedy = 'Remove or replace it, or set data.params.skip_damaged=true.';
+
 /** What may stand as `data`. Building lists the pictures. */
 export const dataModuleTargets = new Targets<DataSpec, Promise<TrainingData>, [DataOptions]>(
   'a data module',
@@ -69,7 +71,7 @@ dataModuleTargets.register(['main.DataModuleFromConfig', 'emulsion.DataModule'],
       if (!set) return undefined;
       const { transform } = set.spec;
       const condition = conditioner && (await set.spec.condition?.(conditioner));
-      const options = { batchSize, transform, seed, dropLast, onDamaged, condition };
+      const options = { batchSize, transform, seed, dropLast, onDamaged, remedy, condition };
       return new DataLoader(await set.build(classes), {
         ...options,
         ...(workers !== undefined && { workers }),

@@ -57,6 +57,8 @@ export interface DataLoaderOptions {
    * another one in its place, always the same for (seed, epoch, position). Default `'throw'`.
    */
   onDamaged?: 'skip' | 'throw';
+  /** @internal What is said after the error of a damaged picture: how to go on. */
+  remedy?: string;
   /** The share of the data set that may be damaged before the run is stopped. Default a tenth. */
   maxDamaged?: number;
   /** Told once of each damaged picture. Default: console.warn. */
@@ -101,7 +103,8 @@ export class DataLoader implements DataSource<ImageBatch> {
     const { batchSize, transform, seed = 23, shuffle = true, dropLast = true } = options;
     const { workers = 2, prefetch = 2, condition, device, warn = console.warn } = options;
     const { onDamaged = 'throw', maxDamaged = 0.1 } = options;
-    const making = { workers, prefetch, condition, device, onDamaged };
+    const { remedy = "Remove or replace it, or give the loader onDamaged: 'skip'." } = options;
+    const making = { workers, prefetch, condition, device, onDamaged, remedy };
     this.#options = { batchSize, transform, seed, shuffle, ...making };
     const whole = (name: string, value: number, from: number, to: number): void =>
       check(Number.isInteger(value) && value >= from && value <= to, () => {
@@ -285,7 +288,7 @@ export class DataLoader implements DataSource<ImageBatch> {
     order: Uint32Array | undefined,
     stop: AbortSignal,
   ): Promise<ImageSample> {
-    const { seed, onDamaged, condition, transform } = this.#options;
+    const { seed, onDamaged, remedy, condition, transform } = this.#options;
     let index = order ? order[position] : position;
     for (let attempt = 0; ; ++attempt) {
       if (!this.#damaged.has(index)) {
@@ -300,7 +303,11 @@ export class DataLoader implements DataSource<ImageBatch> {
           const picture = { index, item, image, size, channels, region, key: { seed, epoch } };
           return { index, path, label, image, condition: await condition?.sample(picture) };
         } catch (error) {
-          if (onDamaged === 'throw' || !(error instanceof FileError)) throw error;
+          if (!(error instanceof FileError)) throw error;
+          if (onDamaged === 'throw') {
+            error.message += ` ${remedy}`;
+            throw error;
+          }
           this.#damaged.note(index, path, error);
         }
       }

@@ -86,7 +86,8 @@ export class Trainer<Batch> {
    *
    * @throws ArgumentError when the folder's state belongs to another training, FileError when a file cannot
    * be read or written, EmulsionError (`ERR_NOT_FINITE`) after too many steps in a row that had to be left
-   * out; the last saved state stays
+   * out; the last saved state stays. What data, validation or pictures throw is passed on after the finished steps
+   * are saved.
    */
   async run(options: { signal?: AbortSignal } = {}): Promise<TrainingResult> {
     const { signal = new AbortController().signal } = options;
@@ -134,9 +135,9 @@ export class Trainer<Batch> {
       while (this.counters.step < this.settings.steps && !signal.aborted) {
         const taken: Batch[] = [];
         try {
-          await this.take(batches, taken);
+          await this.keepingSteps(() => this.take(batches, taken));
           await this.train(taken);
-          await this.look(taken, signal);
+          await this.keepingSteps(() => this.look(taken, signal));
         } finally {
           taken.forEach(disposeBatch);
         }
@@ -147,6 +148,19 @@ export class Trainer<Batch> {
       }
     } finally {
       await batches.return?.();
+    }
+  }
+
+  // What fails between steps, such as a picture that cannot be read, costs none of them.
+  private async keepingSteps(body: () => Promise<void>): Promise<void> {
+    try {
+      await body();
+    } catch (error) {
+      const isSaved = this.savedStep === this.counters.step;
+      // The first error is the one to tell.
+      if (!isSaved)
+        await this.save().catch((other: Error) => this.tell(`nothing was saved: ${other.message}`));
+      throw error;
     }
   }
 

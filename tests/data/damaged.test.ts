@@ -9,7 +9,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { FileError, ImageList, type Dataset } from '../../lib/index.js';
+import {
+  dataModuleTargets,
+  FileError,
+  ImageList,
+  parseYaml,
+  type Dataset,
+} from '../../lib/index.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { loaders, memory, take, writePicture } from './pictures.js';
 
@@ -82,6 +88,9 @@ describe('damaged pictures', () => {
         })();
         await expect(ended).rejects.toThrow(FileError);
         await expect(ended).rejects.toThrow(inFolder(`damaged/${names[damaged]}`));
+        await expect(ended).rejects.toThrow(
+          /\. Remove or replace it, or give the loader onDamaged: 'skip'\.$/,
+        );
         expect(seen).toEqual([
           [0, 1, 2],
           [3, 4, 5],
@@ -89,6 +98,19 @@ describe('damaged pictures', () => {
       }
     },
   );
+
+  test('end a training with what its configuration can do about them', async () => {
+    const params = `{data_root: ${inFolder('damaged')}, list: ${inFolder('damaged.txt')}, size: 4}`;
+    const set = `{target: emulsion.data.ImageList, params: ${params}}`;
+    const text = `{target: emulsion.DataModule, params: {batch_size: 2, num_workers: 0, train: ${set}}}`;
+    const { train } = await dataModuleTargets
+      .read(parseYaml(text, 'a.yaml'), 'data')
+      .build({ seed: 1 });
+    await expect(take(train!.epoch())).rejects.toThrow(
+      /\. Remove or replace it, or set data\.params\.skip_damaged=true\.$/,
+    );
+    await train!.dispose();
+  });
 
   test('are replaced by the same ones in every run, and named once', async () => {
     const told: string[] = [];

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import {
   defaultDevice,
   defaultGenerator,
+  FileError,
   Linear,
   mseLoss,
   readImage,
@@ -20,7 +21,7 @@ import type { DataSource } from '../../lib/data/source.js';
 import { collectGarbage } from '../support/collect_garbage.js';
 import { normals } from '../support/random.js';
 import { newest, Notes, states, train } from './run.js';
-import { TinyData, tinyTask, type TinyTask } from './tiny_task.js';
+import { TinyData, tinyTask, type TinyBatch, type TinyTask } from './tiny_task.js';
 
 const root = mkdtempSync(join(tmpdir(), 'emulsion-trainer-'));
 let folders = 0;
@@ -264,6 +265,42 @@ describe('a run', () => {
     expect(result).toMatchObject({ step: 3, finished: false });
     expect(states(path)).toEqual(['step-00000003.safetensors']);
     expect(notes.closed).toBe(1);
+  });
+
+  it('loses no finished step to a batch that cannot be made, in training or in validation', async () => {
+    class Torn extends TinyData {
+      constructor(private readonly torn: number) {
+        super([2, 1]);
+      }
+
+      protected override batch(number: number): TinyBatch {
+        if (number === this.torn) throw new FileError('is torn.', 'picture.png');
+        return super.batch(number);
+      }
+    }
+    const [whole, parts, seen] = [folder(), folder(), folder()];
+    const torn = train(parts, { steps: 6, data: new Torn(9) });
+    await expect(torn).rejects.toThrow('picture.png: is torn.');
+    expect(states(parts)).toEqual(['step-00000004.safetensors']);
+    await train(parts, { steps: 6, resume: true });
+    await train(whole, { steps: 6 });
+    expect(newest(parts).equals(newest(whole))).toBe(true);
+    const validated = train(seen, { steps: 6, validation: new Torn(1), validateEvery: 3 });
+    await expect(validated).rejects.toThrow('picture.png: is torn.');
+    expect(states(seen)).toEqual(['step-00000003.safetensors']);
+  });
+
+  it('saves nothing of a step that failed in its middle', async () => {
+    const path = folder();
+    const task = tinyTask();
+    const [, discriminator] = task.phases;
+    const { loss } = discriminator;
+    discriminator.loss = (batch, context) => {
+      if (context.step === 3) throw new Error('no memory');
+      return loss.call(discriminator, batch, context);
+    };
+    await expect(train(path, { steps: 6, task, saveEvery: 2 })).rejects.toThrow('no memory');
+    expect(states(path)).toEqual(['step-00000002.safetensors']);
   });
 
   it('looks at the model without a trace, with its weights and with their average', async () => {
