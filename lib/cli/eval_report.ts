@@ -1,7 +1,9 @@
 // What the commands of `emulsion eval` share: the network, progress, and how a result is told.
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setDefaultDevice } from '../device.js';
+import { FileError } from '../errors.js';
 import {
   formatScore,
   PictureExtractor,
@@ -112,21 +114,26 @@ export class MeasuringProgress {
   }
 }
 
-/** Refuses to overwrite the file of a result, and makes its folder, before any work is done. */
+/** Refuses to overwrite the file of a result, and makes its folder and sure of it, before any work is done. */
 export async function planResult({ output, force }: ResultFileOptions): Promise<void> {
   if (output === undefined) return;
+  const isFolder = await stat(output).then(
+    (entry) => entry.isDirectory(),
+    () => false,
+  );
+  if (isFolder) throw new FileError('is a folder; give the path of a file.', output);
   await refuseToOverwrite(output, { force });
   await makeFolder(dirname(output));
 }
 
-/** Writes the result where asked to and prints it. */
+/** Prints the result and writes it where asked to: what cannot be written is seen all the same. */
 export async function tell(
   evaluation: Evaluation,
   { output, json }: { output?: string; json?: boolean },
 ): Promise<void> {
-  if (output !== undefined) await saveEvaluation(output, evaluation);
   if (json) process.stdout.write(formatEvaluation(evaluation));
   else console.log([...scoreLines(evaluation), ...protocolLines(evaluation)].join('\n'));
+  if (output !== undefined) await saveEvaluation(output, evaluation);
 }
 
 function scoreLines({ scores }: Evaluation): string[] {

@@ -1,5 +1,5 @@
 // Which pictures a command reads, and which files it may write.
-import { mkdir, realpath, stat } from 'node:fs/promises';
+import { mkdir, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join, parse, resolve } from 'node:path';
 import { FileError } from '../errors.js';
 import { fileError } from '../io/file_error.js';
@@ -76,11 +76,19 @@ export async function refuseToOverwrite(
   if (!force) throw new FileError('exists already; --force overwrites it.', path);
 }
 
-/** Makes the folder that a command writes into. */
+/** Makes the folder that a command writes into. @throws FileError when it cannot be made, or takes no files */
 export async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
   } catch (error) {
     throw fileError(folder, 'cannot be created', error);
+  }
+  // Rights do not tell all: a file system may be full or read-only, or have no files of ours.
+  const probe = join(folder, `.emulsion.${process.pid}.tmp`);
+  try {
+    await writeFile(probe, '');
+    await rm(probe);
+  } catch (error) {
+    throw fileError(folder, 'cannot be written into', error);
   }
 }

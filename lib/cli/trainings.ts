@@ -36,6 +36,7 @@ import {
   type TrainingResult,
   type TrainingTask,
 } from '../train/index.js';
+import { checkCacheable } from '../train/cached_run.js';
 import { diffusionParts, firstStageParameters } from './model_parts.js';
 import { UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
@@ -154,7 +155,8 @@ function classifierTraining(tree: ConfigNode): Training {
 }
 
 // Before anything is loaded.
-function refuseOther({ model, data }: LatentDiffusionTrainingConfig): void {
+function refuseOther({ model, data, run }: LatentDiffusionTrainingConfig): void {
+  if (run.cacheLatents) checkCacheable(model.spec.spec);
   if (!needsConditions(model.spec.spec)) return;
   for (const set of [data?.spec.train, data?.spec.validation])
     if (set && !set.spec.condition)

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { tensor } from '../creation.js';
 import type { DataSource, ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
-import type { LatentDiffusion } from '../ldm/index.js';
+import type { LatentDiffusion, LatentDiffusionSpec } from '../ldm/index.js';
 import type { AverageStart, Ema } from '../optim/index.js';
 import { cacheLatents, LatentCache, type CachedBatch } from './latent_cache.js';
 import {
@@ -22,6 +22,17 @@ export interface CachedLatentDiffusionRun {
   readonly task: TrainingTask<CachedBatch>;
   readonly data: LatentCache;
   readonly options: Omit<TrainerOptions<CachedBatch>, 'folder' | 'loggers'>;
+}
+
+/** @internal @throws ArgumentError for a model whose latents are not worth keeping */
+export function checkCacheable(spec: LatentDiffusionSpec): void {
+  check(!needsConditions(spec), () => {
+    return (
+      'latents can be cached for models of pictures alone and of classes: what this one is conditioned on ' +
+      `(${spec.conditioner!.kind}) changes with every crop. Train without the cache: leave --cache-latents out, or ` +
+      'set emulsion.cache_latents=false.'
+    );
+  });
 }
 
 /**
@@ -43,13 +54,8 @@ export async function cacheRunLatents(
   folder: string,
   { onProgress, signal }: { onProgress?: (images: number) => void; signal?: AbortSignal } = {},
 ): Promise<CachedLatentDiffusionRun> {
+  checkCacheable(model.spec);
   const { kind } = model.conditioner;
-  check(!needsConditions(model.spec), () => {
-    return (
-      'latents can be cached for models of pictures alone and of classes: what this one is conditioned on ' +
-      `(${kind}) changes with every crop. Train without the cache.`
-    );
-  });
   const batchSize = config.data!.spec.batchSize;
   const cached = async (source: DataSource<ImageBatch>, name: string, dropLast: boolean) => {
     const path = join(folder, name);

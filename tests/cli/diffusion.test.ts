@@ -349,6 +349,11 @@ describe('weights to begin with', () => {
 
 describe('emulsion train', () => {
   const options = { logdir: file('logs'), name: 'refused' };
+  const joined = [
+    'model.params.cond_stage_config={target: torch.nn.Identity}',
+    'model.params.conditioning_key=concat',
+    'model.params.unet_config.params.in_channels=4',
+  ];
 
   test.each<[string, string[], object, RegExp]>([
     [
@@ -357,15 +362,12 @@ describe('emulsion train', () => {
       {},
       /'ldm\.LatentDifusion' is not known/,
     ],
+    ['a condition that data do not hold', joined, {}, /identity, and .* holds nothing for it/],
     [
-      'a condition that data do not hold',
-      [
-        'model.params.cond_stage_config={target: torch.nn.Identity}',
-        'model.params.conditioning_key=concat',
-        'model.params.unet_config.params.in_channels=4',
-      ],
-      {},
-      /conditioner of kind identity, and .* holds nothing for it/,
+      'cached latents of a model whose condition changes with every crop',
+      [...joined, 'data.params.train.target=emulsion.data.SuperResolutionFolder'],
+      { cacheLatents: true },
+      /identity\) changes with every crop.*emulsion\.cache_latents=false/,
     ],
     ['no data', ['data.params.train=null'], {}, /no data to train on/],
     [

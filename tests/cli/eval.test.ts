@@ -22,6 +22,7 @@ import { compareResults } from '../../lib/cli/eval_compare.js';
 import { evaluateReconstructions } from '../../lib/cli/eval_first_stage.js';
 import { evaluateFolder, writeReference } from '../../lib/cli/eval_folder.js';
 import { evaluateModel } from '../../lib/cli/eval_model.js';
+import { tell } from '../../lib/cli/eval_report.js';
 import { showNearest } from '../../lib/cli/eval_nearest.js';
 import { evaluatePairs } from '../../lib/cli/eval_pairs.js';
 import { reconstruct } from '../../lib/cli/reconstruct.js';
@@ -195,6 +196,23 @@ describe('a folder', () => {
       /--force/,
     );
     await expect(ofFolder(few, 'pictures.json')).rejects.toThrow(/--force/);
+  });
+
+  test('is not scored for a file that cannot be written, and scores are seen whatever comes of theirs', async () => {
+    const far = (output: string, force = false) =>
+      evaluateFolder(few, { ...metric, reference: real, output, force });
+    mkdirSync(inFolder('taken.json'));
+    await expect(far(inFolder('taken.json'), true)).rejects.toThrow(
+      /taken\.json: is a folder; give/,
+    );
+    // A folder that takes no files, whoever asks.
+    if (existsSync('/proc/self'))
+      await expect(far('/proc/self/result.json')).rejects.toThrow(/self: cannot be written into/);
+    expect(output()).toBe('');
+    const evaluation = await loadEvaluation(inFolder('of-model/result.json'));
+    const lost = tell(evaluation, { output: inFolder('nowhere/result.json') });
+    await expect(lost).rejects.toThrow(/cannot be written/);
+    expect(output()).toMatch(/FID +\d/);
   });
 
   test('without weights or with superfluous ones says what is needed', async () => {
