@@ -1,13 +1,19 @@
 // The work of `emulsion eval model`: samples that are made to be measured, their features kept on the way.
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { noGrad } from '../autograd/index.js';
 import { tensor } from '../creation.js';
+import { FileError } from '../errors.js';
 import { modelHash } from '../eval/hash.js';
 import { cutSquare } from '../eval/picture_set.js';
 import {
   classBalance,
   generateFeatures,
+  loadEvaluation,
+  protocolDifferences,
+  saveEvaluation,
   withDefaults,
+  type Evaluation,
   type FolderRecord,
   type Generation,
 } from '../eval/index.js';
@@ -80,10 +86,32 @@ export async function evaluateModel(options: ModelCommandOptions): Promise<void>
         }),
       `Interrupted. The features so far are in ${output}; the same call goes on.`,
     );
-    if (evaluation) await tell(evaluation, { ...options, output: join(output, resultFile) });
+    if (!evaluation) return;
+    await tell(evaluation, { json: options.json });
+    await saveBeside(join(output, resultFile), evaluation);
   } finally {
     extractor.dispose();
   }
+}
+
+// The features serve every reference; a result is of one.
+async function saveBeside(path: string, evaluation: Evaluation): Promise<void> {
+  const exists = await stat(path).catch(() => null);
+  if (exists) {
+    const earlier = await loadEvaluation(path);
+    const fields = protocolDifferences([earlier.protocol, evaluation.protocol]);
+    const scores = [earlier, evaluation].map((each) => Object.keys(each.scores).sort().join());
+    const other = [
+      ...fields.map(({ field }) => field),
+      ...(scores[0] === scores[1] ? [] : ['choice of scores']),
+    ];
+    if (other.length > 0)
+      throw new FileError(
+        `is the result of another ${other.join(', ')}: move it away to keep both, or choose another folder.`,
+        path,
+      );
+  }
+  await saveEvaluation(path, evaluation);
 }
 
 // Picture k is of class k modulo their number, so that every count is as even as it can be.

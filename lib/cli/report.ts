@@ -8,6 +8,7 @@ import { packageVersion } from './version.js';
 interface ReportCommandOptions {
   output: string;
   title?: string;
+  force?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
@@ -22,6 +23,7 @@ export function reportCommand(): Command {
     )
     .requiredOption('-o, --output <file>', 'the page, .html', page)
     .option('--title <text>', "of the page. Default: the paths' names")
+    .option('--force', 'overwrite an existing file')
     .option('--json', "print the page's path and its bytes as JSON")
     .option('--quiet', 'no summary')
     .addHelpText(
@@ -34,13 +36,15 @@ Examples:
 The page is one file that loads nothing: pictures are inside, made smaller where they are large.`,
     )
     .action(
-      reporting(async (paths: string[], { output, title, json, quiet }: ReportCommandOptions) => {
-        const [{ makeReport }, { writeFileAtomic }, { makeFolder }] = await Promise.all([
+      reporting(async (paths: string[], options: ReportCommandOptions) => {
+        const { output, title, force, json, quiet } = options;
+        const [{ makeReport }, { writeFileAtomic }, files] = await Promise.all([
           import('../report/index.js'),
           import('../io/atomic.js'),
           import('./picture_files.js'),
         ]);
-        await makeFolder(dirname(output));
+        await files.refuseToOverwrite(output, { force, inputs: paths });
+        await files.makeFolder(dirname(output));
         const date = new Date().toISOString().slice(0, 10);
         const text = await makeReport(paths, {
           title,

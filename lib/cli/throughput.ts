@@ -22,6 +22,7 @@ export interface ThroughputCommandOptions {
   output: string;
   plot?: string;
   device?: string;
+  force?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
@@ -69,6 +70,7 @@ export function throughputCommand(): Command {
     .requiredOption('-o, --output <file>', 'the measurements, JSON')
     .option('--plot <file>', 'and a plot of them, .svg or .png', plotFile)
     .option('--device <name>', 'where to compute. Default: a GPU if there is one')
+    .option('--force', 'overwrite existing files')
     .option('--json', 'print the measurements as JSON as well')
     .option('--quiet', 'no progress and no table')
     .addHelpText(

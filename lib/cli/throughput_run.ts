@@ -13,7 +13,7 @@ import {
   type ThroughputOptions,
 } from '../report/index.js';
 import { openDiffusionModel } from './diffusion_model.js';
-import { makeFolder } from './picture_files.js';
+import { makeFolder, refuseToOverwrite } from './picture_files.js';
 import { interruptible, printJson, UsageError } from './run.js';
 import { samplerOf } from './samplers.js';
 import { terminalBar } from './terminal_bar.js';
@@ -23,7 +23,9 @@ const colours = ['#2357c5', '#c2410c', '#0f766e', '#9333a8', '#8a6100', '#be185d
 
 /** Measures, and writes what was measured; after Ctrl-C, what was until then. */
 export async function throughput(options: ThroughputCommandOptions): Promise<void> {
-  const { output, plot, json, quiet, seed, capture, guidance = 1 } = options;
+  const { output, plot, force, json, quiet, seed, capture, guidance = 1 } = options;
+  const files = [output, ...(plot === undefined ? [] : [plot])];
+  for (const path of files) await refuseToOverwrite(path, { force });
   const opened = await openDiffusionModel(options, ({ conditioner }) => {
     if (guidance !== 1 && (conditioner?.kind ?? 'none') === 'none')
       throw new UsageError(`${options.model} has no condition that --guidance could strengthen.`);
@@ -31,7 +33,7 @@ export async function throughput(options: ThroughputCommandOptions): Promise<voi
   const { model } = opened;
   const size = sizeOf(model);
   const cases = casesOf(options, model.diffusion.schedule.timesteps);
-  for (const path of [output, plot]) if (path !== undefined) await makeFolder(dirname(path));
+  for (const path of files) await makeFolder(dirname(path));
   const file: ThroughputFile = {
     kind: 'emulsion throughput',
     version: 1,

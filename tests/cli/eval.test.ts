@@ -164,6 +164,20 @@ describe('a model', () => {
     expect(stderr).toMatch(/features so far are in .*stopped; the same call goes on/);
   });
 
+  test('keeps the result of another reference, or of other scores', async () => {
+    await ofModel('results', { neighbours: false });
+    const result = bytes('results/result.json');
+    await expect(ofModel('results', { reference: few, neighbours: false })).rejects.toThrow(
+      /result\.json: is the result of another reference\.count, reference\.hash.*move it away/,
+    );
+    await expect(ofModel('results')).rejects.toThrow(/of another choice of scores/);
+    expect(bytes('results/result.json').equals(result)).toBe(true);
+    rmSync(inFolder('results/result.json'));
+    await ofModel('results', { reference: few });
+    const { protocol } = await loadEvaluation(inFolder('results/result.json'));
+    expect(protocol.reference.count).toBe(12);
+  });
+
   test('that takes something else, or options that it has not, is refused', async () => {
     await expect(ofModel('no', { guidance: 3 })).rejects.toThrow(UsageError);
     await expect(ofModel('no', { class: ['1'] })).rejects.toThrow(/not conditioned on classes/);

@@ -113,6 +113,13 @@ test('the command writes a page, and says what is wrong', async () => {
   expect(JSON.parse(told.stdout)).toEqual({ file: file('told.html'), bytes: size });
   expect(bad.status).toBe(2);
   expect(bad.stderr).toContain('Expected a file .html');
+  const again = ['report', file('second'), '-o', file('page.html')];
+  const kept = await emulsion(again);
+  expect([kept.status, kept.stderr]).toEqual([
+    1,
+    `emulsion: ${file('page.html')}: exists already; --force overwrites it.\n`,
+  ]);
+  expect((await emulsion([...again, '--force', '--quiet'])).status).toBe(0);
 });
 
 test.runIf(!chromium)('a browser is there', () => {

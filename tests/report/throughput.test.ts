@@ -169,8 +169,9 @@ describe('a file', () => {
 });
 
 describe('the command', () => {
-  const run = (...args: string[]) =>
+  const once = (...args: string[]) =>
     emulsion(['throughput', '--model', file('model'), '-o', file('out.json'), ...args]);
+  const run = (...args: string[]) => once('--force', ...args);
 
   beforeAll(async () => {
     manualSeed(1);
@@ -215,6 +216,18 @@ describe('the command', () => {
     const { status, stdout } = await run('--steps', '2', '--repeats', '1', '--json');
     expect(status).toBe(0);
     expect(JSON.parse(stdout)).toEqual(await readThroughput(file('out.json')));
+  });
+
+  test('overwrites neither measurements nor a plot unless forced to', async () => {
+    writeFileSync(file('taken.svg'), '');
+    const [measurements, plot] = await Promise.all([
+      once('--steps', '2'),
+      once('--steps', '2', '-o', file('free.json'), '--plot', file('taken.svg')),
+    ]);
+    expect([measurements, plot].map(({ status }) => status)).toEqual([1, 1]);
+    expect(measurements.stderr).toContain('out.json: exists already; --force overwrites it.');
+    expect(plot.stderr).toContain('taken.svg: exists already');
+    expect(existsSync(file('free.json'))).toBe(false);
   });
 
   test('keeps what is measured until Ctrl-C', async () => {
