@@ -1,7 +1,9 @@
 // The work of `emulsion convert`: tensors go one by one from file to file, renamed and reshaped.
-import { dirname, extname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, extname, join } from 'node:path';
 import { dtypeInfo, isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
+import { writeFileAtomic } from '../io/atomic.js';
 import { saveModel } from '../io/model_folder.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import {
@@ -15,7 +17,7 @@ import { writeDiffusers, type DiffusersFiles } from '../ldm/diffusers_state.js';
 import { openInput, type Input } from './convert_input.js';
 import type { ConvertibleModel, Target } from './convert_models.js';
 import { copyParts } from './convert_pipeline.js';
-import { refuseToOverwrite } from './picture_files.js';
+import { makeFolder, refuseToOverwrite } from './picture_files.js';
 import { printJson, UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
 
@@ -119,11 +121,18 @@ async function planOf(
   const config = model.config(scaleFactor);
   const average = input.ema && (await selected(input.origin, input.ema, model, to, options));
   const ema = average && new Map([...average].filter(([key]) => model.isAveraged(key)));
-  const write: Plan['write'] = (watch) =>
-    saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
+  const { companions = [] } = input;
+  const write: Plan['write'] = async (watch) => {
+    await makeFolder(output);
+    for (const path of companions)
+      await writeFileAtomic(join(output, basename(path)), await readFile(path));
+    await saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
+  };
   // An average that is there would go with the weights that it is of.
   const names = ['config.json', 'model.safetensors', 'model_ema.safetensors'];
-  const files = names.map((name) => join(output, name));
+  const files = [...names, ...companions.map((path) => basename(path))].map((name) =>
+    join(output, name),
+  );
   return { files, weights, empty: [], write };
 }
 
@@ -213,8 +222,11 @@ function leftOut({ stored, model }: Input, to: Target, { weights }: Plan): strin
 }
 
 /** What the user must know of parts that only one side has. */
-function notes({ others = [] }: Input, to: Target, { empty }: Plan): string[] {
+function notes({ others = [], companions = [] }: Input, to: Target, { empty }: Plan): string[] {
   return [
+    ...(to !== 'folder' && companions.length > 0
+      ? [`not converted: ${companions.join(', ')}; only model folders hold them`]
+      : []),
     ...(to !== 'diffusers' && others.length > 0
       ? [`not converted: ${others.join(', ')}; the model takes the encoded text as its condition`]
       : []),

@@ -1,5 +1,5 @@
 // What `emulsion convert` reads: tensors under the original's keys and, where it is told, the network.
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   diffusionModelTargets,
@@ -12,6 +12,7 @@ import {
 import { nodeAt } from '../config/node.js';
 import { ArgumentError, FileError } from '../errors.js';
 import { openCheckpoint } from '../io/checkpoint.js';
+import { classNamesFile } from '../io/class_names.js';
 import { fileError } from '../io/file_error.js';
 import { loadConfig, openModel } from '../io/model_folder.js';
 import { overlay, withPrefix, type StateReader } from '../io/state.js';
@@ -28,6 +29,7 @@ import {
   type LatentDiffusionSpec,
   type UNetConfig,
 } from '../ldm/index.js';
+import { tokenizerFile } from '../ldm/conditioning/text/vocabulary_files.js';
 import { firstStagePresets, latentDiffusionPresets } from '../ldm/presets/index.js';
 import type { ConvertOptions } from './convert_checkpoint.js';
 import {
@@ -56,6 +58,8 @@ export interface Input {
   readonly scaleFactor?: number;
   /** The moving average of the same weights, where it lies beside them. */
   readonly ema?: Input['original'];
+  /** Files of a model folder that go along: what its classes are called, and what reads its texts. */
+  readonly companions?: readonly string[];
   /** Folders of a pipeline that are not converted, by name. */
   readonly others?: readonly string[];
 }
@@ -100,7 +104,14 @@ async function openFolder(path: string, options: ConvertOptions): Promise<Input>
     ...told,
     ...scale,
     ...(average && !options.ema && { ema: () => underOwnKeys(average) }),
+    companions: await companionsOf(path),
   });
+}
+
+async function companionsOf(folder: string): Promise<string[]> {
+  const names = await readdir(folder);
+  const known = [classNamesFile, tokenizerFile].filter((name) => names.includes(name));
+  return known.map((name) => join(folder, name));
 }
 
 async function openFile(path: string, options: ConvertOptions): Promise<Input> {
@@ -118,7 +129,10 @@ async function openFile(path: string, options: ConvertOptions): Promise<Input> {
   return inputOf(reader, { model: described && modelOf(described), ...scale });
 }
 
-function inputOf(reader: StateReader, told: Pick<Input, 'model' | 'scaleFactor' | 'ema'>): Input {
+function inputOf(
+  reader: StateReader,
+  told: Pick<Input, 'model' | 'scaleFactor' | 'ema' | 'companions'>,
+): Input {
   const original = told.model?.fromDiffusers(reader) ?? (() => underOwnKeys(reader));
   return { ...told, origin: reader.origin, files: [reader.origin], stored: reader.keys, original };
 }

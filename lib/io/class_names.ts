@@ -5,14 +5,15 @@ import { FileError } from '../errors.js';
 import { writeFileAtomic } from './atomic.js';
 import { fileError } from './file_error.js';
 
-const fileName = 'classes.txt';
+/** @internal Where they lie in a model's folder. */
+export const classNamesFile = 'classes.txt';
 
 // A million classes with long names; more is a mistake.
 const largest = 64 * 1024 * 1024;
 
 /** @internal Writes the names into a model's folder. */
 export async function saveClassNames(folder: string, names: readonly string[]): Promise<void> {
-  await writeFileAtomic(join(folder, fileName), names.map((name) => `${name}\n`).join(''));
+  await writeFileAtomic(join(folder, classNamesFile), names.map((name) => `${name}\n`).join(''));
 }
 
 /**
@@ -27,7 +28,7 @@ export async function saveClassNames(folder: string, names: readonly string[]): 
  * @throws FileError when the given file cannot be read, or is too large for a list of names
  */
 export async function readClassNames(folder: string, file?: string): Promise<readonly string[]> {
-  const path = file ?? join(folder, fileName);
+  const path = file ?? join(folder, classNamesFile);
   try {
     const { size } = await stat(path);
     if (size > largest) throw new FileError('is too large for a list of names.', path);

@@ -205,6 +205,24 @@ test("a model folder's moving average goes along, or takes the place of the weig
   );
 });
 
+test("a model folder's class names and tokenizer go along, or are told of", async () => {
+  const ours = await savedModel('companions', specs.kl);
+  for (const name of ['classes.txt', 'tokenizer.json']) writeFileSync(join(ours, name), name);
+  await convert(ours, inFolder('companions-along'), { dtype: 'bfloat16' });
+  for (const name of ['classes.txt', 'tokenizer.json'])
+    expect(readFileSync(join(inFolder('companions-along'), name), 'utf8')).toBe(name);
+  mkdirSync(inFolder('companions-taken'));
+  writeFileSync(inFolder('companions-taken/classes.txt'), 'mine');
+  await expect(convert(ours, inFolder('companions-taken'))).rejects.toThrow(
+    /classes\.txt: exists already/,
+  );
+  expect(readdirSync(inFolder('companions-taken'))).toEqual(['classes.txt']);
+  await convert(ours, inFolder('companions.safetensors'));
+  expect(printed.at(-1)).toMatch(
+    /^not converted: .*classes\.txt, .*tokenizer\.json; only model folders hold them$/,
+  );
+});
+
 test('a dry run tells the mapping and writes nothing', async () => {
   const ours = await savedModel('dry-ours', specs.kl);
   await convert(ours, inFolder('dry'), { to: 'diffusers', dryRun: true });

@@ -10,8 +10,11 @@ import { checkVocabulary, tokenizerJson, type TextVocabulary } from './vocabular
 // The largest in use, of a few hundred thousand pieces, take some ten megabytes.
 const largest = 64 * 1024 * 1024;
 
+/** @internal Where a tokenizer lies in a model's folder. */
+export const tokenizerFile = 'tokenizer.json';
+
 const files = {
-  whole: 'tokenizer.json',
+  whole: tokenizerFile,
   words: 'vocab.txt',
   pairs: 'vocab.json',
   merges: 'merges.txt',
