@@ -32,7 +32,6 @@ export async function train(
   overrides: string[],
   options: TrainOptions,
 ): Promise<void> {
-  if (options.device !== undefined) setDefaultDevice(options.device);
   if (options.resume === undefined && options.config.length === 0)
     throw new UsageError(`give a configuration with ${base}, or a run with --resume.`);
   const stray = overrides.find((word) => !word.includes('='));
@@ -45,6 +44,8 @@ export async function train(
   const files = [...(run.resume ? [join(run.path, configFile)] : []), ...options.config];
   const tree = await loadConfigTree(files, [...overrides, ...asOverrides(options)]);
   const training = trainingOf(tree);
+  const { device, tensorboard } = training.run;
+  if (device !== undefined) setDefaultDevice(device);
   if (training.ignored.length > 0)
     console.warn(`emulsion: without effect here: ${training.ignored.join(', ')}.`);
   if (options.dryRun) return describe(tree, training, options);
@@ -52,7 +53,7 @@ export async function train(
   const built = await training.build();
   try {
     const folder = await openRunFolder(run.path, { resume: run.resume });
-    const loggers = await loggersOf(folder, tree, options);
+    const loggers = await loggersOf(folder, tree, { tensorboard, json: options.json });
     const { parameters } = built;
     const { learningRate } = training;
     if (!options.json)
@@ -70,7 +71,8 @@ export async function train(
       printJson({ run: run.path, parameters, learningRate, step, images, model: saved });
     } else if (!result?.finished) {
       const state = result ? `and saved after step ${result.step}` : 'before the first step';
-      console.log(`Interrupted, ${state}. Go on with:\n  emulsion ${command} --resume ${run.path}`);
+      const resume = `emulsion ${command} --resume ${quoted(run.path)}`;
+      console.log(`Interrupted, ${state}. Go on with:\n  ${resume}`);
     } else {
       console.log(`${result.step} steps, ${result.images} images. The model is in ${saved}`);
     }
@@ -82,7 +84,7 @@ export async function train(
 async function loggersOf(
   folder: RunFolder,
   tree: ConfigNode,
-  { tensorboard, json }: TrainOptions,
+  { tensorboard, json }: { tensorboard?: boolean; json?: boolean },
 ): Promise<Logger[]> {
   const saveConfig = () =>
     writeFileAtomic(join(folder.path, configFile), formatYaml(toPlain(tree)));
@@ -96,6 +98,10 @@ async function loggersOf(
   if (tensorboard) loggers.push(new TensorBoardLogger(join(folder.path, 'tensorboard')));
   return loggers;
 }
+
+// As a shell reads it as one word.
+const quoted = (path: string): string =>
+  /^[\w./:@%+=,-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 
 /** Where the run is kept, and whether it was begun before. */
 async function locate({ resume, config, name, logdir }: TrainOptions) {
@@ -124,12 +130,15 @@ async function newestRun(logdir: string): Promise<string> {
 // Options are shorthands: what they say is part of the configuration that a run is resumed from.
 function asOverrides(options: TrainOptions): string[] {
   const { seed, steps, batch, scaleLr, dtype, cacheLatents, capture } = options;
+  const { device, tensorboard } = options;
   const values = {
     'emulsion.seed': seed,
     'emulsion.scale_lr': scaleLr,
     'emulsion.dtype': dtype,
     'emulsion.cache_latents': cacheLatents,
     'emulsion.capture': capture === false ? false : undefined,
+    'emulsion.device': device,
+    'emulsion.tensorboard': tensorboard,
     'lightning.trainer.max_steps': steps,
     'data.params.batch_size': batch,
   };

@@ -6,6 +6,7 @@ import {
   firstStageTargets,
   noisyClassifierTargets,
   type ConfigNode,
+  type RunSection,
 } from '../config/index.js';
 import { nodeAt } from '../config/node.js';
 import type { DataSource } from '../data/index.js';
@@ -46,6 +47,8 @@ export interface Training {
   readonly learningRate: number;
   /** Settings of the configuration that are accepted and change nothing, although they mean to. */
   readonly ignored: readonly string[];
+  /** What is said of the run itself. */
+  readonly run: RunSection;
   /** Networks by name, and their numbers of parameters: the whole first. None where files must be read to know. */
   parts(): [name: string, parameters: number][];
   /** Loads weights, lists pictures. */
@@ -90,6 +93,7 @@ export function firstStageTraining(tree: ConfigNode): Training {
   return {
     learningRate: learningRateOf(config),
     ignored: config.ignored,
+    run: config.run,
     parts: () => firstStageParts(config),
     async build() {
       const run = await buildFirstStageRun(config);
@@ -109,6 +113,7 @@ function diffusionTraining(tree: ConfigNode): Training {
   return {
     learningRate: learningRateOf(config),
     ignored: config.ignored,
+    run: config.run,
     parts: () => wholeAndParts(config),
     async build() {
       refuseOther(config);
@@ -141,6 +146,7 @@ function classifierTraining(tree: ConfigNode): Training {
   return {
     learningRate: learningRateOf(config),
     ignored: config.ignored,
+    run: config.run,
     parts: () => [],
     async build() {
       const run = await buildNoisyClassifierRun(config);

@@ -1,7 +1,7 @@
 // A whole configuration of a training in the original's form: `model`, `data` and `lightning`.
 import { dataModuleTargets, type DataInstance } from './data.js';
 import { ConfigError } from './error.js';
-import { boolean, integer, mapping, number, oneOf, optional, subtree } from './fields.js';
+import { boolean, integer, mapping, number, oneOf, optional, subtree, text } from './fields.js';
 import {
   ignoredSettings,
   lightningField,
@@ -52,6 +52,10 @@ export interface RunSection {
   cacheLatents?: boolean;
   /** record losses that can be recorded, and replay them; default true */
   capture?: boolean;
+  /** where to train, `cpu` or a GPU such as `cuda:0`; default: a GPU if there is one */
+  device?: string;
+  /** also write event files for TensorBoard; default false */
+  tensorboard?: boolean;
 }
 
 const model = mapping<TargetEntry & { baseLearningRate: number }>({
@@ -71,6 +75,8 @@ const run = mapping<RunSection>({
   ema: optional(boolean),
   cache_latents: optional(boolean),
   capture: optional(boolean),
+  device: optional(text),
+  tensorboard: optional(boolean),
 });
 
 const modelAlone = mapping<TargetEntry>(targetFields, ['base_learning_rate']);

@@ -1,6 +1,6 @@
 // `emulsion train first-stage` as people call it: a tiny KL and a tiny VQ model on a folder of pictures, to
 // the end, killed and gone on with, and called wrongly.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -141,15 +141,27 @@ describe('a run', () => {
   });
 
   test('is saved by Ctrl-C, which says how to go on', async () => {
-    const folder = file('logs/interrupted');
+    const folder = file("logs/Ann's run");
     const at = join(folder, 'checkpoints/step-00000004.safetensors');
-    const args = [...given('kl'), ...inLogs('--name', 'interrupted', '--steps', '100000')];
+    const how = ['--steps', '100000', '--device', 'cpu', '--tensorboard'];
+    const args = [...given('kl'), ...inLogs('--name', "Ann's run", ...how)];
     const { status, stdout } = await run(args, { signal: 'SIGINT', at });
     expect(status).toBe(130);
     const step = /saved after step (\d+)/.exec(stdout)![1];
-    expect(stdout).toContain(`emulsion train first-stage --resume ${folder}`);
+    const quoted = `'${folder.replace("'", `'\\''`)}'`;
+    expect(stdout).toContain(`emulsion train first-stage --resume ${quoted}\n`);
     const states = readdirSync(join(folder, 'checkpoints'));
     expect(states).toContain(`step-${step.padStart(8, '0')}.safetensors`);
+
+    // goes on where and how it was begun, unless told otherwise
+    rmSync(join(folder, 'tensorboard'), { recursive: true });
+    const on = ['--resume', folder, '--steps', String(Number(step) + 1)];
+    const config = join(folder, 'config.yaml');
+    expect(readFileSync(config, 'utf8')).toMatch(/device: cpu\n +tensorboard: true/);
+    const elsewhere = await run([...on, 'emulsion.device=cuda:99']);
+    expect(elsewhere.stderr).toContain("no device 'cuda:99'");
+    expect((await run(on)).status).toBe(0);
+    expect(readdirSync(join(folder, 'tensorboard'))).toHaveLength(1);
   });
 });
 
