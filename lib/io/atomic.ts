@@ -10,6 +10,9 @@ export type Append = (bytes: Uint8Array) => Promise<void>;
 // Single writes above 2 GiB are not portable, and smaller pieces leave the thread pool to others.
 const largestWrite = 64 * 1024 * 1024;
 
+/** What a file is to hold: the bytes, or a function that appends them piece by piece. */
+export type Content = string | Uint8Array | ((append: Append) => Promise<void>);
+
 /**
  * Writes a file so that `path` always holds either the old content or the complete new one: the bytes
  * go to a temporary file in the same folder, which is flushed to the disk and then renamed. If
@@ -18,11 +21,61 @@ const largestWrite = 64 * 1024 * 1024;
  * @param write the bytes, or a function that appends them piece by piece
  * @throws FileError when the folder is missing or not writable, or the disk is full
  */
-export async function writeFileAtomic(
-  path: string,
-  write: string | Uint8Array | ((append: Append) => Promise<void>),
+export async function writeFileAtomic(path: string, write: Content): Promise<void> {
+  await writeFilesAtomic([[path, write]]);
+}
+
+/**
+ * Writes files that are of use together only. All are complete on the disk before the first of them takes
+ * its place: whatever fails until then leaves the old ones as they were. While they change places the last
+ * one, without which the others count for nothing, is missing: a kill leaves no mix of old and new.
+ *
+ * @param files in the order in which they are written; null stands for a file that is to go
+ */
+export async function writeFilesAtomic(
+  files: Iterable<readonly [path: string, write: Content | null]>,
 ): Promise<void> {
-  // The temporary file must be on the same file system, or the rename would be a copy.
+  const moves: Move[] = [];
+  try {
+    for (const [path, write] of files)
+      moves.push({ path, temporary: write === null ? null : await writeTemporary(path, write) });
+    const first = moves.slice(0, -1);
+    const last = moves.slice(-1);
+    if (first.length > 0) {
+      await moveAll(last.map(({ path }) => ({ path, temporary: null })));
+      await moveAll(first);
+    }
+    await moveAll(last);
+  } catch (error) {
+    for (const { temporary } of moves)
+      if (temporary !== null) await rm(temporary, { force: true }).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** A file that is to take its place; null: nothing is to be there. */
+interface Move {
+  readonly path: string;
+  temporary: string | null;
+}
+
+/** Puts files in their places, there to stay. */
+async function moveAll(moves: readonly Move[]): Promise<void> {
+  for (const each of moves) {
+    try {
+      if (each.temporary === null) await rm(each.path, { force: true });
+      else await rename(each.temporary, each.path);
+    } catch (error) {
+      throw fileError(each.path, 'cannot be written', error);
+    }
+    each.temporary = null;
+  }
+  for (const folder of new Set(moves.map(({ path }) => dirname(path)))) await syncFolder(folder);
+}
+
+/** Writes a file beside `path`, flushed to the disk. */
+async function writeTemporary(path: string, write: Content): Promise<string> {
+  // It must be on the same file system, or the rename would be a copy.
   const name = `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
   const temporary = join(dirname(path), name);
   let file: FileHandle | undefined;
@@ -34,14 +87,12 @@ export async function writeFileAtomic(
     // Without this a power cut after the rename could leave a name in front of missing bytes.
     await file.sync();
     await file.close();
-    file = undefined;
-    await rename(temporary, path);
+    return temporary;
   } catch (error) {
     await file?.close().catch(() => undefined);
     await rm(temporary, { force: true }).catch(() => undefined);
     throw fileError(path, 'cannot be written', error);
   }
-  await syncFolder(dirname(path));
 }
 
 async function appendAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
@@ -51,7 +102,7 @@ async function appendAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
-// Makes the rename itself durable. Some systems cannot open folders; their renames are durable anyway.
+// Makes renames themselves durable. Some systems cannot open folders; their renames are durable anyway.
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);
   await handle?.sync().catch(() => undefined);

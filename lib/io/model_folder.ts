@@ -1,11 +1,11 @@
 // A saved model: a folder with config.json, the weights and, beside them, their moving average.
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor } from '../tensor.js';
-import { writeFileAtomic } from './atomic.js';
+import { writeFilesAtomic } from './atomic.js';
 import { fileError } from './file_error.js';
 import { readJson, type Json } from './json.js';
-import { readSafetensors, writeSafetensors, type SafetensorsFile } from './safetensors.js';
+import { readSafetensors, safetensorsContent, type SafetensorsFile } from './safetensors.js';
 import type { TensorSource } from './state.js';
 
 const configFile = 'config.json';
@@ -16,8 +16,8 @@ type State = ReadonlyMap<string, Tensor | TensorSource>;
 
 /**
  * Saves a model as a folder that {@link openModel} reads and whose weights PyTorch opens directly.
- * Each file is replaced atomically and the configuration comes last: a folder with a configuration
- * is complete.
+ * A model that was there stays until the new one is complete, and the configuration comes last: a folder
+ * with a configuration is complete.
  *
  * @param model.config everything needed to build the network again
  * @param model.weights in PyTorch's layout, usually `module.exportState()`
@@ -35,10 +35,12 @@ export async function saveModel(
     throw fileError(folder, 'cannot be created', error);
   }
   const metadata = { format: 'pt' }; // tells PyTorch's readers whose layout this is
-  await writeSafetensors(join(folder, weightsFile), model.weights, metadata);
-  if (model.ema) await writeSafetensors(join(folder, emaFile), model.ema, metadata);
-  else await rm(join(folder, emaFile), { force: true }); // an average of other weights
-  await writeFileAtomic(join(folder, configFile), config);
+  await writeFilesAtomic([
+    [join(folder, weightsFile), safetensorsContent(model.weights, metadata)],
+    // one that is there would be an average of other weights
+    [join(folder, emaFile), model.ema ? safetensorsContent(model.ema, metadata) : null],
+    [join(folder, configFile), config],
+  ]);
 }
 
 /** Opens a folder written by {@link saveModel}: its configuration, and its weights unread. */

@@ -2,7 +2,7 @@
 import { check, FileError } from '../errors.js';
 import type { DType } from '../dtype.js';
 import type { Tensor } from '../tensor.js';
-import { writeFileAtomic } from './atomic.js';
+import { writeFileAtomic, type Content } from './atomic.js';
 import { identityOf, readBytes, withFile, withSameFile } from './positional.js';
 import {
   dtypeOf,
@@ -87,6 +87,9 @@ export class SafetensorsFile implements StateReader {
   }
 }
 
+type NamedTensors =
+  ReadonlyMap<string, Tensor | TensorSource> | Readonly<Record<string, Tensor | TensorSource>>;
+
 /**
  * Writes tensors as a safetensors file, atomically: `path` holds the old file or the complete new one.
  * Tensors are read and written one after the other, so that one of them is in memory twice at most.
@@ -97,19 +100,26 @@ export class SafetensorsFile implements StateReader {
  */
 export async function writeSafetensors(
   path: string,
-  tensors:
-    ReadonlyMap<string, Tensor | TensorSource> | Readonly<Record<string, Tensor | TensorSource>>,
+  tensors: NamedTensors,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  await writeFileAtomic(path, safetensorsContent(tensors, metadata));
+}
+
+/** What {@link writeSafetensors} writes, for files that come together with others. */
+export function safetensorsContent(
+  tensors: NamedTensors,
+  metadata: Readonly<Record<string, string>> = {},
+): Content {
   const byName = tensors instanceof Map ? tensors : new Map(Object.entries(tensors));
   for (const name of byName.keys()) {
     check(name !== '__metadata__', () => 'writeSafetensors: the name "__metadata__" is reserved.');
   }
   const { header, order } = encodeHeader(byName, metadata);
-  await writeFileAtomic(path, async (append) => {
+  return async (append) => {
     await append(header);
     for (const name of order) await append(await contents(byName.get(name)!));
-  });
+  };
 }
 
 async function contents(source: Tensor | TensorSource): Promise<Uint8Array> {

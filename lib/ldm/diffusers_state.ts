@@ -1,9 +1,9 @@
 /** Tensors on their way to and from the folders of the diffusers library. */
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeFileAtomic } from '../io/atomic.js';
+import { writeFilesAtomic, type Content } from '../io/atomic.js';
 import { fileError } from '../io/file_error.js';
-import { writeSafetensors } from '../io/safetensors.js';
+import { safetensorsContent } from '../io/safetensors.js';
 import type { StateReader, TensorSource } from '../io/state.js';
 
 /** Where a diffusers folder keeps its configuration. */
@@ -71,10 +71,11 @@ export function networkFiles(
 }
 
 /**
- * Writes a folder that diffusers' `from_pretrained` opens. Each file is replaced atomically, in the given
- * order, in which what describes the whole comes last.
+ * Writes a folder that diffusers' `from_pretrained` opens. What was there stays until all files are complete;
+ * they are replaced in the given order, in which what describes the whole comes last.
  */
 export async function writeDiffusers(folder: string, files: DiffusersFiles): Promise<void> {
+  const written: [string, Content][] = [];
   for (const [name, content] of files) {
     const path = join(folder, name);
     try {
@@ -82,7 +83,13 @@ export async function writeDiffusers(folder: string, files: DiffusersFiles): Pro
     } catch (error) {
       throw fileError(dirname(path), 'cannot be created', error);
     }
-    if (content instanceof Map) await writeSafetensors(path, content, { format: 'pt' });
-    else await writeFileAtomic(path, `${JSON.stringify(content, null, 2)}\n`);
+    const isState = content instanceof Map;
+    written.push([
+      path,
+      isState
+        ? safetensorsContent(content, { format: 'pt' })
+        : `${JSON.stringify(content, null, 2)}\n`,
+    ]);
   }
+  await writeFilesAtomic(written);
 }

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { expect, test } from 'vitest';
 import { FileError, writeFileAtomic } from '../../lib/index.js';
+import { writeFilesAtomic } from '../../lib/io/atomic.js';
 import { temporaryFolder } from './temporary.js';
 
 const inFolder = temporaryFolder();
@@ -46,6 +47,39 @@ test('concurrent writers of one file do not mix', async () => {
   const texts = Array.from({ length: 8 }, (_, i) => String(i).repeat(10_000));
   await Promise.all(texts.map((text) => writeFileAtomic(inFolder('shared'), text)));
   expect(texts).toContain(readFileSync(inFolder('shared'), 'utf8'));
+});
+
+test('files that belong together are replaced when all are complete, the last one last', async () => {
+  const [first, other, last] = ['first', 'other', 'last'].map((name) => inFolder(`set/${name}`));
+  mkdirSync(dirname(first));
+  for (const path of [first, other, last]) writeFileSync(path, 'old');
+  const present = () => readdirSync(dirname(first)).filter((name) => !name.startsWith('.'));
+  const broken = writeFilesAtomic([
+    [first, 'new'],
+    [other, null],
+    [last, () => Promise.reject(new RangeError('stopped here'))],
+  ]);
+  await expect(broken).rejects.toThrow('stopped here');
+  expect([first, other, last].map((path) => readFileSync(path, 'utf8'))).toEqual(
+    Array(3).fill('old'),
+  );
+  expect(readdirSync(dirname(first))).toHaveLength(3);
+  // What cannot be replaced stands for a kill half-way: nothing announces the mix.
+  mkdirSync(inFolder('set/folder'));
+  const halfway = writeFilesAtomic([
+    [first, 'new'],
+    [inFolder('set/folder'), 'new'],
+    [last, 'new'],
+  ]);
+  await expect(halfway).rejects.toThrow(/set\/folder: cannot be written/);
+  expect(present().sort()).toEqual(['first', 'folder', 'other']);
+  await writeFilesAtomic([
+    [first, 'newer'],
+    [other, null],
+    [last, 'newer'],
+  ]);
+  expect(present().sort()).toEqual(['first', 'folder', 'last']);
+  expect(readFileSync(last, 'utf8')).toBe('newer');
 });
 
 test('a missing folder is a FileError with the path and the reason', async () => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import {
   FileError,
@@ -36,6 +36,21 @@ test('saving again without moving average takes the old one away', async () => {
   await saveModel(folder, { config: {}, weights, ema: weights });
   await saveModel(folder, { config: {}, weights });
   expect((await openModel(folder)).ema).toBeNull();
+});
+
+test('a model that cannot be read to its end leaves the one that was there', async () => {
+  const folder = inFolder('replaced');
+  const state = (value: number) => new Map([['a', tensor([value])]]);
+  await saveModel(folder, { config: { version: 1 }, weights: state(1), ema: state(1) });
+  const read = () => Promise.reject(new Error('the checksum does not match'));
+  const broken = new Map([['a', { shape: [1], dtype: 'float32' as const, read }]]);
+  const saving = saveModel(folder, { config: { version: 2 }, weights: state(2), ema: broken });
+  await expect(saving).rejects.toThrow('the checksum does not match');
+  const model = await openModel(folder);
+  expect(model.config).toEqual({ version: 1 });
+  for (const file of [model.weights, model.ema!])
+    expect([...(await (await file.get('a')).data())]).toEqual([1]);
+  expect(readdirSync(folder)).toHaveLength(3);
 });
 
 test('a configuration that is no plain data leaves nothing behind', async () => {
