@@ -1,7 +1,7 @@
 // The closed list of classes and functions that a pickle may use, and what each makes here. None of them
 // is Python's: they are small functions over plain data.
 import { elementType } from './element_type.js';
-import { StorageRef, TensorRef } from './tensor_ref.js';
+import { lazyBits, StorageRef, TensorRef, type LazyBit } from './tensor_ref.js';
 import { PythonName, type CheckpointMap, type CheckpointValue } from './values.js';
 
 /** What makers know of the unpickler. */
@@ -44,16 +44,16 @@ function wrong(what: string): never {
   throw new RangeError(`${what} gets arguments that it does not take`);
 }
 
-const rebuildTensor: Maker = ([storage, offset, shape, strides]) => {
+const rebuildTensor: Maker = ([storage, offset, shape, strides, , , metadata]) => {
   if (!(storage instanceof StorageRef)) return wrong('a tensor');
-  return new TensorRef(storage, storage.type, ...view(offset, shape, strides));
+  return new TensorRef(storage, storage.type, ...view(offset, shape, strides), lazyBit(metadata));
 };
 
 // PyTorch 2's form for types that have no storage class of their own: the dtype comes as an argument.
-const rebuildTypedTensor: Maker = ([storage, offset, shape, strides, , , dtype]) => {
+const rebuildTypedTensor: Maker = ([storage, offset, shape, strides, , , dtype, metadata]) => {
   const type = dtype instanceof PythonName ? elementType(dtype.module, dtype.name) : undefined;
   if (!(storage instanceof StorageRef) || !type) return wrong('a tensor');
-  return new TensorRef(storage, type, ...view(offset, shape, strides));
+  return new TensorRef(storage, type, ...view(offset, shape, strides), lazyBit(metadata));
 };
 
 function view(
@@ -64,6 +64,10 @@ function view(
   if (!Array.isArray(shape) || !Array.isArray(strides)) return wrong('a tensor');
   return [offset as number, shape as number[], strides as number[]]; // TensorRef checks the numbers
 }
+
+/** What PyTorch has put off for a tensor and notes beside it. */
+const lazyBit = (metadata: CheckpointValue = null): LazyBit | null =>
+  (metadata instanceof Map && lazyBits.find((bit) => metadata.get(bit) === true)) || null;
 
 const rebuildParameter: Maker = ([tensor]) =>
   tensor instanceof TensorRef ? tensor : wrong('a parameter');

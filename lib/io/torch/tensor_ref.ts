@@ -32,6 +32,10 @@ export class StorageRef {
   ) {}
 }
 
+/** The negation or conjugation that a tensor's storage still lacks. */
+export const lazyBits = ['neg', 'conj'] as const;
+export type LazyBit = (typeof lazyBits)[number];
+
 /** A tensor of the file; `read` makes it contiguous. */
 export class TensorRef implements TensorSource {
   readonly shape: readonly number[];
@@ -39,6 +43,7 @@ export class TensorRef implements TensorSource {
   readonly #type: ElementType;
   readonly #offset: number;
   readonly #strides: readonly number[];
+  readonly #lazy: LazyBit | null;
 
   /**
    * @internal Offset and strides count elements of `type`.
@@ -50,6 +55,7 @@ export class TensorRef implements TensorSource {
     offset: number,
     shape: readonly number[],
     strides: readonly number[],
+    lazy: LazyBit | null = null,
   ) {
     const available = Math.floor((storage.count * storage.type.bytes) / type.bytes);
     checkView(offset, shape, strides, available);
@@ -58,9 +64,10 @@ export class TensorRef implements TensorSource {
     this.#type = type;
     this.#offset = offset;
     this.#strides = [...strides];
+    this.#lazy = lazy;
   }
 
-  /** @throws DTypeError for element types that tensors here cannot hold, FileError for bombs */
+  /** @throws DTypeError for element types that tensors here cannot hold, FileError for bombs and lazy views */
   get dtype(): DType {
     return this.check(`a tensor of shape [${this.shape.join(', ')}]`);
   }
@@ -73,6 +80,13 @@ export class TensorRef implements TensorSource {
       throw new DTypeError(
         `openCheckpoint: ${what} in ${file.path} has dtype ${name}. ` +
           `Supported are ${supportedTypes.join(', ')}; convert the tensor before saving it.`,
+      );
+    }
+    if (this.#lazy !== null) {
+      throw new FileError(
+        `${what} was saved with its ${this.#lazy} bit set: the file holds other values than the tensor had. ` +
+          `Call .resolve_${this.#lazy}() on it before saving it.`,
+        file.path,
       );
     }
     // Strides of 0 let a few bytes stand for any number of elements.

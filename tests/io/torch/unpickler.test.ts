@@ -1,5 +1,6 @@
 // Pickles written by hand, opcode by opcode: what they mean, and what they may not do.
 import { expect, test } from 'vitest';
+import type { TensorRef } from '../../../lib/index.js';
 import { FileError, StorageRef } from '../../../lib/index.js';
 import { PickleBytes } from '../../../lib/io/torch/pickle_bytes.js';
 import { collectTensors } from '../../../lib/io/torch/collect.js';
@@ -90,6 +91,18 @@ test('names stay names, and only those of the list are called', () => {
   );
   expect(() => load('Vlist\n)R.')).toThrow(/no class or function/);
   expect(() => load('c', 'x'.repeat(600), '\ny\n.')).toThrow(/name of a class is too long/);
+});
+
+const storage = '(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI1\ntQ';
+
+test('a tensor whose negation PyTorch has put off is not read as it was before', () => {
+  const rebuild = 'ctorch._utils\n_rebuild_tensor_v2\n(';
+  const saved = (bits: string) => load(rebuild, storage, 'I0\n(I1\nt(I1\ntI00\nN', bits, 'tR.');
+  expect((saved('(Vneg\nI00\nd') as TensorRef).dtype).toBe('float32');
+  for (const bit of ['neg', 'conj'])
+    expect(() => (saved(`(V${bit}\nI01\nd`) as TensorRef).dtype).toThrow(
+      `a tensor of shape [1] was saved with its ${bit} bit set`,
+    );
 });
 
 test('marks and the stack are kept apart', () => {
