@@ -118,14 +118,20 @@ export function safetensorsContent(
   const { header, order } = encodeHeader(byName, metadata);
   return async (append) => {
     await append(header);
-    for (const name of order) await append(await contents(byName.get(name)!));
+    for (const name of order) await append(await contents(name, byName.get(name)!));
   };
 }
 
-async function contents(source: Tensor | TensorSource): Promise<Uint8Array> {
+async function contents(name: string, source: Tensor | TensorSource): Promise<Uint8Array> {
   if (!('read' in source)) return bytesOf(source);
   const made = await source.read();
   try {
+    const [given, described] = [made, source].map(
+      ({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`,
+    );
+    check(given === described, () => {
+      return `writeSafetensors: ${JSON.stringify(name)} was described as ${described}, but its source read ${given}.`;
+    });
     return await bytesOf(made);
   } finally {
     made.dispose();

@@ -218,3 +218,20 @@ test('a tensor that fails while written leaves the old file', async () => {
   expect(readFileSync(path).equals(before)).toBe(true);
   await expect(writeSafetensors(path, { __metadata__: tensor([1]) })).rejects.toThrow(/reserved/);
 });
+
+test('a source that gives another tensor than it described leaves the old file', async () => {
+  const path = inFolder('described');
+  await writeSafetensors(path, { a: tensor([1, 2]) });
+  const before = readFileSync(path);
+  for (const [read, given] of [
+    [() => tensor([1, 2, 3]), 'float32 [3]'],
+    [() => tensor([[1, 2]]), 'float32 [1, 2]'],
+    [() => tensor([1, 2]).to('float16'), 'float16 [2]'],
+  ] as const) {
+    const writing = writeSafetensors(path, { a: { shape: [2], dtype: 'float32', read } });
+    await expect(writing).rejects.toThrow(
+      `"a" was described as float32 [2], but its source read ${given}`,
+    );
+    expect(readFileSync(path).equals(before)).toBe(true);
+  }
+});
