@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { dtypeInfo, isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
-import { writeFileAtomic } from '../io/atomic.js';
+import { writeFileAtomic, type Content } from '../io/atomic.js';
 import { saveModel } from '../io/model_folder.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import {
@@ -16,7 +16,7 @@ import {
 import { writeDiffusers, type DiffusersFiles } from '../ldm/diffusers_state.js';
 import { openInput, type Input } from './convert_input.js';
 import type { ConvertibleModel, Target } from './convert_models.js';
-import { copyParts } from './convert_pipeline.js';
+import { filesOfParts } from './convert_pipeline.js';
 import { makeFolder, refuseToOverwrite } from './picture_files.js';
 import { printJson, UsageError } from './run.js';
 import { terminalBar } from './terminal_bar.js';
@@ -57,7 +57,6 @@ export async function convert(
   if (!options.dryRun) {
     const progress = new Progress(plan.weights, options);
     try {
-      if (to === 'diffusers') await copyParts(input.others ?? [], path, output, options);
       await plan.write((weights) => progress.watch(weights));
     } finally {
       progress.stop();
@@ -117,7 +116,10 @@ async function planOf(
   // A model that diffusers cannot hold is refused before any work.
   if (to === 'diffusers') model.toDiffusers(new Map(), scaleFactor);
   const weights = await selected(input.origin, input.original, model, to, options);
-  if (to === 'diffusers') return diffusersPlan(model.toDiffusers(weights, scaleFactor), output);
+  if (to === 'diffusers') {
+    const parts = await filesOfParts(input.others ?? [], input.origin, output, options);
+    return diffusersPlan(model.toDiffusers(weights, scaleFactor), parts, output);
+  }
   const config = model.config(scaleFactor);
   const average = input.ema && (await selected(input.origin, input.ema, model, to, options));
   const ema = average && new Map([...average].filter(([key]) => model.isAveraged(key)));
@@ -138,7 +140,11 @@ async function planOf(
 
 const isState = (content: unknown): content is ConvertedState => content instanceof Map;
 
-function diffusersPlan(files: DiffusersFiles, output: string): Plan {
+function diffusersPlan(
+  files: DiffusersFiles,
+  parts: ReadonlyMap<string, Content>,
+  output: string,
+): Plan {
   const weights = [...files].flatMap(([file, content]) => {
     const folder = dirname(file) === '.' ? '' : `${dirname(file)}/`;
     return isState(content) ? [...content].map(([key, x]) => [folder + key, x] as const) : [];
@@ -151,6 +157,7 @@ function diffusersPlan(files: DiffusersFiles, output: string): Plan {
     writeDiffusers(
       output,
       new Map([...files].map(([file, x]) => [file, isState(x) ? watch(x) : x])),
+      parts,
     );
   return {
     files: [...files.keys()].map((file) => join(output, file)),

@@ -1,10 +1,12 @@
 // Pipelines of diffusers as what `emulsion convert` reads, and their further parts, which go along as they are.
-import { cp, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArgumentError, FileError } from '../errors.js';
+import type { Content } from '../io/atomic.js';
 import { openCheckpoint } from '../io/checkpoint.js';
 import { fileError } from '../io/file_error.js';
 import { readJson } from '../io/json.js';
+import { readChunks, withFile } from '../io/positional.js';
 import {
   diffusersIndexFile,
   diffusersPipelineFolders,
@@ -81,28 +83,47 @@ export async function openPipeline(path: string): Promise<Input> {
   };
 }
 
-/** Copies parts of a pipeline to another folder. @throws FileError before anything is copied */
-export async function copyParts(
+/**
+ * The files of a pipeline's parts, for another folder; by their paths in both.
+ * @throws FileError when a part is missing, or there already
+ */
+export async function filesOfParts(
   parts: readonly string[],
   from: string,
   to: string,
   options: { force?: boolean },
-): Promise<void> {
-  const copies = parts.map((part) => ({ source: join(from, part), copy: join(to, part) }));
-  for (const { source, copy } of copies) {
+): Promise<Map<string, Content>> {
+  const files = new Map<string, Content>();
+  for (const part of parts) {
+    const source = join(from, part);
     if (!(await exists(source)))
       throw new FileError(`no such folder, which ${diffusersIndexFile} names.`, source);
-    await refuseToOverwrite(copy, { ...options, inputs: [source] });
+    await refuseToOverwrite(join(to, part), { ...options, inputs: [source] });
+    for (const name of await filesBelow(from, part)) files.set(name, copyOf(join(from, name)));
   }
-  for (const { source, copy } of copies) {
-    try {
-      // snapshots of a hub are links into its store
-      await cp(source, copy, { recursive: true, dereference: true });
-    } catch (error) {
-      throw fileError(source, `cannot be copied to ${copy}`, error);
-    }
+  return files;
+}
+
+// Snapshots of a hub are links into its store: what they lead to counts.
+async function filesBelow(root: string, name: string): Promise<string[]> {
+  const path = join(root, name);
+  try {
+    if (!(await stat(path)).isDirectory()) return [name];
+    const files: string[] = [];
+    for (const member of await readdir(path))
+      files.push(...(await filesBelow(root, join(name, member))));
+    return files;
+  } catch (error) {
+    throw fileError(path, 'cannot be read', error);
   }
 }
+
+const copyOf =
+  (path: string): Content =>
+  (append) =>
+    withFile(path, async (file, size) => {
+      for await (const piece of readChunks(path, file, 0, size)) await append(piece);
+    });
 
 async function loadJson(folder: string, name = 'config.json'): Promise<Record<string, unknown>> {
   const config = await readJson(join(folder, name), 'configuration');

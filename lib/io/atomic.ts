@@ -82,8 +82,9 @@ async function writeTemporary(path: string, write: Content): Promise<string> {
   try {
     file = await open(temporary, 'wx');
     const handle = file;
-    if (typeof write === 'function') await write((bytes) => appendAll(handle, bytes));
-    else await appendAll(handle, typeof write === 'string' ? Buffer.from(write) : write);
+    const append: Append = (bytes) => appendAll(path, handle, bytes);
+    if (typeof write === 'function') await write(append);
+    else await append(typeof write === 'string' ? Buffer.from(write) : write);
     // Without this a power cut after the rename could leave a name in front of missing bytes.
     await file.sync();
     await file.close();
@@ -95,10 +96,15 @@ async function writeTemporary(path: string, write: Content): Promise<string> {
   }
 }
 
-async function appendAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let written = 0; written < bytes.byteLength;) {
-    const length = Math.min(bytes.byteLength - written, largestWrite);
-    written += (await file.write(bytes, written, length)).bytesWritten;
+async function appendAll(path: string, file: FileHandle, bytes: Uint8Array): Promise<void> {
+  try {
+    for (let written = 0; written < bytes.byteLength;) {
+      const length = Math.min(bytes.byteLength - written, largestWrite);
+      written += (await file.write(bytes, written, length)).bytesWritten;
+    }
+  } catch (error) {
+    // Told here: whoever appends may be reading another file, which would be blamed.
+    throw fileError(path, 'cannot be written', error);
   }
 }
 

@@ -73,23 +73,29 @@ export function networkFiles(
 /**
  * Writes a folder that diffusers' `from_pretrained` opens. What was there stays until all files are complete;
  * they are replaced in the given order, in which what describes the whole comes last.
+ *
+ * @param parts further files, by path within the folder
  */
-export async function writeDiffusers(folder: string, files: DiffusersFiles): Promise<void> {
-  const written: [string, Content][] = [];
-  for (const [name, content] of files) {
-    const path = join(folder, name);
-    try {
-      await mkdir(dirname(path), { recursive: true });
-    } catch (error) {
-      throw fileError(dirname(path), 'cannot be created', error);
-    }
-    const isState = content instanceof Map;
-    written.push([
-      path,
-      isState
+export async function writeDiffusers(
+  folder: string,
+  files: DiffusersFiles,
+  parts: ReadonlyMap<string, Content> = new Map(),
+): Promise<void> {
+  const contents = new Map(parts);
+  for (const [name, content] of files)
+    contents.set(
+      name,
+      content instanceof Map
         ? safetensorsContent(content, { format: 'pt' })
         : `${JSON.stringify(content, null, 2)}\n`,
-    ]);
+    );
+  const written = [...contents].map(([name, content]) => [join(folder, name), content] as const);
+  for (const parent of new Set(written.map(([path]) => dirname(path)))) {
+    try {
+      await mkdir(parent, { recursive: true });
+    } catch (error) {
+      throw fileError(parent, 'cannot be created', error);
+    }
   }
   await writeFilesAtomic(written);
 }

@@ -1,16 +1,27 @@
 // Diffusion models between the original's checkpoints, model folders and pipelines of diffusers.
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { expect, test, vi } from 'vitest';
 import { convert as convertFile, type ConvertOptions } from '../../lib/cli/convert_checkpoint.js';
 import { diffusionModel } from '../../lib/cli/convert_models.js';
 import {
   buildLatentDiffusion,
   Ema,
+  FileError,
   loadLatentDiffusion,
   noise,
   openCheckpoint,
   openModel,
   readSafetensors,
+  SafetensorsFile,
   saveLatentDiffusion,
   tensor,
   tidy,
@@ -236,6 +247,37 @@ test("a text encoder's weights are left out; the pipeline asks for its own", asy
   );
   const model = await loadLatentDiffusion(inFolder('text-back'));
   expect(model.spec).toMatchObject({ conditioner: { kind: 'identity' }, scaleFactor: 0.25 });
+});
+
+test('a pipeline that cannot be read to its end leaves the one that was there, parts and all', async () => {
+  const [theirs, output] = [inFolder('torn-theirs'), inFolder('torn')];
+  const options = { to: 'diffusers', force: true } as const;
+  await convert(await savedModel('torn-ours', specs['encoded text']), theirs, options);
+  const part = { 'tokenizer/nested/vocab.txt': 'first', 'text_encoder/config.json': '{}' };
+  for (const [name, text] of Object.entries(part)) {
+    mkdirSync(dirname(`${theirs}/${name}`), { recursive: true });
+    writeFileSync(`${theirs}/${name}`, text);
+  }
+  const index = { ...json('torn-theirs/model_index.json'), tokenizer: ['x', 'CLIPTokenizer'] };
+  writeFileSync(`${theirs}/model_index.json`, JSON.stringify(index));
+  await convert(theirs, output, options);
+  const content = () =>
+    readdirSync(output, { recursive: true, encoding: 'utf8' })
+      .filter((name) => statSync(`${output}/${name}`).isFile())
+      .map((name) => [name, readFileSync(`${output}/${name}`, 'base64')]);
+  const before = content();
+  expect(before.map(([name]) => name)).toContain('tokenizer/nested/vocab.txt');
+
+  writeFileSync(`${theirs}/tokenizer/nested/vocab.txt`, 'second');
+  const weights = `${theirs}/vae/diffusion_pytorch_model.safetensors`;
+  const reading = vi
+    .spyOn(SafetensorsFile.prototype, 'get')
+    .mockRejectedValueOnce(new FileError('the checksum does not match.', weights));
+  await expect(convert(theirs, output, options)).rejects.toThrow('the checksum does not match');
+  reading.mockRestore();
+  expect(content()).toEqual(before);
+  await convert(theirs, output, options);
+  expect(readFileSync(`${output}/tokenizer/nested/vocab.txt`, 'utf8')).toBe('second');
 });
 
 test("parts of the original's checkpoint, by its configuration or by their prefix", async () => {
