@@ -1,4 +1,5 @@
 // Pictures as batches, made ahead by several threads in an order that only a seed decides.
+import { createHash } from 'node:crypto';
 import { check, DisposedError, FileError } from '../errors.js';
 import { tensor } from '../creation.js';
 import { device as deviceNamed, defaultDevice, type Device } from '../device.js';
@@ -152,6 +153,17 @@ export class DataLoader implements DataSource<ImageBatch> {
   /** The pictures replaced so far. */
   get damaged(): readonly DamagedPicture[] {
     return this.#damaged.list;
+  }
+
+  /** @internal A checksum of what decides the pictures of {@link epoch}: which, how prepared, by what seed. */
+  get checksum(): string {
+    const { transform, seed } = this.#options;
+    const hash = createHash('sha256').update(JSON.stringify({ transform, seed }));
+    for (let i = 0; i < this.dataset.length; ++i) {
+      const { path, label = null } = this.dataset.item(i);
+      hash.update(JSON.stringify([path, label]));
+    }
+    return hash.digest('hex');
   }
 
   /**

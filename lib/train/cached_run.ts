@@ -1,12 +1,19 @@
 // The training of a second stage on latents that are encoded once, into the folder of the run.
-import { stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { tensor } from '../creation.js';
-import type { DataSource, ImageBatch } from '../data/index.js';
+import { DataLoader, type DataSource, type ImageBatch } from '../data/index.js';
 import { check } from '../errors.js';
 import type { LatentDiffusion, LatentDiffusionSpec } from '../ldm/index.js';
 import type { AverageStart, Ema } from '../optim/index.js';
-import { cacheLatents, LatentCache, type CachedBatch } from './latent_cache.js';
+import { digestOfState } from './checkpoint.js';
+import {
+  cacheLatents,
+  LatentCache,
+  originOfLatents,
+  type CachedBatch,
+  type CacheLatentsOptions,
+} from './latent_cache.js';
 import {
   needsConditions,
   taskOf,
@@ -37,9 +44,11 @@ export function checkCacheable(spec: LatentDiffusionSpec): void {
 
 /**
  * Encodes a run's pictures, or finds them encoded by an earlier call, and makes the same training of them.
- * Pictures keep the crops and flips of that one pass.
+ * Pictures keep the crops and flips of that one pass. Latents of other pictures or of another first stage are
+ * not taken for these: all are encoded again.
  *
  * @param options.onProgress told the number of pictures encoded so far
+ * @param options.warn told why latents that are there cannot be used. Default: console.warn
  * @throws FileError when latents cannot be written or read; the signal's reason when it aborts
  */
 export async function cacheRunLatents(
@@ -52,17 +61,29 @@ export async function cacheRunLatents(
   }: LatentDiffusionRun,
   config: LatentDiffusionTrainingConfig,
   folder: string,
-  { onProgress, signal }: { onProgress?: (images: number) => void; signal?: AbortSignal } = {},
+  {
+    warn = console.warn,
+    ...encoding
+  }: Pick<CacheLatentsOptions, 'onProgress' | 'signal'> & {
+    warn?: (message: string) => void;
+  } = {},
 ): Promise<CachedLatentDiffusionRun> {
   checkCacheable(model.spec);
   const { kind } = model.conditioner;
   const batchSize = config.data!.spec.batchSize;
+  const stage = await digestOfStage(model);
   const cached = async (source: DataSource<ImageBatch>, name: string, dropLast: boolean) => {
     const path = join(folder, name);
-    // The index is written when everything else is.
-    const complete = await stat(join(path, 'index.json')).catch(() => null);
-    if (!complete)
-      await cacheLatents(model.first_stage_model, source, path, { onProgress, signal });
+    const origin = originOf(stage, source);
+    const found = await originOfLatents(path);
+    if (found !== origin) {
+      if (found !== undefined)
+        warn(
+          `${path}: the cached latents ${found === null ? 'do not say what they are of' : 'are of other pictures or another first stage'}; ` +
+            'encoding again.',
+        );
+      await cacheLatents(model.first_stage_model, source, path, { ...encoding, origin });
+    }
     return LatentCache.open(path, { batchSize, seed: options.seed, dropLast });
   };
   const train = await cached(data, 'train', true);
@@ -83,6 +104,15 @@ function averageIn(ema: Ema, { model }: LatentDiffusion): AverageStart {
   );
   return { averages: new Map(averages), numUpdates: ema.numUpdates };
 }
+
+const digestOfStage = ({ spec, first_stage_model: stage }: LatentDiffusion): Promise<string> =>
+  digestOfState(JSON.stringify(spec.firstStage), stage.exportState());
+
+const originOf = (stage: string, source: DataSource<ImageBatch>): string =>
+  createHash('sha256')
+    .update(stage)
+    .update(source instanceof DataLoader ? source.checksum : '')
+    .digest('hex');
 
 function classIds({ label, moments }: CachedBatch) {
   check(label, () => {

@@ -50,7 +50,7 @@ const digestKey = 'sha256';
 /** Writes a state atomically. `path` holds the old file or the complete new one. */
 export async function writeState(path: string, { tensors, plain }: State): Promise<void> {
   const text = JSON.stringify(plain);
-  const digest = await digestOf(text, [...tensors.keys()], (key) => contents(tensors.get(key)!));
+  const digest = await digestOfState(text, tensors);
   await writeSafetensors(path, tensors, { [plainKey]: text, [digestKey]: digest });
 }
 
@@ -71,6 +71,11 @@ export async function readState(path: string): Promise<SavedState> {
   if (digest !== expected)
     throw new FileError('is damaged: its content does not match its checksum.', path);
   return { file, plain: parse(path, text) };
+}
+
+/** A checksum of named tensors and what belongs to them. */
+export function digestOfState(text: string, tensors: State['tensors']): Promise<string> {
+  return digestOf(text, [...tensors.keys()], (key) => contents(tensors.get(key)!));
 }
 
 async function digestOf(

@@ -1,5 +1,5 @@
 // Latents of a data set, encoded once: a second stage then trains without the first, which is most of its time.
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { noGrad } from '../autograd/index.js';
 import type { DataSource, ImageBatch } from '../data/index.js';
@@ -37,6 +37,8 @@ export interface CacheLatentsOptions {
   dtype?: 'float32' | 'float16';
   /** Pictures in a file. Default 1024. */
   shardSize?: number;
+  /** Says what the latents are of, for {@link originOfLatents}. Default: nothing does. */
+  origin?: string;
   /** Told the number of pictures encoded so far. */
   onProgress?: (images: number) => void;
   signal?: AbortSignal;
@@ -61,6 +63,8 @@ interface Index {
   shape: [number, number, number];
   shardSize: number;
   labels: boolean;
+  /** of what; missing where nobody said so */
+  origin?: string;
 }
 
 const version = 1;
@@ -71,7 +75,7 @@ const shardName = (shard: number) => `latents-${String(shard).padStart(6, '0')}.
 /**
  * Encodes a data set, once through, into a folder for {@link LatentCache}: safetensors files with a tensor
  * [C, h, w] for each picture. Crops and flips are those of this one pass. The folder counts as complete only
- * when all are written.
+ * when all are written; one that was complete does not from the first file on.
  *
  * @throws ArgumentError when the data are empty or their latents differ in size; FileError when a file cannot be
  *   written
@@ -82,7 +86,7 @@ export async function cacheLatents(
   folder: string,
   options: CacheLatentsOptions = {},
 ): Promise<void> {
-  const { dtype = 'float32', shardSize = 1024, onProgress, signal } = options;
+  const { dtype = 'float32', shardSize = 1024, origin, onProgress, signal } = options;
   check(Number.isInteger(shardSize) && shardSize >= 1, () => {
     return `cacheLatents: shardSize must be an integer of at least 1, got ${shardSize}`;
   });
@@ -100,6 +104,8 @@ export async function cacheLatents(
     const tensors = new Map(part.map(({ moments }, i) => [String(i), moments]));
     if (labels)
       tensors.set('labels', tensor(BigInt64Array.from(part, ({ label }) => BigInt(label!))));
+    // It would vouch for old files and new ones alike.
+    if (shards === 0) await rm(join(folder, indexFile), { force: true });
     await writeSafetensors(join(folder, shardName(shards++)), tensors);
     for (const each of tensors.values()) each.dispose();
   };
@@ -140,8 +146,15 @@ export async function cacheLatents(
     shape: shape as Index['shape'],
     shardSize,
     labels,
+    ...(origin !== undefined && { origin }),
   };
   await writeFileAtomic(join(folder, indexFile), JSON.stringify(index, null, 2) + '\n');
+}
+
+/** What complete latents are of; null where they do not say, undefined where there are none. */
+export async function originOfLatents(folder: string): Promise<string | null | undefined> {
+  const complete = await stat(join(folder, indexFile)).catch(() => null);
+  return complete ? ((await readIndex(folder)).origin ?? null) : undefined;
 }
 
 /** Batches of cached latents, read as they are needed. Batch k of a seed is the same on every machine. */
@@ -273,7 +286,7 @@ async function readIndex(folder: string): Promise<Index> {
     throw fileError(path, 'cannot be read', error);
   }
   const whole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 1;
-  const { posterior, count, shape, shardSize, labels } = index ?? {};
+  const { posterior, count, shape, shardSize, labels, origin = '' } = index ?? {};
   const fits =
     index?.version === version &&
     [count, shardSize].every(whole) &&
@@ -281,7 +294,8 @@ async function readIndex(folder: string): Promise<Index> {
     Array.isArray(shape) &&
     shape.length === 3 &&
     shape.every(whole) &&
-    [posterior, labels].every((value) => typeof value === 'boolean');
+    [posterior, labels].every((value) => typeof value === 'boolean') &&
+    typeof origin === 'string';
   if (!fits) throw new FileError('describes no cached latents; encode the data again.', path);
   return index as Index;
 }

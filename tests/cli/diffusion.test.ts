@@ -218,6 +218,28 @@ describe('classes', () => {
     expect(statSync(index).mtimeMs).toBe(written);
     expect(readdirSync(file('logs/classed/checkpoints'))).toContain('step-00000003.safetensors');
 
+    // Of other pictures, or of who knows what, they are not taken for these.
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const resumed = { logdir: '', config: [], resume: file('logs/classed') };
+    const origin = () => (JSON.parse(readFileSync(index, 'utf8')) as { origin: string }).origin;
+    const before = origin();
+    cpSync(file('classed'), file('others'), { recursive: true });
+    const other = `data.params.train.params.data_root=${file('others')}`;
+    await run([other], { ...resumed, steps: 4 });
+    expect(warn.mock.calls.flat()).toEqual([
+      expect.stringMatching(
+        /latents.train: .* other pictures or another first stage; encoding again/,
+      ),
+    ]);
+    const after = origin();
+    expect(after).not.toBe(before);
+    writeFileSync(index, readFileSync(index, 'utf8').replace(/,\s*"origin": "\w+"/, ''));
+    expect(origin()).toBeUndefined();
+    await run([], { ...resumed, steps: 5 });
+    expect(warn.mock.lastCall).toEqual([expect.stringContaining('do not say what they are of')]);
+    expect(origin()).toBe(after);
+    warn.mockRestore();
+
     const sample = {
       model: file('logs/classed/model'),
       sampler: 'ddim',

@@ -144,6 +144,17 @@ describe('cached latents', () => {
     expect(newest(parts).equals(newest(whole))).toBe(true);
   });
 
+  it('that were complete are not while others take their places', async () => {
+    const { path, model } = await cached();
+    const stop = new AbortController();
+    const onProgress = (images: number) => images === 4 && stop.abort();
+    const again = cacheLatents(model.first_stage_model, new Pictures(), path, {
+      ...{ shardSize: 2, signal: stop.signal, onProgress },
+    });
+    await expect(again).rejects.toThrow(/abort/i);
+    await expect(LatentCache.open(path, { batchSize: 2 })).rejects.toThrow(/index.json: cannot be/);
+  });
+
   it('that are incomplete or damaged are refused by name', async () => {
     const open = (path: string) => LatentCache.open(path, { batchSize: 2 });
     await expect(open(folder())).rejects.toThrow(/index.json: cannot be read/);
