@@ -170,25 +170,26 @@ export class Checkpoints {
     return ranking as unknown as Ranked[];
   }
 
-  /**
-   * Notes what a state is worth.
-   * @returns whether it is among the best: then it must be saved, and stays as long as it is
-   */
-  async rank(step: number, value: number): Promise<boolean> {
-    if (!Number.isFinite(value)) return false;
-    // A run that goes on from an earlier state comes by the same steps again.
-    const others = (await this.best()).filter((each) => each.step < step);
-    const ranking = [...others, { step, value }].sort((a, b) => a.value - b.value);
-    const best = ranking.slice(0, this.retention.best ?? 0);
-    const text = `${JSON.stringify(best, null, 2)}\n`;
-    await writeFileAtomic(join(this.folder, rankingName), text);
-    return best.some((each) => each.step === step);
+  /** Whether a state of this worth is among the best: then it is to be saved with it. */
+  async isAmongBest(step: number, value: number): Promise<boolean> {
+    const ranking = await this.rankingWith({ step, value });
+    return ranking.slice(0, this.retention.best ?? 0).some((each) => each.step === step);
   }
 
-  /** Saves a state; then, with the new one safe on the disk, removes what need not stay. */
-  async save(step: number, state: State): Promise<string> {
+  /**
+   * Saves a state; then, with the new one safe on the disk, removes what need not stay.
+   * @param value what it is worth, of one that is among the best: it stays as long as it is
+   */
+  async save(step: number, state: State, value?: number): Promise<string> {
     const path = join(this.folder, fileName(step));
-    await writeState(path, state);
+    if (value === undefined) await writeState(path, state);
+    else {
+      // Until it is safe on the disk it displaces none: whoever is killed meanwhile keeps the others.
+      const ranking = await this.rankingWith({ step, value });
+      await this.writeRanking(ranking);
+      await writeState(path, state);
+      await this.writeRanking(ranking.slice(0, this.retention.best));
+    }
     await this.prune(path);
     return path;
   }
@@ -224,6 +225,21 @@ export class Checkpoints {
         this.folder,
       );
     return null;
+  }
+
+  // Lowest first, with one more; what is no number has no place.
+  private async rankingWith(ranked: Ranked): Promise<Ranked[]> {
+    const saved = new Set((await this.list()).map(({ step }) => step));
+    // A run that goes on from an earlier state comes by the same steps again.
+    const others = (await this.best()).filter(({ step }) => step < ranked.step && saved.has(step));
+    return [...others, ranked]
+      .filter(({ value }) => Number.isFinite(value))
+      .sort((a, b) => a.value - b.value);
+  }
+
+  private writeRanking(ranking: readonly Ranked[]): Promise<void> {
+    const text = `${JSON.stringify(ranking, null, 2)}\n`;
+    return writeFileAtomic(join(this.folder, rankingName), text);
   }
 
   private async prune(saved: string): Promise<void> {

@@ -272,7 +272,8 @@ export class Trainer<Batch> {
     const { monitor } = this.settings;
     if (monitor === undefined) return;
     if (monitor in values) {
-      if (await this.checkpoints.rank(this.counters.step, values[monitor])) await this.save();
+      const value = values[monitor];
+      if (await this.checkpoints.isAmongBest(this.counters.step, value)) await this.save(value);
       return;
     }
     const message =
@@ -282,10 +283,10 @@ export class Trainer<Batch> {
     this.told.add(message);
   }
 
-  private async save(): Promise<void> {
+  private async save(value?: number): Promise<void> {
     const { step } = this.counters;
     await tidy(async () => {
-      await this.checkpoints.save(step, this.state.collect(this.counters, this.measured));
+      await this.checkpoints.save(step, this.state.collect(this.counters, this.measured), value);
     });
     this.savedStep = step;
     this.savedAt = performance.now();

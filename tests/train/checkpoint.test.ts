@@ -1,6 +1,7 @@
 // States of a run on the disk: which stay, which are found again, which are refused.
 import {
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -11,7 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readSafetensors, writeSafetensors } from '../../lib/index.js';
+import { readSafetensors, writeSafetensors, zeros } from '../../lib/index.js';
+import { Checkpoints } from '../../lib/train/checkpoint.js';
 import { openRunFolder } from '../../lib/train/index.js';
 import { newest, Notes, states, train, type TinyRun } from './run.js';
 import { TinyData, tinyTask } from './tiny_task.js';
@@ -76,6 +78,37 @@ describe('states', () => {
       expect(states(path)).toEqual([name(7)]);
       expect(notes.texts).toEqual([expect.stringContaining('no val/loss')]);
       expect(notes.texts[0]).toContain('they give val/rec_loss');
+    });
+
+    it('stay when the process is killed while a better one is saved', async () => {
+      const path = folder();
+      mkdirSync(path);
+      const state = (broken = false) => ({
+        tensors: new Map([
+          [
+            'w',
+            { shape: [1], dtype: 'float32' as const, read: () => (broken ? kill() : zeros([1])) },
+          ],
+        ]),
+        plain: {},
+      });
+      const kill = () => {
+        throw new RangeError('killed');
+      };
+      const open = () => new Checkpoints(path, { last: 1, every: 0, best: 1 });
+      const better = open();
+      await better.save(1, state(), 3);
+      await better.save(2, state());
+      expect(await better.isAmongBest(3, 2)).toBe(true);
+      await expect(better.save(3, state(true), 2)).rejects.toThrow('killed');
+      const resumed = open();
+      await resumed.save(4, state());
+      expect(readdirSync(path)).toEqual(['best.json', ...[1, 4].map(name)]);
+      // What was never saved is in nobody's way.
+      expect(await resumed.isAmongBest(5, 2.5)).toBe(true);
+      await resumed.save(5, state(), 2.5);
+      expect(readdirSync(path)).toEqual(['best.json', name(5)]);
+      expect(await resumed.best()).toEqual([{ step: 5, value: 2.5 }]);
     });
 
     it('are refused when their list was changed by others', async () => {
