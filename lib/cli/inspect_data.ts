@@ -1,6 +1,6 @@
 // Plain data of a file as JSON: bounded, whatever it shares, nests or repeats.
 import type { Json } from '../io/json.js';
-import { PythonName, type CheckpointValue } from '../io/torch/values.js';
+import { Opaque, PythonName, type CheckpointValue } from '../io/torch/values.js';
 import { StorageRef, TensorRef } from '../io/torch/tensor_ref.js';
 
 const mostValues = 5000;
@@ -14,7 +14,8 @@ export function plainOf(value: CheckpointValue | Json): Json {
     if (--left < 0 || depth > deepest) return '...';
     if (each === null || typeof each === 'boolean') return each;
     if (typeof each === 'number') return Number.isFinite(each) ? each : String(each);
-    if (typeof each === 'bigint' || each instanceof PythonName) return String(each);
+    if (typeof each === 'bigint' || each instanceof PythonName || each instanceof Opaque)
+      return String(each);
     if (typeof each === 'string')
       return each.length > longestText ? `${each.slice(0, longestText)}...` : each;
     if (each instanceof Uint8Array) return `${each.byteLength} bytes`;

@@ -107,7 +107,7 @@ function describeTensors(state: NonNullable<Report['state']>): TensorInfo[] {
     try {
       return { key, ...state.info(key) };
     } catch (error) {
-      // of a dtype that tensors here cannot hold: told, and passed over
+      // of a dtype that tensors here cannot hold, or of an unknown kind: told, and passed over
       if (!(error instanceof EmulsionError)) throw error;
       return { key, shape: null, dtype: null };
     }

@@ -33,8 +33,9 @@ export interface Checkpoint extends StateReader {
  * ```
  *
  * Tensors come in PyTorch's layout, contiguous. They are those under `state_dict`, without that prefix, or
- * all tensors of the file by dotted path if there is no `state_dict`. Nothing in a file is executed: classes
- * and functions beyond a short list of harmless ones are refused by name.
+ * all tensors of the file by dotted path if there is no `state_dict`. Nothing in a file is executed: of what
+ * classes and functions beyond a short list of harmless ones would make, `data` has the names (`Opaque`), and a
+ * tensor that is made by one is refused by key and name.
  *
  * @throws FileError with the byte offset when the file is damaged, of another format, or refused
  */

@@ -6,7 +6,7 @@ export { describeNpz, visitNpzRows } from './npz_rows.js';
 export type { NpyArray, NpyDType, StreamedNpyArray } from './npy.js';
 export { openCheckpoint, type Checkpoint } from './checkpoint.js';
 export { StorageRef, TensorRef } from './torch/tensor_ref.js';
-export { PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
+export { Opaque, PythonName, type CheckpointMap, type CheckpointValue } from './torch/values.js';
 export { overlay, withPrefix, type StateReader, type TensorSource } from './state.js';
 export { saveModel, openModel, loadConfig } from './model_folder.js';
 export type { Json } from './json.js';

@@ -17,7 +17,9 @@ import {
   type OriginalParams,
   type Tensor,
 } from '../../lib/index.js';
+import { writeFileAtomic } from '../../lib/io/atomic.js';
 import { bytesOf } from '../../lib/io/tensor_bytes.js';
+import { writeZip } from '../../lib/io/zip_writer.js';
 import { golden, temporaryFolder } from './temporary.js';
 
 const inFolder = temporaryFolder();
@@ -80,6 +82,50 @@ test('what tensors cannot hold is listed and refused by name', async () => {
   expect(() => zoo.info('dt_i16')).toThrow(DTypeError);
   await expect(zoo.get('dt_i8')).rejects.toThrow(/tensor "dt_i8" .* int8\. Supported are float32/);
   await expect(zoo.get('weight')).rejects.toThrow(/no tensor "weight".*It has plain, base/);
+});
+
+const harmless = 'cdatetime\ndatetime\n(Vx\ntR';
+const tensorOf = (rebuild: string) =>
+  `ctorch._utils\n${rebuild}\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI2\ntQI0\n(I2\nt(I1\ntI00\nNtR`;
+
+test('objects of unknown classes are in the way of nothing but themselves', async () => {
+  const written = async (name: string, pickle: string) => {
+    const entry = (path: string, bytes: Buffer) => {
+      return { name: `x/${path}`, size: bytes.length, parts: [bytes] };
+    };
+    const storage = Buffer.from(Float32Array.of(1, 2).buffer);
+    const entries = [entry('data.pkl', Buffer.from(pickle)), entry('data/0', storage)];
+    await writeFileAtomic(inFolder(name), (append) => writeZip(append, entries));
+    return openCheckpoint(inFolder(name));
+  };
+  const [plain, odd] = ['_rebuild_tensor_v2', '_rebuild_sparse_tensor'].map(tensorOf);
+  const state = `(Va\n${plain}Vb\n${odd}Vmade\n${harmless}d`;
+  const wrapped = await written('wrapped', `(Vstate_dict\n${state}Vdate\n${harmless}d.`);
+  for (const checkpoint of [wrapped, await written('bare', `${state}.`)]) {
+    expect(checkpoint.keys).toEqual(['a', 'b']);
+    expect([...(await (await checkpoint.get('a')).data())]).toEqual([1, 2]);
+    await expect(checkpoint.get('b')).rejects.toThrow(
+      /"b" is made by torch\._utils\._rebuild_sparse_tensor, which is not on the list/,
+    );
+  }
+  expect(String((wrapped.data as CheckpointMap).get('date'))).toBe('<datetime.datetime>');
+
+  // A network itself, or a state of its own class, is not passed over.
+  const network = `cnets\nNet\n)R(Vweight\n${plain}db`;
+  for (const [name, pickle, told] of [
+    ['saved', network, 'what was saved is made by nets.Net'],
+    ['model', `(Vmodel\n${network}Vb\n${plain}d`, undefined],
+    ['own', `(Vstate_dict\n${network}Voptimizer\n${plain}d`, '"state_dict" is made by nets.Net'],
+    ['alone', `(Vdate\n${harmless}d`, '"date" is made by datetime.datetime'],
+  ] as const) {
+    const opening = written(name, `${pickle}.`);
+    if (told) await expect(opening).rejects.toThrow(told);
+    else await expect((await opening).get('model')).rejects.toThrow('"model" is made by nets.Net');
+  }
+
+  const script = { name: 'x/constants.pkl', size: 0, parts: [] };
+  await writeFileAtomic(inFolder('script'), (append) => writeZip(append, [script]));
+  await expect(openCheckpoint(inFolder('script'))).rejects.toThrow(/TorchScript.*torch\.jit\.load/);
 });
 
 test('plain data keeps its kinds', async () => {

@@ -23,6 +23,7 @@ export async function readArchive(
   fileBytes: number,
 ): Promise<CheckpointValue> {
   const entries = await readZipDirectory(path, file, fileBytes);
+  refuseScript(path, [...entries.keys()]);
   for (const entry of entries.values()) checkStored(path, entry);
   const root = rootOf(path, [...entries.keys()]);
   const order = entries.get(`${root}/byteorder`);
@@ -49,6 +50,16 @@ function rootOf(path: string, names: readonly string[]): string {
   if (roots.length > 1)
     throw new FileError(`the archive holds ${roots.length} checkpoints in one.`, path);
   throw new FileError('a zip archive, but no checkpoint: it has no data.pkl.', path);
+}
+
+// These are zip archives too, and most of their entries are compressed programs.
+function refuseScript(path: string, names: readonly string[]): void {
+  if (!names.some((name) => name.endsWith('/constants.pkl'))) return;
+  throw new FileError(
+    'a TorchScript archive: a program with its tensors. Load it with torch.jit.load and save its state_dict() ' +
+      'with torch.save.',
+    path,
+  );
 }
 
 async function readWhole(path: string, file: FileHandle, entry: ZipEntry): Promise<Buffer> {

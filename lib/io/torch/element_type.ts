@@ -24,10 +24,18 @@ const all: readonly ElementType[] = [
   { name: 'uint16', bytes: 2 },
   { name: 'uint32', bytes: 4 },
   { name: 'uint64', bytes: 8 },
+  { name: 'complex32', bytes: 4 },
   { name: 'complex64', bytes: 8 },
   { name: 'complex128', bytes: 16 },
   { name: 'float8_e4m3fn', bytes: 1 },
   { name: 'float8_e5m2', bytes: 1 },
+  { name: 'float8_e4m3fnuz', bytes: 1 },
+  { name: 'float8_e5m2fnuz', bytes: 1 },
+  { name: 'float8_e8m0fnu', bytes: 1 },
+  { name: 'float4_e2m1fn_x2', bytes: 1 },
+  { name: 'quint8', bytes: 1 },
+  { name: 'qint8', bytes: 1 },
+  { name: 'qint32', bytes: 4 },
 ];
 const byName = new Map(all.map((type) => [type.name, type]));
 
@@ -48,6 +56,9 @@ const byStorage = new Map<string, ElementType>(
     BoolStorage: 'bool',
     ComplexFloatStorage: 'complex64',
     ComplexDoubleStorage: 'complex128',
+    QUInt8Storage: 'quint8',
+    QInt8Storage: 'qint8',
+    QInt32Storage: 'qint32',
   }).map(([storage, name]) => [storage, byName.get(name)!]),
 );
 

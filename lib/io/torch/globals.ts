@@ -1,8 +1,8 @@
-// The closed list of classes and functions that a pickle may use, and what each makes here. None of them
-// is Python's: they are small functions over plain data.
+// The closed list of classes and functions that mean something here, and what each makes. None of them is
+// Python's: they are small functions over plain data. What any other would make stays closed.
 import { elementType } from './element_type.js';
 import { lazyBits, StorageRef, TensorRef, type LazyBit } from './tensor_ref.js';
-import { PythonName, type CheckpointMap, type CheckpointValue } from './values.js';
+import { Opaque, PythonName, type CheckpointMap, type CheckpointValue } from './values.js';
 
 /** What makers know of the unpickler. */
 export interface Machine {
@@ -17,20 +17,19 @@ export interface Machine {
 
 type Maker = (args: readonly CheckpointValue[], machine: Machine) => CheckpointValue;
 
-/** Calls a name of the closed list. */
+/** Calls a name of the closed list; of another, what it is called with is kept unseen. */
 export function construct(
   machine: Machine,
   callee: CheckpointValue,
   args: readonly CheckpointValue[],
 ): CheckpointValue {
-  if (!(callee instanceof PythonName))
+  const isOpaque = callee instanceof Opaque;
+  if (!isOpaque && !(callee instanceof PythonName))
     return machine.fail('what is called is no class or function');
-  const maker = makers.get(callee.toString());
+  const maker = isOpaque ? undefined : makers.get(callee.toString());
   if (!maker) {
-    const text = `the file calls ${callee.toString()}, which is not on the list of harmless classes`;
-    return machine.fail(
-      `${text}; if you trust the file, save its state_dict alone and convert that`,
-    );
+    machine.spendItems(args.length);
+    return new Opaque(isOpaque ? callee.name : callee.toString(), args);
   }
   try {
     return maker(args, machine);
@@ -51,8 +50,9 @@ const rebuildTensor: Maker = ([storage, offset, shape, strides, , , metadata]) =
 
 // PyTorch 2's form for types that have no storage class of their own: the dtype comes as an argument.
 const rebuildTypedTensor: Maker = ([storage, offset, shape, strides, , , dtype, metadata]) => {
-  const type = dtype instanceof PythonName ? elementType(dtype.module, dtype.name) : undefined;
-  if (!(storage instanceof StorageRef) || !type) return wrong('a tensor');
+  if (!(storage instanceof StorageRef) || !(dtype instanceof PythonName)) return wrong('a tensor');
+  const type = elementType(dtype.module, dtype.name);
+  if (!type) return new Opaque(dtype.toString(), [storage]);
   return new TensorRef(storage, type, ...view(offset, shape, strides), lazyBit(metadata));
 };
 
@@ -70,7 +70,14 @@ const lazyBit = (metadata: CheckpointValue = null): LazyBit | null =>
   (metadata instanceof Map && lazyBits.find((bit) => metadata.get(bit) === true)) || null;
 
 const rebuildParameter: Maker = ([tensor]) =>
-  tensor instanceof TensorRef ? tensor : wrong('a parameter');
+  tensor instanceof TensorRef || tensor instanceof Opaque ? tensor : wrong('a parameter');
+
+/** A tensor with attributes of Python's, or of a class derived from it: the tensor alone. */
+const rebuildFromType: Maker = ([make, , args], machine) => {
+  const isNested = make instanceof PythonName && makers.get(make.toString()) === rebuildFromType;
+  if (!Array.isArray(args) || isNested) return wrong('a tensor');
+  return construct(machine, make, args);
+};
 
 /** A dictionary, from nothing, another dictionary or pairs. */
 const dictionary: Maker = ([source = []], machine) => {
@@ -138,6 +145,9 @@ const numpyReaders: Record<string, [number, (bytes: DataView) => CheckpointValue
   i4: [4, (view) => view.getInt32(0, true)],
   i2: [2, (view) => view.getInt16(0, true)],
   i1: [1, (view) => view.getInt8(0)],
+  u8: [8, (view) => Number(view.getBigUint64(0, true))],
+  u4: [4, (view) => view.getUint32(0, true)],
+  u2: [2, (view) => view.getUint16(0, true)],
   u1: [1, (view) => view.getUint8(0)],
   b1: [1, (view) => view.getUint8(0) !== 0],
 };
@@ -148,7 +158,8 @@ const numpyScalar: Maker = ([dtype, raw]) => {
     return wrong('a NumPy scalar');
   const reader = Object.hasOwn(numpyReaders, dtype.name) ? numpyReaders[dtype.name] : undefined;
   const data = typeof raw === 'string' ? Buffer.from(raw, 'latin1') : raw;
-  if (!reader || !(data instanceof Uint8Array) || data.byteLength !== reader[0])
+  if (!reader) return new Opaque(dtype.toString(), []);
+  if (!(data instanceof Uint8Array) || data.byteLength !== reader[0])
     return wrong('a NumPy scalar');
   return reader[1](new DataView(data.buffer, data.byteOffset, data.byteLength));
 };
@@ -162,6 +173,7 @@ const known: [string | string[], Maker][] = [
     ['torch._utils._rebuild_parameter', 'torch._utils._rebuild_parameter_with_state'],
     rebuildParameter,
   ],
+  ['torch._tensor._rebuild_from_type_v2', rebuildFromType],
   ['torch.Size', list],
   ['torch.device', device],
   [['collections.OrderedDict', 'collections.Counter', ...builtins('dict')], dictionary],
@@ -207,6 +219,8 @@ const known: [string | string[], Maker][] = [
       'omegaconf.nodes.IntegerNode',
       'omegaconf.nodes.FloatNode',
       'omegaconf.nodes.BooleanNode',
+      'torch.nn.modules.container.ParameterDict',
+      'torch.nn.modules.container.ParameterList',
     ],
     record,
   ],

@@ -1,8 +1,8 @@
 // A closed interpreter of Python's pickles (protocols 0 to 5). It builds plain data and calls nothing: what
-// the file names is looked up in the list of globals.ts, and every other class or function is refused.
+// the file names is looked up in the list of globals.ts, and of every other class or function the name is kept.
 import { construct, type Machine } from './globals.js';
 import type { PickleBytes } from './pickle_bytes.js';
-import { PythonName, type CheckpointMap, type CheckpointValue } from './values.js';
+import { Opaque, PythonName, type CheckpointMap, type CheckpointValue } from './values.js';
 
 // A value here takes more memory than its opcode in the file: this bounds all of it to less than a
 // gigabyte, and allows some fifty thousand tensors.
@@ -23,7 +23,7 @@ const newestProtocol = 5;
  * Reads one pickled object; `bytes` stands behind its end afterwards.
  *
  * @param persistent makes what the container keeps outside of the pickle
- * @throws FileError with the byte when the pickle is damaged or names what it may not
+ * @throws FileError with the byte when the pickle is damaged or asks for what it may not
  */
 export function unpickle(
   bytes: PickleBytes,
@@ -122,20 +122,30 @@ class Unpickler implements Machine {
     this.push(construct(this, callee, args as CheckpointValue[]));
   }
 
+  // What is known takes no arguments by name.
+  callNamed(keywords: CheckpointMap): void {
+    const [callee, args] = this.popCount(2);
+    if (!(callee instanceof PythonName)) return this.fail('what is called is no class or function');
+    this.push(new Opaque(callee.toString(), [args, keywords]));
+  }
+
   append(items: CheckpointValue[]): void {
     const list = this.top();
+    if (list instanceof Opaque) return this.#enclose(list, items);
     if (!Array.isArray(list)) return this.fail('values are appended to what is not a list');
     for (const item of items) list.push(item);
   }
 
   add(items: CheckpointValue[]): void {
     const set = this.top();
+    if (set instanceof Opaque) return this.#enclose(set, items);
     if (!(set instanceof Set)) return this.fail('values are added to what is not a set');
     for (const item of items) set.add(item);
   }
 
   setItems(items: CheckpointValue[]): void {
     const map = this.top();
+    if (map instanceof Opaque) return this.#enclose(map, items);
     if (!(map instanceof Map)) return this.fail('items are set on what is not a dictionary');
     this.#fill(map, items);
   }
@@ -150,6 +160,7 @@ class Unpickler implements Machine {
   build(): void {
     const [state] = this.popCount(1);
     const target = this.top();
+    if (target instanceof Opaque) return this.#enclose(target, [state]);
     // A data type of NumPy: its byte order comes as a state.
     if (target instanceof PythonName && target.module === 'numpy.dtype') {
       if (!Array.isArray(state) || !['<', '|', '='].includes(state[1] as string))
@@ -191,6 +202,10 @@ class Unpickler implements Machine {
     if (this.#stack.length - (this.#marks.at(-1) ?? 0) < count) {
       this.fail('the opcode takes more values than the stack holds');
     }
+  }
+
+  #enclose({ parts }: Opaque, items: readonly CheckpointValue[]): void {
+    for (const item of items) parts.push(item);
   }
 
   #fill(map: CheckpointMap, items: CheckpointValue[]): void {
@@ -287,8 +302,9 @@ const table: [string | number, Step][] = [
     0x92,
     (m) => {
       const [keywords] = m.popCount(1);
-      if (!(keywords instanceof Map && keywords.size === 0)) m.fail('a class gets named arguments');
-      m.call();
+      if (!(keywords instanceof Map)) return m.fail('a class gets no named arguments');
+      if (keywords.size > 0) m.callNamed(keywords);
+      else m.call();
     },
   ],
   ['b', (m) => m.build()],

@@ -3,7 +3,8 @@ import type { StorageRef, TensorRef } from './tensor_ref.js';
 
 /**
  * Plain data of a checkpoint. Dictionaries, and objects of the few classes that are known to hold plain
- * data, are Maps; lists and tuples are arrays. Python's integers are numbers, beyond 2^53 bigints.
+ * data, are Maps; lists and tuples are arrays. Python's integers are numbers, beyond 2^53 bigints. Of any
+ * other object only the name of its maker is known.
  * Containers may be shared and may contain themselves.
  */
 export type CheckpointValue =
@@ -16,6 +17,7 @@ export type CheckpointValue =
   | TensorRef
   | StorageRef
   | PythonName
+  | Opaque
   | CheckpointValue[]
   | CheckpointMap
   | Set<CheckpointValue>;
@@ -33,6 +35,25 @@ export class PythonName {
 
   toString(): string {
     return `${this.module}.${this.name}`;
+  }
+}
+
+/** What a class or function beyond the known ones would have made: it was not called. */
+export class Opaque {
+  /** @internal What the file gives it: arguments, attributes and items. */
+  readonly parts: CheckpointValue[];
+
+  /** @internal */
+  constructor(
+    /** The class or function, with its module. */
+    readonly name: string,
+    parts: readonly CheckpointValue[],
+  ) {
+    this.parts = [...parts];
+  }
+
+  toString(): string {
+    return `<${this.name}>`;
   }
 }
 

@@ -9,16 +9,15 @@ const bad = (name: string) => golden(`checkpoints/bad/${name}.ckpt`);
 
 // What the message must say. Reading a tensor counts: some damage shows only there.
 const refused: Record<string, RegExp> = {
-  pickle_os_system_zip: /byte \d+.*calls posix\.system, which is not on the list/,
-  pickle_os_system_legacy: /calls posix\.system/,
-  pickle_eval: /calls __builtin__\.eval/,
-  pickle_getattr_chain: /calls builtins\.__import__/,
+  pickle_os_system_legacy: /"x" is made by posix\.system/,
+  pickle_eval: /"w" is made by __builtin__\.eval, which is not on the list/,
+  pickle_getattr_chain: /what was saved is made by builtins\.getattr/,
   pickle_in_metadata_build: /the attribute __setstate__ is refused/,
-  pickle_stack_global_proto4: /calls posix\.system/,
-  pickle_numpy_load: /calls numpy\.load/,
-  pickle_inst_opcode: /calls posix\.system/,
+  pickle_stack_global_proto4: /made by posix\.system/,
+  pickle_numpy_load: /made by numpy\.load/,
+  pickle_inst_opcode: /made by posix\.system/,
   pickle_ext_opcode: /extension registry/,
-  pickle_bare: /calls posix\.system/,
+  pickle_bare: /a pickle, but no checkpoint/,
   pickle_truncated: /the pickle is cut off/,
   pickle_no_stop: /the pickle is cut off/,
   pickle_stack_underflow: /more values than the stack holds/,
@@ -90,6 +89,7 @@ test.each(Object.entries(refused))('refuses %s', async (name, message) => {
 
 // Strange, but with one meaning only.
 const read: Record<string, number[][]> = {
+  pickle_os_system_zip: [[1, 1]],
   pickle_deep_nesting: [],
   pickle_memo_bomb: [],
   pickle_self_reference: [],
@@ -99,6 +99,7 @@ const read: Record<string, number[][]> = {
 
 test.each(Object.entries(read))('reads %s', async (name, values) => {
   expect(await readAll(bad(name))).toEqual(values);
+  expect(existsSync('golden_pickle_was_executed')).toBe(false);
 });
 
 /** Damages one to four places: other bytes, bytes left out, bytes repeated, the end cut off. */

@@ -1,7 +1,6 @@
 // Pickles written by hand, opcode by opcode: what they mean, and what they may not do.
 import { expect, test } from 'vitest';
-import type { TensorRef } from '../../../lib/index.js';
-import { FileError, StorageRef } from '../../../lib/index.js';
+import { FileError, Opaque, StorageRef, type TensorRef } from '../../../lib/index.js';
 import { PickleBytes } from '../../../lib/io/torch/pickle_bytes.js';
 import { collectTensors } from '../../../lib/io/torch/collect.js';
 import { parseStorageId } from '../../../lib/io/torch/storage_id.js';
@@ -75,17 +74,35 @@ test('numbers of NumPy', () => {
   const float64 = 'cnumpy\ndtype\n(Vf8\nI00\nI01\ntR(I3\nV<\nNNNI-1\nI-1\nI0\ntb';
   const value = ['C', 8, Buffer.from('000000000000f83f', 'hex')];
   expect(load('cnumpy.core.multiarray\nscalar\n(', float64, ...value, 'tR.')).toBe(1.5);
+  const scalar = (type: string, hex: string) => {
+    const of = float64.replace('Vf8', `V${type}`);
+    const raw = Buffer.from(hex, 'hex');
+    return load('cnumpy.core.multiarray\nscalar\n(', of, 'C', raw.length, raw, 'tR.');
+  };
+  expect(scalar('u2', 'ffff')).toBe(65535);
+  expect(scalar('u4', 'ffffffff')).toBe(2 ** 32 - 1);
+  expect(scalar('u8', '0100000000000000')).toBe(1);
+  expect(scalar('f2', '003c')).toBeInstanceOf(Opaque);
   const bigEndian = float64.replace('V<', 'V>');
   expect(() => load('cnumpy.core.multiarray\nscalar\n(', bigEndian, ...value, 'tR.')).toThrow(
     /little-endian/,
   );
 });
 
-test('names stay names, and only those of the list are called', () => {
+test('names stay names, and what only unknown ones would make stays closed', () => {
   expect(String(load('cos\nsystem\n.'))).toBe('os.system');
-  expect(() => load('cos\nsystem\n(Vls\ntR.')).toThrow(/\(byte 17\): the file calls os\.system/);
-  expect(() => load('(cos\nsystem\nVls\no.')).toThrow(/calls os\.system/);
-  expect(() => load('cos\nsystem\n(Vls\nt', 0x81, '.')).toThrow(/calls os\.system/);
+  const closed = new Opaque('os.system', ['ls']);
+  expect(load('cos\nsystem\n(Vls\ntR.')).toEqual(closed);
+  expect(load('(cos\nsystem\nVls\no.')).toEqual(closed);
+  expect(load('cos\nsystem\n(Vls\nt', 0x81, '.')).toEqual(closed);
+  const named = load('cos\nsystem\n)(Vcommand\nVls\nd', 0x92, '.');
+  expect(named).toEqual(new Opaque('os.system', [[], new Map([['command', 'ls']])]));
+  // What it is given afterwards, and what is made of it, is as closed.
+  const given = load('ccollections\ndeque\n)R(I1\ne(Va\nI2\nu(I3\n', 0x90, '(Vb\nI4\ndb.');
+  expect(given).toEqual(new Opaque('collections.deque', [1, 'a', 2, 3, new Map([['b', 4]])]));
+  expect(load('cbuiltins\ngetattr\n(cos\nsystem\nVx\ntR(Vls\ntR.')).toEqual(
+    new Opaque('builtins.getattr', ['ls']),
+  );
   expect(() => load('c__builtin__\nlist\nc__builtin__\nlist\n', 0x85, 'R.')).toThrow(
     /does not take/,
   );
@@ -94,6 +111,29 @@ test('names stay names, and only those of the list are called', () => {
 });
 
 const storage = '(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI1\ntQ';
+
+test('tensors with attributes of Python are the tensors alone', () => {
+  const rebuild = 'ctorch._utils\n_rebuild_tensor_v2\n';
+  const from = (func: string) =>
+    load('ctorch._tensor\n_rebuild_from_type_v2\n(', func, 'ctorch\nTensor\n', args, '(dtR.');
+  const args = `(${storage}I0\n(I1\nt(I1\ntI00\nNt`;
+  expect((from(rebuild) as TensorRef).shape).toEqual([1]);
+  expect(from('ctorch._utils\n_rebuild_wrapper_subclass\n')).toBeInstanceOf(Opaque);
+  expect(() => from('ctorch._tensor\n_rebuild_from_type_v2\n')).toThrow(/does not take/);
+});
+
+test('element types beyond those known are told with the tensor; empty slices lie anywhere', () => {
+  const typed = (type: string) => {
+    const untyped = storage.replace('ctorch\nFloat', 'ctorch.storage\nUntyped');
+    const view = 'I0\n(I1\nt(I1\ntI00\nN';
+    return load('ctorch._utils\n_rebuild_tensor_v3\n(', untyped, view, `ctorch\n${type}\ntR.`);
+  };
+  expect(() => (typed('float8_e8m0fnu') as TensorRef).dtype).toThrow(/has dtype float8_e8m0fnu/);
+  expect(String(typed('float3'))).toBe('<torch.float3>');
+  const rebuild = 'ctorch._utils\n_rebuild_tensor_v2\n(';
+  const slice = load(rebuild, storage, 'I26\n(I0\nI4\nt(I6\nI1\ntI00\nNtR.');
+  expect((slice as TensorRef).shape).toEqual([0, 4]);
+});
 
 test('a tensor whose negation PyTorch has put off is not read as it was before', () => {
   const rebuild = 'ctorch._utils\n_rebuild_tensor_v2\n(';
