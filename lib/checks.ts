@@ -67,6 +67,15 @@ export function checkRank(op: string, name: string, x: Tensor, rank: number): vo
     );
 }
 
+/** What a caller gave as a shape, as an array of the tensor's own: the caller's may change afterwards. */
+export function ownShape(op: string, shape: readonly number[]): readonly number[] {
+  if (!Array.isArray(shape))
+    throw new ArgumentError(
+      `${op}: the shape must be an array such as [2, 3], got ${describe(shape)}`,
+    );
+  return [...shape];
+}
+
 /** An axis counted from either end, as an index from the front. */
 export function normalizeAxis(op: string, axis: number, rank: number): number {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank)

@@ -1,7 +1,8 @@
+import { ownShape } from './checks.js';
 import { native, type Id } from './native.js';
 import type { DType, TypedArray } from './dtype.js';
 import { check, checkShape } from './errors.js';
-import { empty, upload, type Tensor, type TensorOptions } from './tensor.js';
+import { empty as room, upload, type Tensor, type TensorOptions } from './tensor.js';
 
 const kernels = native<{ fill(value: number, y: Id): void; cast(x: Id, y: Id): void }>(
   'fill',
@@ -73,7 +74,7 @@ export function tensor(
   options: FromDataOptions = {},
 ): Tensor {
   let values: TypedArray;
-  let shape = options.shape;
+  let shape = options.shape && ownShape('tensor', options.shape);
   let from: DType;
   if (ArrayBuffer.isView(data)) {
     const known = arrayDTypes.get(data.constructor);
@@ -101,11 +102,11 @@ export function tensor(
     () => `tensor: shape [${dims.join(', ')}] needs ${product(dims)} values, got ${values.length}`,
   );
   const dtype = options.dtype ?? from;
-  const source = empty(dims, { dtype: from, device: options.device });
+  const source = room(dims, { dtype: from, device: options.device });
   upload(source, values);
   let result = source;
   if (dtype !== from) {
-    result = empty(dims, { dtype, device: source.device });
+    result = room(dims, { dtype, device: source.device });
     kernels.cast(source.id, result.id);
     source.dispose();
   }
@@ -113,31 +114,40 @@ export function tensor(
   return result;
 }
 
+/**
+ * An uninitialised tensor.
+ * @param like dtype and device, or a tensor to take them from.
+ */
+export const empty = (shape: readonly number[], like: TensorOptions = {}): Tensor =>
+  room(ownShape('empty', shape), like);
+
 /** A tensor of equal values. `full([2, 3], 0.5)` */
-export function full(
+export const full = (
   shape: readonly number[],
   value: number,
   options: CreationOptions = {},
-): Tensor {
-  const result = empty(shape, options);
+): Tensor => filled(ownShape('full', shape), value, options);
+
+export const zeros = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
+  filled(ownShape('zeros', shape), 0, options);
+
+export const ones = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
+  filled(ownShape('ones', shape), 1, options);
+
+/** Zeros with the shape, dtype and device of another tensor. */
+export const zerosLike = (x: Tensor): Tensor =>
+  filled(x.shape, 0, { dtype: x.dtype, device: x.device });
+
+/** Ones with the shape, dtype and device of another tensor. */
+export const onesLike = (x: Tensor): Tensor =>
+  filled(x.shape, 1, { dtype: x.dtype, device: x.device });
+
+function filled(shape: readonly number[], value: number, options: CreationOptions): Tensor {
+  const result = room(shape, options);
   kernels.fill(value, result.id);
   if (options.requiresGrad) result.requiresGrad = true;
   return result;
 }
-
-export const zeros = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
-  full(shape, 0, options);
-
-export const ones = (shape: readonly number[], options: CreationOptions = {}): Tensor =>
-  full(shape, 1, options);
-
-/** Zeros with the shape, dtype and device of another tensor. */
-export const zerosLike = (x: Tensor): Tensor =>
-  full(x.shape, 0, { dtype: x.dtype, device: x.device });
-
-/** Ones with the shape, dtype and device of another tensor. */
-export const onesLike = (x: Tensor): Tensor =>
-  full(x.shape, 1, { dtype: x.dtype, device: x.device });
 
 /**
  * `start, start + step, ...` below `stop`. With one argument: from 0. Default dtype float32.

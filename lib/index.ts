@@ -14,9 +14,10 @@ export {
   setNumThreads,
 } from './device.js';
 export type { CudaInfo, EngineInfo, GpuInfo, MemoryStats } from './native.js';
-export { Tensor, empty, type TensorOptions } from './tensor.js';
+export { Tensor, type TensorOptions } from './tensor.js';
 export {
   tensor,
+  empty,
   full,
   zeros,
   ones,

@@ -218,7 +218,9 @@ export class Tensor implements Owned {
 
 /**
  * An uninitialised tensor: how operations make room for results.
+ * @param shape becomes the tensor's own.
  * @param like dtype and device, or a tensor to take them from.
+ * @internal
  */
 export function empty(shape: readonly number[], like: TensorOptions = {}): Tensor {
   const target = like.device === undefined ? defaultDevice() : findDevice(like.device);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   arange,
+  ArgumentError,
   defaultDevice,
   device,
   DeviceError,
@@ -9,6 +10,9 @@ import {
   eye,
   full,
   linspace,
+  noise,
+  ones,
+  randn,
   ShapeError,
   tensor,
   tidy,
@@ -52,6 +56,30 @@ describe('creation', () => {
     source[0] = 9;
     expect(x.dtype).toBe('int32');
     expect([...x.dataSync()]).toEqual([1, 2]);
+  });
+
+  test("a shape is the tensor's own", () => {
+    const shape = [1, 3];
+    const made = [
+      empty(shape),
+      zeros(shape),
+      ones(shape),
+      full(shape, 2),
+      randn(shape),
+      noise(shape, { seed: 1 }),
+      tensor(Float32Array.of(1, 2, 3), { shape }),
+    ];
+    shape.reverse();
+    for (const x of made) expect(x.shape).toEqual([1, 3]);
+  });
+
+  test('a shape that is no array is refused by name', () => {
+    const wrong = 2 as unknown as number[];
+    expect(() => zeros(wrong)).toThrow(
+      'zeros: the shape must be an array such as [2, 3], got number 2',
+    );
+    expect(() => randn(wrong)).toThrow(ArgumentError);
+    expect(() => tensor(Float32Array.of(1), { shape: wrong })).toThrow(/^tensor: the shape/);
   });
 
   test('int64 keeps digits beyond 2^53', () => {
