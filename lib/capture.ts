@@ -9,10 +9,10 @@ import {
   EmulsionError,
 } from './errors.js';
 import { addon, native, type Graph, type Id } from './native.js';
-import { autocastDType, noteWeightsChanged, withOwnCopies } from './ops/autocast.js';
+import { autocastDType, forgetWeightCopies, withOwnCopies } from './ops/autocast.js';
 import { currentRecording, withRecording } from './recording.js';
 import { keep, replaceTensors, tensorsIn, tidy } from './scope.js';
-import { empty, Tensor } from './tensor.js';
+import { empty, noteWritten, Tensor, type Reference } from './tensor.js';
 
 const kernels = native<{ copy(x: Id, y: Id): void }>('copy');
 
@@ -58,6 +58,8 @@ interface Recorded {
   readonly graph: Graph;
   readonly inputs: readonly Tensor[];
   readonly gradients: readonly LeafGradient[];
+  /** What every replay writes over beside those. */
+  readonly written: ReadonlySet<Reference>;
   readonly gradEnabled: boolean;
   readonly autocast: string | null;
 }
@@ -142,7 +144,7 @@ class Step<Inputs extends Tensor[], Output> {
     const { device } = this.check(inputs);
     if (!addon.records(device.index) || this.calls < this.warmup) {
       const leaves = new Set<Tensor>();
-      withRecording({ recording: false, leaves }, () => this.run(inputs));
+      withRecording({ recording: false, leaves, written: new Set() }, () => this.run(inputs));
       this.leaves = leaves;
     } else {
       this.recorded ??= this.record(inputs, device);
@@ -216,6 +218,7 @@ class Step<Inputs extends Tensor[], Output> {
           `capture: the function returned ${list(outputs)} in the first call and ${list(results)} now`,
       );
       results.forEach((x, i) => kernels.copy(x.id, outputs[i].id));
+      noteWritten(outputs);
     });
   }
 
@@ -233,11 +236,12 @@ class Step<Inputs extends Tensor[], Output> {
     const own = inputs.map((x) => keep(empty(x.shape, x)));
     const before = new Map([...this.leaves].map((leaf) => [leaf, leaf.grad]));
     const leaves = new Set<Tensor>();
+    const written = new Set<Reference>();
     let graph: Graph;
     const [sharing = 0] = this.pool.graphs;
     addon.beginCapture(device.index, sharing);
     try {
-      withRecording({ recording: true, leaves }, () => this.run(own as Inputs));
+      withRecording({ recording: true, leaves, written }, () => this.run(own as Inputs));
     } catch (error) {
       addon.cancelCapture();
       abandon(own, leaves, before);
@@ -266,6 +270,7 @@ class Step<Inputs extends Tensor[], Output> {
       graph,
       inputs: own,
       gradients,
+      written,
       gradEnabled: isGradEnabled(),
       autocast: autocastDType(),
     };
@@ -282,7 +287,9 @@ class Step<Inputs extends Tensor[], Output> {
     recorded.gradients.forEach(checkStart);
     inputs.forEach((x, i) => kernels.copy(x.id, recorded.inputs[i].id));
     addon.replay(recorded.graph);
+    for (const memory of recorded.written) memory.noteWrite();
     for (const { leaf, fate, grad } of recorded.gradients) {
+      noteWritten([grad]);
       if (fate === 'added to') continue;
       leaf.grad?.dispose();
       leaf.grad = keep(grad.alias());
@@ -312,7 +319,7 @@ function abandon(
   leaves: ReadonlySet<Tensor>,
   before: ReadonlyMap<Tensor, Tensor | null>,
 ): void {
-  noteWeightsChanged();
+  forgetWeightCopies();
   for (const input of own) input.dispose();
   for (const leaf of leaves) {
     if (leaf.grad === (before.get(leaf) ?? null)) continue;

@@ -1,5 +1,5 @@
 import { EmulsionError } from './errors.js';
-import type { Tensor } from './tensor.js';
+import type { Reference, Tensor } from './tensor.js';
 
 /** The recording or warm-up of a captured step; see capture.ts. */
 export interface Recording {
@@ -7,6 +7,8 @@ export interface Recording {
   readonly recording: boolean;
   /** Leaves whose gradient a backward pass set or added to. */
   readonly leaves: Set<Tensor>;
+  /** Memory written in place that is not the step's alone. */
+  readonly written: Set<Reference>;
 }
 
 // Steps are synchronous: there is one at a time.

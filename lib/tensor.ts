@@ -11,17 +11,30 @@ import {
   type Scope,
 } from './ownership.js';
 import { noteCreation } from './leaks.js';
-import { refuseInRecording } from './recording.js';
+import { currentRecording, refuseInRecording } from './recording.js';
 
 const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
+
+let clock = 0;
+
+/** @internal Numbers what operations save of memory, and what writes to it in place: later is higher. */
+export const tick = (): number => ++clock;
 
 /** A native tensor shared by handles in JavaScript. Released with the last of them. */
 export class Reference {
   private count = 1;
-  private readonly lease: Lease | null;
+  private lease: Lease | null;
   private readonly place: number;
+  /** Keeps account of writes for all views of one memory. */
+  private readonly base: Reference;
+  private lastWrite = 0;
 
-  constructor(readonly id: Id) {
+  /** @param viewed whose memory a view shares */
+  constructor(
+    readonly id: Id,
+    viewed?: Reference,
+  ) {
+    this.base = viewed ? viewed.base : this;
     this.lease = currentScope()?.lease() ?? null;
     this.place = this.lease ? this.lease.add(id) : collectWith(this, id);
   }
@@ -35,6 +48,17 @@ export class Reference {
     if (--this.count > 0) return;
     addon.release(this.id);
     this.lease?.remove(this.place);
+    this.lease = null; // views hold on to their base, and should not to what was made beside it
+  }
+
+  /** Number of the last write in place, through whichever view; 0: none. */
+  get written(): number {
+    return this.base.lastWrite;
+  }
+
+  noteWrite(): void {
+    this.base.lastWrite = tick();
+    currentRecording()?.written.add(this.base);
   }
 
   /** Whether writing to this memory would be seen through another tensor. */
@@ -231,7 +255,13 @@ export function empty(shape: readonly number[], like: TensorOptions = {}): Tenso
 
 /** @internal A tensor of another shape over the same memory, without history. */
 export function viewOf(x: Tensor, shape: readonly number[], offset = 0): Tensor {
-  return new Tensor(new Reference(addon.view(x.id, offset, ...shape)), shape, x.dtype, x.device);
+  const reference = new Reference(addon.view(x.id, offset, ...shape), x.memory);
+  return new Tensor(reference, shape, x.dtype, x.device);
+}
+
+/** @internal For whatever writes to tensors that others may know: what was saved or made of their values is void. */
+export function noteWritten(tensors: Iterable<Tensor>): void {
+  for (const x of tensors) x.memory.noteWrite();
 }
 
 /** @internal Copies host values into a tensor of the same byte length, in queue order. */

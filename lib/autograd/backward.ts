@@ -2,7 +2,7 @@ import { native, type Id } from '../native.js';
 import { currentScope, Scope, withContext } from '../ownership.js';
 import { check, checkShape, DTypeError, EmulsionError, ShapeError } from '../errors.js';
 import { currentRecording } from '../recording.js';
-import { empty, Tensor } from '../tensor.js';
+import { empty, noteWritten, Tensor } from '../tensor.js';
 import type { Edge, Hook, Node, TensorInfo } from './node.js';
 
 const kernels = native<{
@@ -252,6 +252,8 @@ export interface BackwardOptions {
  * Computes the gradient of `output` with respect to every leaf that requires one and adds it to the
  * leaf's `grad`. What operations saved is given up as the walk proceeds.
  *
+ * @throws EmulsionError (`ERR_OVERWRITTEN`) where values that a gradient needs were written over since the forward
+ * pass, such as weights by an optimizer's step.
  * @param gradient upstream gradient of output's shape and dtype; default 1 for a single value.
  */
 export function backward(output: Tensor, gradient?: Tensor, options: BackwardOptions = {}): void {
@@ -262,6 +264,7 @@ export function backward(output: Tensor, gradient?: Tensor, options: BackwardOpt
       let grad = runHooks(leafHooks.get(leaf), sum);
       if (leaf.grad) {
         kernels.accumulate(leaf.grad.id, grad.id);
+        noteWritten([leaf.grad]);
       } else {
         // Optimizers and clipping write to gradients in place.
         if (grad.memory.shared) grad = copyOf(grad);

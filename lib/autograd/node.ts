@@ -1,5 +1,5 @@
 import type { History } from '../ownership.js';
-import { Tensor, type Reference } from '../tensor.js';
+import { Tensor, tick, type Reference } from '../tensor.js';
 import { EmulsionError } from '../errors.js';
 import type { Device } from '../device.js';
 import type { DType } from '../dtype.js';
@@ -32,12 +32,29 @@ interface Saved extends TensorInfo {
   readonly memory: Reference;
 }
 
-let clock = 0;
+/** What an operation saved and others wrote over: a rule may ask for its shape, but not for its values. */
+class Overwritten extends Tensor {
+  constructor(
+    private readonly op: string,
+    { memory, shape, dtype, device }: Saved,
+  ) {
+    super(memory, shape, dtype, device);
+  }
+
+  override get memory(): never {
+    throw new EmulsionError(
+      `backward: ${this.op} saved ${this.describe()} for its gradient, and the values were written over since, by ` +
+        'an optimizer, loadStateDict, an average, an initialiser or a captured step. Call backward() before ' +
+        `that, or give ${this.op} a copy, such as x.mul(1).`,
+      'ERR_OVERWRITTEN',
+    );
+  }
+}
 
 /** One recorded operation. Holds references of its own on what it saved, until backward has used them. */
 export class Node implements History {
   /** Later operations have higher numbers: the walk goes down. */
-  readonly sequence = ++clock;
+  readonly sequence = tick();
   readonly edges: Edge[];
   readonly outputs: TensorInfo[] = [];
   hooks: Map<number, Hook[]> | null = null;
@@ -68,10 +85,14 @@ export class Node implements History {
           'retainGraph: true in the first.',
         'ERR_GRAPH_FREED',
       );
-    const saved = this.saved.map(
-      (x) => x && new Tensor(x.memory.retain(), x.shape, x.dtype, x.device),
-    ) as Tensor[];
+    const saved = this.saved.map((x) => x && this.handleOn(x)) as Tensor[];
     return this.rule(grads, saved, needs);
+  }
+
+  private handleOn(x: Saved): Tensor {
+    x.memory.retain();
+    if (x.memory.written > this.sequence) return new Overwritten(this.name, x);
+    return new Tensor(x.memory, x.shape, x.dtype, x.device);
   }
 
   release(): void {

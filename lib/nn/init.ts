@@ -1,9 +1,8 @@
 // How weights begin. The same seed gives the same weights: each tensor takes the generator's next step.
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
-import { noteWeightsChanged } from '../ops/autocast.js';
 import { defaultGenerator, type Generator } from '../random.js';
-import type { Tensor, TensorOptions } from '../tensor.js';
+import { noteWritten, type Tensor, type TensorOptions } from '../tensor.js';
 import type { Module } from './module.js';
 
 const kernels = native<{ fill(value: number, y: Id): void }>('fill');
@@ -17,7 +16,7 @@ export interface InitOptions extends TensorOptions {
 // Every function here overwrites its tensor in place, outside of any recording, and returns it.
 function overwrite(tensor: Tensor, write: (tensor: Tensor) => void): Tensor {
   write(tensor);
-  noteWeightsChanged();
+  noteWritten([tensor]);
   return tensor;
 }
 

@@ -3,7 +3,7 @@ import { full, ones, zeros } from '../creation.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { batchNorm, groupNorm, layerNorm } from '../ops/index.js';
-import type { Tensor, TensorOptions } from '../tensor.js';
+import { noteWritten, type Tensor, type TensorOptions } from '../tensor.js';
 import { buffer, parameter } from './fields.js';
 import { Module } from './module.js';
 
@@ -119,6 +119,7 @@ export class BatchNorm2d extends Module<[Tensor], Tensor> {
   #countBatch(): void {
     const one = full([], 1, this.num_batches_tracked);
     kernels.accumulate(this.num_batches_tracked.id, one.id);
+    noteWritten([this.num_batches_tracked]);
     one.dispose();
   }
 

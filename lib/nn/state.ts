@@ -5,8 +5,7 @@ import { isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
 import type { StateReader, TensorSource } from '../io/state.js';
 import { native, type Id } from '../native.js';
-import { noteWeightsChanged } from '../ops/autocast.js';
-import type { Tensor } from '../tensor.js';
+import { noteWritten, type Tensor } from '../tensor.js';
 import { slotsOf, type ModuleNode, type Slot } from './fields.js';
 
 const kernels = native<{ copy(x: Id, y: Id): void; cast(x: Id, y: Id): void }>('copy', 'cast');
@@ -31,7 +30,7 @@ export function assign(target: Tensor, values: Tensor): void {
   const near = values.device === target.device ? values : values.to(target.device);
   const kernel = near.dtype === target.dtype ? kernels.copy : kernels.cast;
   kernel(near.id, target.id);
-  noteWeightsChanged();
+  noteWritten([target]);
   if (near !== values) near.dispose();
 }
 

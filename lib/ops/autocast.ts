@@ -18,17 +18,10 @@ const kernels = native<{ cast(x: Id, y: Id): void }>('cast');
 
 type Optional = Tensor | null | undefined;
 
-// Raised by whatever writes to weights in place: copies that are older are stale.
-let writes = 0;
-
-/** @internal Tells that values of weights changed in place. */
-export function noteWeightsChanged(): void {
-  ++writes;
-}
-
 interface Copy {
   readonly tensor: Tensor;
-  readonly writes: number;
+  /** The weight's last write when the copy was made: after another it is stale. */
+  readonly written: number;
 }
 
 /**
@@ -43,15 +36,20 @@ class WeightCopies {
   take(weight: Tensor, dtype: LowDType): Tensor {
     if (!this.open) return lowCopy(weight, dtype); // code that outlived its region
     const known = this.copies[dtype].get(weight);
-    if (known?.writes === writes) return known.tensor.alias();
+    const { written } = weight.memory;
+    if (known?.written === written) return known.tensor.alias();
     known?.tensor.dispose();
     const tensor = keep(lowCopy(weight, dtype));
-    this.copies[dtype].set(weight, { tensor, writes });
+    this.copies[dtype].set(weight, { tensor, written });
     return tensor.alias();
   }
 
   close(): void {
     this.open = false;
+    this.clear();
+  }
+
+  clear(): void {
     for (const copies of Object.values(this.copies)) {
       for (const { tensor } of copies.values()) tensor.dispose();
       copies.clear();
@@ -130,6 +128,9 @@ export function withOwnCopies<T>(body: () => T): T {
   const dtype = autocastDType();
   return dtype === null ? body() : startRegion(dtype, body);
 }
+
+/** @internal Conversions of weights in the region around are made anew when they are next asked for. */
+export const forgetWeightCopies = (): void => region()?.copies.clear();
 
 /** The dtype of matrix work here, or null outside {@link autocast}: for operations of your own. */
 export const autocastDType = (): LowDType | null => region()?.dtype ?? null;

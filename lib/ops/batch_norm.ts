@@ -1,7 +1,7 @@
 import { op } from '../autograd/index.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
-import { empty, type Tensor } from '../tensor.js';
+import { empty, noteWritten, type Tensor } from '../tensor.js';
 import { checkNorm, gradientOf, idOf, statisticsDType, type Optional } from './norm_arguments.js';
 
 type OptionalId = Id | null;
@@ -106,6 +106,7 @@ export function batchNorm(
     mean.id,
     rstd.id,
   );
+  if (training && runningMean && runningVar) noteWritten([runningMean, runningVar]);
   return op({
     name: 'batchNorm',
     inputs: [x, weight, bias],

@@ -55,12 +55,15 @@ function checkNumber(name: string, x: Tensor, value: number): void {
 }
 
 type Integers = 'floating only' | 'integers too';
+// What the kernel of the gradient reads: where that is the gradient alone, x is not saved.
+type Reads = 'x' | 'dy only';
 
 // An op of one operand and up to two numbers, from the kernels `stem_forward` and `stem_backward`.
 function unary(
   name: string,
   stem: string,
   integers: Integers = 'floating only',
+  reads: Reads = 'x',
 ): (x: Tensor, p?: number, q?: number) => Tensor {
   const kernels = native<Record<string, UnaryForward & UnaryBackward>>(
     `${stem}_forward`,
@@ -81,9 +84,9 @@ function unary(
       name,
       inputs: [x],
       output: y,
-      save: [x],
-      backward: ([dy], [x]) => {
-        const dx = empty(x.shape, x);
+      save: reads === 'x' ? [x] : [],
+      backward: ([dy], [x = dy]) => {
+        const dx = empty(dy.shape, dy);
         backward(x.id, dy.id, p, q, dx.id);
         return [dx];
       },
@@ -93,8 +96,8 @@ function unary(
 
 /** A function of one tensor, element by element. */
 type Unary = (x: Tensor) => Tensor;
-const plain = (name: string, stem = name, integers?: Integers): Unary => {
-  const run = unary(name, stem, integers);
+const plain = (name: string, stem = name, integers?: Integers, reads?: Reads): Unary => {
+  const run = unary(name, stem, integers, reads);
   return (x) => run(x);
 };
 // As plain; in float32 inside autocast(), because 16 bits lack its range or its digits.
@@ -104,11 +107,11 @@ const wide = (name: string, integers?: Integers): Unary => {
 };
 
 /** −x */
-export const neg = plain('neg', 'neg', 'integers too');
+export const neg = plain('neg', 'neg', 'integers too', 'dy only');
 /** |x|; its gradient at 0 is 0. */
 export const abs = plain('abs', 'abs', 'integers too');
 /** −1, 0 or 1. */
-export const sign = plain('sign', 'sign', 'integers too');
+export const sign = plain('sign', 'sign', 'integers too', 'dy only');
 /** x² */
 export const square = wide('square', 'integers too');
 /** √x */
@@ -128,11 +131,11 @@ export const log1p = wide('log1p');
 export const sin = plain('sin');
 export const cos = plain('cos');
 /** Largest integer not above x. Gradient 0. */
-export const floor = plain('floor');
+export const floor = plain('floor', 'floor', 'floating only', 'dy only');
 /** Smallest integer not below x. Gradient 0. */
-export const ceil = plain('ceil');
+export const ceil = plain('ceil', 'ceil', 'floating only', 'dy only');
 /** Nearest integer, halves to the even one. Gradient 0. */
-export const round = plain('round');
+export const round = plain('round', 'round', 'floating only', 'dy only');
 /** Error function. */
 export const erf = plain('erf');
 export const tanh = plain('tanh');
@@ -203,11 +206,11 @@ const kernels = native<Record<string, Combine>>(
   'maximum_forward',
   'minimum_forward',
 );
-const addScalar = unary('add', 'add_scalar', 'integers too');
-const mulScalar = unary('mul', 'mul_scalar', 'integers too');
-const subScalar = unary('sub', 'sub_scalar', 'integers too');
-const scalarSub = unary('sub', 'scalar_sub', 'integers too');
-const divScalar = unary('div', 'div_scalar');
+const addScalar = unary('add', 'add_scalar', 'integers too', 'dy only');
+const mulScalar = unary('mul', 'mul_scalar', 'integers too', 'dy only');
+const subScalar = unary('sub', 'sub_scalar', 'integers too', 'dy only');
+const scalarSub = unary('sub', 'scalar_sub', 'integers too', 'dy only');
+const divScalar = unary('div', 'div_scalar', 'floating only', 'dy only');
 const scalarDiv = unary('div', 'scalar_div');
 const powScalar = unary('pow', 'pow_scalar');
 

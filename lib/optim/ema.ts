@@ -3,7 +3,7 @@ import { ArgumentError, check, checkShape, EmulsionError } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { refuseInRecording } from '../recording.js';
 import { keep } from '../scope.js';
-import { empty, type Tensor } from '../tensor.js';
+import { empty, noteWritten, type Tensor } from '../tensor.js';
 import { copyInto, ids } from './copy.js';
 
 const kernels = native<{ ema_update(shadows: Id[], params: Id[], decay: number): void }>(
@@ -80,6 +80,7 @@ export class Ema {
     const decay = this.nextDecay;
     if (this.numUpdates >= 0) ++this.numUpdates;
     if (this.params.length > 0) kernels.ema_update(ids(this.shadows), ids(this.params), decay);
+    noteWritten(this.shadows);
   }
 
   /** The average of a parameter, or undefined if it has none. It stays the average's own. */

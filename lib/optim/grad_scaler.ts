@@ -4,7 +4,7 @@ import { check, EmulsionError } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { cast, mul } from '../ops/index.js';
 import { keep } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import { noteWritten, type Tensor } from '../tensor.js';
 import { gradNorm, scaleGradients } from './gradients.js';
 import type { Optimizer } from './optimizer.js';
 
@@ -46,6 +46,13 @@ interface Progress {
   step: 'not yet' | 'under way' | 'done';
 }
 
+/** The scale in a device's memory. */
+interface Factors {
+  value: number;
+  readonly scale: Tensor;
+  readonly inverse: Tensor;
+}
+
 type AnyOptimizer = Optimizer<{ lr: number }>;
 
 /**
@@ -70,7 +77,7 @@ type AnyOptimizer = Optimizer<{ lr: number }>;
 export class GradScaler {
   private readonly enabled: boolean;
   private state: GradScalerState;
-  private readonly onDevice = new Map<Device, { scale: Tensor; inverse: Tensor }>();
+  private readonly onDevice = new Map<Device, Factors>();
   private readonly progress = new Map<AnyOptimizer, Progress>();
   private overflowed = false;
 
@@ -202,11 +209,12 @@ export class GradScaler {
   }
 
   // The scale lies in device memory, so that a captured step sees it change.
-  private factors(device: Device): { scale: Tensor; inverse: Tensor } {
+  private factors(device: Device): Factors {
     let factors = this.onDevice.get(device);
     if (!factors) {
       const number = (value: number): Tensor => keep(full([], value, { device }));
-      factors = { scale: number(this.state.scale), inverse: number(1 / this.state.scale) };
+      const value = this.state.scale;
+      factors = { value, scale: number(value), inverse: number(1 / value) };
       this.onDevice.set(device, factors);
     }
     return factors;
@@ -223,9 +231,12 @@ export class GradScaler {
     for (const { norm } of this.progress.values()) norm?.dispose();
     this.progress.clear();
     this.overflowed = false;
-    for (const { scale, inverse } of this.onDevice.values()) {
-      kernels.fill(this.state.scale, scale.id);
-      kernels.fill(1 / this.state.scale, inverse.id);
+    for (const factors of this.onDevice.values()) {
+      if (factors.value === this.state.scale) continue;
+      factors.value = this.state.scale;
+      kernels.fill(factors.value, factors.scale.id);
+      kernels.fill(1 / factors.value, factors.inverse.id);
+      noteWritten([factors.scale, factors.inverse]);
     }
   }
 }

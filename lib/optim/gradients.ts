@@ -1,6 +1,6 @@
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
-import { empty, Tensor } from '../tensor.js';
+import { empty, noteWritten, Tensor } from '../tensor.js';
 import { ids } from './copy.js';
 
 const kernels = native<{
@@ -32,7 +32,9 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor 
   check(maxNorm > 0, () => `clipGradNorm: maxNorm must be above 0, got ${maxNorm}`);
   const list = [...params];
   const norm = gradNorm(list);
-  kernels.clip_by_norm(ids(gradientsOf(list)), norm.id, maxNorm);
+  const grads = gradientsOf(list);
+  kernels.clip_by_norm(ids(grads), norm.id, maxNorm);
+  noteWritten(grads);
   return norm;
 }
 
@@ -41,8 +43,9 @@ export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor 
  * @param factor a number, or a float32 tensor of one element.
  */
 export function scaleGradients(params: Iterable<Tensor>, factor: number | Tensor): void {
-  const grads = ids(gradientsOf(params));
+  const grads = gradientsOf(params);
   if (grads.length === 0) return;
-  if (factor instanceof Tensor) kernels.scale_tensors(grads, factor.id, 1);
-  else kernels.scale_tensors(grads, null, factor);
+  if (factor instanceof Tensor) kernels.scale_tensors(ids(grads), factor.id, 1);
+  else kernels.scale_tensors(ids(grads), null, factor);
+  noteWritten(grads);
 }

@@ -2,8 +2,7 @@ import { zeros } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { refuseInRecording } from '../recording.js';
 import { keep } from '../scope.js';
-import { noteWeightsChanged } from '../ops/autocast.js';
-import { empty, Tensor } from '../tensor.js';
+import { empty, noteWritten, Tensor } from '../tensor.js';
 import { isFloating } from '../dtype.js';
 import { copyInto } from './copy.js';
 
@@ -79,8 +78,10 @@ export abstract class Optimizer<Options extends { lr: number }> {
       'an optimizer steps while work is recorded, and its step number and learning rate would stand still',
       'Step after the captured step',
     );
-    for (const batch of this.batches()) this.update(batch, options.gradScale ?? null);
-    noteWeightsChanged();
+    for (const batch of this.batches()) {
+      this.update(batch, options.gradScale ?? null);
+      noteWritten(batch.params);
+    }
   }
 
   protected abstract update(batch: Batch<Options>, gradScale: Tensor | null): void;

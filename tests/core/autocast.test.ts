@@ -13,11 +13,13 @@ import {
   defaultDevice,
   div,
   DTypeError,
+  Ema,
   eq,
   exp,
   gelu,
   groupNorm,
   indexAdd,
+  keep,
   layerNorm,
   linear,
   log,
@@ -42,6 +44,7 @@ import {
   VectorQuantizer,
   where,
   zeros,
+  zeros_,
   type DType,
   type Tensor,
 } from '../../lib/index.js';
@@ -328,6 +331,22 @@ describe('regions', () => {
       );
     });
   });
+
+  test('see an average that moved inside', () =>
+    tidy(() => {
+      const weight = keep(ones([2, 2]));
+      const ema = new Ema([['weight', weight]], { decay: 0.5, useNumUpdates: false });
+      const x = ones([1, 2]);
+      zeros_(weight);
+      autocast('bfloat16', () => {
+        const average = ema.averageOf(weight)!;
+        expect(numbers(linear(x, average))).toEqual([2, 2]);
+        ema.update();
+        expect(numbers(linear(x, average))).toEqual([1, 1]);
+      });
+      ema.dispose();
+      weight.dispose();
+    }));
 
   test('work that outlives its region still computes, and leaks nothing', async () => {
     const [x, weight] = [randn([2, 3]), randn([4, 3])];

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import {
   checkpoint,
+  clipGradNorm,
   defaultDevice,
+  Ema,
   enableGrad,
   grad,
   isGradEnabled,
@@ -10,8 +12,10 @@ import {
   op,
   registerHook,
   scope,
+  SGD,
   tensor,
   tidy,
+  zeros_,
   zerosLike,
   type Tensor,
 } from '../../lib/index.js';
@@ -105,6 +109,85 @@ describe('backward', () => {
     });
     both[1].sum().backward();
     expect(values(x.grad)).toEqual([10, 10]);
+  });
+});
+
+describe('values written over before backward', () => {
+  const overwritten = /backward: mul saved Tensor\(float32, \[1\]\) .* written over since/;
+
+  test('by an optimizer: the network that is judged and the judge', () => {
+    const [judge, made] = [leaf(0.5), leaf(2)];
+    const optimizer = new SGD([judge], { lr: 0.1 });
+    const fake = made.mul(3);
+    const lossOfJudge = fake.detach().mul(judge).sum();
+    const loss = fake.mul(judge).neg().sum();
+    lossOfJudge.backward();
+    optimizer.step();
+    expect(() => loss.backward()).toThrow(overwritten);
+    expect(made.grad).toBeNull();
+    fake.mul(judge).neg().sum().backward();
+    expect(values(made.grad)[0]).toBeCloseTo(0.3);
+  });
+
+  test.each<[string, (w: Tensor) => void]>([
+    ['an initialiser', (w) => void zeros_(w)],
+    ['an initialiser, through a view', (w) => void zeros_(w.detach().reshape([1, 1]))],
+    [
+      'the average',
+      (w) => {
+        const ema = new Ema([['w', w]]);
+        ema.scope(() => undefined);
+        ema.dispose();
+      },
+    ],
+  ])('by %s', (_by, write) => {
+    const w = leaf(2);
+    const y = w.mul(w.reshape([1])).sum();
+    write(w);
+    expect(() => y.backward()).toThrow(
+      expect.objectContaining({
+        code: 'ERR_OVERWRITTEN',
+        message: expect.stringMatching(overwritten) as string,
+      }),
+    );
+  });
+
+  test('by clipping and by more gradients, where a loss was made of a gradient', () => {
+    const [w, x] = [leaf(2), leaf(3)];
+    w.mul(4).sum().backward();
+    const clipped = x.mul(w.grad!).sum();
+    clipGradNorm([w], 1);
+    expect(() => clipped.backward()).toThrow(overwritten);
+    const summed = x.mul(w.grad!).sum();
+    w.mul(4).sum().backward();
+    expect(() => summed.backward()).toThrow(overwritten);
+  });
+
+  test('are no matter to rules that do not read them', () => {
+    const [w, x] = [leaf(2), tensor([5])];
+    const y = w.mul(x).add(w).sub(w.mul(3).neg()).add(1).reshape([1, 1]).sum();
+    zeros_(w);
+    y.backward();
+    expect(values(w.grad)).toEqual([9]); // 5 + 1 + 3
+  });
+
+  test('may be written over once backward has read them', () => {
+    const w = leaf(2);
+    const optimizer = new SGD([w], { lr: 0.5 });
+    for (let i = 0; i < 3; ++i) {
+      w.mul(w).sum().backward();
+      w.mul(w).sum().backward();
+      optimizer.step();
+      optimizer.zeroGrad();
+    }
+    expect(values(w)).toEqual([-2]);
+  });
+
+  test('are noticed by a checkpoint', () => {
+    const x = leaf(2);
+    const y = checkpoint((a) => a.mul(3), x).sum();
+    zeros_(x);
+    expect(() => y.backward()).toThrow(/checkpoint saved/);
   });
 });
 
