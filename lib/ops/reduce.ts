@@ -187,9 +187,21 @@ function varianceOf(
 export const variance = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
   varianceOf('variance', x, axis, options, (variance) => variance);
 
-/** Standard deviation over axes; see {@link variance}. */
+/** Standard deviation over axes; see {@link variance}. Its gradient where it is 0 is 0. */
 export const std = (x: Tensor, axis?: Axes, options: VarianceOptions = {}): Tensor =>
-  varianceOf('std', x, axis, options, sqrt);
+  varianceOf('std', x, axis, options, flatRoot);
+
+// √x whose gradient at 0 is 0: what varies about a point has no direction there.
+function flatRoot(x: Tensor): Tensor {
+  const y = noGrad(() => sqrt(x));
+  return op({
+    name: 'std',
+    inputs: [x],
+    output: y,
+    save: [y],
+    backward: ([dy], [y]) => [where(eq(y, 0), 0, div(dy, mul(y, 2)))],
+  });
+}
 
 /** Euclidean norm over axes. Its gradient at 0 is 0. */
 export function norm(x: Tensor, axis?: Axes, options: ReduceOptions = {}): Tensor {

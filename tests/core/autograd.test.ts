@@ -8,11 +8,13 @@ import {
   grad,
   isGradEnabled,
   noGrad,
+  norm,
   ones,
   op,
   registerHook,
   scope,
   SGD,
+  std,
   tensor,
   tidy,
   zeros_,
@@ -89,6 +91,22 @@ describe('backward', () => {
       /floating dtype, got int32/,
     );
     expect(() => (leaf(1).mul(2).requiresGrad = false)).toThrow(/leaves only/);
+  });
+
+  test.each([
+    ['std', std],
+    ['norm', norm],
+  ])('the gradient of %s where it is 0 is 0', (_name, deviation) => {
+    const x = tensor(
+      [
+        [0, 0],
+        [0, 8],
+      ],
+      { requiresGrad: true },
+    );
+    deviation(x, 1).sum().backward();
+    const slope = deviation === std ? Math.SQRT1_2 : 1;
+    expect(values(x.grad)).toEqual([0, 0, deviation === std ? -slope : 0, slope].map(Math.fround));
   });
 
   test('a wrong rule is named', () => {
