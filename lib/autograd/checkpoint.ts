@@ -1,7 +1,8 @@
+import { check } from '../errors.js';
 import { currentContext, withContext } from '../ownership.js';
 import { snapshotAll } from '../replay.js';
 import { tidy } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import type { Rule } from './node.js';
 import { walkRegion } from './backward.js';
 import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
@@ -13,15 +14,17 @@ import { attach, enableGrad, isGradEnabled, noGrad } from './record.js';
  * `backward()` reaches the inputs and every parameter that fn uses; `grad()` sees the region's inputs
  * only. fn must be synchronous and give the same result for the same inputs; of the tensors it makes,
  * those it does not return are disposed.
+ *
+ * @throws ArgumentError unless fn returns a tensor or an array of tensors.
  */
 export function checkpoint<T extends Tensor | Tensor[]>(
   fn: (...inputs: Tensor[]) => T,
   ...inputs: Tensor[]
 ): T {
-  if (!isGradEnabled()) return fn(...inputs);
+  if (!isGradEnabled()) return checked(fn(...inputs));
   const restore = snapshotAll();
   const { precision } = currentContext();
-  const output = noGrad(() => tidy(() => fn(...inputs)));
+  const made = noGrad(() => tidy(() => checked(fn(...inputs))));
   const rule: Rule = (grads, saved, needs) => {
     const after = snapshotAll();
     restore();
@@ -39,6 +42,29 @@ export function checkpoint<T extends Tensor | Tensor[]>(
       after();
     }
   };
+  // A tensor that has a history or is a leaf keeps that: what the region hands on is another handle on it.
+  const taken = new Set(inputs);
+  const own = (x: Tensor): Tensor => {
+    const known = taken.has(x) || x.requiresGrad;
+    taken.add(x);
+    return known ? x.alias() : x;
+  };
+  const output = (Array.isArray(made) ? made.map(own) : own(made)) as T;
   attach('checkpoint', inputs, output, inputs, rule, true);
   return output;
 }
+
+function checked<T>(result: T): T {
+  if (result instanceof Promise) result.catch(() => undefined); // the error below is the one to see
+  check(
+    result instanceof Tensor ||
+      (Array.isArray(result) && result.every((item) => item instanceof Tensor)),
+    () =>
+      'checkpoint: the function must return a Tensor or an array of Tensors, got ' +
+      (result instanceof Promise ? 'a promise; it must be synchronous' : describe(result)),
+  );
+  return result;
+}
+
+const describe = (value: unknown): string =>
+  typeof value === 'object' && value !== null ? value.constructor.name : String(value);

@@ -322,6 +322,45 @@ describe('checkpoint', () => {
     expect(values(w.grad)).toEqual([1, 2]);
   });
 
+  test('refuses functions that it cannot record', async () => {
+    const x = leaf(1, 2);
+    const refuse = (fn: (a: Tensor) => unknown): void => {
+      for (const mode of [enableGrad, noGrad])
+        expect(() => mode(() => checkpoint(fn as (a: Tensor) => Tensor, x))).toThrow(
+          /^checkpoint: the function must return a Tensor or an array of Tensors, got/,
+        );
+    };
+    refuse(async (a) => a.mul(3));
+    refuse(async () => Promise.reject(new Error('unseen')));
+    refuse((a) => ({ y: a.mul(3) }));
+    refuse((a) => [a.mul(3), 1]);
+    refuse(() => undefined);
+    await Promise.resolve();
+  });
+
+  test('hands on inputs and parameters without a change to them', () => {
+    const [x, w] = [leaf(1, 2), leaf(3, 4)];
+    for (let i = 0; i < 2; ++i) {
+      checkpoint((a) => a, x)
+        .mul(3)
+        .sum()
+        .backward();
+      const [first, again, weight] = checkpoint((a) => {
+        const y = a.mul(5);
+        return [y, y, w];
+      }, x);
+      first.add(again).mul(weight).sum().backward();
+    }
+    expect([x.node, w.node]).toEqual([null, null]);
+    expect(values(x.grad)).toEqual([66, 86]); // 2 · (3 + 10 w)
+    expect(values(w.grad)).toEqual([20, 40]);
+    const history = w.mul(2);
+    checkpoint((a) => a, history)
+      .sum()
+      .backward();
+    expect(values(w.grad)).toEqual([22, 42]);
+  });
+
   test('keeps no intermediate results', () => {
     const x = ones([1 << 16], { requiresGrad: true });
     const before = defaultDevice().memoryStats().liveBytes;
