@@ -3,18 +3,14 @@ import { addon, type Id } from './native.js';
 
 /** A recorded operation as far as ownership needs to know it; see autograd/node.ts. */
 export interface History {
-  /** Higher than that of every operation it followed from. */
-  readonly sequence: number;
-  parents(): Iterable<History>;
-  /** Gives up what the operation saved for backward. */
-  release(): void;
+  /** One of its results is gone: with the last that can ask for it goes what the operation saved. */
+  drop(): void;
 }
 
 /** What a scope owns. Implemented by Tensor. */
 export interface Owned {
   scope: Scope | null;
   scopeIndex: number;
-  readonly node: History | null;
   dispose(): void;
 }
 
@@ -59,14 +55,10 @@ export class Lease {
   }
 }
 
-/**
- * Owns the tensors made while it is open and disposes them when it closes. Operations recorded inside
- * whose results nobody kept give up what they had saved.
- */
+/** Owns the tensors made while it is open and disposes them when it closes. */
 export class Scope {
   // Tensors know their index, so that disposing one early is a swap and no search.
   private owned: Owned[] = [];
-  private kept: History[] = [];
   private current: Lease | null = null;
 
   /** For the next tensor made in this scope. */
@@ -89,10 +81,9 @@ export class Scope {
     tensor.scope = null;
   }
 
-  /** Hands a tensor and its history to another scope, or to nobody. */
+  /** Hands a tensor to another scope, or to nobody. */
   give(tensor: Owned, to: Scope | null): void {
     if (tensor.scope !== this) return;
-    if (tensor.node) this.kept.push(tensor.node);
     this.remove(tensor);
     to?.add(tensor);
   }
@@ -100,30 +91,11 @@ export class Scope {
   close(): void {
     const owned = this.owned;
     this.owned = [];
-    const histories: History[] = [];
     for (const tensor of owned) {
-      if (tensor.node) histories.push(tensor.node);
       tensor.scope = null;
       tensor.dispose();
     }
-    if (histories.length > 0) releaseUnreachable(histories, this.kept);
-    this.kept = [];
   }
-}
-
-// The walk ends where operations are older than all it asks about: scopes close after every layer of a
-// network, and would visit all layers before it again and again.
-function releaseUnreachable(histories: History[], roots: History[]): void {
-  let oldest = Infinity;
-  for (const node of histories) oldest = Math.min(oldest, node.sequence);
-  const reachable = new Set<History>();
-  const pending = [...roots];
-  for (let node = pending.pop(); node; node = pending.pop()) {
-    if (node.sequence < oldest || reachable.has(node)) continue;
-    reachable.add(node);
-    for (const parent of node.parents()) pending.push(parent);
-  }
-  for (const node of histories) if (!reachable.has(node)) node.release();
 }
 
 export type LowDType = 'bfloat16' | 'float16';

@@ -161,6 +161,7 @@ export class Tensor implements Owned {
     this.reference.release();
     this.reference = null;
     this.scope?.remove(this);
+    this.node?.drop();
   }
 
   [Symbol.dispose](): void {

@@ -141,27 +141,35 @@ export function walk(
     edge !== null &&
     ('node' in edge ? nodes.has(edge.node) : wanted === null || wanted.includes(edge.leaf));
 
-  roots.forEach((root, i) => {
-    if (!root.requiresGrad) return;
-    const edge: Edge = root.node
-      ? { node: root.node as Node, output: root.nodeOutput }
-      : { leaf: root };
-    if (isNeeded(edge)) arrive(edge, seeds[i].alias());
-  });
-  for (const node of [...nodes].sort((a, b) => b.sequence - a.sequence)) {
-    const slots = sums.get(node);
-    if (!slots) continue;
-    sums.delete(node);
-    const arrived = node.outputs.map((info, i) =>
-      runHooks(node.hooks?.get(i), slots[i] ?? filled(0, info)),
-    );
-    for (const x of wanted ?? []) if (x.node === node) inner.set(x, arrived[x.nodeOutput].alias());
-    const needs = node.edges.map(isNeeded);
-    const handed = needs.includes(true) || node.closesOver ? applyRule(node, arrived, needs) : [];
-    // Memory falls as the walk proceeds: what this node held is free before its gradients are added up.
-    for (const grad of new Set([...slots, ...arrived])) grad?.dispose();
-    if (!retainGraph) node.release();
-    handed.forEach((grad, i) => grad && arrive(node.edges[i], grad));
+  const order = [...nodes].sort((a, b) => b.sequence - a.sequence);
+  // What one operation gives up may have been all that held another, whose turn is still to come.
+  for (const node of order) node.hold();
+  try {
+    roots.forEach((root, i) => {
+      if (!root.requiresGrad) return;
+      const edge: Edge = root.node
+        ? { node: root.node as Node, output: root.nodeOutput }
+        : { leaf: root };
+      if (isNeeded(edge)) arrive(edge, seeds[i].alias());
+    });
+    for (const node of order) {
+      const slots = sums.get(node);
+      if (!slots) continue;
+      sums.delete(node);
+      const arrived = node.outputs.map((info, i) =>
+        runHooks(node.hooks?.get(i), slots[i] ?? filled(0, info)),
+      );
+      for (const x of wanted ?? [])
+        if (x.node === node) inner.set(x, arrived[x.nodeOutput].alias());
+      const needs = node.edges.map(isNeeded);
+      const handed = needs.includes(true) || node.closesOver ? applyRule(node, arrived, needs) : [];
+      // Memory falls as the walk proceeds: what this node held is free before its gradients are added up.
+      for (const grad of new Set([...slots, ...arrived])) grad?.dispose();
+      if (!retainGraph) node.release();
+      handed.forEach((grad, i) => grad && arrive(node.edges[i], grad));
+    }
+  } finally {
+    for (const node of order) node.drop();
   }
 }
 

@@ -51,7 +51,10 @@ class Overwritten extends Tensor {
   }
 }
 
-/** One recorded operation. Holds references of its own on what it saved, until backward has used them. */
+/**
+ * One recorded operation. Holds references of its own on what it saved, until backward has used them or nobody
+ * is left who could ask: neither a tensor that it made nor an operation that used one.
+ */
 export class Node implements History {
   /** Later operations have higher numbers: the walk goes down. */
   readonly sequence = tick();
@@ -59,6 +62,7 @@ export class Node implements History {
   readonly outputs: TensorInfo[] = [];
   hooks: Map<number, Hook[]> | null = null;
   private saved: (Saved | undefined)[] | null;
+  private holders = 0;
 
   constructor(
     readonly name: string,
@@ -70,6 +74,7 @@ export class Node implements History {
     readonly closesOver = false,
   ) {
     this.edges = tensors.map(edgeTo);
+    for (const edge of this.edges) if (edge && 'node' in edge) edge.node.hold();
     this.saved = saved.map((x) =>
       x
         ? { memory: x.memory.retain(), shape: x.shape, dtype: x.dtype, device: x.device }
@@ -95,11 +100,26 @@ export class Node implements History {
     return new Tensor(x.memory, x.shape, x.dtype, x.device);
   }
 
+  /** One more tensor, operation or walk can ask for the gradient. */
+  hold(): void {
+    ++this.holders;
+  }
+
+  drop(): void {
+    if (--this.holders === 0) this.release();
+  }
+
+  /** Gives up what was saved, and with it what only this operation could ask for. */
   release(): void {
-    this.rule = null;
     if (!this.saved) return;
-    for (const x of this.saved) x?.memory.release();
-    this.saved = null;
+    const pending: Node[] = [this]; // histories are deeper than the stack
+    for (let node = pending.pop(); node; node = pending.pop()) {
+      for (const x of node.saved ?? []) x?.memory.release();
+      node.rule = node.saved = null;
+      for (const edge of node.edges)
+        if (edge && 'node' in edge && --edge.node.holders === 0 && edge.node.saved)
+          pending.push(edge.node);
+    }
   }
 
   *parents(): Iterable<Node> {

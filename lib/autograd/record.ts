@@ -54,6 +54,7 @@ export function attach(
   const node = new Node(name, infos, inputs, save, rule, closesOver);
   const outputs: readonly Tensor[] = Array.isArray(output) ? output : [output as Tensor];
   for (const y of outputs) {
+    node.hold();
     y.node = node;
     y.nodeOutput = node.outputs.push({ shape: y.shape, dtype: y.dtype, device: y.device }) - 1;
   }
