@@ -1,7 +1,9 @@
+import { noGrad } from '../autograd/index.js';
 import { zeros } from '../creation.js';
 import { ArgumentError, check, checkShape } from '../errors.js';
 import { refuseInRecording } from '../recording.js';
-import { keep } from '../scope.js';
+import { cast, eq, where } from '../ops/index.js';
+import { keep, tidy } from '../scope.js';
 import { empty, noteWritten, Tensor } from '../tensor.js';
 import { isFloating } from '../dtype.js';
 import { copyInto } from './copy.js';
@@ -43,7 +45,8 @@ const wide = (x: Tensor): 'float32' | 'float64' => (x.dtype === 'float64' ? 'flo
 
 /**
  * Base of the optimizers. Parameters without a gradient are passed over. 16-bit parameters are updated on
- * float32 masters, of which they become rounded copies. State is float32 (float64 beside float64 parameters).
+ * float32 masters, of which they become rounded copies; where something else writes to such a parameter, as
+ * `loadStateDict` does, the master follows. State is float32 (float64 beside float64 parameters).
  */
 export abstract class Optimizer<Options extends { lr: number }> {
   readonly groups: ParamGroup<Options>[];
@@ -51,6 +54,8 @@ export abstract class Optimizer<Options extends { lr: number }> {
   private readonly position: Map<Tensor, number>;
   private readonly slots = new Map<string, (Tensor | undefined)[]>();
   private steps: number[];
+  /** Of parameters with a master: the last write that it knows of. */
+  private readonly followed: number[] = [];
 
   constructor(parameters: Parameters<Options>, defaults: Options) {
     const name = new.target.name;
@@ -81,6 +86,7 @@ export abstract class Optimizer<Options extends { lr: number }> {
     for (const batch of this.batches()) {
       this.update(batch, options.gradScale ?? null);
       noteWritten(batch.params);
+      if (batch.masters.length > 0) for (const param of batch.params) this.noteFollowed(param);
     }
   }
 
@@ -98,6 +104,7 @@ export abstract class Optimizer<Options extends { lr: number }> {
   dispose(): void {
     for (const slot of this.slots.values()) for (const tensor of slot) tensor?.dispose();
     this.slots.clear();
+    this.followed.length = 0;
     this.steps.fill(0);
   }
 
@@ -159,11 +166,16 @@ export abstract class Optimizer<Options extends { lr: number }> {
   }
 
   private master(param: Tensor): Tensor {
-    const known = this.slots.get('master')?.[this.position.get(param)!];
-    if (known) return known;
-    const made = this.slot('master', param, false);
-    copyInto(param, made);
-    return made;
+    const i = this.position.get(param)!;
+    const known = this.slots.get('master')?.[i];
+    const master = known ?? this.slot('master', param, false);
+    if (!known) copyInto(param, master);
+    else if (this.followed[i] !== param.memory.written) follow(param, master);
+    return master;
+  }
+
+  private noteFollowed(param: Tensor): void {
+    this.followed[this.position.get(param)!] = param.memory.written;
   }
 
   private batches(): Batch<Options>[] {
@@ -185,4 +197,15 @@ export abstract class Optimizer<Options extends { lr: number }> {
     }
     return batches;
   }
+}
+
+// Where a parameter is what its master rounds to, the master keeps its digits: an average that took the parameter's
+// place for a while leaves no trace.
+function follow(param: Tensor, master: Tensor): void {
+  noGrad(() =>
+    tidy(() => {
+      const same = eq(cast(master, param.dtype), param);
+      copyInto(where(same, master, cast(param, master.dtype)), master);
+    }),
+  );
 }

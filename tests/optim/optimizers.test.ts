@@ -2,12 +2,15 @@ import { expect, test } from 'vitest';
 import {
   Adam,
   AdamW,
+  Ema,
   LambdaLR,
   LambdaLinearScheduler,
   LambdaWarmUpCosineScheduler,
   LambdaWarmUpCosineScheduler2,
+  Linear,
   SGD,
   clipGradNorm,
+  constant_,
   gradNorm,
   readSafetensors,
   scaleGradients,
@@ -145,6 +148,30 @@ test('bfloat16 parameters move by steps that bfloat16 alone would lose', async (
   }
   expect(await numbers(param)).toEqual([1 - 64 * 2 ** -12, 1]);
   expect(await numbers(optimizer.stateDict().tensors['master.0'])).toEqual([1 - 64 * 2 ** -12, 1]);
+});
+
+test('masters follow what others write to 16-bit parameters, and keep their digits otherwise', async () => {
+  const layer = new Linear(2, 1, { dtype: 'bfloat16', bias: false });
+  const { weight } = layer;
+  const ema = new Ema(layer.namedParameters()); // of the weights' random start
+  constant_(weight, 1);
+  const optimizer = new SGD(layer.parameters(), { lr: 2 ** -12 });
+  const step = async (): Promise<number[]> => {
+    optimizer.zeroGrad();
+    layer
+      .forward(tensor([[1, 1]], { dtype: 'bfloat16' }))
+      .sum()
+      .backward();
+    optimizer.step();
+    return numbers(optimizer.stateDict().tensors['master.0']);
+  };
+  expect(await step()).toEqual([1 - 2 ** -12, 1 - 2 ** -12]);
+  ema.scope(() => undefined);
+  expect(await step()).toEqual([1 - 2 ** -11, 1 - 2 ** -11]);
+  layer.loadStateDict({ weight: tensor([[7, 1]], { dtype: 'bfloat16' }) });
+  expect(await step()).toEqual([7 - 2 ** -12, 1 - 3 * 2 ** -12]);
+  expect(await numbers(weight)).toEqual([7, 1]);
+  ema.dispose();
 });
 
 test('gradScale multiplies the gradients of a step', async () => {
