@@ -166,8 +166,17 @@ const clampOp = unary('clamp', 'clamp', 'integers too');
 export function clamp(x: Tensor, min = -Infinity, max = Infinity): Tensor {
   check(min <= max, () => `clamp: min (${min}) must not exceed max (${max})`);
   checkTensors('clamp', { x });
+  if (x.dtype === 'int64' && (min === -Infinity || max === Infinity))
+    return tidy(() => clampOpen(x, min, max));
   const [low, high] = integerRange[x.dtype] ?? [-Infinity, Infinity];
   return clampOp(x, min === -Infinity ? low : min, max === Infinity ? high : max);
+}
+
+// int64 with one limit or none: its ends, which would stand for the others, have more digits than a number.
+function clampOpen(x: Tensor, min: number, max: number): Tensor {
+  if (min !== -Infinity) return extreme('maximum', x, operand('clamp', x, min), gt);
+  if (max !== Infinity) return extreme('minimum', x, operand('clamp', x, max), lt);
+  return addScalar(x, 0);
 }
 
 /** A tensor or a number; a number takes the tensor's dtype and costs no memory. */

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import {
   arange,
   ArgumentError,
+  clamp,
   defaultDevice,
   device,
   DeviceError,
@@ -10,6 +11,8 @@ import {
   eye,
   full,
   linspace,
+  maximum,
+  minimum,
   noise,
   ones,
   randn,
@@ -56,6 +59,18 @@ describe('creation', () => {
     source[0] = 9;
     expect(x.dtype).toBe('int32');
     expect([...x.dataSync()]).toEqual([1, 2]);
+  });
+
+  test('limits on one side keep digits beyond 2^53', () => {
+    const x = tensor(BigInt64Array.of(2n ** 60n, -(2n ** 60n), 7n));
+    expect([...clamp(x, 0).dataSync()]).toEqual([2n ** 60n, 0n, 7n]);
+    expect([...minimum(x, 5).dataSync()]).toEqual([5n, -(2n ** 60n), 5n]);
+    expect([...maximum(x, -5).dataSync()]).toEqual([2n ** 60n, -5n, 7n]);
+    const bytes = tensor(Uint8Array.of(0, 255));
+    expect([...clamp(bytes, 9).dataSync()]).toEqual([9, 255]);
+    expect(() => clamp(x, 0.5)).toThrow('clamp: 0.5 is no int64');
+    expect(() => maximum(x, Infinity)).toThrow('clamp: Infinity is no int64');
+    expect([...maximum(tensor([1, 2]), Infinity).dataSync()]).toEqual([Infinity, Infinity]);
   });
 
   test("a shape is the tensor's own", () => {
