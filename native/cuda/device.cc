@@ -5,7 +5,6 @@
 
 #include <condition_variable>
 #include <cstring>
-#include <map>
 #include <thread>
 #include <unordered_set>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "core/faults.h"
 #include "cuda/host.h"
 #include "cuda/machine.h"
+#include "cuda/staging.h"
 
 namespace emulsion::cuda {
 namespace {
@@ -20,53 +20,6 @@ namespace {
 // Dynamic shared memory that no kernel has to ask for: 48 KB, less what it declares itself and what
 // the driver keeps.
 constexpr size_t default_shared_bytes = 32 << 10;
-
-ErrorCode code_of(cudaError_t error) {
-  return error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal;
-}
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // what can be cleared is cleared
-  fail(code_of(error), what, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error),
-       "; EMULSION_SYNC=1 names the operation");
-}
-
-// Page-locked host memory for transfers, kept for reuse by powers of two.
-class Staging {
- public:
-  void* take(size_t bytes) {
-    const size_t size = size_of(bytes);
-    std::lock_guard lock(mutex_);
-    auto& free = free_[size];
-    if (!free.empty()) {
-      void* block = free.back();
-      free.pop_back();
-      return block;
-    }
-    void* block = nullptr;
-    check(cudaHostAlloc(&block, size, cudaHostAllocDefault), "page-locked memory");
-    return block;
-  }
-  void give(void* block, size_t bytes) {
-    std::lock_guard lock(mutex_);
-    free_[size_of(bytes)].push_back(block);
-  }
-  void clear() {
-    for (auto& [size, blocks] : free_)
-      for (void* block : blocks) cudaFreeHost(block);
-    free_.clear();
-  }
-
- private:
-  static size_t size_of(size_t bytes) {
-    size_t size = 4096;
-    while (size < bytes) size *= 2;
-    return size;
-  }
-  std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> free_;
-};
 
 struct CudaGraph final : Graph {
   using Graph::Graph;
