@@ -117,18 +117,31 @@ export async function runPictures(
   options: SamplingCommandOptions,
   run: PictureRun,
 ): Promise<void> {
+  const folder = await SampleFolder.open(options.output);
+  try {
+    await runInFolder(folder, opened, options, run);
+  } finally {
+    await folder.close();
+  }
+}
+
+async function runInFolder(
+  folder: SampleFolder,
+  opened: OpenedModel,
+  options: SamplingCommandOptions,
+  run: PictureRun,
+): Promise<void> {
   const { output, seed, quiet } = options;
   const { total } = run;
   const { model } = opened;
   const grouping = { ...groupingOf(model, options), ...(run.alone && { size: 1 }) };
   const sampler = samplerOf(options);
-  const folder = await SampleFolder.open(output);
   if (options.grid) folder.checkGrid(total);
   const { timesteps } = model.diffusion.schedule;
   const { strength } = run;
   const image = strength === undefined ? undefined : { strength };
   const steps = samplingSteps(timesteps, { ...sampler, image });
-  await folder.describe(total, {
+  const settings = {
     model: opened.path,
     weights: opened.weights,
     sampler: options.sampler,
@@ -141,19 +154,27 @@ export async function runPictures(
     seed,
     batch: grouping.size,
     ...run.settings,
-  });
+  };
+  await folder.describe(total, settings);
   const fileOf = (picture: number) => run.fileOf?.(picture) ?? folder.picture(picture);
 
   // A second call goes on with further seeds, unless its pictures replace those of the first.
   const seedOf = (picture: number) => seed + (run.fileOf ? 0 : folder.first) + picture;
 
   const began = performance.now();
-  const made = await makePictures(model, options, run, {
+  let made = 0;
+  const plan: Plan = {
     common: { ...sampler, guidance: options.guidance },
     grouping,
     fileOf,
     seedOf,
-  });
+    finished: (count) => (made = count),
+  };
+  try {
+    await makePictures(model, options, run, plan);
+  } finally {
+    if (made < total) await folder.describe(made, settings);
+  }
   const seconds = (performance.now() - began) / 1000;
   const files = Array.from({ length: made }, (_, picture) => fileOf(picture));
   if (made < total) process.exitCode = 130;
@@ -180,15 +201,17 @@ interface Plan {
   readonly grouping: Grouping;
   fileOf(picture: number): string;
   seedOf(picture: number): number;
+  /** Told how many are finished. */
+  finished(count: number): void;
 }
 
-/** @returns how many were finished before Ctrl-C */
+/** Makes all pictures, or those that are finished before Ctrl-C. */
 function makePictures(
   model: LatentDiffusion,
   options: SamplingCommandOptions,
   run: PictureRun,
   plan: Plan,
-): Promise<number> {
+): Promise<void> {
   const { total, finish = (_picture: number, pixels: Tensor) => pixels } = run;
   const decode = run.decode ?? ((_picture: number, z: Tensor) => decodeInBatches(model, z, 1));
   const { grouping } = plan;
@@ -208,7 +231,7 @@ function makePictures(
             const path = plan.fileOf(picture);
             await writeImage(path, await finish(picture, pixels));
             await run.written?.(picture, path);
-            done += 1;
+            plan.finished((done += 1));
           }
         });
       }
@@ -217,7 +240,6 @@ function makePictures(
     } finally {
       progress.stop();
     }
-    return done;
   });
 }
 

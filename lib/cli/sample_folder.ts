@@ -1,5 +1,5 @@
 // The folder that `emulsion sample` writes into: numbered pictures, what they were made from, and all at once.
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readSamplingRuns } from '../eval/sampling_record.js';
 import { decodeImage, type Pixels } from '../io/decode_image.js';
@@ -7,12 +7,18 @@ import { fileError } from '../io/file_error.js';
 import { makeGrid, readImage, writeFileAtomic, writeImage, writeNpz } from '../io/index.js';
 import { stack } from '../ops/index.js';
 import { tidy } from '../scope.js';
+import { lockFolder, unlockFolder, type FolderUse } from '../train/run_lock.js';
 import { makeFolder } from './picture_files.js';
 import { UsageError } from './run.js';
 import { packageVersion } from './version.js';
 
 const configFile = 'sampling_config.json';
 const largestGrid = 1024;
+
+const sampling: FolderUse = {
+  does: 'writes pictures into',
+  harm: "overwrite each other's pictures",
+};
 
 const numbered = (number: number): string => String(number).padStart(6, '0');
 
@@ -25,9 +31,22 @@ export class SampleFolder {
     private readonly runs: readonly unknown[],
   ) {}
 
-  /** Makes the folder, or counts what is in it. */
+  /**
+   * Makes the folder, or counts what is in it. It is this process's until {@link close}.
+   * @throws FileError when another one writes into it
+   */
   static async open(path: string): Promise<SampleFolder> {
     await makeFolder(path);
+    try {
+      await lockFolder(path, sampling);
+      return await SampleFolder.counted(path);
+    } catch (error) {
+      await unlockFolder(path);
+      throw fileError(path, 'cannot be written to', error);
+    }
+  }
+
+  private static async counted(path: string): Promise<SampleFolder> {
     const names = await readdir(path).catch((error: unknown) => {
       throw fileError(path, 'cannot be listed', error);
     });
@@ -39,16 +58,23 @@ export class SampleFolder {
     return new SampleFolder(path, Math.max(-1, ...taken) + 1, runs);
   }
 
+  /** Lets others write into the folder. */
+  close(): Promise<void> {
+    return unlockFolder(this.path);
+  }
+
   /** The file of this run's picture, counted from 0. */
   picture(index: number): string {
     return join(this.path, `${numbered(this.first + index)}.png`);
   }
 
-  /** Notes how this run's pictures are made, beside what is there of earlier ones. */
+  /** Notes how this run's pictures are made, beside what is there of earlier ones; of none, nothing. */
   async describe(count: number, settings: Record<string, unknown>): Promise<void> {
+    const path = join(this.path, configFile);
     const run = { first: this.first, count, emulsion: packageVersion, ...settings };
-    const text = JSON.stringify([...this.runs, run], null, 2);
-    await writeFileAtomic(join(this.path, configFile), `${text}\n`);
+    const runs = count > 0 ? [...this.runs, run] : this.runs;
+    if (runs.length === 0) await rm(path, { force: true });
+    else await writeFileAtomic(path, `${JSON.stringify(runs, null, 2)}\n`);
   }
 
   checkGrid(count: number): void {

@@ -1,4 +1,4 @@
-// The lock of a run's folder: two processes that trained in it would take each other's states away. A file says who
+// The lock of a folder: two processes that trained in it would take each other's states away. A file says who
 // has it, and whoever finds the file asks whether that one still lives, so that nothing is left after a kill.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { FileError } from '../errors.js';
 
-/** Who trains in a folder. */
+/** Who has a folder. */
 interface Holder {
   readonly pid: number;
   readonly host: string;
@@ -26,6 +26,16 @@ interface Holder {
   /** For people. */
   readonly since: string;
 }
+
+/** What a folder is locked for, as its refusal to others says it. */
+export interface FolderUse {
+  /** `trains in`, of the process that has it. */
+  readonly does: string;
+  /** What two would do to each other. */
+  readonly harm: string;
+}
+
+const training: FolderUse = { does: 'trains in', harm: "take each other's states away" };
 
 const lockFile = 'lock.json';
 /** Of other machines nothing is known but that they touch the file so often; */
@@ -39,7 +49,7 @@ const touching = new Map<string, NodeJS.Timeout>();
  * Locks a folder for this process, which may do so again.
  * @throws FileError that names the process that has it
  */
-export async function lockFolder(folder: string): Promise<void> {
+export async function lockFolder(folder: string, use = training): Promise<void> {
   const path = join(folder, lockFile);
   const [pid, host] = [process.pid, hostname()];
   const own: Holder = { pid, host, began: beginOf(pid), since: new Date().toISOString() };
@@ -49,7 +59,7 @@ export async function lockFolder(folder: string): Promise<void> {
     if (text === null) continue;
     const holder = parse(text);
     if (holder?.pid === pid && holder.host === host && holder.began === own.began) break;
-    if (await isHeld(path, holder)) throw refusal(folder, holder);
+    if (await isHeld(path, holder)) throw refusal(folder, holder, use);
     await putAway(path, text);
   }
   if (touching.has(path)) return;
@@ -121,7 +131,7 @@ async function putAway(path: string, text: string): Promise<void> {
   else await rename(aside, path);
 }
 
-function refusal(folder: string, holder: Holder | null): FileError {
+function refusal(folder: string, holder: Holder | null, { does, harm }: FolderUse): FileError {
   const who = holder ? `process ${holder.pid} on ${holder.host}` : 'another process';
   const since = holder ? ` since ${holder.since}` : '';
   const gone =
@@ -129,7 +139,7 @@ function refusal(folder: string, holder: Holder | null): FileError {
       ? ''
       : ` If it is gone, wait ${secondsOfPatience / 60} minutes or remove ${lockFile}.`;
   return new FileError(
-    `${who} trains in this folder${since}: two would take each other's states away. End that one first, or ` +
+    `${who} ${does} this folder${since}: two would ${harm}. End that one first, or ` +
       `choose another folder.${gone}`,
     folder,
   );

@@ -151,6 +151,8 @@ describe('a diffusion model', () => {
     const count = Number(/Interrupted: (\d+) of 1000 pictures/.exec(stdout)![1]);
     const files = readdirSync(file('stopped'));
     expect(files).toHaveLength(count + 1); // and sampling_config.json
+    const [run] = JSON.parse(bytes('stopped/sampling_config.json').toString()) as unknown[];
+    expect(run).toMatchObject({ first: 0, count });
     for (const name of files.filter((each) => each.endsWith('.png')))
       expect((await sharp(file(`stopped/${name}`)).stats()).channels).toHaveLength(3);
   });

@@ -1,5 +1,6 @@
 // `emulsion sample` on models that were never trained: which options go together, which files come out.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { samplePictures } from '../../lib/cli/sample_pictures.js';
@@ -52,6 +53,45 @@ describe('pictures', () => {
     expect(runs).toMatchObject([
       { first: 0, count: 5, seed: 5, sampler: 'ddim', steps: 3, weights: 'raw' },
       { first: 5, count: 1 },
+    ]);
+  });
+
+  test('are made in a folder by one process at a time', async () => {
+    await sample('in-turn');
+    const lock = inFolder('in-turn/lock.json');
+    expect(existsSync(lock)).toBe(false);
+    writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: hostname(), since: 'noon' }));
+    await expect(sample('in-turn')).rejects.toThrow(
+      `process ${process.ppid} on ${hostname()} writes pictures into this folder since noon`,
+    );
+    expect(readdirSync(inFolder('in-turn'))).toHaveLength(3);
+    rmSync(lock);
+    await sample('in-turn');
+  });
+
+  test('are counted as they are there where not all could be made', async () => {
+    const runs = () => JSON.parse(bytes('in-part/sampling_config.json').toString()) as unknown[];
+    const whole = LatentDiffusion.prototype.sample;
+    const failing = (call: number) =>
+      vi.spyOn(LatentDiffusion.prototype, 'sample').mockImplementation(function (
+        this: LatentDiffusion,
+        ...args
+      ) {
+        if (call-- === 0) throw new RangeError('gone');
+        return whole.apply(this, args);
+      });
+    onTestFinished(() => void vi.restoreAllMocks());
+    failing(0);
+    await expect(sample('in-part', { count: 3 })).rejects.toThrow('gone');
+    expect(readdirSync(inFolder('in-part'))).toEqual([]);
+    failing(2);
+    await expect(sample('in-part', { count: 3 })).rejects.toThrow('gone');
+    expect(runs()).toMatchObject([{ first: 0, count: 2 }]);
+    vi.restoreAllMocks();
+    await sample('in-part');
+    expect(runs()).toMatchObject([
+      { first: 0, count: 2 },
+      { first: 2, count: 1 },
     ]);
   });
 
