@@ -1,5 +1,6 @@
 // Atomic writes: a file holds either its old bytes or all of its new ones, whatever happens between.
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileError } from './file_error.js';
@@ -47,8 +48,7 @@ export async function writeFilesAtomic(
     }
     await moveAll(last);
   } catch (error) {
-    for (const { temporary } of moves)
-      if (temporary !== null) await rm(temporary, { force: true }).catch(() => undefined);
+    for (const { temporary } of moves) if (temporary !== null) await discard(temporary);
     throw error;
   }
 }
@@ -64,7 +64,10 @@ async function moveAll(moves: readonly Move[]): Promise<void> {
   for (const each of moves) {
     try {
       if (each.temporary === null) await rm(each.path, { force: true });
-      else await rename(each.temporary, each.path);
+      else {
+        await rename(each.temporary, each.path);
+        release(each.temporary);
+      }
     } catch (error) {
       throw fileError(each.path, 'cannot be written', error);
     }
@@ -76,8 +79,8 @@ async function moveAll(moves: readonly Move[]): Promise<void> {
 /** Writes a file beside `path`, flushed to the disk. */
 async function writeTemporary(path: string, write: Content): Promise<string> {
   // It must be on the same file system, or the rename would be a copy.
-  const name = `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
-  const temporary = join(dirname(path), name);
+  const temporary = join(dirname(path), temporaryName(basename(path)));
+  hold(temporary);
   let file: FileHandle | undefined;
   try {
     file = await open(temporary, 'wx');
@@ -91,9 +94,55 @@ async function writeTemporary(path: string, write: Content): Promise<string> {
     return temporary;
   } catch (error) {
     await file?.close().catch(() => undefined);
-    await rm(temporary, { force: true }).catch(() => undefined);
+    await discard(temporary);
     throw fileError(path, 'cannot be written', error);
   }
+}
+
+// Of a name, in bytes.
+const longestName = 255;
+
+function temporaryName(name: string): string {
+  const end = `.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
+  const bytes = Buffer.from(name).subarray(0, longestName - 1 - end.length);
+  // In a stream a character whose bytes are not all there waits for the rest.
+  return `.${new TextDecoder().decode(bytes, { stream: true })}${end}`;
+}
+
+async function discard(temporary: string): Promise<void> {
+  await rm(temporary, { force: true }).catch(() => undefined);
+  release(temporary);
+}
+
+// What a process that is ended would leave behind for good.
+const held = new Set<string>();
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+function hold(temporary: string): void {
+  if (held.size === 0) {
+    process.on('exit', removeHeld);
+    for (const name of signals) process.on(name, endBy);
+  }
+  held.add(temporary);
+}
+
+function release(temporary: string): void {
+  held.delete(temporary);
+  if (held.size > 0) return;
+  process.off('exit', removeHeld);
+  for (const name of signals) process.off(name, endBy);
+}
+
+function removeHeld(): void {
+  for (const temporary of held) rmSync(temporary, { force: true });
+}
+
+// The process ends as it would have. Whoever listens besides decides whether it ends at all.
+function endBy(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) > 1) return;
+  removeHeld();
+  process.off(signal, endBy);
+  process.kill(process.pid, signal);
 }
 
 async function appendAll(path: string, file: FileHandle, bytes: Uint8Array): Promise<void> {

@@ -1,8 +1,11 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { FileError, writeFileAtomic } from '../../lib/index.js';
 import { writeFilesAtomic } from '../../lib/io/atomic.js';
+import { root } from '../support/source_tree.js';
 import { temporaryFolder } from './temporary.js';
 
 const inFolder = temporaryFolder();
@@ -81,6 +84,36 @@ test('files that belong together are replaced when all are complete, the last on
   expect(present().sort()).toEqual(['first', 'folder', 'last']);
   expect(readFileSync(last, 'utf8')).toBe('newer');
 });
+
+test('names may be as long as the system allows', async () => {
+  for (const name of ['x'.repeat(255), `${'ü'.repeat(125)}.png`, `x${'ü'.repeat(127)}`]) {
+    await writeFileAtomic(inFolder(name), 'whole');
+    expect(readFileSync(inFolder(name), 'utf8')).toBe('whole');
+  }
+});
+
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  'a process that %s ends leaves nothing',
+  async (signal) => {
+    const folder = inFolder(signal);
+    mkdirSync(folder);
+    const script = `
+    import { writeFileAtomic } from './lib/io/atomic.ts';
+    await writeFileAtomic(process.argv[1] + '/file', async (append) => {
+      await append(Buffer.from('half'));
+      console.log('begun');
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    });`;
+    const command = ['--import', './scripts/typescript.mjs', '--input-type=module', '-e', script];
+    const child = spawn(process.execPath, [...command, folder], { cwd: root });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    await once(child.stdout, 'data');
+    expect(readdirSync(folder)).toHaveLength(1);
+    child.kill(signal);
+    expect(await once(child, 'exit')).toEqual([null, signal]);
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);
 
 test('a missing folder is a FileError with the path and the reason', async () => {
   const path = inFolder('missing/file');
