@@ -1,4 +1,5 @@
-// Diffusion models between the original's checkpoints, model folders and pipelines of diffusers.
+// Diffusion models between the original's checkpoints, model folders and pipelines of diffusers. Long, since all cases
+// convert the same few models.
 import {
   existsSync,
   mkdirSync,
