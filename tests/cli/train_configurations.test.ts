@@ -1,6 +1,7 @@
 // What `emulsion train` refuses before a folder is made, and what it tells of a configuration.
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { TrainOptions } from '../../lib/cli/train.js';
 import { train } from '../../lib/cli/train_run.js';
@@ -11,7 +12,11 @@ import { tinyConfigs } from './tiny_configs.js';
 
 const file = temporaryFolder();
 
-beforeAll(() => {
+beforeAll(async () => {
+  mkdirSync(file('pictures'));
+  await sharp({ create: { width: 32, height: 32, channels: 3, background: 'red' } })
+    .png()
+    .toFile(file('pictures/0.png'));
   for (const [name, text] of Object.entries(tinyConfigs(file)))
     writeFileSync(file(`${name}.yaml`), text);
 });
