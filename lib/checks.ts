@@ -14,8 +14,7 @@ export function checkTensors(op: string, args: Arguments): void {
   for (const name in args) {
     const x = args[name];
     if (x === null || x === undefined) continue;
-    if (!(x instanceof Tensor))
-      throw new ArgumentError(`${op}: ${name} must be a Tensor, got ${describe(x)}`);
+    if (!(x instanceof Tensor)) throw notATensor(op, name, x);
     if (x.disposed)
       throw new DisposedError(
         `${op}: ${name} (${x.describe()}) was disposed; keep() or return it from tidy`,
@@ -67,6 +66,18 @@ export function checkRank(op: string, name: string, x: Tensor, rank: number): vo
     );
 }
 
+/** The error of an operand that is no tensor, or missing, where none may be. */
+export const notATensor = (op: string, name: string, given: unknown): ArgumentError =>
+  new ArgumentError(`${op}: ${name} must be a Tensor, got ${describe(given)}`);
+
+/** Options are an object: other values would pass for one without any. */
+export function checkOptions(op: string, options: object): void {
+  if (typeof options !== 'object' || options === null)
+    throw new ArgumentError(
+      `${op}: options must be an object such as { dtype: 'float32' }, got ${describe(options)}`,
+    );
+}
+
 /** What a caller gave as a shape, as an array of the tensor's own: the caller's may change afterwards. */
 export function ownShape(op: string, shape: readonly number[]): readonly number[] {
   if (!Array.isArray(shape))
@@ -83,8 +94,9 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
   return axis < 0 ? axis + rank : axis;
 }
 
-function describe(value: unknown): string {
-  if (value === null) return 'null';
+/** A wrong value in an error message. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
   if (typeof value === 'object') return value.constructor?.name ?? 'object';
   return `${typeof value} ${String(value).slice(0, 40)}`;
 }

@@ -1,6 +1,6 @@
 import type { Device } from './device.js';
 import type { DType } from './dtype.js';
-import { ownShape } from './checks.js';
+import { checkOptions, ownShape } from './checks.js';
 import { check } from './errors.js';
 import { native, type Id } from './native.js';
 import { refuseInRecording } from './recording.js';
@@ -92,6 +92,7 @@ function draw(
   options: RandomOptions,
   fill: (rows: Rows, y: Tensor) => void,
 ): Tensor {
+  checkOptions('random', options);
   const y = empty(ownShape('random', shape), options);
   const seeds = perSample('seeds', key.seeds, y);
   // With a seed of its own every sample is the first of its sequence.

@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { check } from '../errors.js';
 import { conv2d, type Conv2dOptions } from '../ops/index.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -36,6 +37,7 @@ export class Conv2d extends Module<[x: Tensor, fusion?: Conv2dFusion], Tensor> {
     options: Conv2dLayerOptions,
   ) {
     super();
+    checkOptions('Conv2d', options);
     const { kernelSize, stride, padding, dilation, groups = 1, bias = true, generator } = options;
     const [r, s] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
     check(inChannels >= 1 && outChannels >= 1 && r >= 1 && s >= 1, () => {

@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { embedding } from '../ops/index.js';
 import { empty, type Tensor } from '../tensor.js';
 import { parameter } from './fields.js';
@@ -14,6 +15,7 @@ export class Embedding extends Module<[ids: Tensor], Tensor> {
     options: InitOptions = {},
   ) {
     super();
+    checkOptions('Embedding', options);
     this.weight = parameter(normal_(empty([count, features], options), 0, 1, options.generator));
   }
 

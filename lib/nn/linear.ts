@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { check } from '../errors.js';
 import { linear, type LinearOptions } from '../ops/index.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -35,6 +36,7 @@ export class Linear extends Module<[x: Tensor, fusion?: LinearOptions], Tensor> 
     options: LinearLayerOptions = {},
   ) {
     super();
+    checkOptions('Linear', options);
     const { bias = true, storedAs = 'linear', generator } = options;
     check(inFeatures >= 1 && outFeatures >= 1, () => {
       return `Linear: features must be at least 1, got ${inFeatures} → ${outFeatures}`;

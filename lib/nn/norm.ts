@@ -1,4 +1,5 @@
 // Normalisations. Weights start at 1 and biases at 0, so that a new layer only normalises.
+import { checkOptions } from '../checks.js';
 import { full, ones, zeros } from '../creation.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
@@ -31,6 +32,7 @@ export class GroupNorm extends Module<[Tensor], Tensor> {
     options: GroupNormLayerOptions = {},
   ) {
     super();
+    checkOptions('GroupNorm', options);
     check(groups >= 1 && channels % groups === 0, () => {
       return `GroupNorm: channels (${channels}) must be divisible by groups (${groups})`;
     });
@@ -62,6 +64,7 @@ export class LayerNorm extends Module<[Tensor], Tensor> {
     options: TensorOptions & { eps?: number } = {},
   ) {
     super();
+    checkOptions('LayerNorm', options);
     this.weight = parameter(ones([features], options));
     this.bias = parameter(zeros([features], options));
     this.eps = options.eps ?? 1e-5;
@@ -101,6 +104,7 @@ export class BatchNorm2d extends Module<[Tensor], Tensor> {
     options: BatchNorm2dLayerOptions = {},
   ) {
     super();
+    checkOptions('BatchNorm2d', options);
     this.weight = parameter(ones([channels], options));
     this.bias = parameter(zeros([channels], options));
     this.running_mean = buffer(zeros([channels], options));

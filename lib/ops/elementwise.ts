@@ -1,6 +1,6 @@
 // Every function that works element by element. Long because it is the list of them.
 import { op } from '../autograd/index.js';
-import { checkDType, checkFloating, checkSameDType, checkTensors } from '../checks.js';
+import { checkDType, checkFloating, checkSameDType, checkTensors, notATensor } from '../checks.js';
 import { isFloating, type DType } from '../dtype.js';
 import { check, DTypeError, ShapeError } from '../errors.js';
 import { native, type Id } from '../native.js';
@@ -72,6 +72,7 @@ function unary(
   const forward: UnaryForward = kernels[`${stem}_forward`];
   const backward: UnaryBackward = kernels[`${stem}_backward`];
   return (x, p = 0, q = 0) => {
+    if (!x) throw notATensor(name, 'x', x);
     checkTensors(name, { x });
     if (integers === 'floating only') checkFloating(name, { x });
     else if (x.dtype === 'bool')
@@ -189,6 +190,7 @@ interface Combination {
 }
 
 function combine(name: string, a: Tensor, b: Tensor, { forward, backward }: Combination): Tensor {
+  if (!a || !b) throw notATensor(name, a ? 'b' : 'a', a ? b : a);
   checkTensors(name, { a, b });
   if (a.dtype !== b.dtype && needsWidest([a, b]))
     return tidy(() => combine(name, ...toWidest([a, b]), { forward, backward }));

@@ -229,7 +229,17 @@ export function slice(x: Tensor, ranges: readonly SliceRange[]): Tensor {
 export function narrow(x: Tensor, axis: number, start: number, length: number): Tensor {
   checkTensors('narrow', { x });
   const along = normalizeAxis('narrow', axis, x.rank);
-  const first = start < 0 ? start + x.shape[along] : start;
+  const extent = x.shape[along];
+  const first = start < 0 ? start + extent : start;
+  checkShape(
+    Number.isInteger(start) &&
+      Number.isInteger(length) &&
+      first >= 0 &&
+      length >= 0 &&
+      first + length <= extent,
+    () =>
+      `narrow: ${length} entries from ${start} are not within axis ${along} of x, whose shape is ${text(x.shape)}`,
+  );
   return slice(x, [...Array<null>(along).fill(null), [first, first + length]]);
 }
 

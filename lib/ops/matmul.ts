@@ -1,5 +1,5 @@
 import { op } from '../autograd/index.js';
-import { checkFloating, checkSameDType, checkTensors } from '../checks.js';
+import { checkFloating, checkSameDType, checkTensors, notATensor } from '../checks.js';
 import { checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { tidy } from '../scope.js';
@@ -41,6 +41,7 @@ function batchShape(a: Tensor, b: Tensor): number[] {
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const { transposeA = false, transposeB = false } = options;
+  if (!a || !b) throw notATensor('matmul', a ? 'b' : 'a', a ? b : a);
   checkTensors('matmul', { a, b });
   checkFloating('matmul', { a, b });
   if (needsLow(a, b)) return tidy(() => matmul(toLow(a), toLow(b), options));

@@ -1,5 +1,5 @@
 import { noGrad, op } from '../autograd/index.js';
-import { checkFloating, checkTensors, normalizeAxis } from '../checks.js';
+import { checkFloating, checkOptions, checkTensors, normalizeAxis } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { isFloating, type DType } from '../dtype.js';
@@ -40,12 +40,9 @@ interface Plan {
   count: number;
 }
 
-function plan(
-  name: string,
-  x: Tensor,
-  axis: Axes | undefined,
-  { keepDims = false }: ReduceOptions,
-): Plan {
+function plan(name: string, x: Tensor, axis: Axes | undefined, options: ReduceOptions): Plan {
+  checkOptions(name, options);
+  const { keepDims = false } = options;
   const given =
     axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis;
   const axes = given.map((each) => normalizeAxis(name, each, x.rank)).sort((a, b) => a - b);

@@ -1,5 +1,5 @@
 import { backward, op, type BackwardOptions } from '../autograd/index.js';
-import { checkTensors } from '../checks.js';
+import { checkTensors, ownShape } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { Tensor, viewOf } from '../tensor.js';
 
@@ -10,6 +10,7 @@ import { Tensor, viewOf } from '../tensor.js';
  */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   checkTensors('reshape', { x });
+  if (!Array.isArray(shape)) ownShape('reshape', shape);
   const known = shape.reduce((product, dim) => (dim === -1 ? product : product * dim), 1);
   const unknown = shape.filter((dim) => dim === -1).length;
   check(

@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import type { Tensor } from '../tensor.js';
@@ -42,6 +43,7 @@ export class Adam extends Optimizer<AdamOptions> {
   protected readonly decoupled: boolean = false;
 
   constructor(parameters: Parameters<AdamOptions>, options: Partial<AdamOptions> = {}) {
+    checkOptions(new.target.name, options);
     super(parameters, { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, ...options });
     for (const { lr, betas, eps, weightDecay } of this.groups)
       check(
@@ -85,6 +87,7 @@ export class AdamW extends Adam {
   protected override readonly decoupled = true;
 
   constructor(parameters: Parameters<AdamOptions>, options: Partial<AdamOptions> = {}) {
+    checkOptions('AdamW', options);
     super(parameters, { weightDecay: 0.01, ...options });
   }
 }

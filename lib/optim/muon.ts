@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { check, checkShape } from '../errors.js';
 import { native, type Id } from '../native.js';
 import type { Tensor } from '../tensor.js';
@@ -57,6 +58,7 @@ export interface MuonOptions {
 export class Muon extends Optimizer<MuonOptions> {
   /** @throws ShapeError when a parameter has fewer than two axes. */
   constructor(parameters: Parameters<MuonOptions>, options: Partial<MuonOptions> = {}) {
+    checkOptions('Muon', options);
     super(parameters, {
       lr: 1e-3,
       weightDecay: 0.1,

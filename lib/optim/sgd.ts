@@ -1,3 +1,4 @@
+import { checkOptions } from '../checks.js';
 import { check } from '../errors.js';
 import { native, type Id } from '../native.js';
 import type { Tensor } from '../tensor.js';
@@ -31,6 +32,7 @@ export interface SGDOptions {
 /** Stochastic gradient descent with momentum, as PyTorch's. */
 export class SGD extends Optimizer<SGDOptions> {
   constructor(parameters: Parameters<SGDOptions>, options: Partial<SGDOptions> & { lr: number }) {
+    checkOptions('SGD', options);
     super(parameters, { momentum: 0, weightDecay: 0, nesterov: false, ...options });
     for (const { lr, momentum, weightDecay, nesterov } of this.groups) {
       check(
