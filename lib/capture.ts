@@ -292,7 +292,7 @@ class Step<Inputs extends Tensor[], Output> {
       noteWritten([grad]);
       if (fate === 'added to') continue;
       leaf.grad?.dispose();
-      leaf.grad = keep(grad.alias());
+      leaf.grad = grad.alias();
     }
   }
 }

@@ -80,8 +80,6 @@ export interface TensorOptions {
  * waits.
  */
 export class Tensor implements Owned {
-  /** Gradient of the last `backward()` calls, summed; null before the first. Leaves only. */
-  grad: Tensor | null = null;
   /** @internal The operation that made this tensor, while it is recorded. */
   node: History | null = null;
   /** @internal Which of the operation's outputs this is. */
@@ -91,6 +89,7 @@ export class Tensor implements Owned {
   /** @internal */
   scopeIndex = 0;
   private leafRequiresGrad = false;
+  private gradient: Tensor | null = null;
   private reference: Reference | null;
 
   /** @internal Use `empty`, `tensor`, `zeros`, ... */
@@ -134,6 +133,19 @@ export class Tensor implements Owned {
     if (value && !isFloating(this.dtype))
       throw new DTypeError(`requiresGrad needs a floating dtype, got ${this.dtype}`);
     this.leafRequiresGrad = value;
+  }
+
+  /**
+   * Gradient of the last `backward()` calls, summed; null before the first. Leaves only. What is set here is taken
+   * out of its scope: it lives until it is disposed, as by `zeroGrad()`.
+   */
+  get grad(): Tensor | null {
+    return this.gradient;
+  }
+
+  set grad(value: Tensor | null) {
+    value?.scope?.give(value, null);
+    this.gradient = value;
   }
 
   /** @internal The native tensor. Throws a DisposedError after `dispose()`. */

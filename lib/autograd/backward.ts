@@ -47,17 +47,24 @@ function fit(grad: Tensor, target: TensorInfo, node: Node, input: number): Tenso
   return y;
 }
 
+// Hooks see a handle of their own, which they may keep; what they give back may be the caller's to keep.
 function runHooks(hooks: Hook[] | undefined, grad: Tensor): Tensor {
   let current = grad;
   for (const hook of hooks ?? []) {
-    const replaced = hook(current);
-    if (!(replaced instanceof Tensor)) continue;
+    const scope = currentScope();
+    const seen = current.alias();
+    const replaced = hook(seen);
+    if (!(replaced instanceof Tensor) || replaced === seen) {
+      if (seen.scope === scope) seen.dispose();
+      continue;
+    }
     check(
       sameShape(replaced.shape, current.shape),
       () =>
         `hook: returned shape [${replaced.shape.join(', ')}] for a gradient of shape [${current.shape.join(', ')}]`,
     );
-    current = replaced;
+    current = replaced.scope === scope ? replaced : replaced.alias();
+    if (seen.scope === scope) seen.dispose();
   }
   return current;
 }
@@ -265,7 +272,7 @@ export interface BackwardOptions {
  * @param gradient upstream gradient of output's shape and dtype; default 1 for a single value.
  */
 export function backward(output: Tensor, gradient?: Tensor, options: BackwardOptions = {}): void {
-  startSession(null, ({ leaves, scope }) => {
+  startSession(null, ({ leaves }) => {
     walk([output], [seedFor(output, gradient, 'backward')], options.retainGraph ?? false);
     for (const [leaf, sum] of leaves) {
       currentRecording()?.leaves.add(leaf);
@@ -276,7 +283,6 @@ export function backward(output: Tensor, gradient?: Tensor, options: BackwardOpt
       } else {
         // Optimizers and clipping write to gradients in place.
         if (grad.memory.shared) grad = copyOf(grad);
-        scope.give(grad, null);
         leaf.grad = grad;
       }
     }

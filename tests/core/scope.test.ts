@@ -1,5 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { defaultDevice, keep, noGrad, ones, scope, tidy, type Tensor } from '../../lib/index.js';
+import {
+  defaultDevice,
+  keep,
+  noGrad,
+  ones,
+  scope,
+  tensor,
+  tidy,
+  type Tensor,
+} from '../../lib/index.js';
 
 const count = (): number => defaultDevice().memoryStats().tensors;
 
@@ -112,6 +121,19 @@ describe('scopes', () => {
     const after = ones([1]); // belongs to nobody: the broken scope is gone
     expect(after.scope).toBe(null);
     after.dispose();
+  });
+
+  test('tidy spares gradients, those that were set by hand too', () => {
+    const w = tensor([1, 2], { requiresGrad: true });
+    tidy(() => {
+      w.mul(3).sum().backward();
+      const whole = w.grad!;
+      w.grad = whole.mul(0.5);
+      whole.dispose();
+    });
+    expect([...w.grad!.dataSync()]).toEqual([1.5, 1.5]);
+    w.grad!.dispose();
+    w.dispose();
   });
 
   test('keep takes a tensor out of every scope', () => {

@@ -27,6 +27,13 @@ describe('pipe', () => {
       expect(noGrad(() => pipe(x, [(h) => h]))).toBe(x);
     }));
 
+  it('leaves alone what a layer hands out without making it', () => {
+    const own = ones([3]);
+    const y = pipe(ones([3]), [double, () => own, (h) => h, double]);
+    expect([...(y.dataSync() as Float32Array)]).toEqual([2, 2, 2]);
+    expect(own.disposed).toBe(false);
+  });
+
   it('keeps the result alone, and no more than one layer needs on the way', () =>
     tidy(() => {
       const x = ones([megabyte / 4]);
