@@ -7,6 +7,7 @@ import { native, type Id } from '../native.js';
 import { tidy } from '../scope.js';
 import { empty, Tensor } from '../tensor.js';
 import { needsWide, needsWidest, toWide, toWidest } from './autocast.js';
+import { cast } from './cast.js';
 
 type UnaryForward = (x: Id, p: number, q: number, y: Id) => void;
 type UnaryBackward = (x: Id, dy: Id, p: number, q: number, dx: Id) => void;
@@ -273,7 +274,7 @@ export function pow(a: Operand, b: Operand): Tensor {
   if (typeof b === 'number') return b === 2 ? square(a as Tensor) : powScalar(a as Tensor, b);
   if (typeof a === 'number') {
     check(a > 0, () => `pow: a number to the power of a tensor must be positive, got ${a}`);
-    return exp(mulScalar(b, Math.log(a)));
+    return powOfNumber(a, b);
   }
   checkFloating('pow', { a, b });
   return combine('pow', a, b, {
@@ -282,6 +283,25 @@ export function pow(a: Operand, b: Operand): Tensor {
       needs[0] ? mul(dy, where(eq(b, 0), 0, mul(b, pow(a, sub(b, 1))))) : null, // b·a^(b−1)
       needs[1] ? mul(dy, where(eq(a, 0), 0, mul(pow(a, b), log(a)))) : null, // a^b·ln a
     ],
+  });
+}
+
+function powOfNumber(a: number, b: Tensor): Tensor {
+  checkTensors('pow', { b });
+  checkFloating('pow', { b });
+  // A base that 16 bits round would be wrong by as many digits as the exponent has.
+  if (b.dtype === 'bfloat16' || b.dtype === 'float16')
+    return tidy(() => cast(powOfNumber(a, cast(b, 'float32')), b.dtype));
+  const base = operand('pow', b, a);
+  const y = empty(b.shape, b);
+  kernels.pow_forward(base.id, b.id, y.id);
+  base.dispose();
+  return op({
+    name: 'pow',
+    inputs: [b],
+    output: y,
+    save: [y],
+    backward: ([dy], [y]) => [mul(mul(dy, y), Math.log(a))],
   });
 }
 
@@ -412,11 +432,17 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 }
 
 /**
- * a + weight · (b − a), with broadcasting: a at weight 0, b at weight 1.
+ * a + weight · (b − a), with broadcasting: exactly a at weight 0 and b at weight 1, from the nearer of which it goes.
  * @param weight a tensor of the operands' dtype, or a number.
  */
 export function lerp(a: Tensor, b: Tensor, weight: Operand): Tensor {
-  checkTensors('lerp', { a, b, weight: weight instanceof Tensor ? weight : null });
+  checkTensors('lerp', { a, b, weight: typeof weight === 'number' ? null : weight });
   checkFloating('lerp', { a, b });
-  return tidy(() => add(a, mul(sub(b, a), weight)));
+  return tidy(() => {
+    const way = sub(b, a);
+    if (typeof weight === 'number')
+      return Math.abs(weight) < 0.5 ? add(a, mul(way, weight)) : add(b, mul(way, weight - 1));
+    const near = lt(abs(weight.detach()), 0.5);
+    return add(where(near, a, b), mul(way, where(near, weight, sub(weight, 1))));
+  });
 }

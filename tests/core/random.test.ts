@@ -228,6 +228,16 @@ test('TorchGenerator draws what torch.manual_seed(0) gives', async () => {
   near(await numbers(training.randn([2, 3, 4, 4])), await read('train_like_noise'));
 });
 
+test.each([
+  [0, 2 ** 28 - 1, [59306160, 171107527, 128500261, 27798011]],
+  [0, 2 ** 28, [171107524, 27798006, 174903507, 77674087]],
+  [-5, 2 ** 28, [258453482, 216765835, 130934408, 68167973]],
+  [0, 2 ** 32, [976413892, 1369975286, 4201435347, 1956722279]],
+  [0, 2 ** 40, [752595690692, 108744157686, 291964244179, 650496783975]],
+])("integers from %d below %d are PyTorch's", async (low, high, expected) => {
+  expect(await numbers(new TorchGenerator(7).randint(low, high, [4]))).toEqual(expected);
+});
+
 test('a checkpointed region is recomputed with the same mask', async () => {
   const generator = new Generator(8);
   const x = ones([4, 50], { requiresGrad: true });
