@@ -162,7 +162,7 @@ describe('what diffusers lacks is refused by name', () => {
   test.each<[UNetConfig, RegExp]>([
     [{ ...celeba, convResample: false }, /convResample false/],
     [{ ...celeba, nEmbed: 9 }, /nEmbed/],
-    [{ ...text, numHeadsUpsample: 4 }, /numHeadsUpsample/],
+    [{ ...unetConfigs.churches, numHeadsUpsample: 4 }, /numHeadsUpsample/],
     [{ ...text, resblockUpdown: true }, /resblockUpdown at levels with spatial transformers/],
     [{ ...textHeadless, numHeadChannels: 5, legacy: false }, /heads of 5 channels/],
     [{ ...headless, numHeads: 2 }, /2 heads .* widths \(16, 24\)/],
