@@ -103,8 +103,9 @@ void run_thread() {
 }
 
 std::string place(const uint3& index) {
-  return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " +
-         std::to_string(index.z) + ")";
+  std::string text = "(";
+  text += std::to_string(index.x) + ", " + std::to_string(index.y) + ", ";
+  return text + std::to_string(index.z) + ")";
 }
 
 uint3 block_at(uint64_t number) {
