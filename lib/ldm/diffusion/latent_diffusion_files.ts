@@ -9,7 +9,7 @@ import type { LoadReport } from '../../nn/index.js';
 import type { Ema } from '../../optim/index.js';
 import { tidy } from '../../scope.js';
 import { clipTextEncoderConfig } from '../conditioning/text/clip_text_encoder.js';
-import { firstStageLandmarks } from '../first_stage/first_stage.js';
+import { firstStageLandmarks, isBesideNetwork } from '../first_stage/first_stage.js';
 import { checkLandmarks } from '../landmarks.js';
 import { unetLandmarks } from '../unet/landmarks.js';
 import { buildLatentDiffusion, type LatentDiffusion } from './latent_diffusion.js';
@@ -125,7 +125,10 @@ export function holdsAverage(keys: readonly string[]): boolean {
 const positions = 'cond_stage_model.transformer.text_model.embeddings.position_ids';
 
 // What a first stage was trained with stayed in it where a model was trained on top of the whole checkpoint.
-const trainedWith = /^(first_stage_model|cond_stage_model)\.(loss|model_ema)\./;
+function isLeftInStage(key: string): boolean {
+  const inner = key.replace(/^(first|cond)_stage_model\./, '');
+  return inner !== key && isBesideNetwork(inner);
+}
 
 const noAverage = (path: string) =>
   `loadLatentDiffusion: ${path} holds no moving average. Load it with weights: 'raw'.`;
@@ -162,7 +165,7 @@ function choose(model: LatentDiffusion, reader: StateReader, weights: 'ema' | 'r
   const known = new Set([...averages.values(), ...averageCounters, positions]);
   const source = (key: string) => (weights === 'ema' ? (averages.get(key) ?? key) : key);
   const others = reader.keys.filter(
-    (key) => !known.has(key) && !averages.has(key) && !trainedWith.test(key),
+    (key) => !known.has(key) && !averages.has(key) && !isLeftInStage(key),
   );
   const own = [...averages.keys()].filter((key) => reader.has(source(key)));
   return {

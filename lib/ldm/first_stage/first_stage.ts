@@ -190,18 +190,18 @@ export function firstStageLandmarks(spec: FirstStageSpec): Landmarks {
 /** What diffusion checkpoints put before the keys of their first stage. */
 const insideDiffusion = 'first_stage_model.';
 
-/** What first-stage checkpoints hold beside the network: loss networks and the moving average. */
-const besideNetwork = /^(loss|model_ema)\./;
+/** @internal Whether a key is of what first-stage checkpoints hold beside the network: loss networks, the moving average. */
+export const isBesideNetwork = (key: string): boolean => /^(loss|model_ema)\./.test(key);
 
 // The network's own weights among all that a checkpoint holds.
 function ownWeights(reader: StateReader): StateReader {
   const nested = reader.keys.some((key) => key.startsWith(insideDiffusion));
   const own = nested ? withPrefix(reader, insideDiffusion) : reader;
-  const keys = own.keys.filter((key) => !besideNetwork.test(key));
+  const keys = own.keys.filter((key) => !isBesideNetwork(key));
   return {
     origin: own.origin,
     keys,
-    has: (key) => !besideNetwork.test(key) && own.has(key),
+    has: (key) => !isBesideNetwork(key) && own.has(key),
     info: (key) => own.info(key),
     get: (key) => own.get(key),
   };
