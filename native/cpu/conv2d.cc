@@ -259,8 +259,8 @@ void backward_phase(const ConvGeometry& g, const Stored* dy, const Stored* weigh
       return backward_few(rows, pixels, g.K, g.C, weight, dx);
   }
   const auto layout =
-      panel_layout<T>(taps.size() * g.group_K, g.group_C, taps.size() == 1 ? filter(0) : nullptr,
-                      g.taps() * g.group_C, false);
+      panel_layout<T>(pixels, taps.size() * g.group_K, g.group_C,
+                      taps.size() == 1 ? filter(0) : nullptr, g.taps() * g.group_C, false);
   const auto pack = [&](int64_t panel, T* to) {
     const int width = layout.vectors(panel) * Vec<T>::size;
     for (int64_t tap = 0; tap < taps.size(); ++tap, to += g.group_K * width) {

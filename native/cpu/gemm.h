@@ -210,7 +210,7 @@ void gemm(int64_t rows, int64_t columns, int64_t depth, const In* a, int64_t lda
           const In* b, int64_t ldb, bool transpose_b, Out* c, int64_t ldc,
           Accumulator<In> alpha = 1, bool accumulate = false) {
   using T = Accumulator<In>;
-  const auto layout = panel_layout<T>(depth, columns, b, ldb, transpose_b);
+  const auto layout = panel_layout<T>(rows, depth, columns, b, ldb, transpose_b);
   T* const panels = scratch<T>(0, layout.size());
   for (int64_t panel = layout.first_packed(); panel < layout.count(); ++panel)
     pack_panel(b, ldb, transpose_b, layout, panel, panels + layout.offset(panel));

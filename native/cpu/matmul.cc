@@ -118,7 +118,7 @@ void multiply(const Product& p, const Stored* a, const Stored* b, Stored* y) {
   }
   if constexpr (__is_same(Stored, T))
     if (few_rows<T>(p)) return multiply_few(p, a, b, y);
-  const auto layout = panel_layout<T>(p.depth, p.columns, b, p.ldb, p.transpose_b);
+  const auto layout = panel_layout<T>(p.rows, p.depth, p.columns, b, p.ldb, p.transpose_b);
   const auto pack = [&](int64_t panel, T* to) {
     pack_panel(b, p.ldb, p.transpose_b, layout, panel, to);
   };

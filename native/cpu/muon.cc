@@ -69,7 +69,7 @@ void symmetric_product(int64_t n, int64_t depth, const A* a, int64_t lda, bool t
                        const A* b, int64_t ldb, bool transpose_b, A* c, A alpha = 1) {
   using V = Vec<A>;
   constexpr int64_t width = Tile<A>::columns;
-  const auto layout = panel_layout<A>(depth, n, b, ldb, transpose_b);
+  const auto layout = panel_layout<A>(n, depth, n, b, ldb, transpose_b);
   A* const panels = scratch<A>(0, layout.size());
   const MatrixRows<A, A> source(a, lda, transpose_a, depth);
   for (int64_t panel = 0; panel < layout.count(); ++panel) {

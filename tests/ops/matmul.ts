@@ -58,6 +58,7 @@ export default {
     // Rows that lie so far apart that a cache keeps them in one of its sets.
     ...transposes(1024, 30, 40, { brief: true }),
     ...transposes(30, 1024, 170, { brief: true }),
+    ...transposes(513, 40, 1024, { brief: true }),
     // A GPU's tiles: wide ones with a rest, more bands than one, the depth split, few rows or columns.
     ...transposes(504, 136, 120, { batch: [2], brief: true }),
     ...transposes(504, 104, 104, { brief: true }),
