@@ -151,20 +151,22 @@ struct PanelLayout {
   }
 };
 
+// Whether all rows `stride` bytes apart fall into one set of L1, and into few of L2.
+constexpr bool share_sets(int64_t stride) { return stride % 4096 == 0; }
+
 // How B, row-major or transposed, is laid out for `rows` rows of A. Where rows of B begin within
 // lines, a panel shares lines with its neighbours, which are fetched for each of them: of a matrix
-// that leaves L2 meanwhile that costs more than to pack it. Rows a multiple of 4 KiB apart share
-// few sets of both caches, and a panel's steps drive each other out between its tiles.
+// that leaves L2 meanwhile that costs more than to pack it. Where rows share sets, a panel's steps
+// drive each other out between its tiles.
 template <class T, class Stored>
 EMULSION_INLINE PanelLayout<T> panel_layout(int64_t rows, int64_t depth, int64_t columns,
                                             const Stored* b, int64_t ldb, bool transposed) {
   if constexpr (__is_same(Stored, T)) {
     constexpr int64_t rows_that_pay = 512;
     const bool lines_apart = ldb % cache_line<T> == 0 && is_aligned(b);
-    const bool few_sets = ldb * static_cast<int64_t>(sizeof(T)) % 4096 == 0;
     const int64_t bytes = depth * columns * static_cast<int64_t>(sizeof(T));
     if (!transposed && (lines_apart || bytes <= 2 * caches().core) &&
-        !(few_sets && rows >= rows_that_pay))
+        !(rows >= rows_that_pay && share_sets(ldb * static_cast<int64_t>(sizeof(T)))))
       return {depth, columns, b, ldb};
   }
   return {depth, columns};

@@ -54,16 +54,16 @@ struct DepthPlan {
 // columns that lie side by side, both in place; or slices that were packed before.
 enum class Reading { rows, columns, packed };
 
-// How rows `stride` bytes apart are best read. A multiple of 4 KiB puts all rows of a tile into one
-// set of an 8-way L1, of 2 KiB into two, which only pays if few panels share the cost of packing.
+// How rows `stride` bytes apart are best read. Those that fall into one set of an 8-way L1 are
+// packed; into two, only if more than a few panels share the cost.
 EMULSION_INLINE Reading reading_rows(int64_t stride, int64_t panels) {
-  const bool in_place = stride % 4096 != 0 && (stride % 2048 != 0 || panels <= 4);
+  const bool in_place = !share_sets(stride) && (!share_sets(2 * stride) || panels <= 4);
   return in_place ? Reading::rows : Reading::packed;
 }
 // The same for the steps of a transposed matrix.
 template <class T>
 EMULSION_INLINE Reading reading_columns(int64_t stride) {
-  return Tile<T>::in_place && stride % 4096 != 0 ? Reading::columns : Reading::packed;
+  return Tile<T>::in_place && !share_sets(stride) ? Reading::columns : Reading::packed;
 }
 
 // A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
