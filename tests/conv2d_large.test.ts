@@ -63,3 +63,26 @@ describe('a convolution whose result is large', () => {
     });
   });
 });
+
+// What is multiplied many times is packed first, and gradients of 8 MiB and more go past the caches.
+describe('the gradient of many filters', () => {
+  const cases = [
+    { name: 'of few pixels', size: [5, 7], C: 464, K: 173 },
+    { name: 'of few pixels, beyond the caches', size: [5, 7], C: 1360, K: 173 },
+    { name: 'of two blocks of pixels', size: [11, 13], C: 464, K: 173 },
+    { name: 'by small tiles', size: [30, 31], C: 272, K: 173 },
+    { name: 'by larger tiles', size: [58, 57], C: 272, K: 173 },
+  ];
+  test.each(cases)('$name: it is that of float64', ({ size, C, K }) => {
+    tidy(() => {
+      const [gradient, exact] = (['float32', 'float64'] as const).map((dtype) => {
+        const x = noise([1, ...size, C], { seed: 1 }).to(dtype);
+        const dy = noise([1, ...size, K], { seed: 2 }).to(dtype);
+        const weight = noise([K, 3, 3, C], { seed: 3 }).to(dtype).detach();
+        weight.requiresGrad = true;
+        return grad(conv2d(x, weight, null, { padding: 1 }), [weight], { gradOutput: dy })[0];
+      });
+      expect(distance(gradient, exact)).toBeLessThan(1e-6);
+    });
+  });
+});

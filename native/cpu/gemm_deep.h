@@ -1,11 +1,12 @@
 // Products with a long reduction and a small result: the gradient of the weights of a convolution
 // or a linear layer, C [rows, columns] = Aᵀ · B with A [depth, rows] and B [depth, columns], both
 // stored along the reduction as neither of gemm.h's operands is. In blocks of 128 steps one panel
-// of B at a time is multiplied with all of A, which is read where it lies: each step reads 14
-// neighbours. (16-bit floats are widened to slices of 14 columns first.) A panel of whole vectors
-// is read where it lies, as runs of equally distant rows (in a convolution the pixels of an image
-// row, padding left out); others (few or odd columns, 16-bit floats) are gathered first (16 KiB,
-// L1). Sums stay in tiles, 1.8 KiB each, between blocks; whole ones leave the last block for C.
+// of B at a time is multiplied with all of A. Few panels read A where it lies, each step 14
+// neighbours; for many, and of 16-bit floats, it is packed in slices of 14 columns first. A panel
+// of whole vectors is named by runs of equally distant rows (in a convolution the pixels of an
+// image row, padding left out), read where they lie or, for many tiles, copied; other panels (few
+// or odd columns, 16-bit floats) are gathered (16 KiB, L1). Sums stay in tiles, 1.8 KiB each,
+// between blocks; whole ones leave the last block for C.
 //
 // Tasks are groups of panels; where these are few the reduction is split as well, into a number of
 // parts that depends on the shapes alone, and the parts are added in order: the result does not
@@ -22,6 +23,15 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 
 constexpr int64_t deep_block = 128;
+
+// A is read where it lies unless so many panels of B are multiplied with it, and a panel of B
+// unless it is multiplied with so many tiles of A: then they are packed, so that steps follow each
+// other and stay in L1.
+constexpr int64_t panels_that_pay = 8, tiles_that_pay = 24;
+
+// The gradient of so large a matrix of weights goes past the caches: it is read when those of all
+// other layers are there.
+constexpr int64_t bytes_past_caches = 8 << 20;
 
 // Columns of B are those of `lines` lines, each `length` long and a place of its own in memory: the
 // taps of a convolution. Panels of wide lines start anew at each line, so that they copy whole
@@ -122,6 +132,19 @@ struct Chains {
       Run<T>* const to = runs + begin[i];
       begin[i + 1] = begin[i] + find(start, rest < chain ? rest : chain, to);
       for (Run<T>* run = to; run < runs + begin[i + 1]; ++run) run->start += start;
+    }
+  }
+  // The same of a copy of the columns from `offset` on in a panel `width` wide, where a step has
+  // its own place.
+  void copy(const Chains& from, int64_t pitch, int64_t offset, int64_t width, T* panel) {
+    count = from.count, length = from.length;
+    for (int64_t i = 0; i <= count; ++i) begin[i] = from.begin[i];
+    for (int64_t i = 0; i < begin[count]; ++i) {
+      const Run<T>& run = from.runs[i];
+      T* const to = panel + run.start * width;
+      pack_straight(run.b + offset, pitch, static_cast<int>(width), run.length, to,
+                    static_cast<int>(width));
+      runs[i] = {run.start, run.length, to};
     }
   }
   EMULSION_INLINE const Run<T>* last() const {
@@ -225,14 +248,18 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   const int64_t tile_size = tile_rows * Tile<T>::columns;
   const int64_t tiles = (rows + tile_rows - 1) / tile_rows;
   const auto tile_row = [&](int64_t tile) { return rows * tile / tiles; };
-  constexpr bool a_in_place = __is_same(Stored, T);
   const bool b_in_place =
       __is_same(Stored, T) && columns.per_line() && columns.length % Vec<T>::size == 0;
+  const bool copies = tiles >= tiles_that_pay;
 
   constexpr int64_t tasks_wanted = 24;
   const int64_t most_splits = 1 + depth / (4 * deep_block);
-  // Few rows share what they read of a long B: all panels of a task pass over it together.
-  const int64_t panels_per_task = most_splits >= tasks_wanted && tiles < 6 ? 36 / tiles : 6;
+  // Few rows share what they read of a long B: all panels of a task pass over it together. Of many
+  // panels a task has more, which share what it packs of A.
+  int64_t panels_per_task = panels / 16;
+  if (panels_per_task < 6) panels_per_task = 6;
+  if (panels_per_task > 18) panels_per_task = 18;
+  if (most_splits >= tasks_wanted && tiles < 6) panels_per_task = 36 / tiles;
   int64_t groups = (panels + panels_per_task - 1) / panels_per_task;
   const int64_t splits_wanted = (tasks_wanted + groups - 1) / groups;
   const int64_t splits = splits_wanted < most_splits ? splits_wanted : most_splits;
@@ -241,12 +268,13 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
   T* const sums = splits > 1 ? scratch<T>(0, splits * panels * tiles * tile_size) : nullptr;
   const int64_t row_length = columns.lines * columns.length;
   const bool past = row_length % Vec<T>::size == 0 &&
-                    exceeds_caches(rows * row_length * static_cast<int64_t>(sizeof(T)));
+                    rows * row_length * static_cast<int64_t>(sizeof(T)) >= bytes_past_caches;
 
   parallel_tasks(splits * groups, [&](int64_t task) {
     const int64_t split = task / groups, part = task % groups;
     const int64_t panel_begin = panels * part / groups, panel_end = panels * (part + 1) / groups;
     const int64_t begin = depth * split / splits, end = depth * (split + 1) / splits;
+    const bool a_in_place = __is_same(Stored, T) && panel_end - panel_begin < panels_that_pay;
     T* const panel = scratch<T>(1, deep_block * Tile<T>::columns);
     T* const slices = a_in_place ? nullptr : scratch<T>(2, rows * deep_block + Tile<T>::columns);
     T* const own = sums ? sums + (split * panels + panel_begin) * tiles * tile_size
@@ -258,24 +286,26 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         pack_straight(a + at * lda + tile_row(t), lda, height, steps, slices + tile_row(t) * steps,
                       height);
       }
-      Chains<T> chains;
+      Chains<T> chains, copied;
       int64_t runs_line = -1;
       // While the first panel passes, the next columns of A; then, by as many of the last lines and
       // tiles as a panel has cache lines, the rows of B that the next block begins with.
-      const auto wanted_next = [&](int64_t j, int64_t t, const T* from, int64_t ldb,
+      const auto wanted_next = [&](int64_t j, int64_t t, const T* from,
                                    int64_t offset) -> Ahead<T> {
         if (a_in_place && j == panel_begin && t + 1 < tiles)
           return {from + tile_row(t + 1) - tile_row(t), lda};
         const int64_t turn = (columns.lines - 1 - runs_line) * tiles + t;
         const Run<T>* const last = chains.last();
         if (b_in_place && last && at + steps < end && turn * cache_line<T> < Tile<T>::columns)
-          return {last->b + last->length * ldb + offset + turn * cache_line<T>, ldb};
+          return {last->b + last->length * b.pitch() + offset + turn * cache_line<T>, b.pitch()};
         return {from, 0};
       };
       for (int64_t j = panel_begin; j < panel_end; ++j) {
         const auto [column, count] = columns.range(j);
         const int vectors = count > Vec<T>::size ? 2 : 1;
-        int64_t ldb = vectors * Vec<T>::size, offset = 0;
+        const int64_t offset = b_in_place ? column % columns.length : 0;
+        int64_t ldb = vectors * Vec<T>::size;
+        const Chains<T>* read = &chains;
         if constexpr (__is_same(Stored, T)) {
           if (b_in_place) {
             const int64_t line = column / columns.length;
@@ -284,8 +314,12 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
                 return b.runs(at + first, length, line, to);
               });
             runs_line = line;
-            ldb = b.pitch();
-            offset = column % columns.length;
+            if (copies) {
+              copied.copy(chains, b.pitch(), offset, ldb, panel);
+              read = &copied;
+            } else {
+              ldb = b.pitch();
+            }
           }
         }
         if (!b_in_place) {
@@ -295,11 +329,13 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
             return 1;
           });
         }
+        const int64_t begins = read == &copied ? 0 : offset;
         for (int64_t t = 0; t < tiles; ++t) {
           const int64_t height = tile_row(t + 1) - tile_row(t);
           const T* from = slices + tile_row(t) * steps;
-          if constexpr (a_in_place) from = a + at * lda + tile_row(t);
-          const Ahead<T> ahead = wanted_next(j, t, from, ldb, offset);
+          if constexpr (__is_same(Stored, T))
+            if (a_in_place) from = a + at * lda + tile_row(t);
+          const Ahead<T> ahead = wanted_next(j, t, from, offset);
           const int64_t apart = a_in_place ? lda : height;
           T* const tile = own + ((j - panel_begin) * tiles + t) * tile_size;
           Place<T> total = in_tile(tile, at > begin);
@@ -312,11 +348,11 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
                 prefetch_run<for_writing>(total.to + i * row_length, count);
             }
           if (chained)
-            multiply_chained(chains, static_cast<int>(height), vectors, ldb, offset, from, apart,
+            multiply_chained(*read, static_cast<int>(height), vectors, ldb, begins, from, apart,
                              ahead, tile, total);
           else
-            runs_kernel<T>(static_cast<int>(height), vectors)(chains.runs, chains.begin[1], ldb,
-                                                              offset, from, apart, ahead, total);
+            runs_kernel<T>(static_cast<int>(height), vectors)(read->runs, read->begin[1], ldb,
+                                                              begins, from, apart, ahead, total);
         }
       }
     }

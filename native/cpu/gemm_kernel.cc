@@ -176,7 +176,8 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
   c.finish(place);
 }
 
-template <class T, int rows, int vectors>
+// `asked`: of how many vectors the lines it asks for at a step are.
+template <int asked, class T, int rows, int vectors>
 EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* begin,
                               const Run<T>* end, int64_t ldb, int64_t offset, const T* panel,
                               int64_t lda, const T*& next, const Ahead<T>& ahead) {
@@ -189,7 +190,7 @@ EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* b
           [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
       a += lda;
       b += ldb;
-      ask<T, vectors>(next, ahead);
+      ask<T, asked>(next, ahead);
     }
   }
 }
@@ -200,7 +201,7 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
-  add_runs(c, runs, runs + count, ldb, offset, panel, lda, next, ahead);
+  add_runs<vectors>(c, runs, runs + count, ldb, offset, panel, lda, next, ahead);
   c.finish(place);
 }
 
@@ -212,7 +213,7 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
   Accumulators<T, rows, vectors> c;
   const auto add_chain = [&](int64_t i) __attribute__((always_inline)) {
     c.clear();
-    add_runs(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead);
+    add_runs<1>(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead);
   };
   if constexpr (ChainTile<T>::in_registers) {
     Accumulators<T, rows, vectors> total;

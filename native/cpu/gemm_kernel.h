@@ -56,9 +56,10 @@ EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
 }
 
 // What a kernel asks for while it works (ahead.h): at each step one line, `apart` values from the
-// one before, and where a step of B is two lines also the one `beside` it. Asked for at once, as
-// many lines as a tile needs would fill all of the core's buffers for misses, and it would wait.
-// Where nothing is wanted `from` is a line that is at hand, and `apart` 0.
+// one before, and, unless it works in chains, where a step of B is two lines also the one `beside`
+// it. Asked for at once, as many lines as a tile needs would fill all of the core's buffers for
+// misses, and it would wait. Where nothing is wanted `from` is a line that is at hand, and `apart`
+// 0.
 template <class T>
 struct Ahead {
   const T* from;

@@ -97,16 +97,30 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
                                     const PanelLayout<T>& columns, const Range& range,
                                     HeightRow&& height_row, T* sums, bool accumulate) {
   constexpr int64_t apart = 1 + ChainTile<T>::size / deep_block;
-  Chains<T> chains;
-  chains.cut(steps, chain, [&](int64_t first, int64_t length, Run<T>* to) {
-    *to = {0, length, inputs + first * inputs_row};
-    return 1;
-  });
   const int64_t panels = columns.count(), count = range.height_end - range.height;
   const auto sum = [&](int64_t height, int64_t panel) {
     return sums + (height * panels + panel) * ChainTile<T>::size;
   };
-  for (int64_t panel = range.panel; panel < range.panel_end; ++panel)
+  const int64_t first = height_row(range.height), end = height_row(range.height_end);
+  const bool packs = range.panel_end - range.panel >= panels_that_pay;
+  T* const slices = scratch<T>(2, packs ? (end - first) * steps + Tile<T>::columns : 0);
+  const auto slice = [&](int64_t height) { return slices + (height_row(height) - first) * steps; };
+  for (int64_t t = range.height; packs && t < range.height_end; ++t) {
+    const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
+    pack_straight(gradients + height_row(t), gradients_row, rows, steps, slice(t), rows);
+  }
+  const bool copies = count >= tiles_that_pay;
+  T* const copy = scratch<T>(1, deep_block * Tile<T>::columns);
+  for (int64_t panel = range.panel; panel < range.panel_end; ++panel) {
+    const int vectors = columns.vectors(panel), width = vectors * Vec<T>::size;
+    const T* const there = inputs + panel * Tile<T>::columns;
+    if (copies) pack_straight(there, inputs_row, width, steps, copy, width);
+    const int64_t pitch = copies ? width : inputs_row;
+    Chains<T> chains;
+    chains.cut(steps, chain, [&](int64_t start, int64_t length, Run<T>* to) {
+      *to = {0, length, (copies ? copy : there) + start * pitch};
+      return 1;
+    });
     for (int64_t t = range.height; t < range.height_end; ++t) {
       // What the next products read and add to comes from the last cache or the other cores'.
       const bool more = panel + 1 < range.panel_end;
@@ -119,12 +133,12 @@ EMULSION_INLINE void multiply_block(const T* inputs, int64_t inputs_row, const T
           prefetch_run(inputs + i * inputs_row + (panel + 1) * Tile<T>::columns,
                        columns.valid(panel + 1));
       const int rows = static_cast<int>(height_row(t + 1) - height_row(t));
-      const int vectors = columns.vectors(panel);
       T* const tile = sum(t, panel);
-      multiply_chained(chains, rows, vectors, inputs_row, panel * Tile<T>::columns,
-                       gradients + height_row(t), gradients_row, {ahead, apart}, tile,
-                       in_tile(tile, accumulate));
+      multiply_chained(chains, rows, vectors, pitch, 0,
+                       packs ? slice(t) : gradients + height_row(t), packs ? rows : gradients_row,
+                       {ahead, apart}, tile, in_tile(tile, accumulate));
     }
+  }
 }
 
 template <class F, class T, class Stored>
