@@ -54,7 +54,7 @@ void write_key_gradients(const Sizes& sizes, int64_t n, int64_t head, const RowL
 }
 
 // Sums of the parts that they share, before scaling: of dq, [N·K, parts, T, width], of dk and dv,
-// [N·K, parts, 2, panels, D, lanes]. Null if there is one part, or no dq is wanted.
+// [N·K, parts, 2, panels, D, lanes]. Null if nothing is shared, or no dq is wanted.
 template <class T>
 struct Shares {
   T* queries;
@@ -66,6 +66,7 @@ struct Shares {
 struct Cut {
   int64_t keys, queries;
   int64_t panels;  // of keys at a time; all of them where the queries are cut
+  int64_t groups;  // of so many panels in a part of the keys
 
   Cut(const Sizes& sizes, int64_t lanes, int64_t most) {
     constexpr int64_t tasks_wanted = 64, most_parts = 8, few_keys = 128, least_queries = 128;
@@ -76,7 +77,11 @@ struct Cut {
     keys = few ? 1 : at_most(parts, all);
     queries = few ? at_most(parts, 1 + sizes.T / least_queries) : 1;
     panels = few ? all : most;
+    groups = few ? 1 : (all + keys * panels - 1) / (keys * panels);
   }
+
+  // Whether dq is a sum over parts, or over groups of panels in one part.
+  bool shares_queries() const { return keys > 1 || groups > 1; }
 };
 
 // Keys in the lanes, queries in tiles.
@@ -256,7 +261,7 @@ void attention_backward(const View& dy, const View& q, const View& k, const View
     const int64_t width = (sizes.D + Vec<T>::size - 1) / Vec<T>::size * Vec<T>::size;
     const int64_t heads = sizes.N * sizes.K;
     const Shares<T> shares{
-        dq && cut.keys > 1 ? scratch<T>(5, heads * cut.keys * sizes.T * width) : nullptr,
+        dq && cut.shares_queries() ? scratch<T>(5, heads * cut.keys * sizes.T * width) : nullptr,
         cut.queries > 1
             ? scratch<T>(5, heads * cut.queries * 2 * cut.panels * sizes.D * panel_lanes<T>)
             : nullptr};
