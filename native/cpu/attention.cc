@@ -34,18 +34,22 @@ void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total
   using V = Vec<T>;
   constexpr int64_t lanes = panel_lanes<T>;
   V top[2], shrink[2], added[2] = {V::zero(), V::zero()};
-  T rise = 0;
-  for (int half = 0; half < 2; ++half) top[half] = V(lowest<T>);
-  for (int64_t row = 0; row < rows; ++row)
-    for (int half = 0; half < 2; ++half)
+  // Two rows at a time: each maximum waits for the one before.
+  V other[2];
+  for (int half = 0; half < 2; ++half) top[half] = other[half] = V(lowest<T>);
+  for (int64_t row = 0; row < rows; row += 2) {
+    const int64_t next = row + 1 < rows ? row + 1 : row;
+    for (int half = 0; half < 2; ++half) {
       top[half] = max(top[half], V::load(scores + row * lanes + half * V::size));
+      other[half] = max(other[half], V::load(scores + next * lanes + half * V::size));
+    }
+  }
+  bool rises = false;
   for (int half = 0; half < 2; ++half) {
     const V before = V::load(maximum + half * V::size);
-    top[half] = max(before, top[half] * factor);
-    const V difference = before - top[half];
-    shrink[half] = exp2(difference);
-    const T most = max_lane(-difference);
-    rise = most > rise ? most : rise;
+    top[half] = max(before, max(top[half], other[half]) * factor);
+    shrink[half] = exp2(before - top[half]);
+    rises |= any(before < top[half]);
     top[half].store(maximum + half * V::size);
   }
   for (int64_t row = 0; row < rows; ++row)
@@ -57,7 +61,7 @@ void online_softmax(T* scores, int64_t rows, Vec<T> factor, T* maximum, T* total
     }
   for (int half = 0; half < 2; ++half)
     fma(V::load(total + half * V::size), shrink[half], added[half]).store(total + half * V::size);
-  if (rise != 0 && !first)
+  if (rises && !first)
     scale_lanes(output, D, shrink[0], shrink[1]);  // rare after the first few tiles
 }
 

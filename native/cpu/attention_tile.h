@@ -140,42 +140,64 @@ EMULSION_INLINE void for_tile(Body&& body) {
 
 // c[i·ldc + lane] (+)= Σk A(i,k)·b[k·ldb + lane], with A(i,k) = a[i·lda + k] or, transposed,
 // a[k·lda + i]. Each `chain` of a sum begins at zero: rounding errors grow with the length of a
-// chain of additions.
+// chain of additions. Where registers hold two, the first two chains run beside each other.
 template <int rows, int vectors, bool transposed, bool accumulate, class T>
 EMULSION_INLINE void multiply_tile(const T* a, int64_t lda, const T* b, int64_t ldb, int64_t depth,
                                    int64_t chain, T* c, int64_t ldc) {
   using V = Vec<T>;
-  V sum[rows][vectors], total[rows][vectors];
+  const int64_t step = transposed ? lda : 1;
+  const auto clear = [](V(&sum)[rows][vectors]) EMULSION_STEP {
+    for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { sum[i][j] = V::zero(); });
+  };
+  const auto add = [&](V(&sum)[rows][vectors], int64_t k) EMULSION_STEP {
+    V columns[vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < vectors; ++j) columns[j] = V::load(b + k * ldb + j * V::size);
+    const T* const from = a + k * step;
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) {
+      const V factor(transposed ? from[i] : from[i * lda]);
+#pragma GCC unroll 2
+      for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
+    }
+  };
   const auto write = [&](const V(&values)[rows][vectors], bool add) EMULSION_STEP {
     for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP {
       T* const to = c + i * ldc + j * V::size;
       (add ? values[i][j] + V::load(to) : values[i][j]).store(to);
     });
   };
-  for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { total[i][j] = V::zero(); });
-  for (int64_t first = 0; first < depth || first == 0; first += chain) {
-    const int64_t last = first + chain < depth ? first + chain : depth;
-    for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { sum[i][j] = V::zero(); });
-    for (int64_t k = first; k < last; ++k) {
-      V columns[vectors];
+  if constexpr (chains_in_registers) {
+    V sum[rows][vectors], next[rows][vectors];
+    clear(sum);
+    clear(next);
+    const int64_t second = depth - chain < chain ? depth - chain : chain;
+    int64_t k = 0;
 #pragma GCC unroll 2
-      for (int j = 0; j < vectors; ++j) columns[j] = V::load(b + k * ldb + j * V::size);
-#pragma GCC unroll 8
-      for (int i = 0; i < rows; ++i) {
-        const V factor(transposed ? a[k * lda + i] : a[i * lda + k]);
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; ++j) sum[i][j] = fma(factor, columns[j], sum[i][j]);
-      }
+    for (; k < second; ++k) add(sum, k), add(next, k + chain);
+    for (; k < chain && k < depth; ++k) add(sum, k);
+    const auto join = [&]() EMULSION_STEP {
+      for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { sum[i][j] += next[i][j]; });
+    };
+    join();
+    for (k = 2 * chain; k < depth;) {
+      clear(next);
+      const int64_t last = k + chain < depth ? k + chain : depth;
+      for (; k < last; ++k) add(next, k);
+      join();
     }
-    if constexpr (chains_in_registers) {
-      for_tile<rows, vectors>([&](int i, int j) EMULSION_STEP { total[i][j] += sum[i][j]; });
-    } else {
+    write(sum, accumulate);
+  } else {
+    for (int64_t first = 0; first < depth || first == 0; first += chain) {
+      const int64_t last = first + chain < depth ? first + chain : depth;
+      V sum[rows][vectors];
+      clear(sum);
+      for (int64_t k = first; k < last; ++k) add(sum, k);
       write(sum, accumulate || first > 0);
       // Else GCC keeps c from chain to chain, in registers that it has to save for that.
       asm volatile("" ::: "memory");
     }
   }
-  if constexpr (chains_in_registers) write(total, accumulate);
 }
 
 template <int rows, int vectors, bool transposed, bool accumulate, class T>

@@ -26,12 +26,6 @@ EMULSION_INLINE Vec<float> copy_sign(Vec<float> magnitude, Vec<float> sign) {
   return V((V::Native)(((V::Mask)magnitude.lanes & ~bit) | ((V::Mask)sign.lanes & bit)));
 }
 
-EMULSION_INLINE bool any(Vec<float>::Mask mask) {
-  int32_t joined = 0;
-  for (int i = 0; i < Vec<float>::size; ++i) joined |= mask[i];
-  return joined != 0;
-}
-
 // e^(-z²): the square's rounding error, which the exponential would magnify, is put back.
 EMULSION_INLINE Vec<float> exp_minus_square(Vec<float> z) {
   const Vec<float> square = z * z;

@@ -191,6 +191,20 @@ EMULSION_INLINE float sum(Vec<float> a) {
 }
 #endif
 
+// Whether a lane of a comparison is true.
+template <class Mask>
+EMULSION_INLINE bool any(Mask mask) {
+  constexpr int lanes = sizeof(mask) / sizeof(mask[0]);
+#if defined(__AVX512F__)
+  if constexpr (lanes == Vec<float>::size) return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  if constexpr (lanes == Vec<float>::size) return _mm256_movemask_ps((__m256)mask) != 0;
+#endif
+  bool joined = false;
+  for (int i = 0; i < lanes; ++i) joined |= mask[i] != 0;
+  return joined;
+}
+
 template <class T>
 EMULSION_INLINE T max_lane(Vec<T> a) {
   T result = a[0];
@@ -250,12 +264,12 @@ EMULSION_INLINE Vec<float> exp2_fraction(Vec<float> r) {
 // the last place from the true value; x is at most 127.
 EMULSION_INLINE Vec<float> exp2(Vec<float> x) {
   using V = Vec<float>;
-  const V magic(12582912.0f);
 #if defined(__AVX512F__)
-  const V clamped = max(V(-152.0f), x);
-  const V n = clamped + magic - magic;
-  return scale_by_power(exp2_fraction(clamped - n), n);
+  // What rounding to a whole number leaves, of -∞ nothing.
+  const V rest((V::Native)_mm512_maskz_reduce_ps(all_lanes, (__m512)x.lanes, 0));
+  return scale_by_power(exp2_fraction(rest), x - rest);
 #else
+  const V magic(12582912.0f);
   const V clamped = max(V(-126.0f), x);
   const V shifted = clamped + magic;  // its last bits are the whole number
   const V p = exp2_fraction(clamped - (shifted - magic));
