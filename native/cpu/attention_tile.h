@@ -336,13 +336,21 @@ class NextRows {
   int64_t D_ = 0, rows_ = 0, share_ = 0, at_ = 0;
 };
 
-// Rows [first, first + count) of a list, as they lie, or copied to `copy`, which low tiles gain by:
-// what does not fit in L1 is read once for every panel anyway, and the copy would only wait for it.
+// Whether rows that lie so far apart begin in four sets of L1 or fewer, and drive each other out.
+template <class Stored>
+EMULSION_INLINE bool few_sets(int64_t stride) {
+  return stride * static_cast<int64_t>(sizeof(Stored)) % 1024 == 0;
+}
+
+// Rows [first, first + count) of a list, as they lie, or copied to `copy`, which low tiles gain by,
+// and rows in few sets: what does not fit in L1 is read once for every panel anyway, and the copy
+// would only wait for it.
 template <class T, class Stored>
 RowTile<T> rows_of(const Head<const Stored>& from, const RowList& list, int64_t first,
                    int64_t count, int64_t D, T* copy) {
   if constexpr (__is_same(T, Stored))
-    if (list.all && (Tile<T>::in_place || D >= wide)) return {from.row(first), from.stride};
+    if (list.all && (D >= wide || (Tile<T>::in_place && !few_sets<Stored>(from.stride))))
+      return {from.row(first), from.stride};
   gather_rows(from, list.index + first, count, D, copy, D);
   return {copy, D};
 }
