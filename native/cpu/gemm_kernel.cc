@@ -176,7 +176,7 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
   c.finish(place);
 }
 
-// `asked`: of how many vectors the lines it asks for at a step are.
+// `asked`: of how many vectors the lines it asks for at a step are; 0: it asks for none.
 template <int asked, class T, int rows, int vectors>
 EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* begin,
                               const Run<T>* end, int64_t ldb, int64_t offset, const T* panel,
@@ -190,7 +190,7 @@ EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* b
           [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
       a += lda;
       b += ldb;
-      ask<T, asked>(next, ahead);
+      if constexpr (asked > 0) ask<T, asked>(next, ahead);
     }
   }
 }
@@ -205,7 +205,7 @@ void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offse
   c.finish(place);
 }
 
-template <class T, int rows, int vectors>
+template <class T, int rows, int vectors, bool asks>
 void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, int64_t ldb,
                      int64_t offset, const T* panel, int64_t lda, const Ahead<T>& ahead,
                      const Place<T>& place) {
@@ -213,7 +213,7 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
   Accumulators<T, rows, vectors> c;
   const auto add_chain = [&](int64_t i) __attribute__((always_inline)) {
     c.clear();
-    add_runs<1>(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead);
+    add_runs<asks>(c, runs + chains[i], runs + chains[i + 1], ldb, offset, panel, lda, next, ahead);
   };
   if constexpr (ChainTile<T>::in_registers) {
     Accumulators<T, rows, vectors> total;
@@ -257,10 +257,12 @@ RunsKernel<T> pick_runs(int rows, int vectors, std::integer_sequence<int, height
 }
 
 template <class T, int... heights>
-ChainsKernel<T> pick_chains(int rows, int vectors, std::integer_sequence<int, heights...>) {
-  static constexpr ChainsKernel<T> table[][2] = {
-      {multiply_chains<T, heights + 1, 1>, multiply_chains<T, heights + 1, 2>}...};
-  return table[rows - 1][vectors - 1];
+ChainsKernel<T> pick_chains(int rows, int vectors, bool asks,
+                            std::integer_sequence<int, heights...>) {
+  static constexpr ChainsKernel<T> table[][2][2] = {
+      {{multiply_chains<T, heights + 1, 1, false>, multiply_chains<T, heights + 1, 1, true>},
+       {multiply_chains<T, heights + 1, 2, false>, multiply_chains<T, heights + 1, 2, true>}}...};
+  return table[rows - 1][vectors - 1][asks];
 }
 
 }  // namespace
@@ -281,8 +283,8 @@ RunsKernel<T> runs_kernel(int rows, int vectors) {
 }
 
 template <class T>
-ChainsKernel<T> chains_kernel(int rows, int vectors) {
-  return pick_chains<T>(rows, vectors, std::make_integer_sequence<int, ChainTile<T>::rows>());
+ChainsKernel<T> chains_kernel(int rows, int vectors, bool asks) {
+  return pick_chains<T>(rows, vectors, asks, std::make_integer_sequence<int, ChainTile<T>::rows>());
 }
 
 template PackedKernel<float> packed_kernel<float>(int, int);
@@ -291,7 +293,7 @@ template RowsKernel<float> rows_kernel<float>(int, int);
 template RowsKernel<double> rows_kernel<double>(int, int);
 template RunsKernel<float> runs_kernel<float>(int, int);
 template RunsKernel<double> runs_kernel<double>(int, int);
-template ChainsKernel<float> chains_kernel<float>(int, int);
-template ChainsKernel<double> chains_kernel<double>(int, int);
+template ChainsKernel<float> chains_kernel<float>(int, int, bool);
+template ChainsKernel<double> chains_kernel<double>(int, int, bool);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

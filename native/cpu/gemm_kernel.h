@@ -113,6 +113,6 @@ using ChainsKernel = void (*)(const Run<T>* runs, const int64_t* chains, int64_t
                               int64_t offset, const T* a, int64_t lda, const Ahead<T>& ahead,
                               const Place<T>& place);
 template <class T>
-ChainsKernel<T> chains_kernel(int rows, int vectors);
+ChainsKernel<T> chains_kernel(int rows, int vectors, bool asks);
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL
