@@ -11,7 +11,7 @@
 // Bound by FMA throughput for D >= 64, by the exponentials below that.
 #include "ops/attention.h"
 
-#include "cpu/attention_tile.h"
+#include "cpu/attention_products.h"
 #include "cpu/math.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {

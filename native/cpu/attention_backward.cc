@@ -3,7 +3,7 @@
 // Where keys are few (a text) tasks own queries and so dQ, and have shares of dK and dV.
 #include <cmath>
 
-#include "cpu/attention_tile.h"
+#include "cpu/attention_products.h"
 #include "cpu/math.h"
 #include "ops/attention.h"
 

@@ -10,6 +10,20 @@
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 
+// Whether a lane of a comparison is true.
+template <class Mask>
+EMULSION_INLINE bool any(Mask mask) {
+  constexpr int lanes = sizeof(mask) / sizeof(mask[0]);
+#if defined(__AVX512F__)
+  if constexpr (lanes == Vec<float>::size) return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  if constexpr (lanes == Vec<float>::size) return _mm256_movemask_ps((__m256)mask) != 0;
+#endif
+  bool joined = false;
+  for (int i = 0; i < lanes; ++i) joined |= mask[i] != 0;
+  return joined;
+}
+
 namespace detail {
 
 // c[0] x^n + ... + c[n]

@@ -12,7 +12,7 @@
 // The order of each sum depends on shapes alone.
 #pragma once
 
-#include "cpu/gemm_deep.h"
+#include "cpu/gemm_chains.h"
 #include "cpu/winograd.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
