@@ -1,3 +1,4 @@
+// Long because passes are cut by queries, keys, heads and their size, and each cut wants cases at its edges.
 import { attention, zeros, type DType } from '../../lib/index.js';
 import type { InputArrays, OpCase, OpCases } from './cases.js';
 import { at, generate, total, type NdArray } from '../support/oracle.js';
