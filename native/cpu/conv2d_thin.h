@@ -105,9 +105,10 @@ void weight_gradient_to_few(const ConvGeometry& g, const T* dy, const T* image, 
               const int64_t turn = (r * tiles + t) * cache_line<T>;
               const bool asks = turn < layout.valid(panel);
               const T* const next = run.b + steps * g.C + column + turn;
-              runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)),
-                             layout.vectors(panel))(
-                  &run, 1, g.C, column, from, K, {asks ? next : from, asks ? g.C : 0},
+              const Ahead<T> ahead = asks ? Ahead<T>{next, g.C} : Ahead<T>{};
+              runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(panel),
+                             ahead.asks())(
+                  &run, 1, g.C, column, from, K, ahead,
                   in_tile(sums + split * apart + tile_of(r, panel, t), line > begin || at > 0));
             }
       }

@@ -83,10 +83,10 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
 
   // The first tile of a block finds its panels far away: each is asked for while the one before is
   // used, the first by the block before. The other tiles find them in L2, and ask for rows instead.
-  const auto ahead = [&](int64_t index, int64_t t, int64_t panel, const T* at_hand) -> Ahead<T> {
+  const auto ahead = [&](int64_t index, int64_t t, int64_t panel) -> Ahead<T> {
     const bool last = panel + 1 == part.panel_end;
     if (last ? t + 1 < tiles.count() || index + 1 == blocks : t > 0)
-      return tiles.next_rows(panel - part.panel, at_hand);
+      return tiles.next_rows(panel - part.panel);
     const int64_t start = plan.block(last ? index + 1 : index).start;
     const Steps<T> next = layout.steps(last ? part.panel : panel + 1, start, b);
     return {next.from, next.apart, cache_line<T>};
@@ -112,7 +112,7 @@ void multiply_part(const Source& a, const PanelLayout<T>& layout, const T* b, co
           for (int j = 0; j < vectors; ++j)
             __builtin_prefetch(place.to + i * place.pitch + j * Vec<T>::size, 1, 2);
         if (blocks > 0)
-          tiles.multiply(vectors, layout.steps(panel, block.start, b), ahead(index, t, panel, tile),
+          tiles.multiply(vectors, layout.steps(panel, block.start, b), ahead(index, t, panel),
                          place);
         if (index + 1 >= blocks && !finished)
           epilogue(tile, row, count, column, layout.valid(panel));

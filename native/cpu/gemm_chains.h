@@ -57,7 +57,7 @@ EMULSION_INLINE void multiply_chained(const Chains<T>& chains, int rows, int vec
                                       int64_t offset, const T* a, int64_t lda,
                                       const Ahead<T>& ahead, T* tile, const Place<T>& total) {
   constexpr int64_t together = 4;
-  const ChainsKernel<T> kernel = chains_kernel<T>(rows, vectors, ahead.apart != 0);
+  const ChainsKernel<T> kernel = chains_kernel<T>(rows, vectors, ahead.asks());
   for (int64_t i = 0; i < chains.count; i += together) {
     const int64_t rest = chains.count - i;
     Place<T> place = rest > together ? Place<T>{tile, Tile<T>::columns, total.first} : total;

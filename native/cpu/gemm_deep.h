@@ -143,8 +143,9 @@ void multiply_deep_turned(int64_t rows, int64_t depth, const T* a, int64_t lda, 
           const bool asks = t * cache_line<T> < layout.valid(j) && at + steps < end;
           const Ahead<T> ahead =
               asks ? Ahead<T>{run.b + steps * lda + j * Tile<T>::columns + t * cache_line<T>, lda}
-                   : Ahead<T>{gathered, 0};
-          runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j))(
+                   : Ahead<T>{};
+          runs_kernel<T>(static_cast<int>(tile_row(t + 1) - tile_row(t)), layout.vectors(j),
+                         ahead.asks())(
               &run, 1, lda, j * Tile<T>::columns, gathered + tile_row(t), width, ahead,
               in_tile(sums + split * apart + (j * tiles + t) * Tile<T>::size, at > begin));
         }
@@ -238,7 +239,7 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
         const Run<T>* const last = chains.last();
         if (b_in_place && last && at + steps < end && turn * cache_line<T> < Tile<T>::columns)
           return {last->b + last->length * b.pitch() + offset + turn * cache_line<T>, b.pitch()};
-        return {from, 0};
+        return {};
       };
       for (int64_t j = panel_begin; j < panel_end; ++j) {
         const auto [column, count] = columns.range(j);
@@ -291,8 +292,8 @@ void multiply_deep(int64_t rows, int64_t depth, const typename Source::Element* 
             multiply_chained(*read, static_cast<int>(height), vectors, ldb, begins, from, apart,
                              ahead, tile, total);
           else
-            runs_kernel<T>(static_cast<int>(height), vectors)(read->runs, read->begin[1], ldb,
-                                                              begins, from, apart, ahead, total);
+            runs_kernel<T>(static_cast<int>(height), vectors, ahead.asks())(
+                read->runs, read->begin[1], ldb, begins, from, apart, ahead, total);
         }
       }
     }

@@ -81,7 +81,7 @@ EMULSION_INLINE void ask(const T*& next, const Ahead<T>& ahead) {
   next += ahead.apart;
 }
 
-template <class T, int rows, int vectors>
+template <class T, int rows, int vectors, bool asks>
 void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const Ahead<T>& ahead,
                      const Place<T>& place) {
   const T* next = ahead.from;
@@ -93,7 +93,7 @@ void multiply_packed(int64_t depth, const T* a, const T* b, int64_t ldb, const A
         [&](int i) __attribute__((always_inline)) { return a[i]; }, b);
     a += rows;
     b += pitch_of<T, vectors>(ldb);
-    if constexpr (Tile<T>::in_place) ask<T, vectors>(next, ahead);
+    if constexpr (asks && Tile<T>::in_place) ask<T, vectors>(next, ahead);
   }
   c.finish(place);
 }
@@ -140,7 +140,7 @@ class EvenRows {
   int64_t apart_, apart3_ = 3 * apart_;
 };
 
-template <class T, int rows, int vectors>
+template <class T, int rows, int vectors, bool asks>
 void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T* b, int64_t ldb,
                    const Ahead<T>& ahead, const Place<T>& place) {
   const T* next = ahead.from;
@@ -149,7 +149,7 @@ void multiply_rows(int64_t segments, int64_t length, const T* const* a, const T*
   const auto step = [&](auto&& element) __attribute__((always_inline)) {
     c.update(element, b);
     b += pitch_of<T, vectors>(ldb);
-    ask<T, vectors>(next, ahead);
+    if constexpr (asks) ask<T, vectors>(next, ahead);
   };
   for (int64_t segment = 0; segment < segments; ++segment, a += Tile<T>::rows) {
     if constexpr (rows <= pointers_held) {
@@ -195,13 +195,13 @@ EMULSION_INLINE void add_runs(Accumulators<T, rows, vectors>& c, const Run<T>* b
   }
 }
 
-template <class T, int rows, int vectors>
+template <class T, int rows, int vectors, bool asks>
 void multiply_runs(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset, const T* panel,
                    int64_t lda, const Ahead<T>& ahead, const Place<T>& place) {
   const T* next = ahead.from;
   Accumulators<T, rows, vectors> c;
   c.clear();
-  add_runs<vectors>(c, runs, runs + count, ldb, offset, panel, lda, next, ahead);
+  add_runs<asks ? vectors : 0>(c, runs, runs + count, ldb, offset, panel, lda, next, ahead);
   c.finish(place);
 }
 
@@ -236,24 +236,28 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
 }
 
 template <class T, int... heights>
-PackedKernel<T> pick_packed(int rows, int vectors, std::integer_sequence<int, heights...>) {
-  static constexpr PackedKernel<T> table[][2] = {
-      {multiply_packed<T, heights + 1, 1>, multiply_packed<T, heights + 1, 2>}...};
-  return table[rows - 1][vectors - 1];
+PackedKernel<T> pick_packed(int rows, int vectors, bool asks,
+                            std::integer_sequence<int, heights...>) {
+  static constexpr PackedKernel<T> table[][2][2] = {
+      {{multiply_packed<T, heights + 1, 1, false>, multiply_packed<T, heights + 1, 1, true>},
+       {multiply_packed<T, heights + 1, 2, false>, multiply_packed<T, heights + 1, 2, true>}}...};
+  return table[rows - 1][vectors - 1][asks];
 }
 
 template <class T, int... heights>
-RowsKernel<T> pick_rows(int rows, int vectors, std::integer_sequence<int, heights...>) {
-  static constexpr RowsKernel<T> table[][2] = {
-      {multiply_rows<T, heights + 1, 1>, multiply_rows<T, heights + 1, 2>}...};
-  return table[rows - 1][vectors - 1];
+RowsKernel<T> pick_rows(int rows, int vectors, bool asks, std::integer_sequence<int, heights...>) {
+  static constexpr RowsKernel<T> table[][2][2] = {
+      {{multiply_rows<T, heights + 1, 1, false>, multiply_rows<T, heights + 1, 1, true>},
+       {multiply_rows<T, heights + 1, 2, false>, multiply_rows<T, heights + 1, 2, true>}}...};
+  return table[rows - 1][vectors - 1][asks];
 }
 
 template <class T, int... heights>
-RunsKernel<T> pick_runs(int rows, int vectors, std::integer_sequence<int, heights...>) {
-  static constexpr RunsKernel<T> table[][2] = {
-      {multiply_runs<T, heights + 1, 1>, multiply_runs<T, heights + 1, 2>}...};
-  return table[rows - 1][vectors - 1];
+RunsKernel<T> pick_runs(int rows, int vectors, bool asks, std::integer_sequence<int, heights...>) {
+  static constexpr RunsKernel<T> table[][2][2] = {
+      {{multiply_runs<T, heights + 1, 1, false>, multiply_runs<T, heights + 1, 1, true>},
+       {multiply_runs<T, heights + 1, 2, false>, multiply_runs<T, heights + 1, 2, true>}}...};
+  return table[rows - 1][vectors - 1][asks];
 }
 
 template <class T, int... heights>
@@ -268,18 +272,18 @@ ChainsKernel<T> pick_chains(int rows, int vectors, bool asks,
 }  // namespace
 
 template <class T>
-PackedKernel<T> packed_kernel(int rows, int vectors) {
-  return pick_packed<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+PackedKernel<T> packed_kernel(int rows, int vectors, bool asks) {
+  return pick_packed<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
 }
 
 template <class T>
-RowsKernel<T> rows_kernel(int rows, int vectors) {
-  return pick_rows<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+RowsKernel<T> rows_kernel(int rows, int vectors, bool asks) {
+  return pick_rows<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
 }
 
 template <class T>
-RunsKernel<T> runs_kernel(int rows, int vectors) {
-  return pick_runs<T>(rows, vectors, std::make_integer_sequence<int, Tile<T>::rows>());
+RunsKernel<T> runs_kernel(int rows, int vectors, bool asks) {
+  return pick_runs<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
 }
 
 template <class T>
@@ -287,12 +291,12 @@ ChainsKernel<T> chains_kernel(int rows, int vectors, bool asks) {
   return pick_chains<T>(rows, vectors, asks, std::make_integer_sequence<int, ChainTile<T>::rows>());
 }
 
-template PackedKernel<float> packed_kernel<float>(int, int);
-template PackedKernel<double> packed_kernel<double>(int, int);
-template RowsKernel<float> rows_kernel<float>(int, int);
-template RowsKernel<double> rows_kernel<double>(int, int);
-template RunsKernel<float> runs_kernel<float>(int, int);
-template RunsKernel<double> runs_kernel<double>(int, int);
+template PackedKernel<float> packed_kernel<float>(int, int, bool);
+template PackedKernel<double> packed_kernel<double>(int, int, bool);
+template RowsKernel<float> rows_kernel<float>(int, int, bool);
+template RowsKernel<double> rows_kernel<double>(int, int, bool);
+template RunsKernel<float> runs_kernel<float>(int, int, bool);
+template RunsKernel<double> runs_kernel<double>(int, int, bool);
 template ChainsKernel<float> chains_kernel<float>(int, int, bool);
 template ChainsKernel<double> chains_kernel<double>(int, int, bool);
 

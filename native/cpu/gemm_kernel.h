@@ -58,13 +58,15 @@ EMULSION_INLINE Place<T> in_tile(T* tile, bool accumulate) {
 // What a kernel asks for while it works (ahead.h): at each step one line, `apart` values from the
 // one before, and, unless it works in chains, where a step of B is two lines also the one `beside`
 // it. Asked for at once, as many lines as a tile needs would fill all of the core's buffers for
-// misses, and it would wait. Where nothing is wanted `from` is a line that is at hand, and `apart`
-// 0.
+// misses, and it would wait. Where nothing is wanted, which is the default, a kernel that does not
+// ask is picked: even for a line that is at hand that takes 3 % longer.
 template <class T>
 struct Ahead {
-  const T* from;
-  int64_t apart;
+  const T* from = nullptr;
+  int64_t apart = 0;
   int64_t beside = 0;
+
+  EMULSION_INLINE bool asks() const { return apart != 0; }
 };
 
 // Steps of B lie ldb apart. rows in [1, Tile::rows], vectors in [1, 2]; columns beyond `vectors`
@@ -74,7 +76,7 @@ template <class T>
 using PackedKernel = void (*)(int64_t depth, const T* a, const T* b, int64_t ldb,
                               const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
-PackedKernel<T> packed_kernel(int rows, int vectors);
+PackedKernel<T> packed_kernel(int rows, int vectors, bool asks);
 
 // a[segment][i] (segments of Tile::rows pointers) points to `length` elements; depth = segments ·
 // length.
@@ -82,7 +84,7 @@ template <class T>
 using RowsKernel = void (*)(int64_t segments, int64_t length, const T* const* a, const T* b,
                             int64_t ldb, const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
-RowsKernel<T> rows_kernel(int rows, int vectors);
+RowsKernel<T> rows_kernel(int rows, int vectors, bool asks);
 
 // Steps [start, start + length) of the panel A meet the rows b, b + ldb, ... of B.
 template <class T>
@@ -96,7 +98,7 @@ template <class T>
 using RunsKernel = void (*)(const Run<T>* runs, int64_t count, int64_t ldb, int64_t offset,
                             const T* a, int64_t lda, const Ahead<T>& ahead, const Place<T>& place);
 template <class T>
-RunsKernel<T> runs_kernel(int rows, int vectors);
+RunsKernel<T> runs_kernel(int rows, int vectors, bool asks);
 
 // The same in chains of additions that all begin at zero, of which runs [chains[i], chains[i + 1])
 // are one. Where there are 32 registers, half of them hold the sum of the chains, and all together

@@ -174,7 +174,7 @@ class RowTiles {
   // Of the rows of the tile that follows, those to ask for while the one that was taken meets the
   // `index`-th panel: two, since a step asks for one place of each. Low tiles pass sooner than
   // their rows would come.
-  EMULSION_INLINE Ahead<T> next_rows(int64_t index, const T* at_hand) const {
+  EMULSION_INLINE Ahead<T> next_rows(int64_t index) const {
     if constexpr (same_type && Tile<T>::in_place) {
       const int64_t next = first_ + height_ + 2 * index;
       if (reading_ == Reading::rows && block_.segments == 1 && 2 * index < height_ &&
@@ -184,23 +184,23 @@ class RowTiles {
         return {rows[0], 1, rows[1] - rows[0]};
       }
     }
-    return {at_hand, 0};
+    return {};
   }
 
   EMULSION_INLINE void multiply(int vectors, const Steps<T>& b, const Ahead<T>& ahead,
                                 const Place<T>& place) const {
     if constexpr (same_type) {
       if (reading_ == Reading::rows)
-        return rows_kernel<T>(height_, vectors)(block_.segments, block_.length, table_, b.from,
-                                                b.apart, ahead, place);
+        return rows_kernel<T>(height_, vectors, ahead.asks())(
+            block_.segments, block_.length, table_, b.from, b.apart, ahead, place);
       if (reading_ == Reading::columns) {
         const Run<T> run{0, block_.length, b.from};
-        return runs_kernel<T>(height_, vectors)(
+        return runs_kernel<T>(height_, vectors, ahead.asks())(
             &run, 1, b.apart, 0, a_.columns(first_, block_.start), a_.pitch(), ahead, place);
       }
     }
-    packed_kernel<T>(height_, vectors)(block_.segments * block_.length, slice_, b.from, b.apart,
-                                       ahead, place);
+    packed_kernel<T>(height_, vectors, ahead.asks())(block_.segments * block_.length, slice_,
+                                                     b.from, b.apart, ahead, place);
   }
 
  private:

@@ -26,12 +26,12 @@ EMULSION_INLINE int64_t chain_length(int64_t depth) {
 }
 
 // Adds up `length` steps of a register tile, one chain after the other, and asks for a line of
-// `ahead` at each of them.
+// `ahead`, if any, at each of them.
 template <class T>
 EMULSION_INLINE void multiply_chains(int rows, int vectors, int64_t length, int64_t chain,
                                      const T* const* a, const T* b, const Ahead<T>& ahead, T* tile,
                                      bool accumulate) {
-  const RowsKernel<T> kernel = rows_kernel<T>(rows, vectors);
+  const RowsKernel<T> kernel = rows_kernel<T>(rows, vectors, ahead.asks());
   const int64_t width = vectors * Vec<T>::size;
   if (length <= chain) return kernel(1, length, a, b, width, ahead, in_tile(tile, accumulate));
   for (int64_t start = 0; start < length; start += chain) {
@@ -95,12 +95,11 @@ void convolve_many(const Tiles<F>& tiles, const Stored* image, int64_t stride,
           const T* table[Tile<T>::rows];
           for (int64_t i = row; i < next; ++i) table[i - row] = inputs.at(point, i) + offset;
           for (int64_t panel = panel_begin; panel < panel_end; ++panel)
-            multiply_chains(static_cast<int>(next - row), layout.vectors(panel), length, chain,
-                            table,
-                            filters + point * filter_plane + layout.offset(panel) +
-                                offset * layout.vectors(panel) * Vec<T>::size,
-                            {table[0], 0}, sums.at(point, row) + (panel - panel_begin) * sums.panel,
-                            offset > 0);
+            multiply_chains(
+                static_cast<int>(next - row), layout.vectors(panel), length, chain, table,
+                filters + point * filter_plane + layout.offset(panel) +
+                    offset * layout.vectors(panel) * Vec<T>::size,
+                {}, sums.at(point, row) + (panel - panel_begin) * sums.panel, offset > 0);
         }
       }
     transform_outputs(tiles, layout, panel_begin, panel_end, begin, end, sums, finish, expect);

@@ -307,8 +307,8 @@ void weight_gradient_few(const ConvGeometry& g, const Stored* dy, const Stored* 
         });
         T* const tile = sums + point * ChainTile<T>::size;
         const T* const from = gradients + (t * points + point) * slice;
-        multiply_chained(chains, rows, layout.vectors(panel), inputs.row, 0, from, rows, {from, 0},
-                         tile, in_tile(tile, false));
+        multiply_chained(chains, rows, layout.vectors(panel), inputs.row, 0, from, rows, {}, tile,
+                         in_tile(tile, false));
       }
       finish_sums<F>(sums, ChainTile<T>::size, 1, 0, height_row(t), height_row(t + 1), panel, C,
                      dweight);
