@@ -235,60 +235,65 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
   }
 }
 
-template <class T, int... heights>
-PackedKernel<T> pick_packed(int rows, int vectors, bool asks,
-                            std::integer_sequence<int, heights...>) {
-  static constexpr PackedKernel<T> table[][2][2] = {
-      {{multiply_packed<T, heights + 1, 1, false>, multiply_packed<T, heights + 1, 1, true>},
-       {multiply_packed<T, heights + 1, 2, false>, multiply_packed<T, heights + 1, 2, true>}}...};
+// The forms, by the tile that they take.
+template <class T>
+struct Packed {
+  using Kernel = PackedKernel<T>;
+  template <int rows, int vectors, bool asks>
+  static constexpr Kernel of = multiply_packed<T, rows, vectors, asks>;
+};
+template <class T>
+struct Rows {
+  using Kernel = RowsKernel<T>;
+  template <int rows, int vectors, bool asks>
+  static constexpr Kernel of = multiply_rows<T, rows, vectors, asks>;
+};
+template <class T>
+struct Runs {
+  using Kernel = RunsKernel<T>;
+  template <int rows, int vectors, bool asks>
+  static constexpr Kernel of = multiply_runs<T, rows, vectors, asks>;
+};
+template <class T>
+struct InChains {
+  using Kernel = ChainsKernel<T>;
+  template <int rows, int vectors, bool asks>
+  static constexpr Kernel of = multiply_chains<T, rows, vectors, asks>;
+};
+
+template <class Form, int... heights>
+typename Form::Kernel pick(int rows, int vectors, bool asks,
+                           std::integer_sequence<int, heights...>) {
+  static constexpr typename Form::Kernel table[][2][2] = {
+      {{Form::template of<heights + 1, 1, false>, Form::template of<heights + 1, 1, true>},
+       {Form::template of<heights + 1, 2, false>, Form::template of<heights + 1, 2, true>}}...};
   return table[rows - 1][vectors - 1][asks];
 }
 
-template <class T, int... heights>
-RowsKernel<T> pick_rows(int rows, int vectors, bool asks, std::integer_sequence<int, heights...>) {
-  static constexpr RowsKernel<T> table[][2][2] = {
-      {{multiply_rows<T, heights + 1, 1, false>, multiply_rows<T, heights + 1, 1, true>},
-       {multiply_rows<T, heights + 1, 2, false>, multiply_rows<T, heights + 1, 2, true>}}...};
-  return table[rows - 1][vectors - 1][asks];
-}
-
-template <class T, int... heights>
-RunsKernel<T> pick_runs(int rows, int vectors, bool asks, std::integer_sequence<int, heights...>) {
-  static constexpr RunsKernel<T> table[][2][2] = {
-      {{multiply_runs<T, heights + 1, 1, false>, multiply_runs<T, heights + 1, 1, true>},
-       {multiply_runs<T, heights + 1, 2, false>, multiply_runs<T, heights + 1, 2, true>}}...};
-  return table[rows - 1][vectors - 1][asks];
-}
-
-template <class T, int... heights>
-ChainsKernel<T> pick_chains(int rows, int vectors, bool asks,
-                            std::integer_sequence<int, heights...>) {
-  static constexpr ChainsKernel<T> table[][2][2] = {
-      {{multiply_chains<T, heights + 1, 1, false>, multiply_chains<T, heights + 1, 1, true>},
-       {multiply_chains<T, heights + 1, 2, false>, multiply_chains<T, heights + 1, 2, true>}}...};
-  return table[rows - 1][vectors - 1][asks];
-}
+template <class T>
+using Heights = std::make_integer_sequence<int, Tile<T>::rows>;
 
 }  // namespace
 
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors, bool asks) {
-  return pick_packed<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
+  return pick<Packed<T>>(rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors, bool asks) {
-  return pick_rows<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
+  return pick<Rows<T>>(rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors, bool asks) {
-  return pick_runs<T>(rows, vectors, asks, std::make_integer_sequence<int, Tile<T>::rows>());
+  return pick<Runs<T>>(rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 ChainsKernel<T> chains_kernel(int rows, int vectors, bool asks) {
-  return pick_chains<T>(rows, vectors, asks, std::make_integer_sequence<int, ChainTile<T>::rows>());
+  return pick<InChains<T>>(rows, vectors, asks,
+                           std::make_integer_sequence<int, ChainTile<T>::rows>());
 }
 
 template PackedKernel<float> packed_kernel<float>(int, int, bool);
