@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "core/errors.h"
+#include "core/huge_pages.h"
 
 namespace emulsion {
 namespace {
@@ -14,7 +15,6 @@ namespace {
 // alone.
 constexpr size_t large = size_t{64} << 10;
 constexpr size_t page = size_t{4} << 10;
-constexpr size_t huge_page = size_t{2} << 20;
 constexpr size_t least_segment = size_t{32} << 20;
 // A miss first returns what is free beyond the most that was live at once of late, and a little for
 // pieces that do not fit: shapes that no longer occur must not pin memory for ever. But between two

@@ -7,11 +7,8 @@
 #include <thread>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "core/faults.h"
+#include "core/huge_pages.h"
 #include "core/queue_device.h"
 
 namespace emulsion {
@@ -19,7 +16,6 @@ namespace {
 
 constexpr uint64_t queue_capacity = 4096;  // a power of two
 constexpr uint64_t places_at_once = 512;   // that whoever meets a full queue waits for
-constexpr size_t huge_page = size_t{2} << 20;
 constexpr size_t cache_line = 64;
 // The queue thread polls this long before it sleeps: kernels of a training step come in bursts.
 constexpr int spin_rounds = 2000;
@@ -225,38 +221,13 @@ class QueueDevice final : public Device, private MemorySource {
 
 size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * step; }
 
-// Large blocks are aligned to huge pages: a convolution's operands then need a handful of TLB
-// entries. They are mapped one by one: in the heap, blocks so aligned leave holes between them that
-// nothing fits, and a process that takes and gives back a few hundred MB would swell to gigabytes.
-#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
-void* acquire_large(size_t bytes) {
-  const size_t size = round_up(bytes, huge_page);
-  void* mapped =
-      mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  char* begin = static_cast<char*>(mapped);
-  const size_t before =
-      round_up(reinterpret_cast<uintptr_t>(begin), huge_page) - reinterpret_cast<uintptr_t>(begin);
-  if (before > 0) munmap(begin, before);
-  if (before < huge_page) munmap(begin + before + size, huge_page - before);
-  madvise(begin + before, size, MADV_HUGEPAGE);
-  return begin + before;
-}
-void release_large(void* block, size_t bytes) { munmap(block, round_up(bytes, huge_page)); }
-#else
-void* acquire_large(size_t bytes) {
-  return std::aligned_alloc(huge_page, round_up(bytes, huge_page));
-}
-void release_large(void* block, size_t) { std::free(block); }
-#endif
-
 class SystemMemory final : public HostMemory {
  public:
   void* acquire(size_t bytes) override {
-    return bytes >= huge_page ? acquire_large(bytes) : std::aligned_alloc(64, round_up(bytes, 64));
+    return bytes >= huge_page ? acquire_huge(bytes) : std::aligned_alloc(64, round_up(bytes, 64));
   }
   void release(void* block, size_t bytes) override {
-    bytes >= huge_page ? release_large(block, bytes) : std::free(block);
+    bytes >= huge_page ? release_huge(block, bytes) : std::free(block);
   }
   void write(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void read(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/huge_pages.h"
 #include "cpu/placement.h"
 
 namespace emulsion::cpu {
@@ -52,12 +53,41 @@ bool await(Ready&& ready) {
 thread_local int current_index = 0;
 thread_local bool inside_region = false;
 
-struct ScratchArena {
-  void* blocks[scratch_slots] = {};
-  size_t sizes[scratch_slots] = {};
+// A huge page of cells, one for each slot; a slot that wants more gets huge pages of its own.
+class ScratchArena {
+ public:
   ~ScratchArena() {
-    for (void* block : blocks) std::free(block);
+    for (int slot = 0; slot < scratch_slots; ++slot) release(slot);
+    if (cells_) release_huge(cells_, huge_page);
   }
+  void* block(int slot, size_t bytes) {
+    if (!cells_) cells_ = static_cast<char*>(acquire(huge_page));
+    if (bytes <= sizes_[slot]) return blocks_[slot];
+    if (bytes <= cell) return cells_ + slot * cell;
+    release(slot);
+    const size_t size = bytes + bytes / 4;
+    blocks_[slot] = acquire(size);
+    sizes_[slot] = size;
+    return blocks_[slot];
+  }
+
+ private:
+  static constexpr size_t cell = huge_page / scratch_slots;
+
+  static void* acquire(size_t bytes) {
+    void* block = acquire_huge(bytes);
+    if (!block) throw std::bad_alloc();
+    return block;
+  }
+  void release(int slot) {
+    if (blocks_[slot]) release_huge(blocks_[slot], sizes_[slot]);
+    blocks_[slot] = nullptr;
+    sizes_[slot] = 0;
+  }
+
+  char* cells_ = nullptr;
+  void* blocks_[scratch_slots] = {};  // of slots that have outgrown their cells
+  size_t sizes_[scratch_slots] = {};
 };
 thread_local ScratchArena arena;
 
@@ -245,17 +275,7 @@ void run_tasks(int64_t count, RangeFunction function, void* context,
   pool().run(participants, job);
 }
 
-void* scratch_bytes(int slot, size_t bytes) {
-  if (arena.sizes[slot] < bytes) {
-    std::free(arena.blocks[slot]);
-    arena.sizes[slot] = 0;
-    const size_t rounded = (bytes + bytes / 4 + 4095) / 4096 * 4096;
-    arena.blocks[slot] = std::aligned_alloc(4096, rounded);
-    if (!arena.blocks[slot]) throw std::bad_alloc();
-    arena.sizes[slot] = rounded;
-  }
-  return arena.blocks[slot];
-}
+void* scratch_bytes(int slot, size_t bytes) { return arena.block(slot, bytes); }
 
 }  // namespace detail
 }  // namespace emulsion::cpu
