@@ -3,10 +3,10 @@ import type { Device } from '../device.js';
 import { check, EmulsionError } from '../errors.js';
 import { native, type Id } from '../native.js';
 import { cast, mul } from '../ops/index.js';
-import { keep } from '../scope.js';
+import { keep, tidy } from '../scope.js';
 import { noteWritten, type Tensor } from '../tensor.js';
 import { gradNorm, scaleGradients } from './gradients.js';
-import type { Optimizer } from './optimizer.js';
+import type { Optimizer, StepOptions } from './optimizer.js';
 
 const kernels = native<{ fill(value: number, y: Id): void }>('fill');
 
@@ -65,8 +65,8 @@ type AnyOptimizer = Optimizer<{ lr: number }>;
  * optimizer.zeroGrad();
  * scaler.scale(autocast('float16', () => mseLoss(model.forward(x), y))).backward();
  * scaler.unscale(optimizer);                  // only if something reads gradients before the step
- * clipGradNorm(model.parameters(), 1);
- * await scaler.step(optimizer);
+ * const norm = gradNorm(model.parameters());
+ * await scaler.step(optimizer, { gradScale: clipScale(norm, 1) });
  * scaler.update();
  * ```
  *
@@ -137,12 +137,12 @@ export class GradScaler {
   }
 
   /**
-   * `optimizer.step()` with the scale taken out, unless a gradient is not finite.
+   * `optimizer.step(options)` with the scale taken out, unless a gradient is not finite.
    * @returns whether the step was made, when the device has got there.
    */
-  async step(optimizer: AnyOptimizer): Promise<boolean> {
+  async step(optimizer: AnyOptimizer, options: StepOptions = {}): Promise<boolean> {
     if (!this.enabled) {
-      optimizer.step();
+      optimizer.step(options);
       return true;
     }
     const progress = this.progressOf(optimizer);
@@ -161,7 +161,8 @@ export class GradScaler {
       ++this.state.skipped;
       return false;
     }
-    optimizer.step(progress.unscaled ? {} : { gradScale: this.factors(params[0].device).inverse });
+    if (progress.unscaled) optimizer.step(options);
+    else tidy(() => optimizer.step({ gradScale: this.unscaling(params[0].device, options) }));
     return true;
   }
 
@@ -218,6 +219,12 @@ export class GradScaler {
       this.onDevice.set(device, factors);
     }
     return factors;
+  }
+
+  // What takes the scale out and does what the options ask for.
+  private unscaling(device: Device, { gradScale }: StepOptions): Tensor {
+    const { inverse } = this.factors(device);
+    return gradScale ? mul(inverse, gradScale) : inverse;
   }
 
   private progressOf(optimizer: AnyOptimizer): Progress {

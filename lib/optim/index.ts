@@ -8,7 +8,7 @@ export {
 export { Adam, AdamW, type AdamOptions } from './adam.js';
 export { Muon, type MuonOptions } from './muon.js';
 export { SGD, type SGDOptions } from './sgd.js';
-export { clipGradNorm, gradNorm, scaleGradients } from './gradients.js';
+export { clipGradNorm, clipScale, gradNorm, scaleGradients } from './gradients.js';
 export { GradScaler, type GradScalerOptions, type GradScalerState } from './grad_scaler.js';
 export { Ema, type AverageStart, type EmaOptions } from './ema.js';
 export {

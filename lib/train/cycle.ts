@@ -11,7 +11,7 @@ import { ArgumentError, check, checkShape } from '../errors.js';
 import { assign } from '../nn/state.js';
 import { autocast } from '../ops/autocast.js';
 import { cast, concat } from '../ops/index.js';
-import { clipGradNorm, gradNorm, GradScaler } from '../optim/index.js';
+import { clipScale, gradNorm, GradScaler } from '../optim/index.js';
 import type { LowDType } from '../ownership.js';
 import { keep, tensorsIn, tidy } from '../scope.js';
 import type { Tensor } from '../tensor.js';
@@ -192,39 +192,45 @@ export class TrainingCycle<Batch> {
     );
   }
 
-  private async update(phase: Phase<Batch>, { names, values }: Tally): Promise<PhaseReport> {
-    const { name, optimizer } = phase;
-    const scaled = this.options.precision === 'float16';
-    // A scaler is asked for gradients of finite losses alone.
-    const [read, norm] = await Promise.all([values.data(), scaled ? null : this.normOf(phase)]);
-    const [loss, ...numbers] = read as Float32Array;
-    const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
-    const report: PhaseReport = { name, loss, log, gradNorm: NaN, skipped: null, rescaled: false };
-    if (!Number.isFinite(loss)) {
-      const bad = names.filter((key) => !Number.isFinite(log[key]));
-      report.skipped = `its loss is ${loss}${bad.length > 0 ? `; not finite: ${bad.join(', ')}` : ''}`;
+  private update(phase: Phase<Batch>, { names, values }: Tally): Promise<PhaseReport> {
+    const { name, optimizer, parameters } = phase;
+    const { precision, clipNorm } = this.options;
+    const scaled = precision === 'float16';
+    return tidy(async () => {
+      // A scaler is asked for gradients of finite losses alone.
+      const early = scaled ? null : gradNorm(parameters);
+      const [read, known] = await Promise.all([values.data(), early?.item()]);
+      const [loss, ...numbers] = read as Float32Array;
+      const log = Object.fromEntries(names.map((key, i) => [key, numbers[i]]));
+      const report: PhaseReport = {
+        name,
+        loss,
+        log,
+        gradNorm: NaN,
+        skipped: null,
+        rescaled: false,
+      };
+      if (!Number.isFinite(loss)) {
+        const bad = names.filter((key) => !Number.isFinite(log[key]));
+        report.skipped = `its loss is ${loss}${bad.length > 0 ? `; not finite: ${bad.join(', ')}` : ''}`;
+        optimizer.zeroGrad();
+        return report;
+      }
+      if (scaled) this.scaler.unscale(optimizer);
+      const norm = early ?? gradNorm(parameters);
+      report.gradNorm = known ?? (await norm.item());
+      const options = clipNorm === null ? {} : { gradScale: clipScale(norm, clipNorm) };
+      // The scaler must learn of the gradients that it refuses.
+      const stepped =
+        (scaled || Number.isFinite(report.gradNorm)) &&
+        (await this.scaler.step(optimizer, options));
+      if (!stepped) {
+        report.skipped = `the norm of its gradients is ${report.gradNorm}`;
+        report.rescaled = scaled && this.scaler.currentScale > 1;
+      }
       optimizer.zeroGrad();
       return report;
-    }
-    if (scaled) this.scaler.unscale(optimizer);
-    report.gradNorm = norm ?? (await this.normOf(phase));
-    // The scaler must learn of the gradients that it refuses.
-    const stepped =
-      (scaled || Number.isFinite(report.gradNorm)) && (await this.scaler.step(optimizer));
-    if (!stepped) {
-      report.skipped = `the norm of its gradients is ${report.gradNorm}`;
-      report.rescaled = scaled && this.scaler.currentScale > 1;
-    }
-    optimizer.zeroGrad();
-    return report;
-  }
-
-  // Of its gradients, which are clipped if so wished.
-  private normOf({ parameters }: Phase<Batch>): Promise<number> {
-    const { clipNorm } = this.options;
-    return tidy(() =>
-      (clipNorm === null ? gradNorm(parameters) : clipGradNorm(parameters, clipNorm)).item(),
-    );
+    });
   }
 
   // A step that is left out leaves no trace: batch norms would keep what they saw.

@@ -160,7 +160,6 @@ const std::vector<Kernel>& kernels(Level level) {
       OP(muon_step),
       OP(ema_update),
       OP(global_norm),
-      OP(clip_by_norm),
       OP(scale_tensors),
   };
   return table;

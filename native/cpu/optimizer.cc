@@ -81,17 +81,6 @@ void sgd_piece(const SgdConstants& c, P* p, const G* g, A* buffer, A* master, in
   });
 }
 
-void multiply(const Views& xs, double factor, const char* op) {
-  for_pieces(xs, [&](size_t tensor, int64_t first, int64_t count) {
-    dispatch_floating(xs[tensor].dtype, op, [&]<class T>() {
-      using A = Accumulator<T>;
-      T* x = xs[tensor].as<T>() + first;
-      const Vec<A> by(static_cast<A>(factor));
-      in_vectors<A>(count, [&](auto load, auto store) { store(load(x) * by, x); });
-    });
-  });
-}
-
 template <class T>
 double sum_of_squares(const T* x, int64_t count) {
   constexpr int width = 8;
@@ -183,19 +172,19 @@ void global_norm(const Views& xs, View& norm) {
   *norm.as<float>() = static_cast<float>(__builtin_sqrt(total));
 }
 
-void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
-  check_floating("clip_by_norm", xs);
-  check_one_float("clip_by_norm", norm, "norm");
-  const double factor = max_norm / (static_cast<double>(*norm.as<float>()) + 1e-6);
-  if (factor >= 1) return;  // a NaN norm is not "small enough": it reaches every gradient
-  multiply(xs, factor, "clip_by_norm");
-}
-
 void scale_tensors(const Views& xs, const View& by, double factor) {
   check_floating("scale_tensors", xs);
   if (by) check_one_float("scale_tensors", by, "by");
-  multiply(xs, by.present ? factor * static_cast<double>(*by.as<float>()) : factor,
-           "scale_tensors");
+  if (by) factor *= static_cast<double>(*by.as<float>());
+  if (factor == 1) return;
+  for_pieces(xs, [&](size_t tensor, int64_t first, int64_t count) {
+    dispatch_floating(xs[tensor].dtype, "scale_tensors", [&]<class T>() {
+      using A = Accumulator<T>;
+      T* x = xs[tensor].as<T>() + first;
+      const Vec<A> scale(static_cast<A>(factor));
+      in_vectors<A>(count, [&](auto load, auto store) { store(load(x) * scale, x); });
+    });
+  });
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -2,7 +2,7 @@
 //
 // Bandwidth is the roof: Adam moves 28 bytes a float32 parameter, a 16-bit one with its gradient
 // and master the same. A thread works on four neighbours at a time, in float32; numbers that live
-// on the device (grad_scale, norm, by) are read there, so nothing waits for the host. The global
+// on the device (grad_scale, by) are read there, so nothing waits for the host. The global
 // norm sums squares in float64, a partial sum per block, which one block adds up in order.
 #include <cmath>
 
@@ -110,24 +110,11 @@ __global__ void __launch_bounds__(piece_threads)
   }
 }
 
-// What tensors are multiplied with: constant · *value, or the factor that brings the norm *value
-// down to the constant.
-struct Factor {
-  const float* value;
-  float constant;
-  bool clips;
-
-  __device__ __forceinline__ float operator()() const {
-    if (clips) return constant / (*value + 1e-6f);
-    return value ? constant * *value : constant;
-  }
-};
-
 template <class T>
 __global__ void __launch_bounds__(piece_threads)
-    multiply_kernel(const __grid_constant__ TensorTable<1> table, Factor by) {
-  const float factor = by();
-  if (by.clips && factor >= 1.0f) return;  // NaN is not "small enough": it reaches every element
+    multiply_kernel(const __grid_constant__ TensorTable<1> table, const float* by, float constant) {
+  const float factor = by ? constant * *by : constant;
+  if (factor == 1.0f) return;
   const TensorPiece piece = table.piece();
   T* x = table.elements<T>(0, piece);
   for (int i = static_cast<int>(threadIdx.x) * 4; i < piece.count; i += piece_threads * 4) {
@@ -164,14 +151,6 @@ __global__ void __launch_bounds__(1024)
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += partials[i];
   sum = block_reduce(sum, 0.0, Sum());
   if (threadIdx.x == 0) *norm = static_cast<float>(::sqrt(sum));
-}
-
-void multiply(const char* op, const Views& xs, const Factor& by) {
-  for_param_dtypes(xs, [&]<class T>(auto&& wanted) {
-    in_tables<1>({&xs}, wanted, [&](const TensorTable<1>& table) {
-      launch(op, multiply_kernel<T>, grid_of(table), table, by);
-    });
-  });
 }
 
 }  // namespace
@@ -243,18 +222,16 @@ void global_norm(const Views& xs, View& norm) {
          static_cast<const double*>(partials.as<double>()), pieces, norm.as<float>());
 }
 
-void clip_by_norm(const Views& xs, const View& norm, double max_norm) {
-  refuse_float64("clip_by_norm", xs);
-  check_floating("clip_by_norm", xs);
-  check_one_float("clip_by_norm", norm, "norm");
-  multiply("clip_by_norm", xs, {norm.as<float>(), static_cast<float>(max_norm), true});
-}
-
 void scale_tensors(const Views& xs, const View& by, double factor) {
   refuse_float64("scale_tensors", xs);
   check_floating("scale_tensors", xs);
   if (by) check_one_float("scale_tensors", by, "by");
-  multiply("scale_tensors", xs, {pointer_or_null(by), static_cast<float>(factor), false});
+  for_param_dtypes(xs, [&]<class T>(auto&& wanted) {
+    in_tables<1>({&xs}, wanted, [&](const TensorTable<1>& table) {
+      launch("scale_tensors", multiply_kernel<T>, grid_of(table), table, pointer_or_null(by),
+             static_cast<float>(factor));
+    });
+  });
 }
 
 }  // namespace emulsion::cuda

@@ -13,7 +13,6 @@
 //                   match_rms ? 0.2 √max(rows, columns) : √max(1, rows / columns)
 //   ema_update      s -= (1 - decay)(s - p)
 //   global_norm     norm = sqrt(sum of all squares): double, in an order independent of threads
-//   clip_by_norm    x *= min(1, max_norm / (norm + 1e-6)); no value travels to the host
 //   scale_tensors   x *= factor · (by, when present: one element)
 //
 // muon_step's parameters have two axes or more; its sums run in orders that depend on shapes alone.
@@ -21,8 +20,9 @@
 // buffers without momentum, may be empty. Parameters are of any floating dtype; state (moments,
 // buffers, masters, shadows) is float32, or float64 beside float64 parameters; gradients have the
 // parameter's dtype or the state's. With masters the step is done on the master and the parameter
-// becomes its rounded copy. grad_scale (optional), norm and by are one float32. Bandwidth bound:
-// Adam reads four and writes three values per parameter.
+// becomes its rounded copy. grad_scale (optional), norm and by are one float32 on the device: no
+// value travels to the host. Bandwidth bound: Adam reads four and writes three values per
+// parameter.
 #pragma once
 
 #include "ops/checks.h"
@@ -40,7 +40,6 @@ EMULSION_KERNELS(void adam_step(const Views& params, const Views& grads, const V
                                 double b, double c, double eps, int64_t iterations, bool match_rms);
                  void ema_update(const Views& shadows, const Views& params, double decay);
                  void global_norm(const Views& xs, View& norm);
-                 void clip_by_norm(const Views& xs, const View& norm, double max_norm);
                  void scale_tensors(const Views& xs, const View& by, double factor);)
 
 namespace emulsion {

@@ -65,6 +65,23 @@ describe('GradScaler', () => {
     expect(numbers(weight)[0]).toBeCloseTo(-3, 4);
   });
 
+  test('a step takes the scale out beside what its options ask for', async () => {
+    for (const explicit of [true, false]) {
+      const weight = leaf([0, 0]);
+      const optimizer = new SGD([weight], { lr: 1 });
+      const scaler = new GradScaler({ initScale: 1024 });
+      scaler.scale(mul(weight, tensor([30, 40])).sum()).backward();
+      if (explicit) scaler.unscale(optimizer);
+      expect(await scaler.step(optimizer, { gradScale: tensor([0.5]) })).toBe(true);
+      expect(numbers(weight)).toEqual([-15, -20]);
+    }
+    const weight = leaf([0, 0]);
+    const optimizer = new SGD([weight], { lr: 1 });
+    weight.grad = tensor([3, 4]);
+    await new GradScaler({ enabled: false }).step(optimizer, { gradScale: tensor([0.5]) });
+    expect(numbers(weight)).toEqual([-1.5, -2]);
+  });
+
   test('a gradient that is not finite skips the step, is counted, and halves the scale', async () => {
     const weight = leaf([1, 2]);
     const optimizer = new AdamW([weight], { lr: 0.1 });

@@ -8,8 +8,10 @@ import {
   LambdaWarmUpCosineScheduler,
   LambdaWarmUpCosineScheduler2,
   Linear,
+  Muon,
   SGD,
   clipGradNorm,
+  clipScale,
   constant_,
   gradNorm,
   readSafetensors,
@@ -237,6 +239,39 @@ test('gradient norm and clipping cover all parameters together', async () => {
   expectNear(await numbers(params[1].grad), [-0.8], 1e-6);
   params[1].grad = tensor([NaN]);
   expect(await clipGradNorm(params, 1).item()).toBeNaN();
+});
+
+test('a step clips as clipping before it does', async () => {
+  for (const [name, make] of [
+    ['AdamW', (params: Tensor[]) => new AdamW(params, { lr: 0.1 })],
+    ['SGD', (params: Tensor[]) => new SGD(params, { lr: 0.1, momentum: 0.9 })],
+    ['Muon', (params: Tensor[]) => new Muon(params, { lr: 0.1 })],
+  ] as const)
+    for (const maxNorm of [1, 10]) {
+      const [inPlace, inStep] = [1, 2].map(() => leaf([1, 2, 3, 4]).reshape([2, 2]).detach());
+      const [first, second] = [inPlace, inStep].map((param) => make([param]));
+      for (const gradient of [
+        [3, 0, 4, 0],
+        [0, -6, 0, 8],
+      ]) {
+        for (const param of [inPlace, inStep]) param.grad = tensor(gradient).reshape([2, 2]);
+        clipGradNorm([inPlace], maxNorm);
+        first.step();
+        const norm = gradNorm([inStep]);
+        second.step({ gradScale: clipScale(norm, maxNorm) });
+        expect(await numbers(inStep.grad!), name).toEqual(gradient);
+        expectNear(await numbers(inStep), await numbers(inPlace), 1e-6);
+      }
+    }
+});
+
+test('the scale that clips is 1 below the norm, and NaN where the norm is', async () => {
+  expect(await clipScale(tensor([4]), 8).item()).toBe(1);
+  expect(await clipScale(tensor([4]), 1).item()).toBeCloseTo(0.25, 6);
+  expect(await clipScale(tensor([Infinity]), 1).item()).toBe(0);
+  expect(await clipScale(tensor([NaN]), 1).item()).toBeNaN();
+  expect(() => clipScale(tensor([4]), 0)).toThrow(/clipScale: maxNorm must be above 0, got 0/);
+  expect(() => clipGradNorm([leaf([1])], 0)).toThrow(/clipGradNorm: maxNorm must be above 0/);
 });
 
 test('schedules give the golden multipliers and hold the last one', async () => {

@@ -162,7 +162,7 @@ describe('a cycle', () => {
     const step = task.phases[0].optimizer.step.bind(task.phases[0].optimizer);
     task.phases[0].optimizer.step = (options) => {
       const squares = task.phases[0].parameters.map(({ grad }) => grad!.square().sum().itemSync());
-      norms.push(Math.sqrt(squares.reduce((a, b) => a + b)));
+      norms.push(Math.sqrt(squares.reduce((a, b) => a + b)) * options!.gradScale!.itemSync());
       step(options);
     };
     await train(folder(), { steps: 3, task, clipNorm: 0.01, logEvery: 1, loggers: [notes] });

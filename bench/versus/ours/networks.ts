@@ -4,8 +4,9 @@ import {
   AdamW,
   autocast,
   capture,
-  clipGradNorm,
+  clipScale,
   full,
+  gradNorm,
   Module,
   mseLoss,
   noGrad,
@@ -125,12 +126,12 @@ function training(model: Module, loss: () => Tensor, low: Low): () => unknown {
   const parameters = model.parameters();
   const backward = capture(() => {
     autocast(low, loss).backward();
-    clipGradNorm(parameters, 1);
+    return clipScale(gradNorm(parameters), 1);
   });
   return () =>
     tidy(() => {
-      backward();
-      optimizer.step();
+      const gradScale = backward();
+      optimizer.step({ gradScale });
       optimizer.zeroGrad();
     });
 }
