@@ -49,6 +49,9 @@ const files = given.some((each) => each.endsWith('.ts'))
       'tests/core/capture.test.ts',
       'tests/core/capture_memory.test.ts',
       'tests/train/recorded_losses.test.ts',
+      'tests/optim/devices.test.ts',
+      'tests/core/random.test.ts',
+      'tests/metrics',
       'tests/eval/devices.test.ts',
     ];
 const selection = given.includes('-t') ? [] : ['-t', 'emulated'];

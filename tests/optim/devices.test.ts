@@ -21,7 +21,10 @@ import { availableDevices } from '../support/devices.js';
 import { expectClose } from '../support/expect_close.js';
 
 const others = availableDevices.filter(({ name }) => name !== 'cpu');
-const onDevice = test.skipIf(others.length === 0);
+// Named after the devices, by which runs select their tests.
+const named = others.map(({ name }) => name).join(' and ') || 'another device';
+const onDevice = (name: string, body: () => Promise<void>): void =>
+  test.skipIf(others.length === 0)(`${name} on ${named}`, body);
 const numbers = async (x: Tensor): Promise<number[]> => Array.from(await x.data(), Number);
 
 // Nothing, one, less than a vector, a rest, more than a block takes, more tensors than a launch takes.
