@@ -83,19 +83,23 @@ void sgd_piece(const SgdConstants& c, P* p, const G* g, A* buffer, A* master, in
 
 template <class T>
 double sum_of_squares(const T* x, int64_t count) {
-  constexpr int width = 8;
+  constexpr int width = 16;
   double sums[width] = {};
   int64_t i = 0;
-  for (; i + width <= count; i += width)
+  for (; i + width <= count; i += width) {
+    __builtin_prefetch(x + i + 2 * elements_ahead);
     for (int lane = 0; lane < width; ++lane) {
       const double value = static_cast<double>(convert<Accumulator<T>>(x[i + lane]));
       sums[lane] += value * value;
     }
+  }
   for (; i < count; ++i) {
     const double value = static_cast<double>(convert<Accumulator<T>>(x[i]));
     sums[0] += value * value;
   }
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+  for (int half = width / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  return sums[0];
 }
 
 }  // namespace
