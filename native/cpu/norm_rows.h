@@ -99,10 +99,15 @@ void gradient_sums(const T* dy, const T* x, int64_t rows, int64_t channels,
       V sum = V::load(first + c), product = V::load(second + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
+        prefetch_pages_ahead(x + here);
+        prefetch_pages_ahead(dy + here);
         const V deviation = column.load(x + here) - center;
         const V dv =
             activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
-        if (kept) column.store(dv, kept + here);
+        if (kept) {
+          prefetch_pages_ahead<for_writing>(kept + here);
+          column.store(dv, kept + here);
+        }
         sum += dv;
         product = fma(dv, deviation, product);
       }
@@ -128,6 +133,8 @@ void gradient_rows(const T* dy, const T* x, int64_t rows, int64_t channels,
       const V p = V::load(k.p + c), q = V::load(k.q + c), r = V::load(k.r + c);
       for (int i = 0; i < count.value; ++i) {
         const int64_t here = at + i * channels + c;
+        prefetch_pages_ahead(x + here);
+        prefetch_pages_ahead(dy + here);
         const V deviation = column.load(x + here) - center;
         const V dv =
             activation_gradient<silu>(column.load(dy + here), fma(deviation, scale, offset));
