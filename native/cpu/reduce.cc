@@ -158,6 +158,7 @@ struct Reduction {
   static constexpr int64_t column_block = 512;  // accumulators of a task: on its stack
   static constexpr int64_t narrow_block = 64;   // a walk's registers full
   static constexpr int64_t row_tile = 32;  // rows that add to a register before it returns there
+  static constexpr int64_t rows_ahead = 16;
   static constexpr int64_t chunk = 65536;  // elements of a partial result, whatever the threads
 
   // Floats widen to doubles in registers; the general load would convert lane by lane.
@@ -210,13 +211,18 @@ struct Reduction {
     return result;
   }
 
-  // sums[0..width) joined with `count` rows that lie `stride` apart.
+  // sums[0..width) joined with `count` rows that lie `stride` apart, which no processor follows:
+  // they are asked for before.
   template <int vectors>
   EMULSION_INLINE static void columns_of(const T* x, int64_t stride, int64_t count, A* sums) {
     V block[vectors];
     for (int k = 0; k < vectors; ++k) block[k] = V::load(sums + k * V::size);
-    for (int64_t r = 0; r < count; ++r)
+    constexpr int line = 64 / static_cast<int>(sizeof(T)) / V::size;  // vectors
+    for (int64_t r = 0; r < count; ++r) {
+      for (int k = 0; k<vectors; k += line> 0 ? line : 1)
+        __builtin_prefetch(x + (r + rows_ahead) * stride + k * V::size);
       for (int k = 0; k < vectors; ++k) add(block[k], take(x + r * stride + k * V::size));
+    }
     for (int k = 0; k < vectors; ++k) block[k].store(sums + k * V::size);
   }
 
@@ -233,6 +239,8 @@ struct Reduction {
       int64_t c = 0;
       for (; c + 8 * V::size <= width; c += 8 * V::size)
         columns_of<8>(line + c, stride, count, sums + c);
+      for (; c + 2 * V::size <= width; c += 2 * V::size)
+        columns_of<2>(line + c, stride, count, sums + c);
       for (; c + V::size <= width; c += V::size) columns_of<1>(line + c, stride, count, sums + c);
       for (; c < width; ++c)
         for (int64_t i = 0; i < count; ++i)
