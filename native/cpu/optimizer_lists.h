@@ -8,8 +8,8 @@
 namespace emulsion::cpu::EMULSION_LEVEL {
 
 constexpr int64_t grain_elements = 16384;
-// So far ahead of what is read memory is asked: it answers too late to what a processor's
-// prefetchers ask, which look no further than a page.
+// How far ahead a walk asks for what it reads: a processor's prefetchers, which stop at the end of
+// a page, ask too late for memory that is slow to answer.
 constexpr int64_t elements_ahead = 512;
 
 inline float scale_of(const View& grad_scale) {

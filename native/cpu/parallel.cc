@@ -58,29 +58,42 @@ class ScratchArena {
  public:
   ~ScratchArena() {
     for (int slot = 0; slot < scratch_slots; ++slot) release(slot);
-    if (cells_) release_huge(cells_, huge_page);
+    if (cells_) release_block(cells_, huge_page);
   }
   void* block(int slot, size_t bytes) {
     if (!cells_) cells_ = static_cast<char*>(acquire(huge_page));
     if (bytes <= sizes_[slot]) return blocks_[slot];
     if (bytes <= cell) return cells_ + slot * cell;
     release(slot);
-    const size_t size = bytes + bytes / 4;
+    const size_t size = bytes + bytes / spare;
     blocks_[slot] = acquire(size);
     sizes_[slot] = size;
     return blocks_[slot];
   }
 
  private:
-  static constexpr size_t cell = huge_page / scratch_slots;
+#if defined(__SANITIZE_ADDRESS__)
+  // Every slot has a block that ends where the kernel says.
+  static constexpr size_t cell = 0, spare = SIZE_MAX;
+
+  static void* acquire_block(size_t bytes) {
+    return std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+  }
+  static void release_block(void* block, size_t) { std::free(block); }
+#else
+  static constexpr size_t cell = huge_page / scratch_slots, spare = 4;
+
+  static void* acquire_block(size_t bytes) { return acquire_huge(bytes); }
+  static void release_block(void* block, size_t bytes) { release_huge(block, bytes); }
+#endif
 
   static void* acquire(size_t bytes) {
-    void* block = acquire_huge(bytes);
+    void* block = acquire_block(bytes);
     if (!block) throw std::bad_alloc();
     return block;
   }
   void release(int slot) {
-    if (blocks_[slot]) release_huge(blocks_[slot], sizes_[slot]);
+    if (blocks_[slot]) release_block(blocks_[slot], sizes_[slot]);
     blocks_[slot] = nullptr;
     sizes_[slot] = 0;
   }

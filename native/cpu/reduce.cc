@@ -217,9 +217,10 @@ struct Reduction {
   EMULSION_INLINE static void columns_of(const T* x, int64_t stride, int64_t count, A* sums) {
     V block[vectors];
     for (int k = 0; k < vectors; ++k) block[k] = V::load(sums + k * V::size);
-    constexpr int line = 64 / static_cast<int>(sizeof(T)) / V::size;  // vectors
+    constexpr int in_line = 64 / static_cast<int>(sizeof(T)) / V::size;
+    constexpr int step = in_line > 1 ? in_line : 1;  // vectors
     for (int64_t r = 0; r < count; ++r) {
-      for (int k = 0; k<vectors; k += line> 0 ? line : 1)
+      for (int k = 0; k < vectors; k += step)
         __builtin_prefetch(x + (r + rows_ahead) * stride + k * V::size);
       for (int k = 0; k < vectors; ++k) add(block[k], take(x + r * stride + k * V::size));
     }
