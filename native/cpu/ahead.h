@@ -17,12 +17,16 @@ EMULSION_INLINE void prefetch_run(const Stored* from, int64_t count) {
   for (int64_t i = 0; i < count; i += cache_line<Stored>) __builtin_prefetch(from + i, purpose, 2);
 }
 
-// Of a walk that computes much for each value: what lies two pages beyond `at`. Walks that compute
-// little are as fast as memory without, and slower with it.
+// What lies so many bytes beyond the place where a walk is.
+template <int64_t bytes, PrefetchPurpose purpose = for_reading, class Stored>
+EMULSION_INLINE void prefetch_beyond(const Stored* at) {
+  __builtin_prefetch(at + bytes / static_cast<int64_t>(sizeof(Stored)), purpose, 2);
+}
+// Two pages of it, for a walk that computes much for each value. Elementwise operations compute
+// little: they are as fast as memory without, and slower with it.
 template <PrefetchPurpose purpose = for_reading, class Stored>
 EMULSION_INLINE void prefetch_pages_ahead(const Stored* at) {
-  constexpr int64_t pages = 2 * 4096 / static_cast<int64_t>(sizeof(Stored));
-  __builtin_prefetch(at + pages, purpose, 2);
+  prefetch_beyond<2 * 4096, purpose>(at);
 }
 
 }  // namespace emulsion::cpu::EMULSION_LEVEL

@@ -235,65 +235,47 @@ void multiply_chains(const Run<T>* runs, const int64_t* chains, int64_t count, i
   }
 }
 
-// The forms, by the tile that they take.
-template <class T>
-struct Packed {
-  using Kernel = PackedKernel<T>;
-  template <int rows, int vectors, bool asks>
-  static constexpr Kernel of = multiply_packed<T, rows, vectors, asks>;
-};
-template <class T>
-struct Rows {
-  using Kernel = RowsKernel<T>;
-  template <int rows, int vectors, bool asks>
-  static constexpr Kernel of = multiply_rows<T, rows, vectors, asks>;
-};
-template <class T>
-struct Runs {
-  using Kernel = RunsKernel<T>;
-  template <int rows, int vectors, bool asks>
-  static constexpr Kernel of = multiply_runs<T, rows, vectors, asks>;
-};
-template <class T>
-struct InChains {
-  using Kernel = ChainsKernel<T>;
-  template <int rows, int vectors, bool asks>
-  static constexpr Kernel of = multiply_chains<T, rows, vectors, asks>;
-};
-
-template <class Form, int... heights>
-typename Form::Kernel pick(int rows, int vectors, bool asks,
-                           std::integer_sequence<int, heights...>) {
-  static constexpr typename Form::Kernel table[][2][2] = {
-      {{Form::template of<heights + 1, 1, false>, Form::template of<heights + 1, 1, true>},
-       {Form::template of<heights + 1, 2, false>, Form::template of<heights + 1, 2, true>}}...};
+// The kernel for a tile. Of{}.template operator()<rows, vectors, asks>() is a form's kernel for one
+// of them.
+template <class Of, int... heights>
+auto pick(Of, int rows, int vectors, bool asks, std::integer_sequence<int, heights...>) {
+  using Kernel = decltype(Of{}.template operator()<1, 1, false>());
+  static constexpr Kernel table[][2][2] = {{{Of{}.template operator()<heights + 1, 1, false>(),
+                                             Of{}.template operator()<heights + 1, 1, true>()},
+                                            {Of{}.template operator()<heights + 1, 2, false>(),
+                                             Of{}.template operator()<heights + 1, 2, true>()}}...};
   return table[rows - 1][vectors - 1][asks];
 }
 
 template <class T>
 using Heights = std::make_integer_sequence<int, Tile<T>::rows>;
+template <class T>
+using ChainHeights = std::make_integer_sequence<int, ChainTile<T>::rows>;
 
 }  // namespace
 
 template <class T>
 PackedKernel<T> packed_kernel(int rows, int vectors, bool asks) {
-  return pick<Packed<T>>(rows, vectors, asks, Heights<T>{});
+  constexpr auto of = []<int r, int v, bool a>() { return &multiply_packed<T, r, v, a>; };
+  return pick(of, rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 RowsKernel<T> rows_kernel(int rows, int vectors, bool asks) {
-  return pick<Rows<T>>(rows, vectors, asks, Heights<T>{});
+  constexpr auto of = []<int r, int v, bool a>() { return &multiply_rows<T, r, v, a>; };
+  return pick(of, rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 RunsKernel<T> runs_kernel(int rows, int vectors, bool asks) {
-  return pick<Runs<T>>(rows, vectors, asks, Heights<T>{});
+  constexpr auto of = []<int r, int v, bool a>() { return &multiply_runs<T, r, v, a>; };
+  return pick(of, rows, vectors, asks, Heights<T>{});
 }
 
 template <class T>
 ChainsKernel<T> chains_kernel(int rows, int vectors, bool asks) {
-  return pick<InChains<T>>(rows, vectors, asks,
-                           std::make_integer_sequence<int, ChainTile<T>::rows>());
+  constexpr auto of = []<int r, int v, bool a>() { return &multiply_chains<T, r, v, a>; };
+  return pick(of, rows, vectors, asks, ChainHeights<T>{});
 }
 
 template PackedKernel<float> packed_kernel<float>(int, int, bool);

@@ -87,7 +87,7 @@ double sum_of_squares(const T* x, int64_t count) {
   double sums[width] = {};
   int64_t i = 0;
   for (; i + width <= count; i += width) {
-    __builtin_prefetch(x + i + 2 * elements_ahead);
+    prefetch_beyond<2 * bytes_ahead>(x + i);
     for (int lane = 0; lane < width; ++lane) {
       const double value = static_cast<double>(convert<Accumulator<T>>(x[i + lane]));
       sums[lane] += value * value;

@@ -1,6 +1,7 @@
 // What optimizer steps share: loops over the elements of many tensors.
 #pragma once
 
+#include "cpu/ahead.h"
 #include "cpu/parallel.h"
 #include "cpu/simd.h"
 #include "ops/optimizer.h"
@@ -10,7 +11,7 @@ namespace emulsion::cpu::EMULSION_LEVEL {
 constexpr int64_t grain_elements = 16384;
 // How far ahead a walk asks for what it reads: a processor's prefetchers, which stop at the end of
 // a page, ask too late for memory that is slow to answer.
-constexpr int64_t elements_ahead = 512;
+constexpr int64_t bytes_ahead = 2048;
 
 inline float scale_of(const View& grad_scale) {
   return grad_scale.present ? *grad_scale.as<float>() : 1.0f;
@@ -36,7 +37,7 @@ EMULSION_INLINE void in_vectors(int64_t count, Step&& step) {
   for (; i + Vec<A>::size <= count; i += Vec<A>::size)
     step(
         [&](const auto* from) {
-          __builtin_prefetch(from + i + elements_ahead);
+          prefetch_beyond<bytes_ahead>(from + i);
           return Vec<A>::load(from + i);
         },
         [&](Vec<A> value, auto* to) { value.store(to + i); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "cpu/ahead.h"
 #include "cpu/loops.h"
 
 namespace emulsion::cpu::EMULSION_LEVEL {
@@ -217,11 +218,8 @@ struct Reduction {
   EMULSION_INLINE static void columns_of(const T* x, int64_t stride, int64_t count, A* sums) {
     V block[vectors];
     for (int k = 0; k < vectors; ++k) block[k] = V::load(sums + k * V::size);
-    constexpr int in_line = 64 / static_cast<int>(sizeof(T)) / V::size;
-    constexpr int step = in_line > 1 ? in_line : 1;  // vectors
     for (int64_t r = 0; r < count; ++r) {
-      for (int k = 0; k < vectors; k += step)
-        __builtin_prefetch(x + (r + rows_ahead) * stride + k * V::size);
+      prefetch_run(x + (r + rows_ahead) * stride, vectors * V::size);
       for (int k = 0; k < vectors; ++k) add(block[k], take(x + r * stride + k * V::size));
     }
     for (int k = 0; k < vectors; ++k) block[k].store(sums + k * V::size);
