@@ -23,19 +23,21 @@
 
 namespace emulsion::cpu::EMULSION_LEVEL {
 
-// Panels of a part: those of a block of the reduction stay in the core's cache.
+// Panels of a part: those of a block of the reduction stay in the core's cache, and leave what is
+// beyond 1 MiB of it to what passes.
 template <class T>
 EMULSION_INLINE int64_t panels_together() {
-  constexpr int64_t panel_bytes = DepthPlan::target * Tile<T>::columns * sizeof(T);
-  return caches().core * 3 / 8 / panel_bytes;
+  constexpr int64_t panel_bytes = DepthPlan::target * Tile<T>::columns * sizeof(T), most = 1 << 20;
+  return (caches().core < most ? caches().core : most) * 3 / 8 / panel_bytes;
 }
 
 // Register tiles of a part. What passes of B for each of them comes from far away where the
 // reduction is long: there more rows share it.
 template <class T>
 EMULSION_INLINE int64_t most_sums(int64_t depth) {
-  constexpr int64_t few = 128, value_bytes = sizeof(T);
-  const int64_t many = caches().core * 25 / 64 / (Tile<T>::size * value_bytes);
+  constexpr int64_t value_bytes = sizeof(T), most = 448 << 10;
+  const int64_t few = caches().core >> 13, bytes = caches().core * 25 / 64;
+  const int64_t many = (bytes < most ? bytes : most) / (Tile<T>::size * value_bytes);
   return many < few || depth > 1024 * 4 / value_bytes ? many : few;
 }
 

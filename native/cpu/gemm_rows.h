@@ -173,12 +173,14 @@ class RowTiles {
 
   // Of the rows of the tile that follows, those to ask for while the one that was taken meets the
   // `index`-th panel: two, since a step asks for one place of each. Low tiles pass sooner than
-  // their rows would come.
+  // their rows would come, columns are asked for as they are packed, and what has been packed lies
+  // in a row.
   EMULSION_INLINE Ahead<T> next_rows(int64_t index) const {
     if constexpr (same_type && Tile<T>::in_place) {
+      const bool are_read =
+          reading_ == Reading::rows || (reading_ == Reading::packed && !has_ && together_ == 1);
       const int64_t next = first_ + height_ + 2 * index;
-      if (reading_ == Reading::rows && block_.segments == 1 && 2 * index < height_ &&
-          next + 1 < row_ + rows_) {
+      if (are_read && block_.segments == 1 && 2 * index < height_ && next + 1 < row_ + rows_) {
         const Stored* rows[2];
         a_.walk(next, 2, block_.segment, block_.offset, rows);
         return {rows[0], 1, rows[1] - rows[0]};
