@@ -27,7 +27,8 @@ struct PixelRows {
   static constexpr int64_t most_channels = 2 * DepthPlan::target, whole = most_channels;
 
   EMULSION_INLINE Reading reading(int64_t panels) const {
-    return reading_rows(step_w * stride * static_cast<int64_t>(sizeof(T)), panels);
+    const int64_t apart = step_w * stride * static_cast<int64_t>(sizeof(T));
+    return better_packed(apart, panels) ? Reading::packed : Reading::rows;
   }
 
   EMULSION_INLINE const Stored* columns(int64_t, int64_t) const { return nullptr; }

@@ -54,16 +54,11 @@ struct DepthPlan {
 // columns that lie side by side, both in place; or slices that were packed before.
 enum class Reading { rows, columns, packed };
 
-// How rows `stride` bytes apart are best read. Those that fall into one set of an 8-way L1 are
-// packed; into two, only if more than a few panels share the cost.
-EMULSION_INLINE Reading reading_rows(int64_t stride, int64_t panels) {
-  const bool in_place = !share_sets(stride) && (!share_sets(2 * stride) || panels <= 4);
-  return in_place ? Reading::rows : Reading::packed;
-}
-// The same for the steps of a transposed matrix.
-template <class T>
-EMULSION_INLINE Reading reading_columns(int64_t stride) {
-  return Tile<T>::in_place && !share_sets(stride) ? Reading::columns : Reading::packed;
+// Whether what is `stride` bytes apart, rows or the steps of a transposed matrix, is better packed:
+// where it falls into one set of an 8-way L1, or into two and more than a few panels share the
+// cost.
+EMULSION_INLINE bool better_packed(int64_t stride, int64_t panels) {
+  return share_sets(stride) || (share_sets(2 * stride) && panels > 4);
 }
 
 // A source of A. `pointers` fills table[segment][i] (Tile::rows apart) for rows row..row+count.
@@ -83,7 +78,8 @@ struct MatrixRows {
 
   EMULSION_INLINE Reading reading(int64_t panels) const {
     const int64_t stride = ld * static_cast<int64_t>(sizeof(T));
-    return transposed ? reading_columns<T>(stride) : reading_rows(stride, panels);
+    if (better_packed(stride, panels) || (transposed && !Tile<T>::in_place)) return Reading::packed;
+    return transposed ? Reading::columns : Reading::rows;
   }
   EMULSION_INLINE int64_t pitch() const { return ld; }  // from row to row
   // Step `start` of a transposed matrix, whose rows lie side by side, from `row` on; of others
