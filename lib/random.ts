@@ -168,12 +168,17 @@ export class Generator {
     );
   }
 
-  /** Uniform in [low, high), by default [0, 1). */
+  /**
+   * Uniform in [low, high), by default [0, 1): in 2^24 steps, of float16 2^11, of bfloat16 2^8.
+   *
+   * @throws ArgumentError unless both are finite and low <= high
+   */
   uniform(
     shape: readonly number[],
     options: RandomOptions & { low?: number; high?: number } = {},
   ): Tensor {
     const { low = 0, high = 1 } = options;
+    checkRange(low, high);
     return draw(this.next(), shape, options, (rows, y) =>
       kernels.random_uniform(...rows, low, high, y.id),
     );
@@ -186,6 +191,7 @@ export class Generator {
 
   /** @internal Overwrites `y` with what {@link uniform} gives for its shape. */
   uniform_(y: Tensor, low: number, high: number): void {
+    checkRange(low, high);
     kernels.random_uniform(...wholeTensor(this.next()), low, high, y.id);
   }
 
@@ -233,6 +239,13 @@ export class Generator {
     this.stream = checkCounter('stream', state.stream);
     this.step = checkCounter('step', state.step, limit + 1);
   }
+}
+
+function checkRange(low: number, high: number): void {
+  check(
+    Number.isFinite(low) && Number.isFinite(high) && low <= high,
+    () => `uniform: expected finite low <= high, got ${low} and ${high}`,
+  );
 }
 
 /** What `randn`, `rand`, `randint` and `dropout` draw from when no generator is given. */

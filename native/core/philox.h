@@ -31,9 +31,16 @@ EMULSION_INLINE PhiloxBlock philox(uint64_t seed, uint32_t stream, uint32_t samp
   return {{c0, c1, c2, c3}};
 }
 
-// Uniform in [0, 1): the multiples of 2^-24, all exact in float32.
+// Uniform in [0, 1): the multiples of 2^-bits, all exact in float32.
+template <int bits = 24>
 EMULSION_INLINE float philox_uniform(uint32_t word) {
-  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
+  return static_cast<float>(word >> (32 - bits)) * (1.0f / (1 << bits));
 }
+
+// Bits of a uniform number that a dtype holds: more of them would round up to 1 at times.
+template <class T>
+constexpr int uniform_bits = __is_same(T, bfloat16)  ? 8
+                             : __is_same(T, float16) ? 11
+                                                     : 24;
 
 }  // namespace emulsion

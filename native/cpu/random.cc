@@ -107,14 +107,18 @@ void random_uniform(int64_t seed, int64_t stream, int64_t step, int64_t first_sa
                     const View& seeds, const View& samples, double low, double high, View& y) {
   const Source source =
       make_source("random_uniform", seed, stream, step, first_sample, seeds, samples, y);
+  check_random_uniform(low, high);
   const float from = static_cast<float>(low), range = static_cast<float>(high - low);
+  const float end = static_cast<float>(high);
   dispatch_floating(y.dtype, "random_uniform", [&]<class T>() {
     for_batches(source, y, words_per_batch,
                 [&](const uint32_t* words, int64_t element, int64_t count) {
-                  float values[words_per_batch];
-                  for (int64_t i = 0; i < count; ++i)
-                    values[i] = fused(philox_uniform(words[i]), range, from);
-                  store_floats(values, y.as<T>() + element, count);
+                  T* const to = y.as<T>() + element;
+                  for (int64_t i = 0; i < count; ++i) {
+                    const T value =
+                        convert<T>(fused(philox_uniform<uniform_bits<T>>(words[i]), range, from));
+                    to[i] = convert<float>(value) < end ? value : convert<T>(from);
+                  }
                 });
   });
 }

@@ -66,12 +66,14 @@ struct Normal {
 
 struct Uniform {
   static constexpr int size = 4;
-  float low, range;
+  float low, high, range;
   template <class T>
   __device__ __forceinline__ void operator()(const PhiloxBlock& block, T (&to)[size]) const {
 #pragma unroll
-    for (int i = 0; i < size; ++i)
-      to[i] = narrow<T>(fused(philox_uniform(block.word[i]), range, low));
+    for (int i = 0; i < size; ++i) {
+      const T value = narrow<T>(fused(philox_uniform<uniform_bits<T>>(block.word[i]), range, low));
+      to[i] = widen(value) < high ? value : narrow<T>(low);
+    }
   }
 };
 
@@ -218,7 +220,9 @@ void random_uniform(int64_t seed, int64_t stream, int64_t step, int64_t first_sa
                     const View& seeds, const View& samples, double low, double high, View& y) {
   const Source source = make_source("random_uniform", seed, stream, step, first_sample, seeds,
                                     samples, y, Uniform::size);
-  const Uniform draw{static_cast<float>(low), static_cast<float>(high - low)};
+  check_random_uniform(low, high);
+  const Uniform draw{static_cast<float>(low), static_cast<float>(high),
+                     static_cast<float>(high - low)};
   dispatch_float(y.dtype, "random_uniform",
                  [&]<class T>() { run<T>("random_uniform", draw, source, y); });
 }

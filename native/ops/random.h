@@ -2,7 +2,8 @@
 // bits on every device, instruction set, thread count and batch size.
 //
 //   random_normal        mean + std · n, n by Box-Muller from word pairs (core/normal.h); floating
-//   random_uniform       low + (high - low) · u, u a multiple of 2^-24 in [0, 1); floating
+//   random_uniform       low + (high - low) · u, u a multiple of 2^-24 in [0, 1), of 2^-11 for
+//                        float16 and 2^-8 for bfloat16; low for what rounds up to high; floating
 //   random_integers      low + floor(w (high - low) / 2^64), w of 64 bits; any dtype but bool
 //   random_bernoulli     1 with probability p, else 0; any dtype
 //   dropout              x / (1 - p) where u >= p, else 0; also its own gradient, with dy for x
@@ -53,6 +54,10 @@ static inline int64_t checked_random_rows(const char* op, int64_t stream, int64_
                    ": seeds and samples must be int64, one for each of ", rows, " rows, got ",
                    list->shape);
   return rows;
+}
+
+static inline void check_random_uniform(double low, double high) {
+  EMULSION_CHECK(low <= high, "random_uniform: low ", low, " must not be above high ", high);
 }
 
 static inline void check_random_integers(int64_t low, int64_t high, const View& y) {

@@ -106,6 +106,23 @@ test('integers stay in range, reach every value and permutations are permutation
   expect(uniforms.every((u) => u >= 0 && u < 1)).toBe(true);
 });
 
+test.each(['float16', 'bfloat16', 'float32', 'float64'] as const)(
+  'uniform numbers of %s stay below the end that rounding would reach',
+  async (dtype) => {
+    const generator = new Generator(3);
+    for (const [low, high] of [
+      [0, 1],
+      [1, 2],
+      [-3, -1],
+    ] as const) {
+      const drawn = await numbers(generator.uniform([20000], { low, high, dtype }));
+      expect(drawn.every((u) => u >= low && u < high)).toBe(true);
+      const mean = drawn.reduce((a, b) => a + b, 0) / drawn.length;
+      expect(Math.abs(mean - (low + high) / 2)).toBeLessThan(0.02 * (high - low));
+    }
+  },
+);
+
 test('empty shapes and wrong arguments', async () => {
   expect(await numbers(randn([0, 3]))).toEqual([]);
   expect(randn([]).shape).toEqual([]);
@@ -114,6 +131,9 @@ test('empty shapes and wrong arguments', async () => {
   expect(() => noise([2, 2], { seed: [1] })).toThrow(/expected 2 seeds, one per sample, got 1/);
   expect(() => noise([1], { seed: 1, sampleIds: [-1] })).toThrow(/sampleIds/);
   expect(() => new Generator(1).integers(3, 3, [1])).toThrow(/low < high/);
+  const uniform = (low: number, high: number) => new Generator(1).uniform([1], { low, high });
+  expect(() => uniform(2, 1)).toThrow(/low <= high, got 2 and 1/);
+  expect(() => uniform(0, NaN)).toThrow(/got 0 and NaN/);
 });
 
 test('every instruction-set level and thread count gives the same bits', () => {
