@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { dtypeInfo, isFloating, type DType } from '../dtype.js';
 import { check } from '../errors.js';
-import { writeFileAtomic, type Content } from '../io/atomic.js';
-import { saveModel } from '../io/model_folder.js';
+import type { Content } from '../io/atomic.js';
+import { averageFile, saveModel } from '../io/model_folder.js';
 import { writeSafetensors } from '../io/safetensors.js';
 import {
   hasDiffusersKeys,
@@ -14,7 +14,7 @@ import {
   type ConvertedTensor,
 } from '../ldm/index.js';
 import { writeDiffusers, type DiffusersFiles } from '../ldm/diffusers_state.js';
-import { openInput, type Input } from './convert_input.js';
+import { companionFiles, openInput, type Input } from './convert_input.js';
 import type { ConvertibleModel, Target } from './convert_models.js';
 import { filesOfParts } from './convert_pipeline.js';
 import { makeFolder, refuseToOverwrite } from './picture_files.js';
@@ -52,7 +52,7 @@ export async function convert(
     );
   const input = await openInput(path, options);
   const plan = await planOf(input, to, output, options);
-  for (const file of plan.files)
+  for (const file of [...plan.files, ...(plan.gone ?? [])])
     await refuseToOverwrite(file, { force: options.force, inputs: [path, ...input.files] });
   if (!options.dryRun) {
     const progress = new Progress(plan.weights, options);
@@ -85,6 +85,8 @@ export async function convert(
 interface Plan {
   /** paths of the files */
   readonly files: readonly string[];
+  /** paths of those that will not be there any more */
+  readonly gone?: readonly string[];
   /** all tensors, by folder (with its slash, if any) and name */
   readonly weights: ConvertedState;
   /** names in an index of parts that are left for the reader to fill in */
@@ -126,16 +128,16 @@ async function planOf(
   const { companions = [] } = input;
   const write: Plan['write'] = async (watch) => {
     await makeFolder(output);
-    for (const path of companions)
-      await writeFileAtomic(join(output, basename(path)), await readFile(path));
-    await saveModel(output, { config, weights: watch(weights), ...(ema && { ema }) });
+    const beside = new Map<string, Content | null>(companionFiles.map((name) => [name, null]));
+    for (const path of companions) beside.set(basename(path), await readFile(path));
+    await saveModel(output, { config, weights: watch(weights), ...(ema && { ema }), beside });
   };
-  // An average that is there would go with the weights that it is of.
-  const names = ['config.json', 'model.safetensors', 'model_ema.safetensors'];
-  const files = [...names, ...companions.map((path) => basename(path))].map((name) =>
-    join(output, name),
-  );
-  return { files, weights, empty: [], write };
+  const names = ['config.json', 'model.safetensors', ...companions.map((path) => basename(path))];
+  if (ema) names.push(averageFile);
+  // What is there of another model would go with its weights.
+  const gone = [averageFile, ...companionFiles].filter((name) => !names.includes(name));
+  const inOutput = (name: string) => join(output, name);
+  return { files: names.map(inOutput), gone: gone.map(inOutput), weights, empty: [], write };
 }
 
 const isState = (content: unknown): content is ConvertedState => content instanceof Map;

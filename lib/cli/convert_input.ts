@@ -108,10 +108,13 @@ async function openFolder(path: string, options: ConvertOptions): Promise<Input>
   });
 }
 
+/** Files that a model's folder may hold beside its weights. */
+export const companionFiles = [classNamesFile, tokenizerFile];
+
 async function companionsOf(folder: string): Promise<string[]> {
   const names = await readdir(folder);
-  const known = [classNamesFile, tokenizerFile].filter((name) => names.includes(name));
-  return known.map((name) => join(folder, name));
+  const found = companionFiles.filter((name) => names.includes(name));
+  return found.map((name) => join(folder, name));
 }
 
 async function openFile(path: string, options: ConvertOptions): Promise<Input> {

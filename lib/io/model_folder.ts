@@ -2,7 +2,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Tensor } from '../tensor.js';
-import { writeFilesAtomic } from './atomic.js';
+import { writeFilesAtomic, type Content } from './atomic.js';
 import { fileError } from './file_error.js';
 import { readJson, type Json } from './json.js';
 import { readSafetensors, safetensorsContent, type SafetensorsFile } from './safetensors.js';
@@ -10,7 +10,8 @@ import type { TensorSource } from './state.js';
 
 const configFile = 'config.json';
 const weightsFile = 'model.safetensors';
-const emaFile = 'model_ema.safetensors';
+/** @internal The moving average's, which not every folder has. */
+export const averageFile = 'model_ema.safetensors';
 
 type State = ReadonlyMap<string, Tensor | TensorSource>;
 
@@ -22,10 +23,16 @@ type State = ReadonlyMap<string, Tensor | TensorSource>;
  * @param model.config everything needed to build the network again
  * @param model.weights in PyTorch's layout, usually `module.exportState()`
  * @param model.ema the moving average under the same names
+ * @param model.beside by name, other files that are of use with these weights only; null: one that is to go
  */
 export async function saveModel(
   folder: string,
-  model: { config: unknown; weights: State; ema?: State },
+  model: {
+    config: unknown;
+    weights: State;
+    ema?: State;
+    beside?: ReadonlyMap<string, Content | null>;
+  },
 ): Promise<void> {
   // Serialised first: a configuration that is no plain data must not leave a folder half written.
   const config = JSON.stringify(model.config, null, 2) + '\n';
@@ -38,7 +45,8 @@ export async function saveModel(
   await writeFilesAtomic([
     [join(folder, weightsFile), safetensorsContent(model.weights, metadata)],
     // one that is there would be an average of other weights
-    [join(folder, emaFile), model.ema ? safetensorsContent(model.ema, metadata) : null],
+    [join(folder, averageFile), model.ema ? safetensorsContent(model.ema, metadata) : null],
+    ...[...(model.beside ?? [])].map(([name, content]) => [join(folder, name), content] as const),
     [join(folder, configFile), config],
   ]);
 }
@@ -49,8 +57,8 @@ export async function openModel(
 ): Promise<{ config: Json; weights: SafetensorsFile; ema: SafetensorsFile | null }> {
   const config = await loadConfig(folder);
   const weights = await readSafetensors(join(folder, weightsFile));
-  const ema = (await exists(join(folder, emaFile)))
-    ? await readSafetensors(join(folder, emaFile))
+  const ema = (await exists(join(folder, averageFile)))
+    ? await readSafetensors(join(folder, averageFile))
     : null;
   return { config, weights, ema };
 }

@@ -221,6 +221,13 @@ test("a model folder's class names and tokenizer go along, or are told of", asyn
   expect(printed.at(-1)).toMatch(
     /^not converted: .*classes\.txt, .*tokenizer\.json; only model folders hold them$/,
   );
+  // Those of the model that was there would be read as the new one's.
+  const bare = await savedModel('no-companions', specs.kl);
+  await expect(convert(bare, inFolder('companions-taken'))).rejects.toThrow(
+    /classes\.txt: exists already; --force/,
+  );
+  await convert(bare, inFolder('companions-along'), { force: true });
+  expect(readdirSync(inFolder('companions-along')).sort()).toEqual(readdirSync(bare).sort());
 });
 
 test('a dry run tells the mapping and writes nothing', async () => {
