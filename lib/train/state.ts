@@ -23,6 +23,8 @@ export interface Counters {
   skipped: number;
   /** Of these, cycles in a row up to now that float16's search for a scale does not explain. */
   skippedInARow: number;
+  /** A validation after the last cycle is still to be made: the run was interrupted in it, or before. */
+  validationDue?: true;
 }
 
 type PlainOptimizer = Omit<OptimizerState, 'tensors'>;

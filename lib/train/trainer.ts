@@ -129,6 +129,7 @@ export class Trainer<Batch> {
   }
 
   private async loop(signal: AbortSignal): Promise<void> {
+    await this.catchUp(signal);
     const from = this.counters.batches;
     const batches = this.data.batches({ from, signal })[Symbol.asyncIterator]();
     try {
@@ -183,10 +184,13 @@ export class Trainer<Batch> {
     const reports = await this.cycle.run(batches, counters.step);
     const images = batches.reduce((sum, batch) => sum + batchSize(task, batch), 0);
     const { batchesPerEpoch } = this.data;
+    const { validation, validateEvery } = this.settings;
     const before = Math.floor(counters.batches / batchesPerEpoch);
     counters.step += 1;
     counters.batches += batches.length;
     counters.images += images;
+    delete counters.validationDue;
+    if (validation && isDue(counters.step, validateEvery)) counters.validationDue = true;
     const [{ loss }] = reports;
     for (const logger of this.loggers) logger.step?.({ step: counters.step, images, loss });
     this.measured.add(numbersOf(reports), images);
@@ -242,22 +246,34 @@ export class Trainer<Batch> {
     }
   }
 
+  /** The validation in which the run was interrupted. */
+  private async catchUp(signal: AbortSignal): Promise<void> {
+    const { validation } = this.settings;
+    if (!validation || !this.counters.validationDue) return;
+    if (!(await this.validate(validation, signal))) await this.save();
+  }
+
+  /** @returns whether the state was saved after it */
+  private async validate(validation: DataSource<Batch>, signal: AbortSignal): Promise<boolean> {
+    const { task, counters } = this;
+    const { precision } = this.settings;
+    const values = await validate(task, validation, this.context(), precision, signal);
+    if (Object.keys(values).length > 0)
+      for (const logger of this.loggers) logger.scalars(counters.step, values);
+    delete counters.validationDue;
+    return this.monitor(values);
+  }
+
   /** Validations and pictures that are due. */
   private async look(batches: readonly Batch[], signal: AbortSignal): Promise<void> {
     const { task } = this;
-    const { validation, validateEvery, picturesEvery, precision, folder } = this.settings;
-    const { step } = this.counters;
+    const { validation, picturesEvery, precision, folder } = this.settings;
+    const { step, validationDue } = this.counters;
     const context = this.context();
-    const isValidated = validation && isDue(step, validateEvery);
     const isShown = task.pictures && isDue(step, picturesEvery);
     // Both may need more memory than a step does.
-    if (isValidated || isShown) this.cycle.releaseRecordings();
-    if (isValidated) {
-      const values = await validate(task, validation, context, precision, signal);
-      if (Object.keys(values).length > 0)
-        for (const logger of this.loggers) logger.scalars(step, values);
-      await this.monitor(values);
-    }
+    if (validationDue || isShown) this.cycle.releaseRecordings();
+    if (validation && validationDue) await this.validate(validation, signal);
     if (!isShown) return;
     const draw = async (split: 'train' | 'val', batch: Batch): Promise<void> => {
       const files = await drawPictures(task, batch, split, context, precision, folder.images);
@@ -267,20 +283,22 @@ export class Trainer<Batch> {
     if (validation) await firstBatch(validation, signal, (batch) => draw('val', batch));
   }
 
-  // Saves the state if few were better.
-  private async monitor(values: Readonly<Record<string, number>>): Promise<void> {
+  // Saves the state if few were better, and says whether it did.
+  private async monitor(values: Readonly<Record<string, number>>): Promise<boolean> {
     const { monitor } = this.settings;
-    if (monitor === undefined) return;
+    if (monitor === undefined) return false;
     if (monitor in values) {
       const value = values[monitor];
-      if (await this.checkpoints.isAmongBest(this.counters.step, value)) await this.save(value);
-      return;
+      const isAmongBest = await this.checkpoints.isAmongBest(this.counters.step, value);
+      if (isAmongBest) await this.save(value);
+      return isAmongBest;
     }
     const message =
       `validations give no ${monitor}, so no best states are kept; they give ` +
       `${Object.keys(values).join(', ') || 'nothing'}`;
     if (!this.told.has(message)) this.tell(message);
     this.told.add(message);
+    return false;
   }
 
   private async save(value?: number): Promise<void> {

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { Measurements } from '../../lib/train/measurements.js';
 import { temporaryFolder } from '../io/temporary.js';
 import { Notes, train } from './run.js';
-import { TinyData } from './tiny_task.js';
+import { TinyData, type TinyBatch } from './tiny_task.js';
 
 const inFolder = temporaryFolder();
 let count = 0;
@@ -65,22 +65,23 @@ describe('a line of the log', () => {
     expect(few[0].values).not.toHaveProperty('grad_norm/generator_epoch');
   });
 
+  const lines = (path: string) =>
+    readFileSync(join(path, 'metrics.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => {
+        const {
+          seconds: _,
+          images_per_second: __,
+          ...rest
+        } = JSON.parse(line) as object & {
+          seconds: number;
+          images_per_second: number;
+        };
+        return rest;
+      });
+
   it('is the same when the run was interrupted between two of them', async () => {
-    const lines = (path: string) =>
-      readFileSync(join(path, 'metrics.jsonl'), 'utf8')
-        .trimEnd()
-        .split('\n')
-        .map((line) => {
-          const {
-            seconds: _,
-            images_per_second: __,
-            ...rest
-          } = JSON.parse(line) as object & {
-            seconds: number;
-            images_per_second: number;
-          };
-          return rest;
-        });
     const [whole, parts] = [folder(), folder()];
     const options = { steps: 8, logEvery: 4, data: data() };
     await train(whole, options);
@@ -88,6 +89,26 @@ describe('a line of the log', () => {
     const interrupt = new Notes((step) => step === 2 && stop.abort());
     await train(parts, { ...options, signal: stop.signal, loggers: [interrupt] });
     await train(parts, { ...options, resume: true });
+    expect(lines(parts)).toEqual(lines(whole));
+  });
+
+  it('is the same when it was interrupted in a validation, which is made up for', async () => {
+    const stop = new AbortController();
+    class Interrupting extends TinyData {
+      protected override batch(number: number): TinyBatch {
+        stop.abort();
+        return super.batch(number);
+      }
+    }
+    const [whole, parts] = [folder(), folder()];
+    const options = { steps: 4, logEvery: 1, data: data(), validateEvery: 2 };
+    const validation = new TinyData([2, 1]);
+    await train(whole, { ...options, validation });
+    const interrupted = new Interrupting([2, 1]);
+    await train(parts, { ...options, validation: interrupted, signal: stop.signal });
+    expect(lines(parts)).toEqual(lines(whole).slice(0, 2));
+    for (const _ of ['the rest', 'nothing'])
+      await train(parts, { ...options, validation, resume: true });
     expect(lines(parts)).toEqual(lines(whole));
   });
 });
