@@ -1,3 +1,4 @@
+import { noGrad } from '../autograd/index.js';
 import { full } from '../creation.js';
 import type { Device } from '../device.js';
 import { check, EmulsionError } from '../errors.js';
@@ -64,8 +65,7 @@ type AnyOptimizer = Optimizer<{ lr: number }>;
  * ```ts
  * optimizer.zeroGrad();
  * scaler.scale(autocast('float16', () => mseLoss(model.forward(x), y))).backward();
- * scaler.unscale(optimizer);                  // only if something reads gradients before the step
- * const norm = gradNorm(model.parameters());
+ * const norm = scaler.gradNorm(optimizer);
  * await scaler.step(optimizer, { gradScale: clipScale(norm, 1) });
  * scaler.update();
  * ```
@@ -113,7 +113,26 @@ export class GradScaler {
   }
 
   /**
-   * Takes the scale out of an optimizer's gradients, in place: for clipping, or whatever else reads them.
+   * The norm of an optimizer's gradients as they are without the scale, for `clipScale`. It leaves the gradients
+   * alone, and `step` does not measure them again.
+   * @returns one float32 number, still on the device
+   */
+  gradNorm(optimizer: AnyOptimizer): Tensor {
+    const params = parametersOf(optimizer);
+    if (!this.enabled) return gradNorm(params);
+    const progress = this.progressOf(optimizer);
+    checkOrder(
+      progress.step === 'not yet',
+      'gradNorm: step() was already called for this optimizer since the last update()',
+    );
+    // They may have been clipped since.
+    if (progress.unscaled) return gradNorm(params);
+    const norm = measure(progress, params);
+    return noGrad(() => mul(norm, this.factors(params[0].device).inverse));
+  }
+
+  /**
+   * Takes the scale out of an optimizer's gradients, in place, for what reads them before the step.
    * Without this call `step` does it inside the optimizer's kernel, at no cost.
    * @throws ArgumentError for float16 gradients, whose small values would be lost again.
    */
@@ -131,7 +150,7 @@ export class GradScaler {
         'GradScaler.unscale: float16 gradients cannot hold what scaling saved. Leave unscaling to step() ' +
         '(clip to maxNorm * currentScale), or keep float32 weights and use autocast()',
     );
-    progress.norm = keep(gradNorm(params));
+    measure(progress, params);
     progress.unscaled = true;
     scaleGradients(params, this.factors(params[0].device).inverse);
   }
@@ -250,6 +269,11 @@ export class GradScaler {
 
 const parametersOf = (optimizer: AnyOptimizer): Tensor[] =>
   optimizer.groups.flatMap(({ params }) => params);
+
+function measure(progress: Progress, params: readonly Tensor[]): Tensor {
+  progress.norm?.dispose();
+  return (progress.norm = keep(gradNorm(params)));
+}
 
 function checkOrder(condition: boolean, message: string): void {
   if (!condition) throw new EmulsionError(`GradScaler.${message}`, 'ERR_ORDER');

@@ -216,8 +216,7 @@ export class TrainingCycle<Batch> {
         optimizer.zeroGrad();
         return report;
       }
-      if (scaled) this.scaler.unscale(optimizer);
-      const norm = early ?? gradNorm(parameters);
+      const norm = early ?? this.scaler.gradNorm(optimizer);
       report.gradNorm = known ?? (await norm.item());
       const options = clipNorm === null ? {} : { gradScale: clipScale(norm, clipNorm) };
       // The scaler must learn of the gradients that it refuses.

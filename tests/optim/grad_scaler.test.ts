@@ -6,6 +6,7 @@ import {
   AutoencoderKL,
   cast,
   clipGradNorm,
+  clipScale,
   conv2d,
   defaultDevice,
   GradScaler,
@@ -63,6 +64,35 @@ describe('GradScaler', () => {
     expect(clipGradNorm([weight], 5).itemSync()).toBe(50);
     await scaler.step(optimizer);
     expect(numbers(weight)[0]).toBeCloseTo(-3, 4);
+  });
+
+  test('measures gradients without the scale, and leaves them as they are', async () => {
+    const weight = leaf([0, 0]);
+    const optimizer = new SGD([weight], { lr: 1 });
+    const scaler = new GradScaler({ initScale: 1024 });
+    const backward = () => scaler.scale(mul(weight, tensor([30, 40])).sum()).backward();
+    backward();
+    expect(scaler.gradNorm(optimizer).itemSync()).toBe(50);
+    backward();
+    const norm = scaler.gradNorm(optimizer);
+    expect(norm.itemSync()).toBe(100);
+    expect(numbers(weight.grad!)).toEqual([60 * 1024, 80 * 1024]);
+    expect(await scaler.step(optimizer, { gradScale: clipScale(norm, 10) })).toBe(true);
+    expect(numbers(weight)[0]).toBeCloseTo(-6, 5);
+    expect(() => scaler.gradNorm(optimizer)).toThrow(/gradNorm: step\(\) was already called/);
+    scaler.update();
+    optimizer.zeroGrad();
+    backward();
+    scaler.unscale(optimizer);
+    clipGradNorm([weight], 5);
+    expect(scaler.gradNorm(optimizer).itemSync()).toBeCloseTo(5, 4);
+    optimizer.zeroGrad();
+    weight.grad = tensor([3, 4]);
+    expect(new GradScaler({ enabled: false }).gradNorm(optimizer).itemSync()).toBe(5);
+    const infinite = new GradScaler();
+    weight.grad = tensor([Infinity, 1]);
+    expect(infinite.gradNorm(optimizer).itemSync()).toBe(Infinity);
+    expect(await infinite.step(optimizer)).toBe(false);
   });
 
   test('a step takes the scale out beside what its options ask for', async () => {
