@@ -1,5 +1,5 @@
 // The classes of data sets, as a model that is conditioned on them will know them.
-import { AnnotatedImages, ImageFolder, type DataLoader } from '../data/index.js';
+import { AnnotatedImages, ImageFolder, type Category, type DataLoader } from '../data/index.js';
 import { check } from '../errors.js';
 import { classInputOf, type LatentDiffusionSpec } from '../ldm/index.js';
 
@@ -54,6 +54,27 @@ export function checkClassesOf(
     needs: 'the model is conditioned on classes',
     settings: 'n_classes, or num_classes of the network; unconditional_class',
   });
+}
+
+/**
+ * Makes sure that the categories of boxes have the same numbers in training and validation, each of which reads
+ * its own annotations.
+ *
+ * @throws ArgumentError that names the first one that differs
+ */
+export function checkCategories(training: DataLoader, validation: DataLoader | undefined): void {
+  const [own, others] = [training, validation].map((loader) =>
+    loader?.dataset instanceof AnnotatedImages ? loader.dataset.categories : undefined,
+  );
+  if (!own || !others) return;
+  const text = (category?: Category) => (category ? `${category.id} (${category.name})` : 'none');
+  for (let i = 0; i < Math.max(own.length, others.length); ++i)
+    check(own[i]?.id === others[i]?.id, () => {
+      return (
+        `category number ${i} is ${text(own[i])} in the training's annotations and ${text(others[i])} in the ` +
+        "validation's: give both files the same categories, or name those that count for both."
+      );
+    });
 }
 
 /**

@@ -23,7 +23,7 @@ import {
 import type { AverageStart } from '../optim/index.js';
 import { manualSeed } from '../random.js';
 import { keep } from '../scope.js';
-import { checkClassesOf, classNames } from './class_names.js';
+import { checkCategories, checkClassesOf, classNames } from './class_names.js';
 import type { ConditionWordsOptions } from './condition_pictures.js';
 import { latentDiffusionTask } from './latent_diffusion.js';
 import type { TrainerOptions } from './options.js';
@@ -62,6 +62,7 @@ export async function buildLatentDiffusionRun(
   const { monitor = 'val/loss' } = training;
   const { data, options } = await runOf(config, { conditioner, monitor });
   checkClassesOf(spec, [data, options.validation]);
+  checkCategories(data, options.validation);
   const words = wordsOf(spec, data);
   // Weights are drawn from the global generator.
   manualSeed(options.seed);

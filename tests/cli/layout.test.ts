@@ -133,6 +133,33 @@ test("a YAML in the original's form trains on a folder of COCO", async () => {
   model.dispose();
 });
 
+test('categories that validation numbers otherwise end a training before it begins', async () => {
+  const annotations = file('coco/annotations/instances_train2017.json');
+  const { categories, ...rest } = JSON.parse(readFileSync(annotations, 'utf8')) as {
+    categories: { id: number }[];
+    annotations: { category_id: number }[];
+  };
+  const other = file('other.json');
+  writeFileSync(
+    other,
+    JSON.stringify({
+      ...rest,
+      categories: categories.filter(({ id }) => id === 2),
+      annotations: rest.annotations.filter((each) => each.category_id === 2),
+    }),
+  );
+  writeFileSync(
+    file('other.yaml'),
+    yaml().replace(`annotations: [${annotations}]`, `annotations: [${other}]`),
+  );
+  const training = train({ command: 'train', base: '--base', trainingOf }, [], {
+    ...{ config: [file('other.yaml')], name: 'other', logdir: file('logs') },
+  });
+  await expect(training).rejects.toThrow(
+    "category number 0 is 1 (red thing) in the training's annotations and 2 (blue thing) in the validation's",
+  );
+});
+
 describe('layout2img', () => {
   test('makes pictures of each layout, and draws its boxes beside them', async () => {
     const shares = layout('shares.json', {
