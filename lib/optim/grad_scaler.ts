@@ -148,7 +148,7 @@ export class GradScaler {
       params.every(({ grad }) => grad?.dtype !== 'float16'),
       () =>
         'GradScaler.unscale: float16 gradients cannot hold what scaling saved. Leave unscaling to step() ' +
-        '(clip to maxNorm * currentScale), or keep float32 weights and use autocast()',
+        '(clip by its gradScale and gradNorm(optimizer)), or keep float32 weights and use autocast()',
     );
     measure(progress, params);
     progress.unscaled = true;
